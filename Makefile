@@ -1,0 +1,28 @@
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+# CI and a fresh clone find the real data beside the project; elsewhere set SPIKEPROOF_DATA_DIR yourself.
+export SPIKEPROOF_DATA_DIR ?= $(wildcard $(abspath ../shared/data))
+
+.PHONY: demo test lint clean
+
+demo: $(STAMP)
+	$(BIN)/spikeproof demo
+
+test: $(STAMP) lint
+	$(BIN)/python -m pytest
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $(STAMP)
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache
