@@ -1,0 +1,23 @@
+"""Attacks: functions of (model, images, labels, threat, how) that return images and outcomes."""
+
+from spikeproof.attacks.craft import Attacked, Craft, Crafting, Precision, check_batch, crafting
+from spikeproof.attacks.gradient_sign import fgsm, rfgsm
+from spikeproof.attacks.judge import evaluating, judge
+from spikeproof.attacks.projected_gradient import bim, pgd
+from spikeproof.attacks.stable_adaptive import sa_pgd
+
+__all__ = [
+    "Attacked",
+    "Craft",
+    "Crafting",
+    "Precision",
+    "bim",
+    "check_batch",
+    "crafting",
+    "evaluating",
+    "fgsm",
+    "judge",
+    "pgd",
+    "rfgsm",
+    "sa_pgd",
+]

@@ -1,0 +1,30 @@
+"""What a gradient source is: another backward for the same forward, for the time of a context."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Protocol
+
+from jaxtyping import Bool
+from torch import Tensor, nn
+
+
+class Attached:
+    """A source while it is attached to a model; a source with a state per sample overrides both methods."""
+
+    def keep(self, kept: Bool[Tensor, " n"]) -> None:
+        """From now on only these of the samples are attacked; forget the others."""
+
+    def hold(self, held: bool) -> None:
+        """Whether forwards leave the state alone (all draws of one expectation after the first)."""
+
+
+class GradientSource(Protocol):
+    """Attach to a model and leave no trace, exception or not. The forward never changes."""
+
+    @property
+    def name(self) -> str:
+        """How tables and outcomes call this source; two sources with one name are the same source."""
+        ...
+
+    def attach(self, model: nn.Module) -> contextlib.AbstractContextManager[Attached]: ...

@@ -1,0 +1,102 @@
+"""``create_model(name, ...)``: every network by its name in the papers' tables."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+from functools import partial
+
+from torch import nn
+
+from spikeproof.errors import SpikeproofError
+from spikeproof.models.spiking_model import SiteFactory, SpikingModel
+from spikeproof.models.vgg import CONV, VGG5, VGG11, VGG16, build_vgg
+from spikeproof.models.wide_resnet import build_wide_resnet
+from spikeproof.spiking import Kernels, Neuron
+
+MODELS: dict[str, Callable[..., tuple[nn.Module, nn.Module]]] = {
+    "conv": partial(build_vgg, CONV, (128,)),
+    "vgg5": partial(build_vgg, VGG5, (4096, 4096)),
+    "vgg11": partial(build_vgg, VGG11, (4096, 4096)),
+    "vgg16": partial(build_vgg, VGG16, (4096, 4096)),
+    "wrn16": build_wide_resnet,
+}
+
+
+def create_model(
+    name: str,
+    *,
+    num_classes: int,
+    num_steps: int = 4,
+    width: float = 1.0,
+    image_size: int = 32,
+    in_channels: int = 3,
+    neuron: Neuron | None = None,
+    mean: tuple[float, ...] | None = None,
+    std: tuple[float, ...] | None = None,
+    kernels: Kernels = "reference",
+) -> SpikingModel:
+    """A spiking network: images [N,C,H,W] in [0,1] -> logits [N,K].
+
+    Args:
+        name: one of conv, vgg5, vgg11, vgg16, wrn16.
+        num_classes: K, at least 2.
+        num_steps: T, at least 1.
+        width: factor on every channel and hidden feature count.
+        image_size: H = W, in pixels.
+        in_channels: C.
+        neuron: the recurrence and surrogate of every site; ``Neuron()`` by default.
+        mean, std: normalisation constants by channel (inside the model); 0.5 and 0.25 by default.
+        kernels: "reference" or "fused" (see :class:`spikeproof.spiking.Site`).
+
+    Raises:
+        SpikeproofError: an unknown name or an impossible size.
+
+    Source: Ding et al. 2022 (SNN-RAT), as its code builds them. Parameter counts: vgg11 61,377,034 (K=10), wrn16
+    2,748,902 (K=10).
+
+    Example:
+        >>> import torch
+        >>> model = create_model("conv", num_classes=10, image_size=8, in_channels=1)
+        >>> model(torch.rand(2, 1, 8, 8)).shape
+        torch.Size([2, 10])
+    """
+    if name not in MODELS:
+        raise SpikeproofError(f"There is no model {name!r}; the models are {', '.join(sorted(MODELS))}.")
+    for label, value, least in (
+        ("num_classes", num_classes, 2),
+        ("num_steps", num_steps, 1),
+        ("image_size", image_size, 1),
+        ("in_channels", in_channels, 1),
+    ):
+        if value < least:
+            raise SpikeproofError(f"A model needs {label} >= {least}, got {value}.")
+    if not (math.isfinite(width) and width > 0):
+        raise SpikeproofError(f"A model's width must be a positive factor, got {width}.")
+    neuron = neuron or Neuron()
+    mean = mean or (0.5,) * in_channels
+    std = std or (0.25,) * in_channels
+    if len(mean) != in_channels or len(std) != in_channels:
+        raise SpikeproofError(
+            f"mean and std need one number for each of the {in_channels} channels, got {len(mean)} and {len(std)}."
+        )
+    stem, body = MODELS[name](
+        new_site=SiteFactory(neuron, num_steps, kernels),
+        in_channels=in_channels,
+        image_size=image_size,
+        num_classes=num_classes,
+        width=width,
+    )
+    description: dict[str, object] = {
+        "name": name,
+        "num_classes": num_classes,
+        "num_steps": num_steps,
+        "width": width,
+        "image_size": image_size,
+        "in_channels": in_channels,
+        "neuron": dataclasses.asdict(neuron) | {"surrogate": repr(neuron.surrogate)},
+        "mean": list(mean),
+        "std": list(std),
+    }
+    return SpikingModel(stem, body, num_steps=num_steps, mean=mean, std=std, description=description)

@@ -1,0 +1,81 @@
+"""The contract every network here keeps: images [N,C,H,W] in [0,1] to logits [N,K], stateless."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from spikeproof.spiking import Kernels, Neuron, Site
+
+
+class SpikingModel(nn.Module):
+    """Normalise, encode by direct coding, run ``stem`` once and ``body`` on T merged copies; logits are the step mean.
+
+    Direct coding feeds the same image at every step, so the stem (affine layers before the first site) gives the same
+    current at every step: it is computed on N images and repeated, instead of on T*N. In eval mode this is the
+    identical number. In train mode so are the outputs (the batch statistics of T equal copies are those of one);
+    only the running variance differs, by the unbiased-variance factor (1 - 1/TM)/(1 - 1/M) of M values a channel.
+
+    Args:
+        stem: [N,C,H,W] -> [N,c,h,w], without a site in it.
+        body: merged [T*N,c,h,w] -> [T*N,K]; sites inside.
+        num_steps: T.
+        mean, std: the channels' normalisation constants.
+        description: the arguments that rebuild this network (``create_model(**description)``).
+
+    Shapes: T steps, N samples, C input channels, K classes.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        stem: nn.Module,
+        body: nn.Module,
+        *,
+        num_steps: int,
+        mean: tuple[float, ...],
+        std: tuple[float, ...],
+        description: dict[str, object],
+    ) -> None:
+        super().__init__()
+        self.stem = stem
+        self.body = body
+        self.num_steps = num_steps
+        self.description = description
+        self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def forward_steps(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "t n k"]:
+        """Logits of every step."""
+        normalised = ((images - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
+        current = self.stem(normalised).repeat(self.num_steps, 1, 1, 1)
+        logits: Tensor = self.body(current)
+        return logits.unflatten(0, (self.num_steps, -1))
+
+    def forward(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k"]:
+        """Mean logits over the steps, in float32 at least (float64 stays)."""
+        steps = self.forward_steps(images)
+        return steps.to(torch.promote_types(steps.dtype, torch.float32)).mean(0)
+
+
+class SiteFactory:
+    """Makes the sites of one network: the same neuron, steps and kernels everywhere."""
+
+    def __init__(self, neuron: Neuron, num_steps: int, kernels: Kernels) -> None:
+        self._arguments = (neuron, num_steps, kernels)
+
+    def __call__(self) -> Site:
+        return Site(*self._arguments)
+
+
+def initialise(model: nn.Module) -> None:
+    """SNN-RAT's start: conv Kaiming-normal (fan-out, relu), linear bias 0, everything else PyTorch's default."""
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        elif isinstance(module, nn.Linear):
+            nn.init.zeros_(module.bias)

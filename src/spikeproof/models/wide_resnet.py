@@ -1,0 +1,67 @@
+"""WRN16 = WRN-16-4 as SNN-RAT (Ding et al. 2022) defines it: pre-activation blocks, learnable convex skip weights."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from spikeproof.errors import SpikeproofError
+from spikeproof.models.spiking_model import SiteFactory, initialise
+from spikeproof.models.vgg import scaled
+
+
+class Block(nn.Module):
+    """a = site(BN(x)); h = conv(site(BN(conv(a)))); out = c0 * skip + c1 * h with c learnable, from (0.5, 0.5).
+
+    The skip is x itself where the shapes agree, else a 1x1 convolution of a. The sum is a current: no site after it.
+    """
+
+    def __init__(self, inner: int, outer: int, stride: int, new_site: SiteFactory) -> None:
+        super().__init__()
+        self.norm_in = nn.BatchNorm2d(inner)
+        self.site_in = new_site()
+        self.conv_in = nn.Conv2d(inner, outer, 3, stride=stride, padding=1, bias=False)
+        self.norm_out = nn.BatchNorm2d(outer)
+        self.site_out = new_site()
+        self.conv_out = nn.Conv2d(outer, outer, 3, padding=1, bias=False)
+        same = inner == outer and stride == 1
+        self.skip = None if same else nn.Conv2d(inner, outer, 1, stride=stride, bias=False)
+        self.weights = nn.Parameter(torch.tensor([0.5, 0.5]))
+
+    def forward(self, x: Float[Tensor, "tn c h w"]) -> Float[Tensor, "tn c2 h2 w2"]:
+        a = self.site_in(self.norm_in(x))
+        h = self.conv_out(self.site_out(self.norm_out(self.conv_in(a))))
+        skip = x if self.skip is None else self.skip(a)
+        return self.weights[0] * skip + self.weights[1] * h
+
+
+def build_wide_resnet(
+    *,
+    new_site: SiteFactory,
+    in_channels: int,
+    image_size: int,
+    num_classes: int,
+    width: float,
+) -> tuple[nn.Module, nn.Module]:
+    """The stem and body of WRN-16-4 (see :class:`SpikingModel`): 16 -> 64, 128, 256 channels, two blocks a stage.
+
+    ``width`` multiplies every channel count. Images larger than 32 pixels enter through a stride of image_size / 32.
+    """
+    if image_size < 4:
+        raise SpikeproofError(f"wrn16 needs images of at least 4 pixels, got {image_size}; use conv for tiny images.")
+    stem_stride = max(1, image_size // 32)
+    channels = scaled(16, width)
+    stem = nn.Conv2d(in_channels, channels, 3, stride=stem_stride, padding=1, bias=False)
+    blocks: list[nn.Module] = []
+    for base, stride in ((64, 1), (128, 2), (256, 2)):
+        outer = scaled(base, width)
+        blocks += [Block(channels, outer, stride, new_site), Block(outer, outer, 1, new_site)]
+        channels = outer
+    pooled = nn.AdaptiveAvgPool2d(1)  # the original's 8x8 average at 32x32 images, and any other size
+    body = nn.Sequential(
+        *blocks, nn.BatchNorm2d(channels), new_site(), pooled, nn.Flatten(), nn.Linear(channels, num_classes)
+    )
+    initialise(stem)
+    initialise(body)
+    return stem, body

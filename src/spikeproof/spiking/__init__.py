@@ -1,0 +1,24 @@
+"""Spiking dynamics: neurons, surrogates, sites and the probe that watches them."""
+
+from spikeproof.spiking.neuron import Neuron
+from spikeproof.spiking.probe import Record, probe
+from spikeproof.spiking.site import Kernels, Site, SiteRecord, inference_noise, override_gradient, sites
+from spikeproof.spiking.surrogate import ArcTan, Rectangular, Sigmoid, SuperSpike, Surrogate, Triangle
+
+__all__ = [
+    "ArcTan",
+    "Kernels",
+    "Neuron",
+    "Record",
+    "Rectangular",
+    "Sigmoid",
+    "Site",
+    "SiteRecord",
+    "SuperSpike",
+    "Surrogate",
+    "Triangle",
+    "inference_noise",
+    "override_gradient",
+    "probe",
+    "sites",
+]

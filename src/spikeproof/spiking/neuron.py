@@ -1,0 +1,49 @@
+"""The neuron: how a current becomes spikes, as a plain description that a site carries out."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Literal
+
+from spikeproof.errors import SpikeproofError
+from spikeproof.spiking.surrogate import ArcTan, Rectangular, Sigmoid, SuperSpike, Triangle
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Neuron:
+    """The (leaky) integrate-and-fire neuron of SNN-RAT's lineage (Ding et al. 2022).
+
+    For t = 1..T, from m[0] = 0::
+
+        u[t] = leak * m[t-1] + x[t]            potential, before reset
+        s[t] = 1[u[t] - threshold >= 0]        spike
+        m[t] = (1 - s[t]) * u[t]               hard reset, or u[t] - threshold * s[t] for a soft one
+
+    The backward uses ``surrogate`` for ds/du. By default it also runs through the s[t] of the reset, as these papers'
+    code does (``detach_reset=False``): dm/du = (1 - s) - u h(v).
+
+    The defaults are those of the code behind MPD-SGR's and TGO's baselines: leak 1.0 (so, strictly, an IF neuron),
+    threshold 1, hard reset, not detached, triangle of half-width 1.
+
+    Raises:
+        SpikeproofError: leak outside [0, 1] or a threshold that is not positive.
+
+    Example:
+        >>> Neuron(leak=0.5).threshold
+        1.0
+    """
+
+    leak: float = 1.0
+    threshold: float = 1.0
+    reset: Literal["hard", "soft"] = "hard"
+    detach_reset: bool = False
+    surrogate: Triangle | Rectangular | Sigmoid | SuperSpike | ArcTan = Triangle()
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.leak <= 1:
+            raise SpikeproofError(f"A neuron's leak must lie in [0, 1], got {self.leak}; 1 keeps the whole potential.")
+        if not (math.isfinite(self.threshold) and self.threshold > 0):
+            raise SpikeproofError(f"A neuron's threshold must be positive, got {self.threshold}.")
+        if self.reset not in ("hard", "soft"):
+            raise SpikeproofError(f"A neuron's reset must be 'hard' or 'soft', got {self.reset!r}.")

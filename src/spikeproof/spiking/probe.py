@@ -1,0 +1,64 @@
+"""The probe: ask every site for exactly what is named, for as long as the context lasts."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Literal
+
+from torch import nn
+
+from spikeproof.errors import SpikeproofError
+from spikeproof.spiking.site import Request, SiteRecord, sites
+
+Asked = Literal["moments", "margins", "rate"]
+
+
+class Record(dict[str, SiteRecord]):
+    """What a probe saw in the latest forward, by site name, in order of the forward."""
+
+
+@contextlib.contextmanager
+def probe(model: nn.Module, *asked: Asked, hinge_width: float | None = None) -> Iterator[Record]:
+    """Have every site of ``model`` record, in each forward inside, exactly what is asked; nothing is left behind.
+
+    Args:
+        asked: "moments" (differentiable), "margins" (v itself, detached: memory!), "rate" (mean firing).
+        hinge_width: delta of the hinge sums max(0, delta - |v|); None records none.
+
+    Yields:
+        Record: site name to SiteRecord, renewed by each forward; still readable after the context.
+
+    Raises:
+        SpikeproofError: an unknown request, or a model without sites.
+
+    Example:
+        >>> import torch
+        >>> from spikeproof.spiking import Neuron, Site
+        >>> site = Site(Neuron(), num_steps=2)
+        >>> with probe(site, "moments") as record:
+        ...     _ = site(torch.ones(2, 3))
+        >>> record[""].total.shape
+        torch.Size([2, 3])
+    """
+    unknown = set(asked) - {"moments", "margins", "rate"}
+    if unknown:
+        raise SpikeproofError(f"A probe can be asked for moments, margins and rate, not {sorted(unknown)}.")
+    watched = sites(model)
+    if not watched:
+        raise SpikeproofError("This model has no sites to probe; use a spikeproof model or adapt its neurons to Site.")
+    record = Record()
+    before = {name: site.request for name, site in watched.items()}
+    for name, site in watched.items():
+        site.request = Request(
+            moments="moments" in asked,
+            margins="margins" in asked,
+            rate="rate" in asked,
+            hinge_width=hinge_width,
+            store=lambda seen, name=name: record.__setitem__(name, seen),  # type: ignore[misc]
+        )
+    try:
+        yield record
+    finally:
+        for name, site in watched.items():
+            site.request = before[name]

@@ -1,0 +1,151 @@
+"""Surrogates h(v): the backward stand-in for ds/dv at a margin v = u - threshold.
+
+Sources: triangle (Esser et al. 2016; Jiang et al. 2026, MPD-SGR Eq. 7), rectangular (Wu et al. 2018), sigmoid and
+arctan (Fang et al. 2021), SuperSpike (Zenke and Ganguli 2018).
+
+Each surrogate also states its *window*, the half-width g of the interval [-g, g] that MPD-SGR calls
+gradient-available (Eq. 10). A compact surrogate's window is its support. The others have no end, so theirs is the
+half-width of the triangle that has the same peak and the same mass: g = mass / h(0). With the default slopes this
+gives 1 for all three, the window of the default triangle.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Protocol
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from spikeproof.errors import SpikeproofError
+
+
+class Surrogate(Protocol):
+    """What a site needs of a surrogate: its value at a margin and its window."""
+
+    @property
+    def window(self) -> float:
+        """Half-width of the gradient-available interval, in units of the potential."""
+        ...
+
+    def __call__(self, margin: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        """h(v), elementwise, non-negative."""
+        ...
+
+
+def _require_positive(owner: str, name: str, value: float) -> None:
+    if not (math.isfinite(value) and value > 0):
+        raise SpikeproofError(f"{owner} needs {name} > 0, got {value}; give a positive number.")
+
+
+@dataclasses.dataclass(frozen=True)
+class Triangle:
+    """h(v) = max(0, gamma - |v|) / gamma^2: support [-gamma, gamma], peak 1/gamma, mass 1.
+
+    Example:
+        >>> Triangle(gamma=1.0)(torch.tensor([-0.5, 0.0, 2.0]))
+        tensor([0.5000, 1.0000, 0.0000])
+    """
+
+    gamma: float = 1.0
+
+    def __post_init__(self) -> None:
+        _require_positive("Triangle", "gamma", self.gamma)
+
+    @property
+    def window(self) -> float:
+        return self.gamma
+
+    def __call__(self, margin: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        return (self.gamma - margin.abs()).clamp_min(0) / self.gamma**2
+
+
+@dataclasses.dataclass(frozen=True)
+class Rectangular:
+    """h(v) = 1[|v| < gamma/2] / gamma: support [-gamma/2, gamma/2], mass 1.
+
+    Example:
+        >>> Rectangular(gamma=1.0)(torch.tensor([-0.4, 0.6]))
+        tensor([1., 0.])
+    """
+
+    gamma: float = 1.0
+
+    def __post_init__(self) -> None:
+        _require_positive("Rectangular", "gamma", self.gamma)
+
+    @property
+    def window(self) -> float:
+        return self.gamma / 2
+
+    def __call__(self, margin: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        return (margin.abs() < self.gamma / 2).to(margin.dtype) / self.gamma
+
+
+@dataclasses.dataclass(frozen=True)
+class Sigmoid:
+    """h(v) = alpha s(alpha v) (1 - s(alpha v)) with s the logistic function: peak alpha/4, mass 1, no end.
+
+    Example:
+        >>> Sigmoid(alpha=4.0)(torch.tensor(0.0))
+        tensor(1.)
+    """
+
+    alpha: float = 4.0
+
+    def __post_init__(self) -> None:
+        _require_positive("Sigmoid", "alpha", self.alpha)
+
+    @property
+    def window(self) -> float:
+        return 4 / self.alpha
+
+    def __call__(self, margin: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        half = torch.sigmoid(self.alpha * margin)
+        return self.alpha * half * (1 - half)
+
+
+@dataclasses.dataclass(frozen=True)
+class SuperSpike:
+    """h(v) = 1 / (1 + beta |v|)^2: peak 1, mass 2/beta, no end. beta = 2 makes the mass 1, as in the others.
+
+    Example:
+        >>> SuperSpike(beta=2.0)(torch.tensor([0.0, 0.5]))
+        tensor([1.0000, 0.2500])
+    """
+
+    beta: float = 2.0
+
+    def __post_init__(self) -> None:
+        _require_positive("SuperSpike", "beta", self.beta)
+
+    @property
+    def window(self) -> float:
+        return 2 / self.beta
+
+    def __call__(self, margin: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        return 1 / (1 + self.beta * margin.abs()) ** 2
+
+
+@dataclasses.dataclass(frozen=True)
+class ArcTan:
+    """h(v) = alpha/2 / (1 + (pi/2 alpha v)^2): peak alpha/2, mass 1, no end.
+
+    Example:
+        >>> ArcTan(alpha=2.0)(torch.tensor(0.0))
+        tensor(1.)
+    """
+
+    alpha: float = 2.0
+
+    def __post_init__(self) -> None:
+        _require_positive("ArcTan", "alpha", self.alpha)
+
+    @property
+    def window(self) -> float:
+        return 2 / self.alpha
+
+    def __call__(self, margin: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        return self.alpha / 2 / (1 + (math.pi / 2 * self.alpha * margin) ** 2)

@@ -1,0 +1,62 @@
+"""The threat: a norm ball of allowed perturbations, cut by the box of valid pixels."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from spikeproof.errors import SpikeproofError
+
+
+def parse_radius(value: float | str) -> float:
+    """A radius in pixel units of [0,1], from a number or text such as "0.03" or "8/255".
+
+    Raises:
+        SpikeproofError: not a number, or outside [0, 1].
+
+    Example:
+        >>> parse_radius("51/255")
+        0.2
+    """
+    try:
+        if isinstance(value, str):
+            top, slash, bottom = value.partition("/")
+            radius = float(top) / float(bottom) if slash else float(top)
+        else:
+            radius = float(value)
+    except (ValueError, ZeroDivisionError):
+        raise SpikeproofError(f"{value!r} is not a radius; give a number in [0, 1] such as 0.03 or 8/255.") from None
+    if not (math.isfinite(radius) and 0 <= radius <= 1):
+        raise SpikeproofError(
+            f"A radius is measured in pixels of [0, 1] and must lie in that range, got {value}; 8/255 is usual."
+        )
+    return radius
+
+
+@dataclasses.dataclass(frozen=True)
+class Linf:
+    """All images within ``radius`` of the original in every pixel, and within [0, 1].
+
+    Args:
+        radius: a number in [0, 1] or text like "8/255".
+
+    Example:
+        >>> Linf("8/255") == Linf(8 / 255)
+        True
+    """
+
+    radius: float
+
+    def __init__(self, radius: float | str) -> None:
+        object.__setattr__(self, "radius", parse_radius(radius))
+
+    def project(
+        self, candidate: Float[Tensor, "n c h w"], original: Float[Tensor, "n c h w"]
+    ) -> Float[Tensor, "n c h w"]:
+        """The nearest allowed image."""
+        lower, upper = (original - self.radius).clamp_min(0), (original + self.radius).clamp_max(1)
+        return torch.minimum(torch.maximum(candidate, lower), upper)
