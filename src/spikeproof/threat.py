@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import Annotated
 
 import torch
+import tyro
 from jaxtyping import Float
 from torch import Tensor
 
@@ -35,6 +37,19 @@ def parse_radius(value: float | str) -> float:
             f"A radius is measured in pixels of [0, 1] and must lie in that range, got {value}; 8/255 is usual."
         )
     return radius
+
+
+# A radius (or step size) as a field of a recipe: the command line then reads "8/255" too.
+Radius = Annotated[
+    float,
+    tyro.constructors.PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="RADIUS",
+        instance_from_str=lambda words: parse_radius(words[0]),
+        is_instance=lambda value: isinstance(value, float | int),
+        str_from_instance=lambda value: [f"{value:.6g}"],
+    ),
+]
 
 
 @dataclasses.dataclass(frozen=True)

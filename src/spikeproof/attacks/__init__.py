@@ -3,7 +3,7 @@
 from spikeproof.attacks.craft import Attacked, Craft, Crafting, Precision, check_batch, crafting
 from spikeproof.attacks.gradient_sign import fgsm, rfgsm
 from spikeproof.attacks.judge import evaluating, judge
-from spikeproof.attacks.projected_gradient import bim, pgd
+from spikeproof.attacks.projected_gradient import ascend, bim, pgd
 from spikeproof.attacks.stable_adaptive import sa_pgd
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "Craft",
     "Crafting",
     "Precision",
+    "ascend",
     "bim",
     "check_batch",
     "crafting",

@@ -6,7 +6,8 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from spikeproof.attacks.craft import Attacked, Craft, Crafting, check_batch, crafting
+from spikeproof.attacks.craft import Attacked, Crafting, check_batch, crafting
+from spikeproof.attacks.projected_gradient import ascend
 from spikeproof.threat import Linf
 
 
@@ -30,7 +31,10 @@ def fgsm(
     """
     check_batch(images, labels)
     with crafting(model, how or Crafting(), images.device) as craft:
-        return _one_step(craft, images, images, labels, threat.radius, threat)
+        attacked = ascend(
+            craft, images, labels, threat, steps=1, step_size=threat.radius, random_start=False
+        )
+        return Attacked(attacked, craft.judge(attacked).argmax(1) == labels)
 
 
 def rfgsm(
@@ -50,12 +54,6 @@ def rfgsm(
     check_batch(images, labels)
     with crafting(model, how or Crafting(), images.device) as craft:
         start = (images + threat.radius / 2 * torch.randn_like(images).sign()).clamp(0, 1)
-        return _one_step(craft, start, images, labels, threat.radius / 2, threat)
-
-
-def _one_step(
-    craft: Craft, start: Tensor, original: Tensor, labels: Tensor, step_size: float, threat: Linf
-) -> Attacked:
-    gradient, _ = craft.gradient(start, labels)
-    attacked = threat.project(start + step_size * gradient.sign(), original)
-    return Attacked(attacked, craft.judge(attacked).argmax(1) == labels)
+        gradient, _ = craft.gradient(start, labels)
+        attacked = threat.project(start + threat.radius / 2 * gradient.sign(), images)
+        return Attacked(attacked, craft.judge(attacked).argmax(1) == labels)

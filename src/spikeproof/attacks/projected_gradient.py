@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from spikeproof.attacks.craft import Attacked, Crafting, Pursuit, check_batch, crafting
+from spikeproof.attacks.craft import Attacked, Craft, Crafting, Pursuit, check_batch, crafting
 from spikeproof.errors import SpikeproofError
 from spikeproof.threat import Linf
 
@@ -53,16 +53,13 @@ def pgd(
         raise SpikeproofError(f"PGD's step_size must be positive, in pixels of [0, 1], got {step_size}.")
     size = 2.5 * threat.radius / steps if step_size is None else step_size
     with crafting(model, how or Crafting(), images.device) as craft:
-        noise = (2 * torch.rand_like(images) - 1) * threat.radius if random_start else torch.zeros_like(images)
-        current, original, targets = threat.project(images + noise, images), images, labels
         if keep == "last":
-            for _ in range(steps):
-                gradient, _ = craft.gradient(current, targets)
-                current = threat.project(current + size * gradient.sign(), original)
-            return Attacked(current, craft.judge(current).argmax(1) == targets)
+            last = ascend(craft, images, labels, threat, steps=steps, step_size=size, random_start=random_start)
+            return Attacked(last, craft.judge(last).argmax(1) == labels)
 
+        start = uniform_start(images, threat) if random_start else images
         pursuit = Pursuit(craft, images, labels)
-        current, original, targets = (part[pursuit.index] for part in (current, images, labels))
+        current, original, targets = (part[pursuit.index] for part in (start, images, labels))
         for _ in range(steps):
             if len(targets) == 0:
                 break
@@ -75,3 +72,26 @@ def pgd(
 
 
 bim = partial(pgd, random_start=False)
+
+
+def uniform_start(images: Float[Tensor, "n c h w"], threat: Linf) -> Float[Tensor, "n c h w"]:
+    """x + U(-eps, eps), clipped to [0, 1]."""
+    return threat.project(images + (2 * torch.rand_like(images) - 1) * threat.radius, images)
+
+
+def ascend(
+    craft: Craft,
+    images: Float[Tensor, "n c h w"],
+    labels: Int64[Tensor, " n"],
+    threat: Linf,
+    *,
+    steps: int,
+    step_size: float,
+    random_start: bool,
+) -> Float[Tensor, "n c h w"]:
+    """The bare projected gradient-sign ascent on every sample; its last iterate, unjudged."""
+    current = uniform_start(images, threat) if random_start else images
+    for _ in range(steps):
+        gradient, _ = craft.gradient(current, labels)
+        current = threat.project(current + step_size * gradient.sign(), images)
+    return current

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Callable
 from functools import partial
@@ -10,7 +9,7 @@ from functools import partial
 from torch import nn
 
 from spikeproof.errors import SpikeproofError
-from spikeproof.models.spiking_model import SiteFactory, SpikingModel
+from spikeproof.models.spiking_model import ModelDescription, SiteFactory, SpikingModel
 from spikeproof.models.vgg import CONV, VGG5, VGG11, VGG16, build_vgg
 from spikeproof.models.wide_resnet import build_wide_resnet
 from spikeproof.spiking import Kernels, Neuron
@@ -88,15 +87,15 @@ def create_model(
         num_classes=num_classes,
         width=width,
     )
-    description: dict[str, object] = {
-        "name": name,
-        "num_classes": num_classes,
-        "num_steps": num_steps,
-        "width": width,
-        "image_size": image_size,
-        "in_channels": in_channels,
-        "neuron": dataclasses.asdict(neuron) | {"surrogate": repr(neuron.surrogate)},
-        "mean": list(mean),
-        "std": list(std),
-    }
+    description = ModelDescription(
+        name=name,
+        num_classes=num_classes,
+        num_steps=num_steps,
+        width=float(width),
+        image_size=image_size,
+        in_channels=in_channels,
+        neuron=neuron,
+        mean=tuple(mean),
+        std=tuple(std),
+    )
     return SpikingModel(stem, body, num_steps=num_steps, mean=mean, std=std, description=description)

@@ -2,11 +2,36 @@
 
 from __future__ import annotations
 
+import dataclasses
+from typing import Any
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from spikeproof.spiking import Kernels, Neuron, Site
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ModelDescription:
+    """What network this is: everything but the weights and the kernels. Two equal descriptions have equal shapes."""
+
+    name: str
+    num_classes: int
+    num_steps: int
+    width: float
+    image_size: int
+    in_channels: int
+    neuron: Neuron
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, the surrogate by its name and parameter."""
+        plain = dataclasses.asdict(self)
+        surrogate = self.neuron.surrogate
+        plain["neuron"]["surrogate"] = {"name": type(surrogate).__name__, **dataclasses.asdict(surrogate)}
+        return plain
 
 
 class SpikingModel(nn.Module):
@@ -22,7 +47,7 @@ class SpikingModel(nn.Module):
         body: merged [T*N,c,h,w] -> [T*N,K]; sites inside.
         num_steps: T.
         mean, std: the channels' normalisation constants.
-        description: the arguments that rebuild this network (``create_model(**description)``).
+        description: the arguments of ``create_model`` that made this network.
 
     Shapes: T steps, N samples, C input channels, K classes.
     """
@@ -38,7 +63,7 @@ class SpikingModel(nn.Module):
         num_steps: int,
         mean: tuple[float, ...],
         std: tuple[float, ...],
-        description: dict[str, object],
+        description: ModelDescription,
     ) -> None:
         super().__init__()
         self.stem = stem

@@ -3,9 +3,18 @@
 from spikeproof.spiking.neuron import Neuron
 from spikeproof.spiking.probe import Record, probe
 from spikeproof.spiking.site import Kernels, Site, SiteRecord, inference_noise, override_gradient, sites
-from spikeproof.spiking.surrogate import ArcTan, Rectangular, Sigmoid, SuperSpike, Surrogate, Triangle
+from spikeproof.spiking.surrogate import (
+    SURROGATES,
+    ArcTan,
+    Rectangular,
+    Sigmoid,
+    SuperSpike,
+    Surrogate,
+    Triangle,
+)
 
 __all__ = [
+    "SURROGATES",
     "ArcTan",
     "Kernels",
     "Neuron",

@@ -39,12 +39,14 @@ class SiteRecord:
     Attributes:
         total, total_of_squares: sums of v and v^2 over samples and positions, per step and channel; differentiable.
         count: how many potentials each of these sums holds.
+        window: half-width of the site's surrogate (see :mod:`spikeproof.spiking.surrogate`).
         hinge_total: the sum of max(0, hinge_width - |v|) likewise; differentiable.
         margins: v itself, [T, N, C, ...], detached.
         rate: mean spikes per neuron and step, 0-d, detached.
     """
 
     count: int
+    window: float
     total: Float[Tensor, "t c"] | None = None
     total_of_squares: Float[Tensor, "t c"] | None = None
     hinge_total: Float[Tensor, "t c"] | None = None
@@ -142,6 +144,7 @@ class Site(nn.Module):
         request.store(
             SiteRecord(
                 count=flat.shape[1],
+                window=self.neuron.surrogate.window,
                 total=fired.total,
                 total_of_squares=fired.total_of_squares,
                 hinge_total=fired.hinge_total,

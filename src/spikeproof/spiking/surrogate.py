@@ -149,3 +149,8 @@ class ArcTan:
 
     def __call__(self, margin: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         return self.alpha / 2 / (1 + (math.pi / 2 * self.alpha * margin) ** 2)
+
+
+SURROGATES: dict[str, type[Triangle | Rectangular | Sigmoid | SuperSpike | ArcTan]] = {
+    kind.__name__: kind for kind in (Triangle, Rectangular, Sigmoid, SuperSpike, ArcTan)
+}

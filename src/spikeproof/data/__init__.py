@@ -1,0 +1,7 @@
+"""Images and labels as uint8 tensors, and their augmentation on the device they live on."""
+
+from spikeproof.data.augment import Augmentation
+from spikeproof.data.image_set import Data, ImageSet
+from spikeproof.data.load import load_data
+
+__all__ = ["Augmentation", "Data", "ImageSet", "load_data"]

@@ -1,0 +1,58 @@
+"""Where the parquet files of a public data set are: a folder of the user's, or the Hugging Face hub."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from spikeproof.data.public_sets import PublicSet
+from spikeproof.errors import SpikeproofError
+
+DATA_DIR_VARIABLE = "SPIKEPROOF_DATA_DIR"
+
+
+def locate(public_set: PublicSet, data_dir: str | Path | None) -> tuple[Path, Path]:
+    """Find (or download) the training and the test file of ``public_set``.
+
+    Looks in ``data_dir``; without one in the folder that ``SPIKEPROOF_DATA_DIR`` names; without that on the hub,
+    whose own cache keeps what was downloaded.
+
+    Returns:
+        (train file, test file), both existing.
+
+    Raises:
+        SpikeproofError: naming the path at which no file was found, or when the hub cannot be reached.
+    """
+    splits = ("train", public_set.test_split)
+    # An empty variable is what `make` exports when it finds no folder, so it counts as unset.
+    folder = data_dir if data_dir is not None else os.environ.get(DATA_DIR_VARIABLE)
+    if folder:
+        train, test = (Path(folder).expanduser() / public_set.name / f"{split}.parquet" for split in splits)
+        for path in (train, test):
+            if not path.is_file():
+                raise SpikeproofError(
+                    f"there is no file {path}, which {public_set.name} needs: put it there, "
+                    f"or give another folder as --data-dir or {DATA_DIR_VARIABLE}."
+                )
+        return train, test
+    train, test = (_download(public_set, split) for split in splits)
+    return train, test
+
+
+def _download(public_set: PublicSet, split: str) -> Path:
+    pattern = f"*/{split}-*.parquet"
+    try:
+        from huggingface_hub import snapshot_download
+
+        # Not list_repo_files + hf_hub_download: listing needs the network even when the file is in the cache.
+        snapshot = snapshot_download(public_set.repo, repo_type="dataset", allow_patterns=pattern)
+        return next(Path(snapshot).glob(pattern))
+    # The hub client's exceptions differ from version to version and with the HTTP library below it; whatever went
+    # wrong, a cache that lacks the file (StopIteration) included, the user mends it in the same way.
+    except Exception as error:
+        raise SpikeproofError(
+            f"the {split} split of {public_set.name} could not be downloaded from the Hugging Face hub "
+            f"({public_set.repo}, {type(error).__name__}): go online, or pass --data-dir or set {DATA_DIR_VARIABLE} "
+            f"to a folder that holds {public_set.name}/train.parquet and "
+            f"{public_set.name}/{public_set.test_split}.parquet."
+        ) from error

@@ -1,0 +1,87 @@
+"""Parquet files in the layout of the Hugging Face hub: encoded images beside labels."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+
+from spikeproof.data.decode import decode_images
+from spikeproof.data.pool import Pool
+from spikeproof.data.public_sets import PublicSet
+from spikeproof.errors import SpikeproofError
+
+
+def open_parquet(path: Path, public_set: PublicSet) -> Pool:
+    """Read the labels and the still encoded images of one file.
+
+    Class names come from the file's ``huggingface`` metadata, else they are the labels' numbers.
+
+    Returns:
+        a pool whose images are uint8 ``[N, 3, H, W]``, decoded when read.
+
+    Raises:
+        SpikeproofError: naming the file, when it is damaged, has other columns, or other classes than ``public_set``.
+    """
+    try:
+        with pq.ParquetFile(path) as file:
+            schema = file.schema_arrow
+            described = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
+            # Names that the file lacks are left out without a word; _check_columns has the word.
+            table = file.read(columns=[public_set.image_column, public_set.label_column])
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise SpikeproofError(
+            f"{path} cannot be read as a parquet file, it is damaged or incomplete: download it again."
+        ) from error
+    _check_columns(path, schema, public_set)
+
+    label_column = table[public_set.label_column]
+    if label_column.null_count:
+        raise SpikeproofError(
+            f"{path} has {label_column.null_count} rows without a label, but every image needs one: drop those rows."
+        )
+    encoded = pc.struct_field(table[public_set.image_column], "bytes")
+
+    def decode(rows: Tensor) -> UInt8[Tensor, "n c h w"]:
+        # The public sets hold a few grey images among the coloured ones, so all become RGB.
+        named = ((f"row {row} of {path}", encoded[row].as_py()) for row in rows.tolist())
+        return decode_images(named, count=len(rows), mode="RGB")
+
+    labels = torch.tensor(label_column.to_numpy(), dtype=torch.int64)
+    return Pool(str(path), labels, _class_names(path, described, public_set), decode)
+
+
+def _check_columns(path: Path, schema: pa.Schema, public_set: PublicSet) -> None:
+    image, label = public_set.image_column, public_set.label_column
+    if image not in schema.names or label not in schema.names:
+        raise SpikeproofError(
+            f"{path} has the columns {', '.join(schema.names)}, but {public_set.name} needs {image} and {label}: "
+            f"use the files of the hub's {public_set.repo}, or rename the columns."
+        )
+    image_type, label_type = schema.field(image).type, schema.field(label).type
+    is_encoded = pa.types.is_struct(image_type) and image_type.get_field_index("bytes") >= 0
+    if not is_encoded or not pa.types.is_integer(label_type):
+        raise SpikeproofError(
+            f"{path} stores {image} as {image_type} and {label} as {label_type}, but {public_set.name} needs a struct "
+            f"of bytes and path, and whole numbers: use the files of the hub's {public_set.repo}."
+        )
+
+
+def _class_names(path: Path, described: dict[str, Any], public_set: PublicSet) -> tuple[str, ...]:
+    features = described.get("info", {}).get("features", {})
+    names = features.get(public_set.label_column, {}).get("names")
+    if names is None:
+        return tuple(str(label) for label in range(public_set.num_classes))
+    if len(names) != public_set.num_classes:
+        raise SpikeproofError(
+            f"{path} names {len(names)} classes, but {public_set.name} has {public_set.num_classes}: "
+            f"use the files of the hub's {public_set.repo}."
+        )
+    return tuple(names)

@@ -1,0 +1,52 @@
+"""Progress for a person: a bar on a terminal, plain lines elsewhere, nothing where nobody looks."""
+
+from __future__ import annotations
+
+import sys
+from types import TracebackType
+
+from tqdm import tqdm
+
+
+class Progress:
+    """Count ``total`` units of work on stderr.
+
+    Args:
+        total: units in all.
+        label: what is being done.
+        start: units already done (a resumed run).
+        show: False prints nothing at all.
+
+    Example:
+        >>> with Progress(3, "train", show=False) as progress:
+        ...     progress.advance()
+    """
+
+    def __init__(self, total: int, label: str, *, start: int = 0, show: bool = True) -> None:
+        self._show = show
+        self._bar = tqdm(
+            total=total,
+            initial=start,
+            desc=label,
+            file=sys.stderr,
+            leave=False,
+            dynamic_ncols=True,
+            disable=not (show and sys.stderr.isatty()),
+        )
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.close()
+
+    def advance(self, units: int = 1) -> None:
+        self._bar.update(units)
+
+    def line(self, text: str) -> None:
+        """One line of news, above the bar on a terminal."""
+        if self._show:
+            tqdm.write(text, file=sys.stderr)
+            sys.stderr.flush()

@@ -1,0 +1,193 @@
+"""The first part of the page: all runs side by side."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from html import escape
+
+from spikeproof.report.figures import FULL, epoch_axis, epoch_line, figure, highest
+from spikeproof.report.records import Epoch, Run, Site
+from spikeproof.report.svg import Axis, Bar, Line, amount_axis, bars, legend, line_chart
+from spikeproof.report.sweeps import sweep_of_trials, sweeps_of_runs
+from spikeproof.report.table import html_table
+from spikeproof.report.wording import (
+    NORMS,
+    interval,
+    labels,
+    listed,
+    percent,
+    radius_text,
+    share,
+    unlike,
+    unlike_sentence,
+)
+
+THIRD = (340.0, 230.0)  # a chart with two others in its row
+
+
+def finding(runs: Sequence[Run]) -> str:
+    """The plain result in one or two sentences: the worst case, the nominal beside it, and how sure the order is."""
+    audited = [(name, run.audit) for name, run in zip(labels(runs), runs, strict=True) if run.audit is not None]
+    if not audited:
+        return "None of these runs has been audited yet, so nothing is known about robustness: only training is shown."
+    if len(audited) > 1 and unlike(runs):
+        return f"{escape(unlike_sentence(runs))} So this page does not rank them."
+    name, audit = max(audited, key=lambda pair: pair[1].worst_case.accuracy)
+    where = f"{NORMS.get(audit.norm, audit.norm)} {radius_text(audit.norm, audit.radius)}"
+    numbers = (
+        f"keeps {percent(audit.worst_case.accuracy)} % in the worst case at {where} (95 % interval "
+        f"{interval(audit.worst_case)}), where its nominal accuracy says {percent(audit.nominal.accuracy)} % "
+        f"({interval(audit.nominal)})"
+    )
+    if not audit.has_adaptive:
+        numbers += "; no adaptive attack was run, so the worst case may be far too high"
+    if len(audited) == 1:
+        return f"<b>{escape(name)}</b> {numbers}."
+    near = [other for other, each in audited if other != name and each.worst_case.high >= audit.worst_case.low]
+    sure = (
+        f"Its interval overlaps {'that' if len(near) == 1 else 'those'} of {escape(listed(near))}: the order among "
+        "them is not settled."
+        if near
+        else "No other run's interval reaches its own."
+    )
+    return f"Of {len(audited)} audited runs, <b>{escape(name)}</b> {numbers}. {sure}"
+
+
+def compare_section(runs: Sequence[Run]) -> str:
+    """The table and the figures in which every run is one row or one line."""
+    several = len(runs) > 1
+    audit = runs[0].audit
+    sweeps = sweeps_of_runs(runs) if several else "" if audit is None else sweep_of_trials(audit)
+    return (
+        f"<h2>{'Runs side by side' if several else 'Result'}</h2>{html_table(runs)}"
+        f'<div class="figures">{_headline_bars(runs)}{sweeps}{_sites(runs)}{_training(runs)}</div>'
+    )
+
+
+def _headline_bars(runs: Sequence[Run]) -> str:
+    groups = []
+    for look, (name, run) in enumerate(zip(labels(runs), runs, strict=True)):
+        if run.audit is None:
+            continue
+        audit = run.audit
+        group = [
+            Bar(
+                "clean" if trial.name == "clean" else trial.name,
+                trial.accuracy,
+                trial.low,
+                trial.high,
+                percent(trial.accuracy),
+                "clean",
+            )
+            for trial in audit.trials
+            if trial.kind == "clean"
+        ]
+        low, worst = audit.nominal, audit.worst_case
+        group.append(Bar("nominal", low.accuracy, low.low, low.high, percent(low.accuracy), "nominal"))
+        text = f"{percent(worst.accuracy)}, gap {percent(audit.masking_gap)}"
+        group.append(Bar("worst case", worst.accuracy, worst.low, worst.high, text, "worst", ghost=low.accuracy))
+        groups.append((name, look, group))
+    if not groups:
+        return ""
+    caption = (
+        "Accuracy on clean images, under the nominal attack and under every attack together; whiskers are 95 % "
+        "intervals. The dashed outline is the masking gap: what the nominal accuracy promises and the worst case takes. "
+        f"{escape(unlike_sentence(runs))}"
+    )
+    title = "Clean, nominal and worst-case accuracy of each run"
+    return figure("Nominal and worst case", bars(title, groups), caption, style="tall")
+
+
+def _panels(heading: str, key: str, panels: Sequence[tuple[str, str, str]]) -> str:
+    """One figure of several charts that share a legend; each panel is (heading, chart, sentence)."""
+    inner = "".join(
+        f"<div><h5>{escape(name)}</h5>{chart}<p>{escape(sentence)}</p></div>" for name, chart, sentence in panels
+    )
+    return f'<figure class="wide"><h4>{escape(heading)}</h4>{key}<div class="panel-row">{inner}</div></figure>'
+
+
+def _sites(runs: Sequence[Run]) -> str:
+    """Where the margins lie, site by site: the proximal share and Ω."""
+    named = list(enumerate(zip(labels(runs), runs, strict=True)))
+    probed = [(look, name, run.audit.sites) for look, (name, run) in named if run.audit is not None and run.audit.sites]
+    if not probed:
+        return ""
+    deepest = max(len(sites) for _, _, sites in probed)
+    same = len({tuple(site.name for site in sites) for _, _, sites in probed}) == 1
+    ends = f" ({probed[0][2][0].name} … {probed[0][2][-1].name})" if same and deepest > 1 else ""
+    ticks = tuple((float(i), str(i + 1)) for i in range(0, deepest, math.ceil(deepest / 12)))
+    x = Axis(-0.3, deepest - 0.7, ticks, f"site, from input to output{ends}")
+
+    def chart(title: str, value: Callable[[Site], float], words: Callable[[float], str], *, percents: bool) -> str:
+        lines = [
+            Line(
+                label=name,
+                look=look,
+                x=range(len(sites)),
+                y=[value(site) for site in sites],
+                notes=[f"{name}, {site.name}: {words(value(site))}" for site in sites],
+            )
+            for look, name, sites in probed
+        ]
+        return line_chart(title, lines, x, amount_axis(highest(lines), percent=percents))
+
+    widths = sorted({site.proximal_width for _, _, sites in probed for site in sites})
+    within = listed([f"{width:g}" for width in widths]) + (" (it differs between sites)" if len(widths) > 1 else "")
+    proximal = (
+        f"The measured share of potentials within {within} of the threshold: a small perturbation can flip these "
+        "neurons, so lower is safer as long as the masking gap stays small."
+    )
+    omega = (
+        "The share of margins inside the surrogate's window, estimated from their mean and spread. Lower means that "
+        "fewer neurons pass gradient to a fixed surrogate: robustness or masking, and only the masking gap tells which."
+    )
+    panels = (
+        (
+            "Threshold-proximal potentials",
+            chart(
+                "Share of threshold-proximal potentials by site", lambda s: s.proximal_share, _with_sign, percents=True
+            ),
+            proximal,
+        ),
+        ("Ω", chart("Omega by site", lambda s: s.omega, share, percents=False), omega),
+    )
+    return _panels("Where the margins lie", legend([(name, look, False) for look, name, _ in probed]), panels)
+
+
+def _with_sign(fraction: float) -> str:
+    return f"{percent(fraction)} %"
+
+
+def _training(runs: Sequence[Run]) -> str:
+    """How training went: loss, training accuracy and, where it was measured, validation accuracy."""
+    named = [(look, name, run) for look, (name, run) in enumerate(zip(labels(runs), runs, strict=True)) if run.epochs]
+    if not named:
+        return ""
+
+    def lines(value: Callable[[Epoch], float | None]) -> list[Line]:
+        found = (
+            (name, look, [(epoch.epoch, y) for epoch in run.epochs if (y := value(epoch)) is not None])
+            for look, name, run in named
+        )
+        return [epoch_line(name, look, points) for name, look, points in found if points]
+
+    loss, train = lines(lambda epoch: epoch.loss), lines(lambda epoch: epoch.train_accuracy)
+    validation = lines(lambda epoch: epoch.validation_accuracy)
+    panels = [
+        (
+            "Loss",
+            line_chart("Training loss by epoch", loss, epoch_axis(loss), amount_axis(highest(loss)), size=THIRD),
+            "The training loss; it says how training went, not how robust the result is.",
+        ),
+        (
+            "Training accuracy",
+            line_chart("Training accuracy by epoch", train, epoch_axis(train), FULL, size=THIRD),
+            "Accuracy on the training batches as the network saw them, adversarial ones included.",
+        ),
+    ]
+    if validation:
+        chart = line_chart("Validation accuracy by epoch", validation, epoch_axis(validation), FULL, size=THIRD)
+        sentence = "Accuracy on the validation split; far below training accuracy it shows over-fitting."
+        panels.append(("Validation accuracy", chart, sentence))
+    return _panels("Training", legend([(name, look, False) for look, name, _ in named]), panels)

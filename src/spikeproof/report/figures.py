@@ -1,0 +1,39 @@
+"""What the figures of both parts of the page share: the frame with its sentence, and lines by epoch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from html import escape
+
+from spikeproof.report.svg import Axis, Line, round_steps
+
+FULL = Axis(0.0, 1.0, tuple((tick / 100, f"{tick} %") for tick in range(0, 101, 20)))
+
+
+def figure(heading: str, chart: str, caption: str, key: str = "", style: str = "") -> str:
+    """One figure: heading, legend, chart, and a sentence (HTML) that says what it shows and how to read it."""
+    return f'<figure class="{style}"><h4>{escape(heading)}</h4>{key}{chart}<figcaption>{caption}</figcaption></figure>'
+
+
+def highest(lines: Sequence[Line]) -> float:
+    """The largest finite value of any line, or 1 where there is none."""
+    return max((y for line in lines for y in line.y if math.isfinite(y)), default=1.0)
+
+
+def epoch_line(name: str, look: int, points: Sequence[tuple[int, float]]) -> Line:
+    """A quantity by epoch."""
+    return Line(
+        name,
+        look,
+        [epoch for epoch, _ in points],
+        [y for _, y in points],
+        [f"{name}, epoch {epoch}: {y:.4g}" for epoch, y in points],
+    )
+
+
+def epoch_axis(lines: Sequence[Line]) -> Axis:
+    """An x axis from epoch 0 to the last epoch of any line, with whole ticks."""
+    last = max(max(line.x) for line in lines)
+    ticks = tuple((step, f"{step:g}") for step in round_steps(last, smallest=1.0) if step <= last)
+    return Axis(0.0, max(last, 1.0), ticks, "epoch")

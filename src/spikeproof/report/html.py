@@ -1,0 +1,85 @@
+"""The page: read every run folder, put the parts together, write the file in one atomic step."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+
+from spikeproof.errors import SpikeproofError
+from spikeproof.report.compare import compare_section, finding
+from spikeproof.report.records import Run
+from spikeproof.report.run_files import read_run
+from spikeproof.report.single_run import run_section
+from spikeproof.report.style import STYLE
+from spikeproof.report.wording import labels
+
+# The browser itself is told to load nothing, so "self-contained" is enforced and not only intended.
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+
+GLOSSARY = {
+    "Nominal": "accuracy under the protocol that papers use: an attack whose gradients come from the network's own, "
+    "fixed surrogate.",
+    "Worst case": "accuracy that counts a sample only if it is right under every attack of the audit. An attack that "
+    "nobody tried could only lower it.",
+    "Masking gap": "nominal − worst case, in percentage points: what looked robust only because the nominal attack's "
+    "gradients were masked.",
+    "Adaptive": "an attack whose gradient source follows the network, so that it does not stop where the window of a "
+    "fixed surrogate ends.",
+    "Margin": "potential minus threshold, before reset; a neuron spikes where it is 0 or more.",
+    "Ω": "the share of margins inside the surrogate's window, estimated from their mean and spread.",
+    "95 % interval": "the Wilson interval of a measured share: where the accuracy on all such samples plausibly lies.",
+}
+
+
+def write_report(run_folders: Sequence[str | os.PathLike[str]], out: str | os.PathLike[str]) -> Path:
+    """Write one self-contained HTML file about one or more run folders.
+
+    The page loads nothing and runs no script. It is written beside ``out`` first and then put in its place, so an
+    older report stays whole until the new one is.
+
+    Args:
+        run_folders: folders with config.json and metrics.jsonl, and audit.json and pictures.npz where they exist.
+        out: the HTML file; missing folders above it are made.
+
+    Returns:
+        The path of the written file.
+
+    Raises:
+        SpikeproofError: there is no folder, or a file in one is missing or damaged; nothing is written then.
+    """
+    if not run_folders:
+        raise SpikeproofError("A report needs at least one run, got none; give one or more run folders.")
+    page = _page([read_run(folder) for folder in run_folders])
+    out = Path(out)
+    if out.is_dir():
+        raise SpikeproofError(f"The report should be a file, but {out} is a folder; give a name such as report.html.")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    part = out.with_name(f".{out.name}.{os.getpid()}.part")
+    try:
+        part.write_text(page, encoding="utf-8")
+        part.replace(out)
+    finally:
+        part.unlink(missing_ok=True)
+    return out
+
+
+def _page(runs: Sequence[Run]) -> str:
+    names = labels(runs)
+    title = f"Robustness of {names[0]}" if len(runs) == 1 else f"Robustness of {len(runs)} spiking networks"
+    sections = "".join(
+        run_section(i, name, run, alone=len(runs) == 1) for i, (name, run) in enumerate(zip(names, runs, strict=True))
+    )
+    words = "".join(f"<dt>{escape(word)}</dt><dd>{escape(meaning)}</dd>" for word, meaning in GLOSSARY.items())
+    versions = sorted({str(run.config["spikeproof"]) for run in runs})
+    return (
+        '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{escape(title)}</title><style>{STYLE}</style></head><body><header><p>spikeproof report</p>"
+        f'<h1>{escape(title)}</h1><p class="finding">{finding(runs)}</p></header><main><section>{compare_section(runs)}'
+        f"</section><section><h2>{'Each run' if len(runs) > 1 else 'The run'}</h2>{sections}</section><section>"
+        f"<h2>Words</h2><dl>{words}</dl></section></main><footer>Made by spikeproof {escape(', '.join(versions))}."
+        "</footer></body></html>\n"
+    )

@@ -1,0 +1,120 @@
+"""Accuracy against radius: one figure for many runs, one figure for the trials of one run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+
+from spikeproof.report.figures import FULL, figure
+from spikeproof.report.records import Audit, Run, SweepPoint
+from spikeproof.report.svg import HEIGHT, WIDTH, Axis, Line, legend, line_chart, round_steps
+from spikeproof.report.wording import NORMS, interval, labels, listed, percent, radius_text, unlike_sentence
+
+RADII_WRITTEN = 8  # with more radii than this the axis takes round steps instead of the radii themselves
+
+
+def _radius_axis(norm: str, points: Sequence[SweepPoint]) -> Axis:
+    """An x axis from radius 0 over all radii of ``points``; L-infinity radii are counted in 255ths."""
+    unit = 255.0 if norm == "linf" else 1.0
+    radii = sorted({round(point.radius * unit, 2) for point in points})
+    steps = radii if len(radii) <= RADII_WRITTEN else round_steps(radii[-1])
+    label = f"radius ({NORMS.get(norm, norm)}{', in 255ths' if norm == 'linf' else ''})"
+    ticks = dict.fromkeys([0.0, *steps])
+    return Axis(0.0, max(radii[-1], steps[-1]) / unit, tuple((step / unit, f"{step:.3g}") for step in ticks), label)
+
+
+def _sweep_line(name: str, look: int, points: Sequence[SweepPoint], norm: str, *, band: bool) -> Line:
+    """One line through ``points``, in order of radius; dashed where they are adaptive."""
+    points = sorted(points, key=lambda point: point.radius)
+    return Line(
+        label=name,
+        look=look,
+        x=[point.radius for point in points],
+        y=[point.accuracy for point in points],
+        notes=[
+            f"{name}: {point.trial} ({point.kind}) at {radius_text(norm, point.radius)}: {percent(point.accuracy)} % "
+            f"({interval(point)}), n = {point.samples}"
+            for point in points
+        ],
+        dashed=points[0].kind == "adaptive",
+        band=([point.low for point in points], [point.high for point in points]) if band else None,
+    )
+
+
+def sweeps_of_runs(runs: Sequence[Run]) -> str:
+    """One figure per norm: L-infinity and L2 radii do not share an axis."""
+    named = list(enumerate(zip(labels(runs), runs, strict=True)))
+    swept = [(look, name, run.audit) for look, (name, run) in named if run.audit is not None and run.audit.sweep]
+    figures = []
+    for norm in dict.fromkeys(audit.norm for _, _, audit in swept):
+        lines: list[Line] = []
+        key: list[tuple[str, int | None, bool]] = []
+        shown: list[SweepPoint] = []
+        for look, name, audit in swept:
+            if audit.norm != norm:
+                continue
+            key.append((name, look, False))
+            for kind in ("nominal", "adaptive"):
+                lowest = _lowest([point for point in audit.sweep if point.kind == kind])
+                shown += lowest
+                if lowest:
+                    lines.append(_sweep_line(name, look, lowest, norm, band=False))
+        if not lines:
+            continue
+        sizes = sorted({point.samples for point in shown})
+        caption = (
+            "Accuracy as the radius grows, the lowest nominal trial solid and the lowest adaptive trial dashed. A "
+            "dashed line below its solid one is masking; a line that never nears 0 % betrays a failing attack. n = "
+            f"{listed([str(size) for size in sizes])} per point; intervals are in each run's own figure. {escape(unlike_sentence(runs))}"
+        )
+        key += [("nominal", None, False), ("adaptive", None, True)]
+        chart = line_chart(
+            "Accuracy against radius, one line per run",
+            lines,
+            _radius_axis(norm, shown),
+            FULL,
+            guide=_guide([audit for _, _, audit in swept if audit.norm == norm], shown),
+            size=(WIDTH, min(HEIGHT + 30 * max(0, len(runs) - 2), 390.0)),
+        )
+        figures.append(figure("Accuracy against radius", chart, caption, legend(key)))
+    return "".join(figures)
+
+
+def _lowest(points: Sequence[SweepPoint]) -> list[SweepPoint]:
+    radii = sorted({point.radius for point in points})
+    return [min((each for each in points if each.radius == radius), key=lambda each: each.accuracy) for radius in radii]
+
+
+def _guide(audits: Sequence[Audit], points: Sequence[SweepPoint]) -> tuple[float, str] | None:
+    """The audited radius, if it is one for all and on the axis."""
+    radii = {radius_text(audit.norm, audit.radius): audit.radius for audit in audits}
+    (words, radius), *others = radii.items()
+    fits = not others and radius <= max(point.radius for point in points)
+    return (radius, f"audited at {words}") if fits else None
+
+
+def sweep_of_trials(audit: Audit) -> str:
+    """One run: one line with its 95 % band per trial."""
+    if not audit.sweep:
+        return ""
+    names = list(dict.fromkeys((point.kind, point.trial) for point in audit.sweep))
+    lines = [
+        _sweep_line(trial, look, [p for p in audit.sweep if (p.kind, p.trial) == (kind, trial)], audit.norm, band=True)
+        for look, (kind, trial) in enumerate(names)
+    ]
+    key = legend(
+        [(f"{line.label} ({kind})", line.look, line.dashed) for line, (kind, _) in zip(lines, names, strict=True)]
+    )
+    guide = _guide([audit], audit.sweep)
+    chart = line_chart(
+        "Accuracy against radius, one line per trial",
+        lines,
+        _radius_axis(audit.norm, audit.sweep),
+        FULL,
+        guide=guide,
+    )
+    caption = (
+        "Accuracy under each trial as the radius grows, with its 95 % band: solid is nominal, dashed is "
+        f"adaptive.{' The dotted line marks the radius of the table.' if guide else ''}"
+    )
+    return figure("Accuracy against radius", chart, caption, key)

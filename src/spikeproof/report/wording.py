@@ -1,0 +1,83 @@
+"""How numbers, conditions and runs are written, in the HTML and in the terminal alike."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+
+from spikeproof.report.records import Audit, Measured, Run
+
+NORMS = {"linf": "L∞", "l2": "L2", "l1": "L1"}
+
+
+def percent(fraction: float) -> str:
+    """A fraction as percent with one decimal and without the sign: 0.862 -> 86.2."""
+    return "undefined" if math.isnan(fraction) else f"{round(100 * fraction, 1) + 0.0:.1f}"
+
+
+def interval(measured: Measured) -> str:
+    """The 95 % interval in percent: 82.9–88.9."""
+    return f"{percent(measured.low)}–{percent(measured.high)}"
+
+
+def share(value: float) -> str:
+    """A fraction with two decimals, or the word undefined."""
+    return "undefined" if math.isnan(value) else f"{value:.2f}"
+
+
+def radius_text(norm: str, radius: float) -> str:
+    """8/255 for L-infinity, where the field counts in grey levels; a plain number otherwise."""
+    if norm != "linf":
+        return f"{radius:.3g}"
+    levels = 255 * radius
+    whole = round(levels)
+    return f"{whole}/255" if abs(levels - whole) < 0.02 else f"{levels:.3g}/255"
+
+
+def conditions(audit: Audit) -> dict[str, str]:
+    """What must agree before two audits may be compared, by name, in the order it is written."""
+    noise = f"noise {audit.noise}" if audit.noise == "off" else f"noise {audit.noise}, {audit.draws} draws"
+    return {
+        "Threat": f"{NORMS.get(audit.norm, audit.norm)} {radius_text(audit.norm, audit.radius)}",
+        "Samples": f"n = {audit.samples}",
+        "Split": f"{audit.split} split",
+        "Noise": noise,
+        "Precision": f"crafted in {audit.crafting_precision}, judged in float32",
+        "Device": f"device {audit.device}",
+        "Seed": f"seed {audit.seed}",
+    }
+
+
+def differing(runs: Sequence[Run]) -> list[str]:
+    """The names of the conditions in which the audited runs do not agree."""
+    stated = [conditions(run.audit) for run in runs if run.audit is not None]
+    return [name for name in stated[0] if len({each[name] for each in stated}) > 1] if stated else []
+
+
+def unlike(runs: Sequence[Run]) -> list[str]:
+    """Why worst cases must not be ranked: the differing conditions, and Attacks where the trials differ."""
+    trials = {
+        frozenset((trial.kind, trial.name) for trial in run.audit.trials) for run in runs if run.audit is not None
+    }
+    return differing(runs) + (["Attacks"] if len(trials) > 1 else [])
+
+
+def unlike_sentence(runs: Sequence[Run]) -> str:
+    """One sentence that says in what the audits differ; empty where they do not."""
+    names = unlike(runs)
+    return f"These runs were audited under different conditions ({listed(names).lower()})." if names else ""
+
+
+def labels(runs: Sequence[Run]) -> list[str]:
+    """One name per run, told apart where two runs share one: by folder, then by number."""
+    names = [run.name for run in runs]
+    for ending in ([run.folder.name for run in runs], [str(number) for number in range(1, len(runs) + 1)]):
+        often = Counter(names)
+        names = [f"{name} ({end})" if often[name] > 1 else name for name, end in zip(names, ending, strict=True)]
+    return names
+
+
+def listed(names: Sequence[str]) -> str:
+    """a, b and c."""
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

@@ -1,0 +1,7 @@
+"""Training: one loop, defenses as hooks, a run as a folder."""
+
+from spikeproof.train.config import TrainConfig, pick_device
+from spikeproof.train.loop import Interrupted, Run, train
+from spikeproof.train.run_folder import RunFolder
+
+__all__ = ["Interrupted", "Run", "RunFolder", "TrainConfig", "pick_device", "train"]

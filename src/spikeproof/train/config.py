@@ -1,0 +1,67 @@
+"""How a network is trained, apart from its defenses."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Literal
+
+import torch
+
+from spikeproof.attacks import Precision
+from spikeproof.data import Augmentation
+from spikeproof.errors import SpikeproofError
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """SGD with momentum and weight decay, a cosine schedule to 0 by step, cross-entropy of the mean logits.
+
+    Args:
+        epochs: passes over the training set.
+        batch_size: images in a step; an epoch's last, incomplete batch is left out.
+        learning_rate: at the first step.
+        momentum, weight_decay: of SGD.
+        precision: "bf16" runs the network under bfloat16 autocast (weights, loss and potentials' arithmetic stay
+            float32); "fp32" runs it plain.
+        augmentation: of each training batch; None trains on the images as they are.
+        seed: decides the start, the order, the augmentation and all noise.
+        device: "auto" takes CUDA where there is one.
+
+    Raises:
+        SpikeproofError: a count below 1, a learning rate that is not positive, an unknown precision or device.
+    """
+
+    epochs: int = 20
+    batch_size: int = 64
+    learning_rate: float = 0.1
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    precision: Precision = "fp32"
+    augmentation: Augmentation | None = dataclasses.field(default_factory=Augmentation)
+    seed: int = 0
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size"):
+            if getattr(self, name) < 1:
+                raise SpikeproofError(f"Training needs {name} >= 1, got {getattr(self, name)}.")
+        if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
+            raise SpikeproofError(f"Training needs a learning_rate > 0, got {self.learning_rate}.")
+        if not (0 <= self.momentum < 1 and self.weight_decay >= 0):
+            raise SpikeproofError(
+                f"Training needs a momentum in [0, 1) and a weight_decay >= 0, got {self.momentum}, {self.weight_decay}."
+            )
+
+
+def pick_device(name: str) -> torch.device:
+    """The device a config names; "auto" is CUDA where there is one, else the CPU.
+
+    Raises:
+        SpikeproofError: CUDA was asked for and there is none.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise SpikeproofError("The device 'cuda' was asked for, but torch sees no GPU here; use 'cpu' or 'auto'.")
+    return torch.device(name)

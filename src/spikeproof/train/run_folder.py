@@ -1,0 +1,134 @@
+"""The run folder: resolved config, metrics, weights and the state to go on from. Every write is atomic."""
+
+from __future__ import annotations
+
+import io
+import json
+import pickle
+import platform
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from spikeproof.atomic import write_atomically
+from spikeproof.errors import SpikeproofError
+from spikeproof.version import __version__
+
+
+class RunFolder:
+    """A folder that holds one run.
+
+    config.json (resolved settings and versions), metrics.jsonl (a line an epoch), model.safetensors (final weights),
+    state.pt (what a resume needs; gone once the run is finished), and later outcomes.parquet, audit.json,
+    pictures.npz and report.html.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+
+    @property
+    def weights(self) -> Path:
+        return self.path / "model.safetensors"
+
+    @property
+    def finished(self) -> bool:
+        return self.weights.is_file()
+
+    @property
+    def _state(self) -> Path:
+        return self.path / "state.pt"
+
+    @property
+    def _metrics(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    def open(self, name: str, settings: dict[str, Any], *, device: str, command: str, resume: bool) -> None:
+        """Begin or go on with a run of these settings.
+
+        Raises:
+            SpikeproofError: a run is already there and ``resume`` is off, or it is on and the settings differ.
+        """
+        config = {
+            "name": name,
+            "recipe": settings,
+            "spikeproof": __version__,
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+            "device": device,
+            "threads": torch.get_num_threads(),
+            "command": command,
+        }
+        target = self.path / "config.json"
+        if target.exists():
+            if not resume:
+                raise SpikeproofError(
+                    f"{self.path} already holds a run; continue it with --resume, give another --out, or remove it."
+                )
+            before = self.config()["recipe"]
+            if before != json.loads(json.dumps(settings)):
+                differing = ", ".join(_differences(before, json.loads(json.dumps(settings))))
+                raise SpikeproofError(
+                    f"The run in {self.path} was started with other settings ({differing}); resume it with its own, "
+                    "or give another --out."
+                )
+            return
+        write_atomically(target, lambda path: path.write_text(json.dumps(config, indent=1) + "\n"))
+
+    def config(self) -> dict[str, Any]:
+        """config.json as it was written.
+
+        Raises:
+            SpikeproofError: there is none, or it is damaged.
+        """
+        target = self.path / "config.json"
+        if not target.is_file():
+            raise SpikeproofError(f"{self.path} is not a run folder: it has no config.json; give a folder of a run.")
+        try:
+            config: dict[str, Any] = json.loads(target.read_text())
+        except ValueError:
+            raise SpikeproofError(f"{target} is damaged: it is not JSON; restore it or train again.") from None
+        return config
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """The lines of metrics.jsonl."""
+        if not self._metrics.is_file():
+            return []
+        return [json.loads(line) for line in self._metrics.read_text().splitlines() if line]
+
+    def write_metrics(self, lines: list[dict[str, Any]]) -> None:
+        text = "".join(json.dumps(line) + "\n" for line in lines)
+        write_atomically(self._metrics, lambda path: path.write_text(text))
+
+    def write_state(self, state: dict[str, Any]) -> None:
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
+        write_atomically(self._state, lambda path: path.write_bytes(buffer.getbuffer()))
+
+    def read_state(self) -> dict[str, Any] | None:
+        """What was written last, or None.
+
+        Raises:
+            SpikeproofError: the file is damaged.
+        """
+        if not self._state.is_file():
+            return None
+        try:
+            state: dict[str, Any] = torch.load(self._state, map_location="cpu", weights_only=True)
+        except (RuntimeError, EOFError, ValueError, zipfile.BadZipFile, pickle.UnpicklingError) as error:
+            reason = str(error).splitlines()[0]
+            raise SpikeproofError(
+                f"{self._state} is damaged ({reason}); remove {self.path} and train again."
+            ) from None
+        return state
+
+    def forget_state(self) -> None:
+        self._state.unlink(missing_ok=True)
+
+
+def _differences(before: Any, after: Any, prefix: str = "") -> list[str]:
+    if isinstance(before, dict) and isinstance(after, dict):
+        keys = sorted(before.keys() | after.keys())
+        return [d for key in keys for d in _differences(before.get(key), after.get(key), f"{prefix}{key}.")]
+    return [] if before == after else [f"{prefix.rstrip('.')}: {before} then, {after} now"]
