@@ -31,9 +31,7 @@ def fgsm(
     """
     check_batch(images, labels)
     with crafting(model, how or Crafting(), images.device) as craft:
-        attacked = ascend(
-            craft, images, labels, threat, steps=1, step_size=threat.radius, random_start=False
-        )
+        attacked = ascend(craft, images, labels, threat, steps=1, step_size=threat.radius, random_start=False)
         return Attacked(attacked, craft.judge(attacked).argmax(1) == labels)
 
 

@@ -1,4 +1,4 @@
-"""Adversarial training (Madry et al. 2018) as SNN-RAT's code does it: the whole batch adversarial, crafted in eval mode."""
+"""Adversarial training (Madry et al. 2018) as SNN-RAT does it: the whole batch adversarial, crafted in eval mode."""
 
 from __future__ import annotations
 

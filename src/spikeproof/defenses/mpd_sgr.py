@@ -1,8 +1,8 @@
 """MPD-SGR (Jiang et al., AAAI 2026): regularise the membrane potential distribution out of the surrogate's window.
 
-Eq. 13, 16-18. The paper leaves eta and the handling of the statistics open (its Appendix C is unpublished); here mean and
-standard deviation are the batch's, over samples and positions at each step and channel, and stay in the graph, since
-Eq. 14-15 are stated as the training gradient. For a fully connected site a channel is a feature. Layers are averaged
+Eq. 13, 16-18. The paper leaves eta and the handling of the statistics open (its Appendix C is unpublished); here mean
+and standard deviation are the batch's, over samples and positions at each step and channel, and stay in the graph,
+since Eq. 14-15 are stated as the training gradient. For a fully connected site a channel is a feature. Layers are averaged
 with equal weight, then channels and steps within each.
 """
 
@@ -60,9 +60,7 @@ class MPDSGR(Defense):
         return self.eta * rise * torch.stack(overlaps).mean()
 
 
-def overlap(
-    mean: Float[Tensor, "*shape"], std: Float[Tensor, "*shape"], window: float
-) -> Float[Tensor, "*shape"]:
+def overlap(mean: Float[Tensor, "*shape"], std: Float[Tensor, "*shape"], window: float) -> Float[Tensor, "*shape"]:
     """Omega of Eq. 13: the mass of N(mean, std^2) in [-window, window].
 
     Example:

@@ -1,4 +1,4 @@
-"""TGO, Threshold Guarding Optimization (ICLR 2026, arXiv 2602.20548): keep potentials off the threshold, fire through noise.
+"""TGO, Threshold Guarding Optimization (ICLR 2026, arXiv 2602.20548): potentials off the threshold, noisy firing.
 
 MC is Eq. 12-13, NLIF the paper's noisy neuron. Not published and therefore ours: delta, sigma, the exact rise of lambda
 (a half cosine from 0 to lambda_max), the potential before reset for MC, and noise that moves the firing decision

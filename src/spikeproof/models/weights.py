@@ -50,7 +50,9 @@ def load_model(
     described = _parse_description(metadata["spikeproof"], path)
     if expected is not None and described != expected:
         theirs, ours = described.to_json(), expected.to_json()
-        differing = [f"{field} {theirs[field]} instead of {ours[field]}" for field in ours if theirs[field] != ours[field]]
+        differing = [
+            f"{field} {theirs[field]} instead of {ours[field]}" for field in ours if theirs[field] != ours[field]
+        ]
         raise SpikeproofError(f"{path} holds another model: {'; '.join(differing)}. Give this run's own weights.")
     model = create_model(kernels=kernels, **{name: getattr(described, name) for name in described.__dataclass_fields__})
     try:
@@ -70,8 +72,8 @@ def _parse_description(text: str, path: Path) -> ModelDescription:
         plain = json.loads(text)
         surrogate = dict(plain["neuron"].pop("surrogate"))
         neuron = Neuron(surrogate=SURROGATES[surrogate.pop("name")](**surrogate), **plain.pop("neuron"))
-        lists = {name: tuple(plain.pop(name)) for name in ("mean", "std")}
-        return ModelDescription(neuron=neuron, **lists, **plain)
+        mean, std = tuple(plain.pop("mean")), tuple(plain.pop("std"))
+        return ModelDescription(neuron=neuron, mean=mean, std=std, **plain)
     except (KeyError, TypeError, ValueError) as error:
         raise SpikeproofError(
             f"{path} describes a model this version does not know ({error}); use the version that wrote it."

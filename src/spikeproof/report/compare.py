@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from html import escape
 
-from spikeproof.report.figures import FULL, epoch_axis, epoch_line, figure, highest
+from spikeproof.report.figures import FULL, THIRD, epoch_axis, epoch_line, figure, highest, panels
 from spikeproof.report.records import Epoch, Run, Site
 from spikeproof.report.svg import Axis, Bar, Line, amount_axis, bars, legend, line_chart
 from spikeproof.report.sweeps import sweep_of_trials, sweeps_of_runs
@@ -22,8 +22,6 @@ from spikeproof.report.wording import (
     unlike,
     unlike_sentence,
 )
-
-THIRD = (340.0, 230.0)  # a chart with two others in its row
 
 
 def finding(runs: Sequence[Run]) -> str:
@@ -92,19 +90,11 @@ def _headline_bars(runs: Sequence[Run]) -> str:
         return ""
     caption = (
         "Accuracy on clean images, under the nominal attack and under every attack together; whiskers are 95 % "
-        "intervals. The dashed outline is the masking gap: what the nominal accuracy promises and the worst case takes. "
-        f"{escape(unlike_sentence(runs))}"
+        "intervals. The dashed outline is the masking gap: what the nominal accuracy promises and the worst case "
+        f"takes. {escape(unlike_sentence(runs))}"
     )
     title = "Clean, nominal and worst-case accuracy of each run"
     return figure("Nominal and worst case", bars(title, groups), caption, style="tall")
-
-
-def _panels(heading: str, key: str, panels: Sequence[tuple[str, str, str]]) -> str:
-    """One figure of several charts that share a legend; each panel is (heading, chart, sentence)."""
-    inner = "".join(
-        f"<div><h5>{escape(name)}</h5>{chart}<p>{escape(sentence)}</p></div>" for name, chart, sentence in panels
-    )
-    return f'<figure class="wide"><h4>{escape(heading)}</h4>{key}<div class="panel-row">{inner}</div></figure>'
 
 
 def _sites(runs: Sequence[Run]) -> str:
@@ -142,7 +132,7 @@ def _sites(runs: Sequence[Run]) -> str:
         "The share of margins inside the surrogate's window, estimated from their mean and spread. Lower means that "
         "fewer neurons pass gradient to a fixed surrogate: robustness or masking, and only the masking gap tells which."
     )
-    panels = (
+    shown = (
         (
             "Threshold-proximal potentials",
             chart(
@@ -152,7 +142,7 @@ def _sites(runs: Sequence[Run]) -> str:
         ),
         ("Ω", chart("Omega by site", lambda s: s.omega, share, percents=False), omega),
     )
-    return _panels("Where the margins lie", legend([(name, look, False) for look, name, _ in probed]), panels)
+    return panels("Where the margins lie", legend([(name, look, False) for look, name, _ in probed]), shown)
 
 
 def _with_sign(fraction: float) -> str:
@@ -174,7 +164,7 @@ def _training(runs: Sequence[Run]) -> str:
 
     loss, train = lines(lambda epoch: epoch.loss), lines(lambda epoch: epoch.train_accuracy)
     validation = lines(lambda epoch: epoch.validation_accuracy)
-    panels = [
+    shown = [
         (
             "Loss",
             line_chart("Training loss by epoch", loss, epoch_axis(loss), amount_axis(highest(loss)), size=THIRD),
@@ -189,5 +179,5 @@ def _training(runs: Sequence[Run]) -> str:
     if validation:
         chart = line_chart("Validation accuracy by epoch", validation, epoch_axis(validation), FULL, size=THIRD)
         sentence = "Accuracy on the validation split; far below training accuracy it shows over-fitting."
-        panels.append(("Validation accuracy", chart, sentence))
-    return _panels("Training", legend([(name, look, False) for look, name, _ in named]), panels)
+        shown.append(("Validation accuracy", chart, sentence))
+    return panels("Training", legend([(name, look, False) for look, name, _ in named]), shown)

@@ -179,7 +179,7 @@ def _read_pictures(path: Path) -> Pictures | None:
         return None
     mend = "audit the run again with `spikeproof audit`, or remove the file"
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
         pictures = Pictures(
             clean=arrays["clean"],

@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from html import escape
 
-from spikeproof.report.figures import epoch_axis, epoch_line, figure, highest
+from spikeproof.report.figures import THIRD, epoch_axis, epoch_line, highest, panels
 from spikeproof.report.pictures import html_pictures
 from spikeproof.report.records import Audit, Epoch, Run, Site
 from spikeproof.report.svg import Line, amount_axis, histogram, line_chart, swatch
@@ -31,31 +31,29 @@ def run_section(index: int, name: str, run: Run, *, alone: bool) -> str:
         f'<details class="run"{" open" if alone else ""}><summary>{swatch(index)}<h3>{escape(name)}</h3>'
         f'<span class="conditions">{summary}</span></summary><div id="run-{index + 1}">'
     ]
-    if audit is None:
-        parts.append(
-            '<p class="warning"><span aria-hidden="true">⚠</span> This run has not been audited, so nothing is known '
-            "about its robustness. Run <code>spikeproof audit</code> on its folder.</p>"
-        )
-    else:
-        parts.append(_facts(audit))
-    parts.append('<div class="figures">')
+    parts.append(f'<div class="figures"><section class="card">{_facts(audit)}{_trained(run)}{_commands(run)}</section>')
     if audit is not None:
         parts += ["" if alone else sweep_of_trials(audit), _sites(audit.sites)]
     if run.pictures is not None:
         parts.append(html_pictures(run.pictures, audit))
-    parts += [_penalties(run.epochs), _firing_rates(run.epochs), "</div>", _training_facts(run.epochs), _commands(run)]
     config = json.dumps(run.config, indent=2, ensure_ascii=False)
-    parts.append(f"<details><summary>Resolved config</summary><pre>{escape(config)}</pre></details></div></details>")
+    parts.append(f"{_training(run.epochs)}</div><details><summary>Resolved config</summary>")
+    parts.append(f"<pre>{escape(config)}</pre></details></div></details>")
     return "".join(parts)
 
 
-def _facts(audit: Audit) -> str:
+def _facts(audit: Audit | None) -> str:
+    if audit is None:
+        return (
+            '<h4>Robustness</h4><p class="warning"><span aria-hidden="true">⚠</span> This run has not been audited, so '
+            "nothing is known about its robustness. Run <code>spikeproof audit</code> on its folder.</p>"
+        )
     facts = [*conditions(audit).values(), f"audit took {audit.seconds:.0f} s"]
     zero = f"zero-gradient share {percent(audit.zero_gradient_share)} %"
     items = "".join(f"<li>{escape(warning)}</li>" for warning in audit.warnings)
     warnings = f'<ul class="warning" aria-label="Warnings">{items}</ul>' if items else ""
     return (
-        f"<p>Nominal ({escape(audit.nominal_trial)}): <b>{percent(audit.nominal.accuracy)} %</b> "
+        f"<h4>Robustness</h4><p>Nominal ({escape(audit.nominal_trial)}): <b>{percent(audit.nominal.accuracy)} %</b> "
         f"({interval(audit.nominal)}). Worst case: <b>{percent(audit.worst_case.accuracy)} %</b> "
         f"({interval(audit.worst_case)}). Masking gap: <b>{percent(audit.masking_gap)}</b> points.</p>"
         f'<p class="conditions">{" · ".join(escape(fact) for fact in facts)} · '
@@ -82,21 +80,26 @@ def _sites(sites: Sequence[Site]) -> str:
     )
 
 
-def _penalties(epochs: Sequence[Epoch]) -> str:
-    """One small chart per penalty, for their scales have nothing in common."""
-    charts = []
-    for look, name in enumerate(dict.fromkeys(name for epoch in epochs for name in epoch.penalties)):
-        line = epoch_line(name, look, [(epoch.epoch, epoch.penalties.get(name, math.nan)) for epoch in epochs])
-        chart = line_chart(f"Penalty {name} by epoch", [line], epoch_axis([line]), amount_axis(highest([line])))
-        caption = "The mean penalty over each epoch: it should fall and then level off while the loss still falls."
-        charts.append(figure(f"Penalty {name}", chart, caption))
-    return "".join(charts)
-
-
-def _firing_rates(epochs: Sequence[Epoch]) -> str:
+def _training(epochs: Sequence[Epoch]) -> str:
+    """Firing rate, and one small chart per penalty, for their scales have nothing in common."""
+    shown = []
     rows = [(epoch.epoch, list(epoch.firing_rates.values())) for epoch in epochs if epoch.firing_rates]
-    if not rows:
-        return ""
+    if rows:
+        sentence = (
+            "The mean firing rate of all sites, with the band from the quietest to the busiest site: a band that "
+            "touches 0 shows a dead site."
+        )
+        shown.append(("Firing rate", _firing_rates(rows), sentence))
+    for look, name in enumerate(dict.fromkeys(name for epoch in epochs for name in epoch.penalties), start=1):
+        line = epoch_line(name, look, [(epoch.epoch, epoch.penalties.get(name, math.nan)) for epoch in epochs])
+        y = amount_axis(highest([line]))
+        chart = line_chart(f"Penalty {name} by epoch", [line], epoch_axis([line]), y, size=THIRD)
+        sentence = "The mean penalty of each epoch: it should fall and then level off while the loss still falls."
+        shown.append((f"Penalty {name}", chart, sentence))
+    return panels("Sites and penalties in training", "", shown) if shown else ""
+
+
+def _firing_rates(rows: Sequence[tuple[int, list[float]]]) -> str:
     lows, highs = [min(rates) for _, rates in rows], [max(rates) for _, rates in rows]
     means = [sum(rates) / len(rates) for _, rates in rows]
     notes = [
@@ -104,30 +107,25 @@ def _firing_rates(epochs: Sequence[Epoch]) -> str:
         for (epoch, _), mean, low, high in zip(rows, means, lows, highs, strict=True)
     ]
     line = Line("firing rate", 0, [epoch for epoch, _ in rows], means, notes, band=(lows, highs))
-    chart = line_chart("Firing rate by epoch", [line], epoch_axis([line]), amount_axis(max(highs)))
-    caption = (
-        "The mean firing rate of all sites by epoch, with the band from the quietest to the busiest site: a band that "
-        "touches 0 shows a dead site."
-    )
-    return figure("Firing rate in training", chart, caption)
+    return line_chart("Firing rate by epoch", [line], epoch_axis([line]), amount_axis(max(highs)), size=THIRD)
 
 
-def _training_facts(epochs: Sequence[Epoch]) -> str:
-    if not epochs:
-        return "<p>No epoch of training is finished yet.</p>"
-    last = epochs[-1]
+def _trained(run: Run) -> str:
+    made = " · ".join(f"{name} {run.config[name]}" for name in ("spikeproof", "torch", "python", "device"))
+    made = f'<p class="conditions">{escape(made)}</p>'
+    if not run.epochs:
+        return f"<h4>How it was trained</h4><p>No epoch is finished yet.</p>{made}"
+    last = run.epochs[-1]
     validation = (
         "" if last.validation_accuracy is None else f", validation accuracy {percent(last.validation_accuracy)} %"
     )
-    minutes = sum(epoch.seconds for epoch in epochs) / 60
+    minutes = sum(epoch.seconds for epoch in run.epochs) / 60
     return (
-        f"<p>{len(epochs)} epochs in {minutes:.1f} minutes; the last, epoch {last.epoch}: loss {last.loss:.4g}, "
-        f"training accuracy {percent(last.train_accuracy)} %{validation}.</p>"
+        f"<h4>How it was trained</h4><p>Epochs: {len(run.epochs)}, in {minutes:.1f} minutes. The last, epoch "
+        f"{last.epoch}: loss {last.loss:.4g}, training accuracy {percent(last.train_accuracy)} %{validation}.</p>{made}"
     )
 
 
 def _commands(run: Run) -> str:
     commands = [run.command] + ([run.audit.command] if run.audit is not None else [])
-    made = " · ".join(f"{name} {run.config[name]}" for name in ("spikeproof", "torch", "python", "device"))
-    code = f"<pre>{escape(chr(10).join(commands))}</pre>"
-    return f'<h4>Commands</h4>{code}<p class="conditions">Trained with {escape(made)}</p>'
+    return f"<h4>Commands</h4><pre>{escape(chr(10).join(commands))}</pre>"

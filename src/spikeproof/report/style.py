@@ -39,11 +39,12 @@ td.worst,td.gap{background:color-mix(in srgb,var(--shade) 55%,transparent)}
 td.wide{text-align:left;color:var(--soft)}
 .star{text-decoration:none;color:var(--accent);font-weight:700;position:absolute;margin-left:.1em}
 .figures{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,430px),1fr));gap:1rem;margin:1.2rem 0}
-figure{margin:0;padding:1rem 1.1rem;background:var(--card);border:1px solid var(--rule);border-radius:8px;
+details>summary{font-size:.9rem}
+figure,.card{margin:0;padding:1rem 1.1rem;background:var(--card);border:1px solid var(--rule);border-radius:8px;
 display:flex;flex-direction:column;gap:.5rem;min-width:0}
 figure.wide{grid-column:1/-1}
-figcaption{margin-top:auto}figure>.chart{margin-block:auto}
-.chart{display:block;width:100%;height:auto;max-width:500px;margin:0 auto;
+figcaption{margin-top:auto}figure>.chart{margin:auto}
+.chart{display:block;width:100%;height:auto;
 font-size:12px}
 .chart text{fill:var(--soft);font-variant-numeric:tabular-nums}
 .chart .name{fill:var(--ink);font-weight:600;font-size:13px}.chart .value{fill:var(--ink)}
@@ -74,7 +75,7 @@ rect.worst{fill:var(--c);stroke:var(--c);stroke-width:1.3}
 .panels{display:flex;gap:4px}
 .panels img{width:calc((100% - 8px)/3);image-rendering:pixelated;border-radius:3px;display:block}
 .sample p{margin:.25rem 0 0;font-size:.85rem}
-.kept{color:var(--c2)}.lost{color:var(--c1)}
+.kept{color:var(--c2)}.lost{color:var(--warn)}
 details.run{background:var(--card);border:1px solid var(--rule);border-radius:8px;margin:.6rem 0;padding:0 1.1rem}
 details.run>div{padding-bottom:1rem}
 summary{cursor:pointer;padding:.7rem 0}
@@ -84,14 +85,15 @@ details.run[open]>summary::before{content:"▾"}
 details.run>summary::-webkit-details-marker{display:none}
 summary .conditions{margin:0 0 0 auto;font-variant-numeric:tabular-nums}
 summary:focus-visible,a:focus-visible{outline:3px solid var(--accent);outline-offset:2px;border-radius:3px}
-.run figure{background:none}
+.run figure,.run .card{background:none}.card{gap:0}.card h4{margin:.6rem 0 0}.card h4:first-child{margin:0}
+.card p{margin:.3rem 0}
 pre{font:12.5px/1.5 ui-monospace,"SF Mono",Consolas,"Liberation Mono",monospace;background:var(--page);
 border:1px solid var(--rule);border-radius:6px;padding:.7rem .9rem;white-space:pre-wrap;margin:.5rem 0}
 code{font:.9em ui-monospace,Consolas,"Liberation Mono",monospace}
 dl{display:grid;grid-template-columns:minmax(7rem,max-content) 1fr;gap:.35rem 1.2rem;margin:0;font-size:.92rem}
 dt{font-weight:600}dd{margin:0;color:var(--soft);max-width:75ch}
 footer{margin-top:2.5rem;color:var(--soft);font-size:.85rem}
-@media (max-width:720px){body{padding:1.2rem .8rem 2rem}
+@media screen and (max-width:720px){body{padding:1.2rem .8rem 2rem}
 thead{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%)}
 table,tbody,tr,tbody th,td{display:block}
 tbody tr{padding:.6rem .8rem;border-bottom:1px solid var(--rule)}tbody tr:last-child{border-bottom:0}
@@ -101,10 +103,12 @@ td::before{content:attr(data-label);text-align:left;color:var(--soft)}
 td.wide{display:block}td.wide::before{content:none}
 td.worst,td.gap{margin:0 -.8rem;padding-inline:.8rem}
 summary .conditions{margin-left:1.4rem;width:100%}dl{grid-template-columns:1fr}dd{margin-bottom:.4rem}
-figure{padding:.8rem}details.run{padding:0 .7rem}}
+figure,.card{padding:.8rem}.run figure,.run .card{border:0;padding:.3rem 0}details.run{padding:0 .7rem}}
+@page{margin:14mm}
 @media print{:root{--page:#fff;--shade:#e8edf3}body{max-width:none;padding:0;font-size:10.5pt}
-figure,tr,.site,.sample{break-inside:avoid}h2,h4{break-after:avoid}
-.figures{grid-template-columns:1fr 1fr}.sites{grid-template-columns:repeat(4,1fr)}
-details.run{border:0;padding:0;break-before:page}details.run::details-content{content-visibility:visible;height:auto}
+figure,.card,tr,.site,.sample{break-inside:avoid}h2,h4{break-after:avoid}
+.figures{grid-template-columns:1fr}.sites{grid-template-columns:repeat(4,1fr)}
+.pictures{grid-template-columns:repeat(3,1fr)}.panel-row{grid-template-columns:1fr 1fr}
+details.run{border:0;padding:0}details.run+details.run{break-before:page}details::details-content{content-visibility:visible;height:auto}
 details.run>summary::before{content:none}.bar,.window,rect,path,.warning,td{print-color-adjust:exact}}
 """

@@ -15,6 +15,7 @@ WIDTH, HEIGHT = 440.0, 264.0
 LEFT, RIGHT, TOP, BOTTOM = 46.0, 14.0, 12.0, 44.0
 MARKERS_PER_LINE = 10  # more would hide the line
 NAME_LETTERS = 52
+LARGEST = 1.15  # a chart that grows further has louder letters than the text around it
 
 LOOKS = (
     "M-3.8 0A3.8 3.8 0 1 0 3.8 0A3.8 3.8 0 1 0-3.8 0Z",
@@ -93,7 +94,8 @@ def amount_axis(highest: float, *, percent: bool = False) -> Axis:
 
 def svg(title: str, width: float, height: float, parts: Sequence[str]) -> str:
     """The SVG element around ``parts``; its title is what a screen reader says."""
-    head = f'<svg class="chart" role="img" viewBox="0 0 {width:g} {height:g}" aria-label="{escape(title)}">'
+    widest = f'style="max-width:{width * LARGEST:.0f}px"'
+    head = f'<svg class="chart" role="img" viewBox="0 0 {width:g} {height:g}" {widest} aria-label="{escape(title)}">'
     return f"{head}{''.join(parts)}</svg>"
 
 
@@ -224,7 +226,7 @@ def histogram(title: str, edges: Sequence[float], counts: Sequence[float], windo
 
 def bars(title: str, groups: Sequence[tuple[str, int, Sequence[Bar]]]) -> str:
     """Grouped lying bars on one axis from 0 to 100 %: groups of (name, look, bars), with interval whiskers."""
-    left, right, row, head, gap = 74.0, 66.0, 16.0, 20.0, 9.0
+    left, right, row, head, gap = 74.0, 92.0, 16.0, 20.0, 9.0
     scale = WIDTH - left - right
     height = sum(head + row * len(group[2]) + gap for group in groups) + 22
     parts = []

@@ -65,7 +65,8 @@ def sweeps_of_runs(runs: Sequence[Run]) -> str:
         caption = (
             "Accuracy as the radius grows, the lowest nominal trial solid and the lowest adaptive trial dashed. A "
             "dashed line below its solid one is masking; a line that never nears 0 % betrays a failing attack. n = "
-            f"{listed([str(size) for size in sizes])} per point; intervals are in each run's own figure. {escape(unlike_sentence(runs))}"
+            f"{listed([str(size) for size in sizes])} per point; intervals are in each run's own figure. "
+            f"{escape(unlike_sentence(runs))}"
         )
         key += [("nominal", None, False), ("adaptive", None, True)]
         chart = line_chart(

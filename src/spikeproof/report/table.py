@@ -197,4 +197,10 @@ def _below(runs: Sequence[Run], names: Sequence[str]) -> str:
     ]
     if warnings:
         text += f'<ul class="warning" aria-label="Warnings">{"".join(warnings)}</ul>'
+    commands = [
+        f"# {name}\n{run.audit.command}" for name, run in zip(names, runs, strict=True) if run.audit is not None
+    ]
+    if commands:
+        text += "<details><summary>The exact commands behind these numbers</summary>"
+        text += f"<pre>{escape(chr(10).join(commands))}</pre></details>"
     return text

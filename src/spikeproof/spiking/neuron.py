@@ -7,7 +7,7 @@ import math
 from typing import Literal
 
 from spikeproof.errors import SpikeproofError
-from spikeproof.spiking.surrogate import ArcTan, Rectangular, Sigmoid, SuperSpike, Triangle
+from spikeproof.spiking.surrogate import SurrogateField, Triangle
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -38,7 +38,7 @@ class Neuron:
     threshold: float = 1.0
     reset: Literal["hard", "soft"] = "hard"
     detach_reset: bool = False
-    surrogate: Triangle | Rectangular | Sigmoid | SuperSpike | ArcTan = Triangle()
+    surrogate: SurrogateField = Triangle()
 
     def __post_init__(self) -> None:
         if not 0 <= self.leak <= 1:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from jaxtyping import Float
@@ -18,6 +18,7 @@ from spikeproof.errors import SpikeproofError
 from spikeproof.spiking.neuron import Neuron
 from spikeproof.spiking.ops import reference
 from spikeproof.spiking.ops.fused import fused
+from spikeproof.spiking.surrogate import Surrogate
 
 Kernels = Literal["reference", "fused"]
 
@@ -112,12 +113,20 @@ class Site(nn.Module):
         return self.noise_std > 0 and (self.training or self.noise_at_inference)
 
     def fire(
-        self, current: Float[Tensor, "t m c"], noise: Float[Tensor, "t m c"] | None, **options: object
+        self,
+        current: Float[Tensor, "t m c"],
+        noise: Float[Tensor, "t m c"] | None,
+        *,
+        surrogate: Surrogate | None = None,
+        **options: Any,
     ) -> reference.Fired:
-        """The spiking op with this site's neuron and kernels; ``options`` are those of ``ops.reference.fire``."""
+        """The spiking op with this site's neuron, kernels and, unless another is given, surrogate.
+
+        The other options are those of ``ops.reference.fire``.
+        """
         run = _fused_fire if self.kernels == "fused" else reference.fire
-        options.setdefault("surrogate", self.neuron.surrogate)
-        fired: reference.Fired = run(current, self.neuron, noise=noise, **options)
+        chosen = self.neuron.surrogate if surrogate is None else surrogate
+        fired: reference.Fired = run(current, self.neuron, surrogate=chosen, noise=noise, **options)
         return fired
 
     def forward(self, current: Float[Tensor, "tn c *space"]) -> Float[Tensor, "tn c *space"]:
@@ -162,7 +171,7 @@ def sites(model: nn.Module) -> dict[str, Site]:
 
 @contextlib.contextmanager
 def override_gradient(model: nn.Module, overrides: Mapping[str, GradientOverride | None]) -> Iterator[None]:
-    """Give the named sites another backward (None: their own) for the time of the context; restored whatever happens."""
+    """Give the named sites another backward (None: their own) inside the context; restored whatever happens."""
     watched = sites(model)
     before = {name: watched[name].override for name in overrides}
     for name, override in overrides.items():

@@ -13,9 +13,11 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Protocol
+import re
+from typing import Annotated, Protocol
 
 import torch
+import tyro
 from jaxtyping import Float
 from torch import Tensor
 
@@ -154,3 +156,37 @@ class ArcTan:
 SURROGATES: dict[str, type[Triangle | Rectangular | Sigmoid | SuperSpike | ArcTan]] = {
     kind.__name__: kind for kind in (Triangle, Rectangular, Sigmoid, SuperSpike, ArcTan)
 }
+
+
+def parse_surrogate(text: str) -> Triangle | Rectangular | Sigmoid | SuperSpike | ArcTan:
+    """A surrogate from text: its name in any case, and its parameter if not the default.
+
+    Raises:
+        SpikeproofError: an unknown name, or a parameter that is not a positive number.
+
+    Example:
+        >>> parse_surrogate("triangle"), parse_surrogate("sigmoid(2.5)")
+        (Triangle(gamma=1.0), Sigmoid(alpha=2.5))
+    """
+    match = re.fullmatch(r"(\w+)(?:\((?:\w+=)?([^()]+)\))?", text.strip())
+    kinds = {name.lower(): kind for name, kind in SURROGATES.items()}
+    if match is None or match[1].lower() not in kinds:
+        raise SpikeproofError(f"{text!r} is not a surrogate; give one of {', '.join(kinds)}, or as in 'triangle(0.5)'.")
+    kind = kinds[match[1].lower()]
+    try:
+        return kind() if match[2] is None else kind(float(match[2]))
+    except ValueError as error:
+        raise SpikeproofError(f"{text!r} is not a surrogate: {error}") from None
+
+
+# A surrogate as a field of a recipe: the command line then reads "sigmoid(2.5)".
+SurrogateField = Annotated[
+    Triangle | Rectangular | Sigmoid | SuperSpike | ArcTan,
+    tyro.constructors.PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="SURROGATE",
+        instance_from_str=lambda words: parse_surrogate(words[0]),
+        is_instance=lambda value: type(value) in SURROGATES.values(),
+        str_from_instance=lambda value: [str(value)],
+    ),
+]

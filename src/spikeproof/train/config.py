@@ -50,7 +50,8 @@ class TrainConfig:
             raise SpikeproofError(f"Training needs a learning_rate > 0, got {self.learning_rate}.")
         if not (0 <= self.momentum < 1 and self.weight_decay >= 0):
             raise SpikeproofError(
-                f"Training needs a momentum in [0, 1) and a weight_decay >= 0, got {self.momentum}, {self.weight_decay}."
+                f"Training needs a momentum in [0, 1) and a weight_decay >= 0, got {self.momentum} and "
+                f"{self.weight_decay}."
             )
 
 

@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -28,7 +28,7 @@ from spikeproof.defenses import Defense, Needs, compose
 from spikeproof.errors import SpikeproofError
 from spikeproof.models import SpikingModel, load_model, save_model
 from spikeproof.progress import Progress
-from spikeproof.spiking import probe
+from spikeproof.spiking import Record, probe
 from spikeproof.train.config import TrainConfig, pick_device
 from spikeproof.train.run_folder import RunFolder
 
@@ -202,18 +202,18 @@ class _Trainer:
         self._add("correct", int((logits.argmax(1) == labels).sum()))
 
     def _loss(self, pixels: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        asked = ("moments",) if self.needs.moments else ()
+        asked: tuple[Literal["moments"], ...] = ("moments",) if self.needs.moments else ()
         watched = self.needs.moments or self.needs.hinge_width is not None
         with contextlib.ExitStack() as stack:
-            record = (
-                stack.enter_context(probe(self.model, *asked, hinge_width=self.needs.hinge_width)) if watched else None
-            )
+            record = Record()
+            if watched:
+                record = stack.enter_context(probe(self.model, *asked, hinge_width=self.needs.hinge_width))
             stack.enter_context(
                 torch.autocast(pixels.device.type, torch.bfloat16, enabled=self.config.precision == "bf16")
             )
             logits = self.model(pixels)
         loss = cross_entropy(logits, labels)
-        for defense in self.defenses if record is not None else ():
+        for defense in self.defenses:
             penalty = defense.penalty(record, self.step / self.total_steps)
             if penalty is not None:
                 self._add(f"penalty {defense.label}", penalty.item())
@@ -221,7 +221,8 @@ class _Trainer:
         return loss, logits.detach()
 
     def _close_epoch(self, epoch: int) -> None:
-        correct, rates = 0, {}
+        correct = 0
+        rates: dict[str, float] = {}
         with probe(self.model, "rate") as record:
             for images, labels in self.data.validation.batches(250):
                 correct += int((judge(self.model, images).argmax(1) == labels).sum())

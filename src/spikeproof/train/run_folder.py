@@ -118,9 +118,7 @@ class RunFolder:
             state: dict[str, Any] = torch.load(self._state, map_location="cpu", weights_only=True)
         except (RuntimeError, EOFError, ValueError, zipfile.BadZipFile, pickle.UnpicklingError) as error:
             reason = str(error).splitlines()[0]
-            raise SpikeproofError(
-                f"{self._state} is damaged ({reason}); remove {self.path} and train again."
-            ) from None
+            raise SpikeproofError(f"{self._state} is damaged ({reason}); remove {self.path} and train again.") from None
         return state
 
     def forget_state(self) -> None:

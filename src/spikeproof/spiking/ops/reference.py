@@ -74,10 +74,8 @@ def fire(
         slope = surrogate(fixed) if sharpness is None else sharpness[t] * surrogate(sharpness[t] * fixed)
         spike = _Spike.apply(noisy, slope)
         resetting = spike.detach() if neuron.detach_reset else spike
-        if neuron.reset == "hard":
-            carried = (1 - resetting) * potential
-        else:
-            carried = potential - neuron.threshold * resetting
+        soft = potential - neuron.threshold * resetting
+        carried = soft if neuron.reset == "soft" else (1 - resetting) * potential
         spikes.append(spike.to(current.dtype))
         if want_margins:
             margins.append(margin.detach())

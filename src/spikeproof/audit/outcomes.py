@@ -1,0 +1,95 @@
+"""Outcomes on disk: for each sample, trial and radius, whether the model was still right. Everything else follows."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import pyarrow as pa
+from jaxtyping import Bool, Int64
+from torch import Tensor
+
+_SCHEMA = pa.schema(
+    [
+        ("sample", pa.int64()),
+        ("label", pa.int64()),
+        ("trial", pa.string()),
+        ("kind", pa.string()),
+        ("attack", pa.string()),
+        ("source", pa.string()),
+        ("norm", pa.string()),
+        ("radius", pa.float64()),
+        ("seed", pa.int64()),
+        ("draws", pa.int64()),
+        ("noise", pa.string()),
+        ("correct", pa.bool_()),
+    ]
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Measured:
+    """An accuracy of n samples with its 95 % Wilson bounds, all in [0, 1]."""
+
+    correct: int
+    samples: int
+
+    @property
+    def accuracy(self) -> float:
+        return self.correct / self.samples
+
+    def bounds(self) -> tuple[float, float]:
+        """The 95 % score interval (Wilson 1927), which stays in [0, 1] and does not vanish at 0 or n.
+
+        Example:
+            >>> [round(bound, 4) for bound in Measured(0, 100).bounds()]
+            [0.0, 0.037]
+        """
+        z, n, p = 1.959963984540054, self.samples, self.accuracy
+        centre = (p + z * z / (2 * n)) / (1 + z * z / n)
+        half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+        return max(0.0, centre - half), min(1.0, centre + half)
+
+    def to_json(self) -> dict[str, Any]:
+        low, high = self.bounds()
+        return {"correct": self.correct, "samples": self.samples, "accuracy": self.accuracy, "low": low, "high": high}
+
+
+class Outcomes:
+    """A growing table of outcomes."""
+
+    def __init__(self) -> None:
+        self._columns: dict[str, list[Any]] = {name: [] for name in _SCHEMA.names}
+
+    def add(self, labels: Int64[Tensor, " n"], correct: Bool[Tensor, " n"], **same: Any) -> None:
+        """Samples 0 .. n-1 of the audited split under one trial; ``same`` are the columns that all of them share."""
+        count = len(labels)
+        self._columns["sample"] += range(count)
+        self._columns["label"] += labels.tolist()
+        self._columns["correct"] += correct.tolist()
+        for name, value in same.items():
+            self._columns[name] += [value] * count
+
+    def table(self) -> pa.Table:
+        return pa.table(self._columns, schema=_SCHEMA)
+
+
+def worst_case(outcomes: pa.Table, radius: float) -> Measured:
+    """How many samples stay right under *every* trial at this radius and on the clean image.
+
+    Example:
+        >>> import torch
+        >>> outcomes, right = Outcomes(), torch.tensor([True, True, False])
+        >>> shared = dict(kind="", attack="", source="", norm="linf", radius=0.1, seed=0, draws=1, noise="off")
+        >>> outcomes.add(torch.tensor([0, 1, 2]), right, trial="a", **shared)
+        >>> outcomes.add(torch.tensor([0, 1, 2]), right.flip(0), trial="b", **shared)
+        >>> worst_case(outcomes.table(), 0.1).correct
+        1
+    """
+    still: dict[int, bool] = {}
+    columns = (outcomes.column(name).to_pylist() for name in ("sample", "radius", "kind", "correct"))
+    for sample, at, kind, correct in zip(*columns, strict=True):
+        if kind == "clean" or math.isclose(at, radius, rel_tol=1e-9):
+            still[sample] = still.get(sample, True) and correct
+    return Measured(sum(still.values()), len(still))

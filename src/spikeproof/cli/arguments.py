@@ -1,0 +1,106 @@
+"""What each command takes, read by tyro; its complaints shortened to one sentence."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import io
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal, TypeVar
+
+import tyro
+
+from spikeproof.audit import AuditConfig
+from spikeproof.errors import SpikeproofError
+from spikeproof.recipes import Recipe
+
+_Arguments = TypeVar("_Arguments")
+
+
+@dataclasses.dataclass(kw_only=True)
+class DemoArguments:
+    """Train, audit and report six small networks on 8x8 digits: offline, about two minutes."""
+
+    out: Path = Path("runs/demo")
+    """Folder for the six runs and report.html."""
+
+
+@dataclasses.dataclass(kw_only=True)
+class TrainArguments:
+    """Train a recipe; every field of it can be overridden."""
+
+    recipe: Annotated[Recipe, tyro.conf.arg(name="")]
+    data_dir: Path | None = None
+    """Folder of the data sets; else SPIKEPROOF_DATA_DIR, else the Hugging Face hub."""
+    out: Path | None = None
+    """Run folder; runs/<recipe name> by default."""
+    resume: bool = False
+    """Go on with the run in that folder."""
+
+
+@dataclasses.dataclass(kw_only=True)
+class AuditArguments:
+    """Attack a run's network with a battery; the recipe's audit settings can be overridden."""
+
+    config: Annotated[AuditConfig, tyro.conf.arg(name="")]
+    data_dir: Path | None = None
+    """Folder of the data sets; else SPIKEPROOF_DATA_DIR, else the Hugging Face hub."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to attack."""
+
+
+@dataclasses.dataclass(kw_only=True)
+class ReportArguments:
+    """One HTML file that compares runs."""
+
+    runs: tyro.conf.Positional[tuple[Path, ...]]
+    """Run folders."""
+    out: Path | None = None
+    """The file; report.html in the first run folder by default."""
+
+
+def read_arguments(
+    kind: type[_Arguments], words: Sequence[str], *, prog: str, default: _Arguments | None = None
+) -> _Arguments:
+    """Parse a command's words.
+
+    Raises:
+        SpikeproofError: words that do not fit, in one sentence.
+    """
+    complaint = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(complaint):
+            return tyro.cli(
+                kind,
+                prog=prog,
+                args=list(words),
+                default=tyro.MISSING_NONPROP if default is None else default,
+                config=(tyro.conf.AvoidSubcommands, tyro.conf.FlagCreatePairsOff),
+            )
+    except SystemExit as stopped:
+        if stopped.code in (0, None):
+            raise
+        raise SpikeproofError(_one_sentence(complaint.getvalue(), prog)) from None
+    finally:
+        if not complaint.getvalue().startswith("╭"):
+            sys.stderr.write(complaint.getvalue())
+
+
+def _one_sentence(box: str, prog: str) -> str:
+    """tyro's box of text as its first paragraph, with the option it thinks was meant."""
+    lines = [line.strip("│ \t") for line in box.splitlines() if line[:1] == "│"]
+    paragraphs: list[list[str]] = []
+    current: list[str] = []
+    for line in [*lines, "─"]:
+        if line.startswith("─"):
+            paragraphs.append(current)
+            current = []
+        else:
+            current.append(line)
+    said = " ".join(paragraphs[0]).rstrip(".")
+    meant = next((p[1] for p in paragraphs if p[:1] == ["Perhaps you meant:"] and len(p) > 1), None)
+    hint = f"perhaps you meant {meant.split()[0]}" if meant else f"see {prog} --help"
+    return re.sub(r"\s+", " ", f"{said}; {hint}.")

@@ -1,0 +1,119 @@
+"""The command line: parse, call, print. A mistake of the user's is one sentence and exit code 2."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from spikeproof.cli.arguments import AuditArguments, DemoArguments, ReportArguments, TrainArguments, read_arguments
+from spikeproof.errors import SpikeproofError
+from spikeproof.recipes import DIGITS, RECIPES, audit_run, find_recipe, recorded_audit_config, train_recipe
+from spikeproof.report import read_run, text_table, write_report
+from spikeproof.train import Interrupted
+from spikeproof.version import __version__
+
+USAGE = """spikeproof: train, attack, audit and report robust spiking neural networks
+
+  spikeproof demo                 train and audit six small networks on real digits, offline, in minutes
+  spikeproof recipes              the named experiments
+  spikeproof train RECIPE         train one, into runs/RECIPE; override any field, e.g. --train.epochs 5
+  spikeproof audit RUN            attack a trained run: nominal accuracy, worst case, gap
+  spikeproof report RUN...        one HTML file that compares runs
+
+`spikeproof COMMAND --help` tells a command's options; train and audit want their RECIPE or RUN before it.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; exits with 0, 2 (a mistake the user can mend) or 130 (stopped by Ctrl-C)."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        _dispatch(words)
+    except SpikeproofError as error:
+        print(f"spikeproof: {error}", file=sys.stderr)
+        sys.exit(2)
+    except Interrupted:
+        print("spikeproof: stopped; the same command with --resume goes on from this step.", file=sys.stderr)
+        sys.exit(130)
+    except KeyboardInterrupt:
+        print("spikeproof: stopped.", file=sys.stderr)
+        sys.exit(130)
+
+
+def _dispatch(words: list[str]) -> None:
+    commands: dict[str, Callable[[list[str], str], None]] = {
+        "demo": _demo,
+        "recipes": _recipes,
+        "train": _train,
+        "audit": _audit,
+        "report": _report,
+    }
+    if not words or words[0] in ("-h", "--help"):
+        print(USAGE, end="")
+    elif words[0] == "--version":
+        print(f"spikeproof {__version__}")
+    elif words[0] in commands:
+        commands[words[0]](words[1:], shlex.join(["spikeproof", *words]))
+    else:
+        raise SpikeproofError(f"There is no command {words[0]!r}; the commands are {', '.join(commands)}.")
+
+
+def _demo(words: list[str], command: str) -> None:
+    arguments = read_arguments(DemoArguments, words, prog="spikeproof demo")
+    folders = []
+    for recipe in DIGITS:
+        folder = arguments.out / recipe.name.removeprefix("demo-digits-")
+        # A demo that was stopped goes on; one that is complete is shown again from its files.
+        train_recipe(recipe, data_dir=None, out=folder, resume=True, command=command)
+        if not (folder / "audit.json").exists():
+            audit_run(folder, recipe.audit, data_dir=None, command=command)
+        folders.append(folder)
+    _show(folders, arguments.out / "report.html")
+
+
+def _recipes(words: list[str], command: str) -> None:
+    if words:
+        raise SpikeproofError(f"`spikeproof recipes` takes no options, got {' '.join(words)}.")
+    for recipe in RECIPES.values():
+        defenses = " + ".join(str(defense) for defense in recipe.defenses()) or "no defense"
+        print(f"{recipe.name:28} {recipe.model.name} on {recipe.data.name}, {recipe.train.epochs} epochs; {defenses}")
+
+
+def _train(words: list[str], command: str) -> None:
+    name, rest = _named(words, "train", "RECIPE", "vgg11-cifar10-vanilla; see `spikeproof recipes`")
+    recipe = find_recipe(name)
+    arguments = read_arguments(
+        TrainArguments, rest, prog=f"spikeproof train {name}", default=TrainArguments(recipe=recipe)
+    )
+    folder = arguments.out or Path("runs") / arguments.recipe.name
+    train_recipe(arguments.recipe, data_dir=arguments.data_dir, out=folder, resume=arguments.resume, command=command)
+    print(f"{folder} is trained; audit it with: spikeproof audit {shlex.quote(str(folder))}")
+
+
+def _audit(words: list[str], command: str) -> None:
+    name, rest = _named(words, "audit", "RUN", "runs/demo/vanilla")
+    folder = Path(name)
+    default = AuditArguments(config=recorded_audit_config(folder))
+    arguments = read_arguments(AuditArguments, rest, prog=f"spikeproof audit {name}", default=default)
+    audit_run(folder, arguments.config, data_dir=arguments.data_dir, device=arguments.device, command=command)
+    _show([folder], folder / "report.html")
+
+
+def _report(words: list[str], command: str) -> None:
+    arguments = read_arguments(ReportArguments, words, prog="spikeproof report")
+    if not arguments.runs:
+        raise SpikeproofError("`spikeproof report` needs at least one run folder, such as runs/demo/vanilla.")
+    _show(list(arguments.runs), arguments.out or arguments.runs[0] / "report.html")
+
+
+def _show(folders: list[Path], out: Path) -> None:
+    print(text_table([read_run(folder) for folder in folders]))
+    print(f"\nReport: {write_report(folders, out)}")
+
+
+def _named(words: list[str], command: str, what: str, example: str) -> tuple[str, list[str]]:
+    if not words or words[0].startswith("-"):
+        raise SpikeproofError(f"`spikeproof {command}` needs a {what} first, such as {example}.")
+    return words[0], words[1:]

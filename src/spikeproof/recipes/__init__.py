@@ -1,0 +1,31 @@
+"""Recipes: named experiments, in Python."""
+
+import difflib
+
+from spikeproof.errors import SpikeproofError
+from spikeproof.recipes.digits import DIGITS
+from spikeproof.recipes.mini_cifar10 import MINI_CIFAR10
+from spikeproof.recipes.papers import PAPERS
+from spikeproof.recipes.recipe import Recipe, audit_run, recorded_audit_config, train_recipe
+
+RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in (*DIGITS, *MINI_CIFAR10, *PAPERS)}
+
+
+def find_recipe(name: str) -> Recipe:
+    """A recipe by name.
+
+    Raises:
+        SpikeproofError: there is none of that name.
+
+    Example:
+        >>> find_recipe("mini-cifar10-vanilla").data.name
+        'cifar10'
+    """
+    if name not in RECIPES:
+        near = difflib.get_close_matches(name, RECIPES, n=1)
+        hint = f"did you mean {near[0]}?" if near else "see `spikeproof recipes` for all of them."
+        raise SpikeproofError(f"There is no recipe {name!r}; {hint}")
+    return RECIPES[name]
+
+
+__all__ = ["DIGITS", "RECIPES", "Recipe", "audit_run", "find_recipe", "recorded_audit_config", "train_recipe"]

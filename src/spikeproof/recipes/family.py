@@ -1,0 +1,26 @@
+"""The six rows of every comparison here: vanilla, MPD-SGR, TGO, and each of them under adversarial training."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from spikeproof.defenses import MPDSGR, TGO, AdversarialTraining
+from spikeproof.recipes.recipe import Recipe
+
+
+def family(base: Recipe, *, at: AdversarialTraining, mpd_sgr: MPDSGR, tgo: TGO, at_radius: float) -> list[Recipe]:
+    """Six recipes that differ in their defenses alone; those with AT are audited at ``at_radius``."""
+    at_audit = dataclasses.replace(base.audit, radius=at_radius)
+    with_at = dataclasses.replace(base, adversarial_training=at, audit=at_audit)
+    return [
+        _named(base, "vanilla"),
+        _named(base, "mpd-sgr", mpd_sgr=mpd_sgr),
+        _named(base, "tgo", tgo=tgo),
+        _named(with_at, "at"),
+        _named(with_at, "at-mpd-sgr", mpd_sgr=mpd_sgr),
+        _named(with_at, "at-tgo", tgo=tgo),
+    ]
+
+
+def _named(recipe: Recipe, suffix: str, *, mpd_sgr: MPDSGR | None = None, tgo: TGO | None = None) -> Recipe:
+    return dataclasses.replace(recipe, name=f"{recipe.name}-{suffix}", mpd_sgr=mpd_sgr, tgo=tgo)

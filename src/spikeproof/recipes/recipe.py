@@ -1,0 +1,178 @@
+"""A recipe: one named experiment, every field of which can be overridden."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from spikeproof.audit import Audit, AuditConfig, audit
+from spikeproof.data import Data, load_data
+from spikeproof.defenses import MPDSGR, TGO, AdversarialTraining, Defense
+from spikeproof.errors import SpikeproofError
+from spikeproof.models import SpikingModel, create_model, load_model
+from spikeproof.spiking import SURROGATES, Kernels, Neuron
+from spikeproof.train import Run, RunFolder, TrainConfig, pick_device, train
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """Which images: the arguments of :func:`spikeproof.data.load_data`."""
+
+    name: str = "cifar10"
+    classes: tuple[int, ...] | None = None
+    validation: int = 1000
+    train_limit: int | None = None
+    test_limit: int | None = None
+    seed: int = 0
+
+    def load(self, data_dir: Path | None) -> Data:
+        return load_data(
+            self.name,
+            data_dir=data_dir,
+            validation=self.validation,
+            train_limit=self.train_limit,
+            test_limit=self.test_limit,
+            classes=self.classes,
+            seed=self.seed,
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """Which network: the arguments of :func:`spikeproof.models.create_model` that the data do not decide."""
+
+    name: str = "vgg11"
+    num_steps: int = 4
+    width: float = 1.0
+    neuron: Neuron = dataclasses.field(default_factory=Neuron)
+    kernels: Kernels = "fused"
+
+    def create(self, data: Data, seed: int) -> SpikingModel:
+        height, width = data.image_size
+        if height != width:
+            raise SpikeproofError(
+                f"{data.name} has images of {height}x{width} pixels; these networks need square ones."
+            )
+        with torch.random.fork_rng([]):
+            torch.manual_seed(seed)
+            return create_model(
+                self.name,
+                num_classes=data.num_classes,
+                num_steps=self.num_steps,
+                width=self.width,
+                image_size=height,
+                in_channels=data.channels,
+                neuron=self.neuron,
+                mean=data.mean,
+                std=data.std,
+                kernels=self.kernels,
+            )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Data, network, defenses, training and audit of one experiment.
+
+    Example:
+        >>> Recipe(name="mine", mpd_sgr=MPDSGR(eta=0.1)).defenses()
+        [MPDSGR(eta=0.1, warmup=0.0)]
+    """
+
+    name: str
+    data: DataConfig = dataclasses.field(default_factory=DataConfig)
+    model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
+    adversarial_training: AdversarialTraining | None = None
+    mpd_sgr: MPDSGR | None = None
+    tgo: TGO | None = None
+    train: TrainConfig = dataclasses.field(default_factory=TrainConfig)
+    audit: AuditConfig = dataclasses.field(default_factory=AuditConfig)
+
+    def defenses(self) -> list[Defense]:
+        return [d for d in (self.adversarial_training, self.mpd_sgr, self.tgo) if d is not None]
+
+    def settings(self) -> dict[str, Any]:
+        """Every field as plain values, a surrogate by its name."""
+        settings: dict[str, Any] = _plain(self)
+        return settings
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return {"name": type(value).__name__, **fields} if type(value) in SURROGATES.values() else fields
+    return list(value) if isinstance(value, tuple) else value
+
+
+def train_recipe(
+    recipe: Recipe, *, data_dir: Path | None, out: Path, resume: bool = False, command: str = "", show: bool = True
+) -> Run:
+    """Load, create and train as the recipe says, into the run folder ``out``."""
+    data = recipe.data.load(data_dir)
+    return train(
+        recipe.model.create(data, recipe.train.seed),
+        data,
+        recipe.defenses(),
+        recipe.train,
+        out=out,
+        resume=resume,
+        name=recipe.name,
+        settings=recipe.settings(),
+        command=command,
+        show=show,
+    )
+
+
+def recorded_audit_config(folder: Path) -> AuditConfig:
+    """The audit that the run's recipe asks for.
+
+    Raises:
+        SpikeproofError: no run there, or one whose recipe this version does not know.
+    """
+    return _rebuild(AuditConfig, RunFolder(folder).config(), "audit", folder)
+
+
+def audit_run(
+    folder: Path,
+    config: AuditConfig,
+    *,
+    data_dir: Path | None,
+    device: str = "auto",
+    command: str = "",
+    show: bool = True,
+) -> Audit:
+    """Audit a run folder's network on its own data and leave the result in the folder.
+
+    Raises:
+        SpikeproofError: an unfinished run, damaged weights, or weights of another model than the run's recipe.
+    """
+    run = RunFolder(folder)
+    recorded = run.config()
+    if not run.finished:
+        raise SpikeproofError(f"The run in {folder} is not finished; continue it with `spikeproof train ... --resume`.")
+    kernels: Kernels = "fused" if recorded["recipe"]["model"]["kernels"] == "fused" else "reference"
+    model = load_model(run.weights, kernels=kernels)
+    asked, held = recorded["recipe"]["model"], model.description
+    if (asked["name"], asked["num_steps"], asked["width"]) != (held.name, held.num_steps, held.width):
+        raise SpikeproofError(
+            f"{run.weights} holds another model ({held.name}, T={held.num_steps}, width {held.width}) than the run's "
+            f"recipe ({asked['name']}, T={asked['num_steps']}, width {asked['width']}); restore the run's own weights."
+        )
+    data = _rebuild(DataConfig, recorded, "data", folder).load(data_dir)
+    split = data.test if config.split == "test" else data.validation
+    found = audit(model.to(pick_device(device)), split, config, show=show)
+    found.save(folder, command)
+    return found
+
+
+def _rebuild(kind: type[Any], recorded: dict[str, Any], part: str, folder: Path) -> Any:
+    try:
+        values = recorded["recipe"][part]
+        return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+    except (KeyError, TypeError) as error:
+        raise SpikeproofError(
+            f"{folder}/config.json does not describe its {part} in a way this version knows ({error}); "
+            "use the version that wrote it."
+        ) from None

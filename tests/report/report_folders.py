@@ -1,0 +1,165 @@
+"""Run folders with plausible numbers, for the tests of the report room."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+def wilson(accuracy: float, samples: int) -> dict[str, float]:
+    """An accuracy with its 95 % Wilson bounds."""
+    z = 1.959964
+    centre = (accuracy + z * z / (2 * samples)) / (1 + z * z / samples)
+    half = z / (1 + z * z / samples) * math.sqrt(accuracy * (1 - accuracy) / samples + z * z / (4 * samples**2))
+    return {"accuracy": accuracy, "low": max(0.0, centre - half), "high": min(1.0, centre + half)}
+
+
+def make_trial(name: str, kind: str, attack: str, source: str, correct: int, samples: int) -> dict[str, Any]:
+    """One entry of audit.json's trials."""
+    row = {"name": name, "kind": kind, "attack": attack, "source": source, "correct": correct, "samples": samples}
+    return row | wilson(correct / samples, samples)
+
+
+def make_site(index: int, spread: float, random: np.random.Generator) -> dict[str, Any]:
+    """One site whose margins are normal around -0.5 with the standard deviation ``spread``."""
+    margins = random.normal(-0.5 - 0.03 * index, spread, 20_000)
+    counts, edges = np.histogram(margins, bins=64, range=(-4, 4))
+    return {
+        "name": f"sites.{index}",
+        "window": 1.0,
+        "omega": float((np.abs(margins) < 1).mean()),
+        "proximal_share": float((np.abs(margins) < 0.5).mean()),
+        "proximal_width": 0.5,
+        "firing_rate": float((margins >= 0).mean()),
+        "histogram": {"edges": edges.tolist(), "counts": counts.tolist()},
+    }
+
+
+def make_audit(
+    *,
+    correct: tuple[int, int, int, int] = (431, 300, 219, 176),
+    samples: int = 500,
+    radius: float = 0.00784,
+    spread: float = 1.0,
+    sites: int = 3,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """audit.json: clean, FGSM, PGD-20 and ASSG counts that are right, and the same network at other radii."""
+    random = np.random.default_rng(seed)
+    clean, fgsm, pgd, adaptive = correct
+    sweep = []
+    for level in (1, 2, 4, 6, 8):
+        for trial, kind, count in (("PGD-20", "nominal", pgd), ("ASSG+SA-PGD-100", "adaptive", adaptive)):
+            accuracy = round(128 * clean / samples * (max(count, 1) / clean) ** (level / 2)) / 128
+            row = {"radius": level / 255, "trial": trial, "kind": kind, "samples": 128}
+            sweep.append(row | wilson(accuracy, 128))
+    return {
+        "version": 1,
+        "samples": samples,
+        "split": "test",
+        "threat": {"norm": "linf", "radius": radius},
+        "noise": "off",
+        "draws": 1,
+        "device": "cpu",
+        "crafting_precision": "bf16",
+        "seed": 0,
+        "seconds": 81.2,
+        "command": f"spikeproof audit runs/x --battery reliable --samples {samples}",
+        "trials": [
+            make_trial("clean", "clean", "none", "none", clean, samples),
+            make_trial("FGSM", "nominal", "fgsm", "bptt", fgsm, samples),
+            make_trial("PGD-20", "nominal", "pgd", "bptt", pgd, samples),
+            make_trial("ASSG+SA-PGD-100", "adaptive", "sa-pgd", "assg", adaptive, samples),
+        ],
+        "nominal": {"trial": "PGD-20"} | wilson(pgd / samples, samples),
+        "worst_case": wilson(adaptive / samples, samples),
+        "masking_gap": (pgd - adaptive) / samples,
+        "zero_gradient_share": 0.0,
+        "warnings": [],
+        "sweep": sweep,
+        "sites": [make_site(index, spread, random) for index in range(sites)],
+    }
+
+
+def make_epochs(
+    count: int = 5, *, final: float = 0.86, penalties: tuple[str, ...] = ("mpd_sgr",)
+) -> list[dict[str, Any]]:
+    """The rows of metrics.jsonl."""
+    random = np.random.default_rng(int(1000 * final))
+    rows = []
+    for epoch in range(count):
+        progress = 1 - math.exp(-4 * (epoch + 1) / count)
+        rows.append(
+            {
+                "epoch": epoch,
+                "step": 157 * (epoch + 1),
+                "loss": 2.3 - 2.1 * final**2 * progress + 0.03 * random.normal(),
+                "penalties": dict.fromkeys(penalties, 0.5 - 0.3 * progress),
+                "train_accuracy": 0.1 + (final - 0.05) * progress,
+                "validation_accuracy": 0.1 + (final - 0.1) * progress + 0.008 * random.normal() if epoch % 2 else None,
+                "learning_rate": 0.1 * (1 - epoch / count),
+                "seconds": 12.3,
+                "firing_rates": {f"sites.{i}": 0.25 - 0.1 * progress + 0.01 * i for i in range(3)},
+            }
+        )
+    return rows
+
+
+def make_pictures(samples: int = 2, radius: float = 0.00784) -> dict[str, Any]:
+    """The arrays of pictures.npz: smooth colour pictures and a perturbation of full radius; sample 0 is fooled."""
+    random = np.random.default_rng(0)
+    y, x = np.mgrid[0:32, 0:32] / 31
+    clean = np.empty((samples, 3, 32, 32), np.uint8)
+    for i in range(samples):
+        blob = np.exp(-((x - random.uniform(0.3, 0.7)) ** 2 + (y - random.uniform(0.3, 0.7)) ** 2) / 0.06)
+        for channel in range(3):
+            ground, light = random.uniform(20, 120), random.uniform(60, 130)
+            clean[i, channel] = np.clip(ground + light * blob + 30 * y, 0, 255)
+    signs = random.choice([-1.0, 1.0], clean.shape)
+    adversarial = np.clip(clean / 255 + radius * signs, 0, 1).astype(np.float32)
+    labels = np.arange(samples) % 10
+    fooled = labels.copy()
+    fooled[0] = (labels[0] + 3) % 10
+    names = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
+    return {
+        "clean": clean,
+        "adversarial": adversarial,
+        "labels": labels,
+        "clean_predictions": labels,
+        "adversarial_predictions": fooled,
+        "class_names": np.array(names),
+        "trial": np.array("PGD-20"),
+    }
+
+
+def write_run(
+    folder: Path,
+    *,
+    name: str = "mini-cifar10-mpd-sgr",
+    epochs: list[dict[str, Any]] | None = None,
+    audit: dict[str, Any] | None = None,
+    pictures: dict[str, Any] | None = None,
+) -> Path:
+    """Write a run folder; without ``audit`` or ``pictures`` it has none."""
+    folder.mkdir(parents=True)
+    config = {
+        "name": name,
+        "recipe": {"data": {"name": "cifar10"}, "model": {"name": "vgg11", "num_steps": 4}, "train": {"epochs": 5}},
+        "spikeproof": "0.1.0",
+        "torch": "2.13.0+cpu",
+        "python": "3.11.7",
+        "device": "cpu",
+        "command": f"spikeproof train {name}",
+    }
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    rows = make_epochs() if epochs is None else epochs
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    if audit is not None:
+        (folder / "audit.json").write_text(json.dumps(audit), encoding="utf-8")
+    if pictures is not None:
+        np.savez(folder / "pictures.npz", **pictures)
+    return folder

@@ -1,0 +1,141 @@
+"""A run folder is read whole, or one sentence says what is wrong with which file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from report_folders import make_audit, make_epochs, make_pictures, write_run
+
+from spikeproof.errors import SpikeproofError
+from spikeproof.report import read_run
+
+
+def test_reads_every_file(tmp_path: Path) -> None:
+    run = read_run(write_run(tmp_path / "x", audit=make_audit(), pictures=make_pictures(samples=3)))
+    assert run.name == "mini-cifar10-mpd-sgr"
+    assert [epoch.epoch for epoch in run.epochs] == [0, 1, 2, 3, 4]
+    assert run.epochs[0].validation_accuracy is None and run.epochs[1].validation_accuracy is not None
+    assert run.audit is not None and run.pictures is not None
+    assert (run.audit.nominal_trial, run.audit.nominal.accuracy) == ("PGD-20", 219 / 500)
+    assert [trial.kind for trial in run.audit.trials] == ["clean", "nominal", "nominal", "adaptive"]
+    assert run.audit.has_adaptive
+    assert run.pictures.class_names[7] == "horse" and run.pictures.trial == "PGD-20"
+
+
+def test_audit_and_pictures_may_be_missing(tmp_path: Path) -> None:
+    run = read_run(write_run(tmp_path / "x", epochs=[]))
+    assert run.audit is None and run.pictures is None and run.epochs == ()
+
+
+def test_an_undefined_share_and_a_diverged_loss_are_facts(tmp_path: Path) -> None:
+    audit, epochs = make_audit(), make_epochs()
+    audit["sites"][0]["omega"] = None
+    audit["sites"][1]["omega"] = float("nan")
+    epochs[-1]["loss"] = float("nan")
+    run = read_run(write_run(tmp_path / "x", audit=audit, epochs=epochs))
+    assert run.audit is not None
+    assert np.isnan([run.epochs[-1].loss, run.audit.sites[0].omega, run.audit.sites[1].omega]).all()
+
+
+@pytest.mark.parametrize("name", ["config.json", "metrics.jsonl"])
+def test_missing_file(tmp_path: Path, name: str) -> None:
+    folder = write_run(tmp_path / "x")
+    (folder / name).unlink()
+    with pytest.raises(SpikeproofError, match=f"{name} is missing"):
+        read_run(folder)
+
+
+def test_not_a_folder(tmp_path: Path) -> None:
+    with pytest.raises(SpikeproofError, match="not a run folder"):
+        read_run(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("name", ["config.json", "metrics.jsonl", "audit.json", "pictures.npz"])
+def test_cut_file(tmp_path: Path, name: str) -> None:
+    folder = write_run(tmp_path / "x", audit=make_audit(), pictures=make_pictures())
+    whole = (folder / name).read_bytes()
+    (folder / name).write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(SpikeproofError, match=name):
+        read_run(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"version": 2}, "version"),
+        ({"samples": "many"}, "'samples' should be a whole number"),
+        ({"samples": True}, "'samples' should be a whole number"),
+        ({"nominal": None}, "'nominal' should be a JSON object"),
+        ({"worst_case": {"accuracy": 1.2, "low": 0.1, "high": 0.3}}, "'accuracy' should be a fraction"),
+        ({"worst_case": {"accuracy": 0.5, "low": 0.1, "high": 0.3}}, "between its bounds"),
+        ({"masking_gap": 0.5}, "masking gap"),
+        ({"masking_gap": float("nan")}, "masking gap"),
+        ({"nominal": {"trial": "PGD-7", "accuracy": 0.438, "low": 0.4, "high": 0.5}}, "one of the nominal trials"),
+        ({"warnings": "none"}, "'warnings' should be a list of texts"),
+        ({"threat": {"norm": "linf", "radius": 0}}, "'radius' should be a positive number"),
+        ({"trials": [3]}, "'trials' entry 0 should be a JSON object"),
+    ],
+)
+def test_wrong_audit(tmp_path: Path, change: dict[str, Any], complaint: str) -> None:
+    folder = write_run(tmp_path / "x", audit=make_audit() | change)
+    with pytest.raises(SpikeproofError, match=complaint):
+        read_run(folder)
+
+
+def test_a_worst_case_above_the_nominal_is_refused(tmp_path: Path) -> None:
+    audit = make_audit(correct=(431, 300, 176, 219))
+    with pytest.raises(SpikeproofError, match="not negative"):
+        read_run(write_run(tmp_path / "x", audit=audit))
+
+
+def test_a_histogram_needs_one_edge_more_than_counts(tmp_path: Path) -> None:
+    audit = make_audit()
+    audit["sites"][1]["histogram"]["edges"].pop()
+    with pytest.raises(SpikeproofError, match="'sites' entry 1, 'histogram' should hold increasing edges"):
+        read_run(write_run(tmp_path / "x", audit=audit))
+
+
+def test_an_epoch_that_comes_twice_is_refused(tmp_path: Path) -> None:
+    epochs = make_epochs()
+    with pytest.raises(SpikeproofError, match="epochs should increase, got 4 after 4"):
+        read_run(write_run(tmp_path / "x", epochs=[*epochs, epochs[-1]]))
+
+
+def test_the_line_of_a_wrong_epoch_is_named(tmp_path: Path) -> None:
+    epochs = make_epochs()
+    del epochs[2]["loss"]
+    with pytest.raises(SpikeproofError, match="line 3: 'loss' should be a number, got nothing"):
+        read_run(write_run(tmp_path / "x", epochs=epochs))
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"labels": np.array([0, 10])}, "labels should hold one class index below 10"),
+        ({"labels": np.array([0])}, "labels should hold one class index"),
+        ({"clean": np.zeros((2, 3, 32, 32), np.float32)}, "should be uint8"),
+        ({"clean": np.zeros((2, 2, 32, 32), np.uint8)}, "1 or 3 channels"),
+        ({"class_names": np.array(3)}, "cannot be read as the pictures"),
+    ],
+)
+def test_wrong_pictures(tmp_path: Path, change: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(SpikeproofError, match=complaint):
+        read_run(write_run(tmp_path / "x", pictures=make_pictures() | change))
+
+
+def test_pictures_that_lack_an_array(tmp_path: Path) -> None:
+    pictures = make_pictures()
+    del pictures["trial"]
+    with pytest.raises(SpikeproofError, match="lacks the array 'trial'"):
+        read_run(write_run(tmp_path / "x", pictures=pictures))
+
+
+def test_config_that_is_a_list(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "x")
+    (folder / "config.json").write_text(json.dumps([1]), encoding="utf-8")
+    with pytest.raises(SpikeproofError, match="should be a JSON object"):
+        read_run(folder)
