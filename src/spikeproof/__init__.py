@@ -1,0 +1,69 @@
+"""spikeproof: train, attack, audit and report adversarially robust spiking neural networks.
+
+import spikeproof as sp
+
+data = sp.load_data("digits", validation=200)
+model = sp.create_model("conv", num_classes=10, image_size=8, in_channels=1, mean=data.mean, std=data.std)
+run = sp.train(model, data, defenses=[sp.AdversarialTraining(eps=0.1), sp.MPDSGR(eta=0.3)], out="runs/mine")
+found = sp.audit(model, data.test, threat=sp.Linf(0.1))
+found.save("runs/mine")
+sp.write_report(["runs/mine"], "report.html")
+"""
+
+from spikeproof.attacks import Attacked, Crafting, bim, fgsm, judge, pgd, rfgsm, sa_pgd
+from spikeproof.audit import Audit, AuditConfig, audit
+from spikeproof.data import Augmentation, Data, ImageSet, load_data
+from spikeproof.defenses import MPDSGR, TGO, AdversarialTraining, Defense
+from spikeproof.errors import SpikeproofError
+from spikeproof.gradients import Assg, Bptt
+from spikeproof.insight import describe_sites
+from spikeproof.models import create_model, load_model, save_model
+from spikeproof.report import write_report
+from spikeproof.spiking import ArcTan, Neuron, Rectangular, Sigmoid, Site, SuperSpike, Triangle, probe, sites
+from spikeproof.threat import Linf
+from spikeproof.train import Run, TrainConfig, train
+from spikeproof.version import __version__
+
+__all__ = [
+    "MPDSGR",
+    "TGO",
+    "AdversarialTraining",
+    "ArcTan",
+    "Assg",
+    "Attacked",
+    "Audit",
+    "AuditConfig",
+    "Augmentation",
+    "Bptt",
+    "Crafting",
+    "Data",
+    "Defense",
+    "ImageSet",
+    "Linf",
+    "Neuron",
+    "Rectangular",
+    "Run",
+    "Sigmoid",
+    "Site",
+    "SpikeproofError",
+    "SuperSpike",
+    "TrainConfig",
+    "Triangle",
+    "__version__",
+    "audit",
+    "bim",
+    "create_model",
+    "describe_sites",
+    "fgsm",
+    "judge",
+    "load_data",
+    "load_model",
+    "pgd",
+    "probe",
+    "rfgsm",
+    "sa_pgd",
+    "save_model",
+    "sites",
+    "train",
+    "write_report",
+]

@@ -26,6 +26,7 @@ from spikeproof.insight import SiteStatistics, describe_sites
 from spikeproof.progress import Progress
 from spikeproof.spiking import inference_noise, sites
 from spikeproof.threat import Linf
+from spikeproof.train import RunFolder
 
 _PICTURES = 6
 _INSIGHT_IMAGES = 100
@@ -94,8 +95,15 @@ class Audit:
         }
 
     def save(self, folder: str | Path, command: str = "spikeproof.audit(...)") -> None:
-        """Write outcomes.parquet, pictures.npz and, last, audit.json into a run folder, each whole or not at all."""
+        """Write outcomes.parquet, pictures.npz and, last, audit.json into a run folder, each whole or not at all.
+
+        A folder without a run becomes one with an audit and no training, so that it can be reported too.
+        """
         folder = Path(folder)
+        if not (folder / "config.json").exists():
+            bare = RunFolder(folder)
+            bare.open(folder.name, {}, device=self.device, command=command, resume=False)
+            bare.write_metrics([])
         text = json.dumps(self.to_json(command), indent=1) + "\n"
         buffer = io.BytesIO()
         np.savez(buffer, **self.pictures)
@@ -109,6 +117,7 @@ def audit(
     images: ImageSet,
     config: AuditConfig | None = None,
     *,
+    threat: Linf | None = None,
     show: bool = True,
 ) -> Audit:
     """Attack ``model`` with a battery and judge every image in float32.
@@ -116,6 +125,8 @@ def audit(
     Args:
         model: images [N,C,H,W] in [0,1] -> logits. A network without sites can be audited with nominal trials only.
         images: the split to audit, on the model's device or any other.
+        config: what to run; ``AuditConfig()`` by default.
+        threat: taken instead of the config's radius.
 
     Raises:
         SpikeproofError: no such samples, images that do not fit, or an adaptive trial on a model without sites.
@@ -130,6 +141,8 @@ def audit(
         True
     """
     config = config or AuditConfig()
+    if threat is not None:
+        config = dataclasses.replace(config, radius=threat.radius)
     began = time.monotonic()
     parameter = next(model.parameters(), None)
     device = torch.device("cpu") if parameter is None else parameter.device

@@ -1,9 +1,9 @@
 """vgg11-cifar10-* and wrn16-cifar10-*: the papers' networks and schedule at full size, T=4 (MPD-SGR Table 2, TGO).
 
 200 epochs, batch 64, SGD 0.9, learning rate 0.1 with cosine, weight decay 5e-4, crop, flip and Cutout (as in the code
-of the published RAT checkpoint), adversarial training by PGD-2 at 2/255 with step 1/255, audit at 8/255 with PGD-7 of step
-2.55/255 as in every table. These are days on a CPU; they are for a GPU. eta, delta and sigma are not published, and the
-values here are the mini recipes', not calibrated at this size. lambda_max is TGO's: 0.6 for VGG11, 0.4 for WRN16.
+of the published RAT checkpoint), adversarial training by PGD-2 at 2/255 with step 1/255, audit at 8/255 with PGD-7 of
+step 2.55/255 as in every table. These are days on a CPU; they are for a GPU. eta, delta and sigma are not published,
+and the values here are not calibrated at this size. lambda_max is TGO's: 0.6 for VGG11, 0.4 for WRN16.
 """
 
 from __future__ import annotations

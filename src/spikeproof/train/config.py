@@ -25,6 +25,7 @@ class TrainConfig:
         precision: "bf16" runs the network under bfloat16 autocast (weights, loss and potentials' arithmetic stay
             float32); "fp32" runs it plain.
         augmentation: of each training batch; None trains on the images as they are.
+        validate_every: epochs between looks at the validation split (float32, so not free); the last always has one.
         seed: decides the start, the order, the augmentation and all noise.
         device: "auto" takes CUDA where there is one.
 
@@ -39,11 +40,12 @@ class TrainConfig:
     weight_decay: float = 5e-4
     precision: Precision = "fp32"
     augmentation: Augmentation | None = dataclasses.field(default_factory=Augmentation)
+    validate_every: int = 1
     seed: int = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size"):
+        for name in ("epochs", "batch_size", "validate_every"):
             if getattr(self, name) < 1:
                 raise SpikeproofError(f"Training needs {name} >= 1, got {getattr(self, name)}.")
         if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):

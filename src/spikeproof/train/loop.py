@@ -221,14 +221,8 @@ class _Trainer:
         return loss, logits.detach()
 
     def _close_epoch(self, epoch: int) -> None:
-        correct = 0
-        rates: dict[str, float] = {}
-        with probe(self.model, "rate") as record:
-            for images, labels in self.data.validation.batches(250):
-                correct += int((judge(self.model, images).argmax(1) == labels).sum())
-                for site, seen in record.items():
-                    assert seen.rate is not None
-                    rates[site] = rates.get(site, 0.0) + seen.rate.item() * len(images) / len(self.data.validation)
+        look = (epoch + 1) % self.config.validate_every == 0 or epoch + 1 == self.config.epochs
+        accuracy, rates = self._validate() if look else (None, {})
         images_seen = self.steps_an_epoch * self.config.batch_size
         self.metrics.append(
             {
@@ -241,7 +235,7 @@ class _Trainer:
                     if key.startswith("penalty ")
                 },
                 "train_accuracy": self.sums["correct"] / images_seen,
-                "validation_accuracy": correct / len(self.data.validation),
+                "validation_accuracy": accuracy,
                 "learning_rate": self.optimizer.param_groups[0]["lr"],
                 "seconds": round(self.seconds, 3),
                 "firing_rates": rates,
@@ -250,6 +244,17 @@ class _Trainer:
         self.sums, self.seconds = {}, 0.0
         if self.folder is not None:
             self.folder.write_metrics(self.metrics)
+
+    def _validate(self) -> tuple[float, dict[str, float]]:
+        correct = 0
+        rates: dict[str, float] = {}
+        with probe(self.model, "rate") as record:
+            for images, labels in self.data.validation.batches(250):
+                correct += int((judge(self.model, images).argmax(1) == labels).sum())
+                for site, seen in record.items():
+                    assert seen.rate is not None
+                    rates[site] = rates.get(site, 0.0) + seen.rate.item() * len(images) / len(self.data.validation)
+        return correct / len(self.data.validation), rates
 
     def _learning_rate(self) -> float:
         return self.config.learning_rate * (1 + math.cos(math.pi * self.step / self.total_steps)) / 2
@@ -294,10 +299,13 @@ class _Trainer:
 
 def _sentence(label: str, line: dict[str, Any], epochs: int) -> str:
     penalties = "".join(f", {key} {value:.3f}" for key, value in line["penalties"].items())
+    validated = ""
+    if line["validation_accuracy"] is not None:
+        mean_rate = sum(line["firing_rates"].values()) / len(line["firing_rates"])
+        validated = f"validation {100 * line['validation_accuracy']:.1f} %, mean rate {mean_rate:.3f}, "
     return (
         f"{label}: epoch {line['epoch'] + 1}/{epochs}, loss {line['loss']:.3f}{penalties}, "
-        f"train {100 * line['train_accuracy']:.1f} %, validation {100 * line['validation_accuracy']:.1f} %, "
-        f"mean rate {sum(line['firing_rates'].values()) / len(line['firing_rates']):.3f}, {line['seconds']:.0f} s"
+        f"train {100 * line['train_accuracy']:.1f} %, {validated}{line['seconds']:.0f} s"
     )
 
 
