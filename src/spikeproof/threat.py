@@ -39,9 +39,10 @@ def parse_radius(value: float | str) -> float:
     return radius
 
 
-# A radius (or step size) as a field of a recipe: the command line then reads "8/255" too.
+# A radius (or step size) as a field of a recipe: Python and the command line then take "8/255" too. Its owner turns it
+# into a number at the door.
 Radius = Annotated[
-    float,
+    float | str,
     tyro.constructors.PrimitiveConstructorSpec(
         nargs=1,
         metavar="RADIUS",

@@ -25,7 +25,7 @@ from spikeproof.errors import SpikeproofError
 from spikeproof.insight import SiteStatistics, describe_sites
 from spikeproof.progress import Progress
 from spikeproof.spiking import inference_noise, sites
-from spikeproof.threat import Linf
+from spikeproof.threat import Linf, parse_radius
 from spikeproof.train import RunFolder
 
 _PICTURES = 6
@@ -70,7 +70,7 @@ class Audit:
             "version": 1,
             "samples": self.worst_case.samples,
             "split": config.split,
-            "threat": {"norm": "linf", "radius": config.radius},
+            "threat": {"norm": "linf", "radius": config.threat.radius},
             "noise": "on" if config.noise else "off",
             "draws": config.draws,
             "device": self.device,
@@ -184,16 +184,16 @@ class _Auditor:
             sweep = []
             with Progress(work, "audit", show=self.show) as progress:
                 for trial in trials:
-                    found = self._attack(trial, config.radius, len(self.labels), progress)
+                    found = self._attack(trial, config.threat.radius, len(self.labels), progress)
                     measured.append((trial, _measure(found.correct)))
                 pictures = self._pictures(found.images, logits.argmax(1), trials[-1].name)
-                for radius in config.sweep:
+                for radius in map(parse_radius, config.sweep):
                     for trial in swept:
                         sweep.append((radius, trial, _measure(self._attack(trial, radius, few, progress).correct)))
             zero = self._zero_gradient_share()
             statistics = describe_sites(self.model, self.pixels[:_INSIGHT_IMAGES])
         table = self.outcomes.table()
-        worst = worst_case(table, config.radius)
+        worst = worst_case(table, config.threat.radius)
         protocol, nominal = max(measured, key=lambda entry: -1 if entry[0] is None else entry[0].rank)
         return Audit(
             config=config,

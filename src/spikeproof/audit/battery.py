@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from spikeproof.attacks import Attacked, Crafting, Precision, bim, fgsm, pgd, rfgsm, sa_pgd
 from spikeproof.errors import SpikeproofError
 from spikeproof.gradients import Assg, Bptt, GradientSource
-from spikeproof.threat import Linf, Radius
+from spikeproof.threat import Linf, Radius, parse_radius
 
 TrialName = Literal["FGSM", "R+FGSM", "PGD", "BIM", "ASSG+SA-PGD"]
 Attack = Callable[[nn.Module, Tensor, Tensor, Linf, Crafting], Attacked]
@@ -58,13 +58,19 @@ class AuditConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "radius", Linf(self.radius).radius)
-        object.__setattr__(self, "sweep", tuple(Linf(radius).radius for radius in self.sweep))
+        object.__setattr__(self, "radius", parse_radius(self.radius))
+        if self.pgd_step_size is not None:
+            object.__setattr__(self, "pgd_step_size", parse_radius(self.pgd_step_size))
+        object.__setattr__(self, "sweep", tuple(parse_radius(radius) for radius in self.sweep))
         for name in ("samples", "pgd_steps", "sa_pgd_steps", "draws", "sweep_samples", "batch_size"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise SpikeproofError(f"An audit needs {name} >= 1, got {getattr(self, name)}.")
         if not self.trials:
             raise SpikeproofError("An audit needs at least one trial; PGD and ASSG+SA-PGD tell the most.")
+
+    @property
+    def threat(self) -> Linf:
+        return Linf(self.radius)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from spikeproof.attacks import Crafting, Precision, ascend, crafting
 from spikeproof.defenses.defense import Defense
 from spikeproof.errors import SpikeproofError
-from spikeproof.threat import Linf, Radius
+from spikeproof.threat import Linf, Radius, parse_radius
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -43,14 +43,14 @@ class AdversarialTraining(Defense):
     precision: Precision = "fp32"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "eps", Linf(self.eps).radius)
+        object.__setattr__(self, "eps", parse_radius(self.eps))
         if self.attack not in ("fgsm", "pgd"):
             raise SpikeproofError(f"Adversarial training crafts by 'fgsm' or 'pgd', not {self.attack!r}.")
         if self.steps < 1:
             raise SpikeproofError(f"Adversarial training needs steps >= 1, got {self.steps}.")
         if self.step_size is not None:
-            object.__setattr__(self, "step_size", Linf(self.step_size).radius)
-            if not self.step_size > 0:
+            object.__setattr__(self, "step_size", parse_radius(self.step_size))
+            if self.step_size == 0:
                 raise SpikeproofError("Adversarial training needs a step_size > 0; leave it out for eps / 2.")
 
     @property
@@ -65,14 +65,15 @@ class AdversarialTraining(Defense):
         self, model: nn.Module, images: Float[Tensor, "n c h w"], labels: Int64[Tensor, " n"], seed: int
     ) -> Float[Tensor, "n c h w"]:
         one_step = self.attack == "fgsm"
-        step_size = self.eps if one_step else (self.step_size or self.eps / 2)
+        threat = Linf(self.eps)
+        step_size = threat.radius / 2 if self.step_size is None else parse_radius(self.step_size)
         with crafting(model, Crafting(precision=self.precision, seed=seed), images.device) as craft:
             return ascend(
                 craft,
                 images,
                 labels,
-                Linf(self.eps),
+                threat,
                 steps=1 if one_step else self.steps,
-                step_size=step_size,
+                step_size=threat.radius if one_step else step_size,
                 random_start=not one_step,
             )

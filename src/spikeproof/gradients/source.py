@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from jaxtyping import Bool
 from torch import Tensor, nn
@@ -19,6 +19,7 @@ class Attached:
         """Whether forwards leave the state alone (all draws of one expectation after the first)."""
 
 
+@runtime_checkable
 class GradientSource(Protocol):
     """Attach to a model and leave no trace, exception or not. The forward never changes."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -25,6 +25,7 @@ Kernels = Literal["reference", "fused"]
 _fused_fire = fused(reference.fire)
 
 
+@runtime_checkable
 class GradientOverride(Protocol):
     """What a gradient source puts at a site to change its backward: a whole op with the same forward."""
 

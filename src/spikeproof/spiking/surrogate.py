@@ -14,7 +14,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-from typing import Annotated, Protocol
+from typing import Annotated, Protocol, runtime_checkable
 
 import torch
 import tyro
@@ -24,6 +24,7 @@ from torch import Tensor
 from spikeproof.errors import SpikeproofError
 
 
+@runtime_checkable
 class Surrogate(Protocol):
     """What a site needs of a surrogate: its value at a margin and its window."""
 

@@ -42,14 +42,23 @@ def fused(function: Callable[..., Any]) -> Callable[..., Any]:
 
     The first tensor argument decides the device. Shapes are dynamic: one kernel serves every layer.
     """
-    compiled = torch.compile(function, dynamic=True)
+
+    @functools.cache
+    def compiled() -> Callable[..., Any]:
+        # Not at import: this loads the compiler, which takes a second and has deprecation warnings of its own.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            return torch.compile(function, dynamic=True)
 
     @functools.wraps(function)
     def call(first: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
         if not compiler_available(first.device):
             _warn_once(first.device.type)
             return function(first, *args, **kwargs)
-        with torch._dynamo.config.patch(recompile_limit=_MOST_KERNELS, accumulated_recompile_limit=4 * _MOST_KERNELS):
-            return compiled(first, *args, **kwargs)
+        limits = {"recompile_limit": _MOST_KERNELS, "accumulated_recompile_limit": 4 * _MOST_KERNELS}
+        with torch._dynamo.config.patch(limits), warnings.catch_warnings():
+            # All of them are the compiler talking to itself (of .grad of non-leaves, of how it reads a Function).
+            warnings.simplefilter("ignore")
+            return compiled()(first, *args, **kwargs)
 
     return call
