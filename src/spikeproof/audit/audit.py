@@ -181,11 +181,13 @@ class _Auditor:
             torch.manual_seed(config.seed)
             logits = judge(self.model, self.pixels, draws=config.draws)
             measured: list[tuple[Trial | None, Measured]] = [(None, self._record(None, 0.0, logits.argmax(1)))]
-            sweep = []
+            sweep: list[tuple[float, Trial, Measured]] = []
             with Progress(work, "audit", show=self.show) as progress:
                 for trial in trials:
                     found = self._attack(trial, config.threat.radius, len(self.labels), progress)
                     measured.append((trial, _measure(found.correct)))
+                    if trial in swept:  # the curve passes through what is known already
+                        sweep += [(0.0, trial, measured[0][1]), (config.threat.radius, trial, measured[-1][1])]
                 pictures = self._pictures(found.images, logits.argmax(1), trials[-1].name)
                 for radius in map(parse_radius, config.sweep):
                     for trial in swept:
@@ -202,7 +204,7 @@ class _Auditor:
             nominal=nominal,
             worst_case=worst,
             zero_gradient_share=zero,
-            sweep=sweep,
+            sweep=sorted(sweep, key=lambda point: point[0]),
             sites=statistics,
             warnings=_warnings(config, measured, nominal, worst, zero),
             pictures=pictures,
