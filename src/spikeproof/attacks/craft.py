@@ -47,6 +47,8 @@ class Crafting:
     def __post_init__(self) -> None:
         if self.draws < 1:
             raise SpikeproofError(f"An attack needs draws >= 1, got {self.draws}; 1 suits a model without noise.")
+        if self.precision not in ("fp32", "bf16"):
+            raise SpikeproofError(f"An attack crafts in 'fp32' or 'bf16', not {self.precision!r}.")
 
 
 class Craft:
@@ -65,10 +67,12 @@ class Craft:
         gradient, mean_logits = torch.zeros_like(images), None
         for draw in range(self._how.draws):
             self._attached.hold(draw > 0)
-            with torch.autocast(images.device.type, torch.bfloat16, enabled=self._how.precision == "bf16"):
-                logits = self._model(images)
-            # A sum, so that no sample's gradient depends on its neighbours in the batch.
-            loss = cross_entropy(logits.float(), labels, reduction="sum")
+            with torch.enable_grad():
+                with torch.autocast(images.device.type, torch.bfloat16, enabled=self._how.precision == "bf16"):
+                    logits = self._model(images)
+                _check_classes(labels, logits)
+                # A sum, so that no sample's gradient depends on its neighbours in the batch.
+                loss = cross_entropy(logits.float(), labels, reduction="sum")
             gradient = gradient + torch.autograd.grad(loss, images)[0] / self._how.draws
             share = logits.detach().float() / self._how.draws
             mean_logits = share if mean_logits is None else mean_logits + share
@@ -95,8 +99,8 @@ def crafting(model: nn.Module, how: Crafting, device: torch.device) -> Iterator[
         yield Craft(model, attached, how)
 
 
-def check_batch(images: Tensor, labels: Tensor) -> None:
-    """Refuse images that are not float [N,C,H,W] in [0,1], and labels that do not fit them; one sentence each."""
+def check_batch(images: Tensor, labels: Tensor) -> Tensor:
+    """The images, detached; refuse images that are not float [N,C,H,W] in [0,1], and labels that do not fit them; one sentence each."""
     if images.ndim != 4 or not images.is_floating_point():
         raise SpikeproofError(
             f"Images must be a float tensor [N,C,H,W] in [0,1], got {images.dtype} of shape {tuple(images.shape)}."
@@ -110,6 +114,15 @@ def check_batch(images: Tensor, labels: Tensor) -> None:
         raise SpikeproofError(
             f"Image {int(bad.nonzero()[0])} of the batch holds NaN or a value outside [0, 1]; scale images to [0, 1]."
         )
+    return images.detach()
+
+
+def _check_classes(labels: Tensor, logits: Tensor) -> None:
+    wrong = labels[(labels < 0) | (labels >= logits.shape[1])]
+    if len(wrong):
+        raise SpikeproofError(
+            f"Label {int(wrong[0])} is no class of this model; its {logits.shape[1]} classes count from 0."
+        )
 
 
 class Pursuit:
@@ -122,9 +135,10 @@ class Pursuit:
     def __init__(self, craft: Craft, images: Tensor, labels: Tensor) -> None:
         self._craft = craft
         self._labels = labels
-        logits = craft.judge(images)
-        self._best = images.clone()
-        self._best_loss = cross_entropy(logits, labels, reduction="none")
+        logits = craft.judge(images).float()
+        _check_classes(labels, logits)
+        self._clean, self._clean_loss = images, cross_entropy(logits, labels, reduction="none")
+        self._best, self._best_loss = images.clone(), self._clean_loss.clone()
         self._correct = logits.argmax(1) == labels
         self.index = self._correct.nonzero().flatten()
 
@@ -149,8 +163,12 @@ class Pursuit:
     def finish(self, candidates: Tensor) -> Attacked:
         """Look at the last step's candidates too, let the judge see every survivor's best image, and close."""
         if len(self.index):
-            self.offer(candidates, self._craft.judge(candidates))
+            self.offer(candidates, self._craft.judge(candidates).float())
         if len(self.index):
             # bfloat16 logits may have called right what float32 does not.
-            self._correct[self.index] = self._craft.judge(self._best[self.index]).argmax(1) == self._labels[self.index]
+            logits, labels = self._craft.judge(self._best[self.index]).float(), self._labels[self.index]
+            self._correct[self.index] = logits.argmax(1) == labels
+            weaker = cross_entropy(logits, labels, reduction="none") < self._clean_loss[self.index]
+            unbroken = self.index[weaker & self._correct[self.index]]
+            self._best[unbroken] = self._clean[unbroken]
         return Attacked(self._best, self._correct)

@@ -29,7 +29,7 @@ def fgsm(
         >>> fgsm(model, torch.rand(2, 1, 8, 8), torch.tensor([3, 7]), Linf("8/255")).images.shape
         torch.Size([2, 1, 8, 8])
     """
-    check_batch(images, labels)
+    images = check_batch(images, labels)
     with crafting(model, how or Crafting(), images.device) as craft:
         attacked = ascend(craft, images, labels, threat, steps=1, step_size=threat.radius, random_start=False)
         return Attacked(attacked, craft.judge(attacked).argmax(1) == labels)
@@ -49,7 +49,7 @@ def rfgsm(
     Raises:
         SpikeproofError: images outside [0, 1], or labels that do not fit.
     """
-    check_batch(images, labels)
+    images = check_batch(images, labels)
     with crafting(model, how or Crafting(), images.device) as craft:
         start = (images + threat.radius / 2 * torch.randn_like(images).sign()).clamp(0, 1)
         gradient, _ = craft.gradient(start, labels)

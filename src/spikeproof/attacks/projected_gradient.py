@@ -46,9 +46,11 @@ def pgd(
         >>> bool((found.images - images).abs().max() <= 0.1 + 1e-6)
         True
     """
-    check_batch(images, labels)
+    images = check_batch(images, labels)
     if steps < 1:
         raise SpikeproofError(f"PGD needs steps >= 1, got {steps}.")
+    if keep not in ("best", "last"):
+        raise SpikeproofError(f"PGD keeps the 'best' image or the 'last', not {keep!r}.")
     if step_size is not None and not step_size > 0:
         raise SpikeproofError(f"PGD's step_size must be positive, in pixels of [0, 1], got {step_size}.")
     size = 2.5 * threat.radius / steps if step_size is None else step_size

@@ -43,7 +43,7 @@ def sa_pgd(
         >>> sa_pgd(model, torch.rand(2, 1, 8, 8), torch.tensor([3, 7]), Linf(0.1), steps=5).correct.shape
         torch.Size([2])
     """
-    check_batch(images, labels)
+    images = check_batch(images, labels)
     if steps < 1:
         raise SpikeproofError(f"SA-PGD needs steps >= 1, got {steps}.")
     with crafting(model, how or Crafting(source=Assg()), images.device) as craft:

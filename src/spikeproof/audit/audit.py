@@ -150,8 +150,8 @@ def audit(
     if count > len(images):
         raise SpikeproofError(f"The {config.split} split has {len(images)} images, fewer than the {count} asked for.")
     chosen = images.take(slice(0, count)).to(device)
-    pixels, labels = chosen.images.float() / 255, chosen.labels
-    check_batch(pixels, labels)
+    labels = chosen.labels
+    pixels = check_batch(chosen.images.float() / 255, labels)
     if config.noise and not any(site.noise_std > 0 for site in sites(model).values()):
         raise SpikeproofError("Noise at inference was asked for, but no site of this model has any; train with TGO.")
     with inference_noise(model, config.noise):

@@ -46,6 +46,8 @@ class AdversarialTraining(Defense):
         object.__setattr__(self, "eps", parse_radius(self.eps))
         if self.attack not in ("fgsm", "pgd"):
             raise SpikeproofError(f"Adversarial training crafts by 'fgsm' or 'pgd', not {self.attack!r}.")
+        if self.precision not in ("fp32", "bf16"):
+            raise SpikeproofError(f"Adversarial training crafts in 'fp32' or 'bf16', not {self.precision!r}.")
         if self.steps < 1:
             raise SpikeproofError(f"Adversarial training needs steps >= 1, got {self.steps}.")
         if self.step_size is not None:

@@ -9,6 +9,7 @@ with equal weight, then channels and steps within each.
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import torch
 from jaxtyping import Float
@@ -45,7 +46,7 @@ class MPDSGR(Defense):
     warmup: float = 0.0
 
     def __post_init__(self) -> None:
-        if not self.eta >= 0:
+        if not (math.isfinite(self.eta) and self.eta >= 0):
             raise SpikeproofError(f"MPD-SGR's eta must be a number >= 0, got {self.eta}.")
         if not 0 <= self.warmup < 1:
             raise SpikeproofError(f"MPD-SGR's warmup is a share of training in [0, 1), got {self.warmup}.")

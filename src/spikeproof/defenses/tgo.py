@@ -48,9 +48,9 @@ class TGO(Defense):
     noise_at_inference: bool = False
 
     def __post_init__(self) -> None:
-        if not (self.lambda_max >= 0 and self.sigma >= 0):
+        if not all(math.isfinite(value) and value >= 0 for value in (self.lambda_max, self.sigma)):
             raise SpikeproofError(f"TGO needs lambda_max >= 0 and sigma >= 0, got {self.lambda_max} and {self.sigma}.")
-        if not self.delta > 0:
+        if not (math.isfinite(self.delta) and self.delta > 0):
             raise SpikeproofError(f"TGO's delta must be positive, got {self.delta}; lambda_max = 0 turns MC off.")
         if self.lambda_max == 0 and self.sigma == 0:
             raise SpikeproofError("A TGO with lambda_max = 0 and sigma = 0 does nothing; leave it out of the list.")

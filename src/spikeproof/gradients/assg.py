@@ -54,6 +54,10 @@ class Assg:
     def __post_init__(self) -> None:
         if not 0 < self.half_mass < 0.5:
             raise SpikeproofError(f"ASSG's half_mass must lie strictly between 0 and 0.5, got {self.half_mass}.")
+        if not (0 <= self.momentum < 1 and math.isfinite(self.relax) and self.relax >= 0):
+            raise SpikeproofError(
+                f"ASSG needs a momentum in [0, 1) and a relax >= 0, got {self.momentum} and {self.relax}."
+            )
 
     @property
     def name(self) -> str:

@@ -80,6 +80,8 @@ def create_model(
         raise SpikeproofError(
             f"mean and std need one number for each of the {in_channels} channels, got {len(mean)} and {len(std)}."
         )
+    if not all(math.isfinite(value) and value > 0 for value in std):
+        raise SpikeproofError(f"A model divides by std, so each must be a positive number, got {tuple(std)}.")
     stem, body = MODELS[name](
         new_site=SiteFactory(neuron, num_steps, kernels),
         in_channels=in_channels,

@@ -74,7 +74,7 @@ def _parse_description(text: str, path: Path) -> ModelDescription:
         neuron = Neuron(surrogate=SURROGATES[surrogate.pop("name")](**surrogate), **plain.pop("neuron"))
         mean, std = tuple(plain.pop("mean")), tuple(plain.pop("std"))
         return ModelDescription(neuron=neuron, mean=mean, std=std, **plain)
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise SpikeproofError(
             f"{path} describes a model this version does not know ({error}); use the version that wrote it."
         ) from None

@@ -136,6 +136,9 @@ class Site(nn.Module):
         noise = self._draw_noise(flat) if self.noisy else None
         if self.override is not None:
             spikes = self.override(self, flat, noise)
+            if self.request is not None:
+                with torch.no_grad():  # the forward is the same whatever the override, so this sees what it saw
+                    self._probed(self.request, flat, noise, merged.shape)
         elif self.request is None:
             spikes = self.fire(flat, noise).spikes
         else:

@@ -169,13 +169,16 @@ def parse_surrogate(text: str) -> Triangle | Rectangular | Sigmoid | SuperSpike 
         >>> parse_surrogate("triangle"), parse_surrogate("sigmoid(2.5)")
         (Triangle(gamma=1.0), Sigmoid(alpha=2.5))
     """
-    match = re.fullmatch(r"(\w+)(?:\((?:\w+=)?([^()]+)\))?", text.strip())
+    match = re.fullmatch(r"(\w+)(?:\((?:(\w+)=)?([^()]+)\))?", text.strip())
     kinds = {name.lower(): kind for name, kind in SURROGATES.items()}
     if match is None or match[1].lower() not in kinds:
         raise SpikeproofError(f"{text!r} is not a surrogate; give one of {', '.join(kinds)}, or as in 'triangle(0.5)'.")
     kind = kinds[match[1].lower()]
+    (field,) = dataclasses.fields(kind)
+    if match[2] not in (None, field.name):
+        raise SpikeproofError(f"{text!r} is not a surrogate: the parameter of {match[1]} is called {field.name}.")
     try:
-        return kind() if match[2] is None else kind(float(match[2]))
+        return kind() if match[3] is None else kind(float(match[3]))
     except ValueError as error:
         raise SpikeproofError(f"{text!r} is not a surrogate: {error}") from None
 

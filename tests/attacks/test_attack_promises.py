@@ -1,0 +1,265 @@
+"""What every attack promises: the ball, the box, the verdict, and a model left as it was."""
+
+from functools import partial
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from spikeproof.attacks import Crafting, bim, crafting, fgsm, judge, pgd, rfgsm, sa_pgd
+from spikeproof.errors import SpikeproofError
+from spikeproof.gradients import Assg, Bptt
+from spikeproof.models import create_model
+from spikeproof.spiking import ArcTan, Neuron, Rectangular, sites
+from spikeproof.threat import Linf
+
+ATTACKS = {
+    "fgsm": fgsm,
+    "rfgsm": rfgsm,
+    "pgd": partial(pgd, steps=5),
+    "pgd-last": partial(pgd, steps=5, keep="last"),
+    "bim": partial(bim, steps=5),
+    "sa-pgd": partial(sa_pgd, steps=5),
+}
+each_attack = pytest.mark.parametrize("attack", ATTACKS.values(), ids=ATTACKS.keys())
+chasing = pytest.mark.parametrize(
+    "attack", [ATTACKS[name] for name in ("pgd", "bim", "sa-pgd")], ids=["pgd", "bim", "sa-pgd"]
+)
+
+
+def losses(model, images, labels):
+    return cross_entropy(judge(model, images), labels, reduction="none")
+
+
+@each_attack
+@pytest.mark.parametrize("radius", [0.0, 8 / 255, 0.3])
+def test_images_stay_in_ball_and_box_and_the_verdict_is_the_judges(model, batch, attack, radius):
+    images, labels = batch
+    assert images.min() == 0 and images.max() == 1  # the box matters
+    found = attack(model, images, labels, Linf(radius))
+    assert (found.images - images).abs().max() <= radius + 1e-7
+    assert found.images.min() >= 0 and found.images.max() <= 1
+    assert torch.equal(found.correct, judge(model, found.images).argmax(1) == labels)
+    if radius == 0:
+        assert torch.equal(found.images, images)
+    else:
+        assert (found.images - images).abs().max() > radius / 2
+
+
+@each_attack
+def test_a_larger_radius_is_not_safer_and_a_huge_one_is_fatal(model, batch, attack):
+    standing = [attack(model, *batch, Linf(radius)).correct.sum().item() for radius in (0.0, 0.1, 0.2, 0.5)]
+    assert standing == sorted(standing, reverse=True)
+    assert standing[0] > 54
+    if attack in (ATTACKS["pgd"], ATTACKS["bim"], ATTACKS["sa-pgd"]):
+        assert standing[-1] == 0
+
+
+def test_many_steps_beat_one(model, batch):
+    threat = Linf(0.15)
+    one, many = fgsm(model, *batch, threat).correct.sum(), pgd(model, *batch, threat, steps=20).correct.sum()
+    assert many < one
+
+
+def test_more_steps_break_whatever_fewer_broke(exact_model, batch):
+    """BIM's first steps are the same whatever their number, and the best image is kept: the survivors nest."""
+    images, labels = batch[0].double(), batch[1]
+    standing = [bim(exact_model, images, labels, Linf(0.15), steps=k, step_size=0.02).correct for k in (1, 3, 10, 20)]
+    for fewer, more in zip(standing, standing[1:], strict=False):
+        assert not (more & ~fewer).any()
+    assert standing[-1].sum() < standing[0].sum()
+
+
+@chasing
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("radius", [0.01, 0.05])
+def test_no_image_is_less_harmful_than_the_clean_one(model, batch, attack, radius, precision):
+    images, labels = batch
+    labels[:5] = (labels[:5] + 1) % 10  # wrong from the start
+    known = judge(model, images).argmax(1) == labels
+    found = attack(model, images, labels, Linf(radius), Crafting(source=Bptt(), precision=precision))
+    assert not (found.correct & ~known).any()
+    assert torch.equal(found.images[~known], images[~known])
+    held = found.correct
+    assert held.any() and (found.correct != known).any()
+    # One batch or many: float32 sums may differ in the last digits, the loss may not fall.
+    assert (losses(model, found.images, labels)[held] >= losses(model, images, labels)[held] - 1e-5).all()
+
+
+@chasing
+@pytest.mark.parametrize("source", [Bptt(), Assg()], ids=lambda source: source.name)
+def test_a_sample_is_attacked_alike_among_few_and_among_many(exact_model, batch, attack, source):
+    """The first samples of a batch draw the same start alone; the others, and who leaves when, must not matter."""
+    images, labels = batch[0][:20].double(), batch[1][:20]
+    how = Crafting(source=source, seed=2)
+    together = attack(exact_model, images, labels, Linf(0.12), how)
+    assert 0 < together.correct.sum() < 20  # some leave on the way
+    few = attack(exact_model, images[:7], labels[:7], Linf(0.12), how)
+    assert torch.equal(few.correct, together.correct[:7])
+    torch.testing.assert_close(few.images, together.images[:7], rtol=0, atol=1e-9)
+    if attack is ATTACKS["bim"]:  # no start is drawn: any choice of samples
+        few = attack(exact_model, images[::3], labels[::3], Linf(0.12), how)
+        torch.testing.assert_close(few.images, together.images[::3], rtol=0, atol=1e-9)
+
+
+def snapshot(model):
+    return (
+        [module.training for module in model.modules()],
+        [parameter.requires_grad for parameter in model.parameters()],
+        [None if p.grad is None else p.grad.clone().tolist() for p in model.parameters()],
+        {key: value.tolist() for key, value in model.state_dict().items()},
+        {name: dict(vars(site)) for name, site in sites(model).items()},
+        torch.get_rng_state().tolist(),
+    )
+
+
+@pytest.fixture
+def odd_model(model):
+    """Flags, gradients and noise of every kind, so that resetting them to a default would show."""
+    model.train()
+    model.stem.eval()
+    model.stem[0].weight.requires_grad_(False)
+    model.body[2].weight.grad = torch.ones_like(model.body[2].weight)
+    model.body[0].noise_at_inference = True
+    return model
+
+
+@each_attack
+@pytest.mark.parametrize("source", [Bptt(), Bptt(ArcTan()), Assg()], ids=lambda source: source.name)
+def test_model_and_rng_are_left_as_they_were(odd_model, batch, attack, source):
+    before = snapshot(odd_model)
+    attack(odd_model, *batch, Linf(0.1), Crafting(source=source))
+    assert snapshot(odd_model) == before
+
+
+@each_attack
+@pytest.mark.parametrize("fails_at", [0, 1, 2])
+def test_also_when_the_model_fails_midway(odd_model, batch, attack, fails_at):
+    calls = []
+
+    def fail(module, inputs):
+        calls.append(1)
+        if len(calls) > fails_at:
+            raise ZeroDivisionError
+
+    handle = odd_model.body[8].register_forward_pre_hook(fail)
+    before = snapshot(odd_model)
+    try:
+        attack(odd_model, *batch, Linf(0.1), Crafting(source=Assg()))
+    except ZeroDivisionError:
+        pass
+    else:
+        assert fails_at >= 2 and len(calls) == fails_at  # FGSM has but two forwards
+    handle.remove()
+    assert snapshot(odd_model) == before
+
+
+@each_attack
+def test_images_are_not_written_to(model, batch, attack):
+    images, labels = batch
+    copies = images.clone(), labels.clone()
+    found = attack(model, images, labels, Linf(0.1))
+    found.images.zero_()
+    assert torch.equal(images, copies[0]) and torch.equal(labels, copies[1])
+
+
+@each_attack
+def test_result_carries_no_graph_even_if_the_images_want_gradients(model, batch, attack):
+    images, labels = batch
+    images.requires_grad_()
+    found = attack(model, images, labels, Linf(0.1))
+    assert images.requires_grad and images.grad is None
+    assert not found.images.requires_grad
+
+
+@each_attack
+def test_works_inside_no_grad(model, batch, attack):
+    expected = attack(model, *batch, Linf(0.1))
+    with torch.no_grad():
+        found = attack(model, *batch, Linf(0.1))
+    assert torch.equal(found.images, expected.images)
+
+
+@each_attack
+def test_same_seed_same_images(model, batch, attack):
+    first, again, other = (attack(model, *batch, Linf(0.1), Crafting(seed=seed)).images for seed in (1, 1, 2))
+    assert torch.equal(first, again)
+    assert torch.equal(first, other) == (attack in (ATTACKS["fgsm"], ATTACKS["bim"]))
+
+
+@each_attack
+def test_without_any_gradient_images_are_finite_and_allowed(model, batch, attack):
+    blind = create_model(
+        "conv",
+        num_classes=10,
+        image_size=8,
+        in_channels=1,
+        num_steps=3,
+        width=0.5,
+        neuron=Neuron(surrogate=Rectangular(1e-7)),
+    )
+    blind.load_state_dict(model.state_dict())
+    images, labels = batch
+    with crafting(blind, Crafting(), images.device) as craft:
+        gradient, _ = craft.gradient(images, labels)
+    zero = (gradient == 0).flatten(1).all(1)
+    assert zero.any()
+    found = attack(blind, images, labels, Linf(0.1), Crafting(source=Bptt()))  # ASSG is not blind
+    assert found.images.isfinite().all()
+    assert (found.images - images).abs().max() <= 0.1 + 1e-7
+    assert found.images.min() >= 0 and found.images.max() <= 1
+    if attack in (ATTACKS["fgsm"], ATTACKS["bim"]):
+        assert torch.equal(found.images[zero], images[zero])
+
+
+@each_attack
+def test_bfloat16_crafts_and_float32_judges(model, batch, attack):
+    images, labels = batch
+    found = attack(model, images, labels, Linf(0.1), Crafting(precision="bf16"))
+    assert found.images.dtype == torch.float32
+    assert torch.equal(found.correct, judge(model, found.images).argmax(1) == labels)
+    exact = attack(model, images, labels, Linf(0.1))
+    assert abs(int(found.correct.sum()) - int(exact.correct.sum())) <= 6
+
+
+@each_attack
+def test_float64_models_and_images_work(model, batch, attack):
+    model.double()
+    images, labels = batch[0].double(), batch[1]
+    found = attack(model, images, labels, Linf(0.1))
+    assert found.images.dtype == torch.float64
+    assert torch.equal(found.correct, judge(model, found.images).argmax(1) == labels)
+
+
+@each_attack
+def test_a_network_without_sites_is_attacked_by_bptt(batch, attack):
+    torch.manual_seed(0)
+    plain = nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10))
+    images = batch[0]
+    labels = plain(images).argmax(1)
+    how = Crafting(source=Bptt())
+    found = attack(plain, images, labels, Linf(0.1), how)
+    assert found.correct.sum() < len(labels)
+    assert torch.equal(found.correct, plain(found.images).argmax(1) == labels)
+    before = torch.get_rng_state()
+    with pytest.raises(SpikeproofError, match="sites"):
+        attack(plain, images, labels, Linf(0.1), Crafting(source=Assg()))
+    assert plain.training and torch.equal(torch.get_rng_state(), before)
+
+
+@each_attack
+def test_no_images_no_trouble(model, batch, attack):
+    found = attack(model, batch[0][:0], batch[1][:0], Linf(0.1))
+    assert found.images.shape == (0, 1, 8, 8) and found.correct.shape == (0,)
+
+
+def test_default_step_of_pgd_is_two_and_a_half_radii_shared_among_the_steps(model, batch):
+    plain = pgd(model, *batch, Linf(0.1), steps=4).images
+    assert torch.equal(plain, pgd(model, *batch, Linf(0.1), steps=4, step_size=2.5 * 0.1 / 4).images)
+
+
+def test_sa_pgd_uses_assg_unless_told_otherwise(model, batch):
+    plain = sa_pgd(model, *batch, Linf(0.1), steps=5).images
+    assert torch.equal(plain, sa_pgd(model, *batch, Linf(0.1), Crafting(source=Assg()), steps=5).images)
+    assert not torch.equal(plain, sa_pgd(model, *batch, Linf(0.1), Crafting(source=Bptt()), steps=5).images)

@@ -1,0 +1,235 @@
+"""The commands on their happy paths."""
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+import spikeproof
+from spikeproof.cli import main as cli
+from spikeproof.recipes import DIGITS, RECIPES
+
+SPIKEPROOF = Path(sys.executable).with_name("spikeproof")
+RUN_FILES = {"config.json", "metrics.jsonl", "model.safetensors"}
+AUDIT_FILES = {"outcomes.parquet", "audit.json", "pictures.npz", "report.html"}
+
+
+def names_in(folder):
+    return {path.name for path in folder.iterdir()}
+
+
+@pytest.fixture
+def two_quick_demos(monkeypatch):
+    """The demo, cut to two of its recipes and to a second each."""
+    quick = [
+        dataclasses.replace(
+            recipe,
+            data=dataclasses.replace(recipe.data, train_limit=256, validation=50),
+            train=dataclasses.replace(recipe.train, epochs=1, device="cpu"),
+            audit=dataclasses.replace(recipe.audit, samples=20, sa_pgd_steps=3, pgd_steps=2, sweep=()),
+        )
+        for recipe in DIGITS[:2]
+    ]
+    monkeypatch.setattr(cli, "DIGITS", quick)
+    return quick
+
+
+def test_train_audit_report(call, train_words, tmp_path):
+    folder = tmp_path / "deep" / "run"
+    code, out, err = call(*train_words(folder, model__neuron__surrogate="sigmoid(2.5)", audit__radius="8/255"))
+    assert code == 0
+    assert f"spikeproof audit {folder}" in out
+    assert err.startswith("demo-digits-vanilla: epoch 1/1")
+    assert names_in(folder) == RUN_FILES
+    config = json.loads((folder / "config.json").read_text())
+    assert config["recipe"]["model"]["neuron"]["surrogate"] == {"name": "Sigmoid", "alpha": 2.5}
+    assert config["recipe"]["train"]["epochs"] == 1
+    assert config["recipe"]["audit"]["radius"] == 8 / 255
+    assert config["recipe"]["audit"]["sweep"] == [0.05]
+    assert config["command"].startswith("spikeproof train demo-digits-vanilla --train.epochs 1")
+    assert "'sigmoid(2.5)'" in config["command"]  # quoted, so that it can be pasted
+
+    code, out, _ = call("audit", folder, "--device", "cpu", "--sa-pgd-steps", 4)
+    assert code == 0
+    assert names_in(folder) == RUN_FILES | AUDIT_FILES
+    assert "demo-digits-vanilla" in out
+    assert str(folder / "report.html") in out
+    said = json.loads((folder / "audit.json").read_text())
+    assert said["samples"] == 20
+    assert said["threat"]["radius"] == 8 / 255
+    assert [trial["name"] for trial in said["trials"]] == ["clean", "FGSM", "PGD-2", "ASSG+SA-PGD-4"]
+    assert said["command"] == f"spikeproof audit {folder} --device cpu --sa-pgd-steps 4"
+    # The weights carry the surrogate too, so the windows are the sigmoid's: 4 / 2.5.
+    assert {site["window"] for site in said["sites"]} == {1.6}
+
+    code, out, err = call("report", folder, "--out", tmp_path / "page.html")
+    assert (code, err) == (0, "")
+    page = (tmp_path / "page.html").read_text()
+    assert "demo-digits-vanilla" in page
+    assert "http" not in page.lower().replace("http-equiv", "")
+
+
+def test_two_runs_in_one_report(call, audited, tmp_path):
+    code, out, _ = call("report", audited, audited, "--out", tmp_path / "page.html")
+    assert code == 0
+    assert "2 spiking networks" in (tmp_path / "page.html").read_text()
+    assert not (audited / ".page.html").exists()
+
+
+def test_an_unaudited_run_can_be_reported(call, trained):
+    code, _, _ = call("report", trained)
+    assert code == 0
+    assert names_in(trained) == RUN_FILES | {"report.html"}
+
+
+def test_demo_goes_on_where_it_was(call, two_quick_demos, tmp_path):
+    code, out, _ = call("demo", "--out", tmp_path / "demo")
+    assert code == 0
+    assert names_in(tmp_path / "demo") == {"vanilla", "mpd-sgr", "report.html"}
+    assert names_in(tmp_path / "demo" / "vanilla") == RUN_FILES | AUDIT_FILES - {"report.html"}
+    assert all(recipe.name in out for recipe in two_quick_demos)
+
+    def written():
+        return {path: path.stat().st_mtime_ns for path in sorted((tmp_path / "demo").rglob("*/*")) if path.is_file()}
+
+    before = written()
+    (tmp_path / "demo" / "report.html").unlink()
+    code, again, _ = call("demo", "--out", tmp_path / "demo")
+    assert (code, again) == (0, out)
+    assert written() == before
+    assert (tmp_path / "demo" / "report.html").exists()
+
+
+def test_a_stopped_demo_says_how_to_go_on(call, two_quick_demos, monkeypatch, tmp_path):
+    slow = [
+        dataclasses.replace(recipe, train=dataclasses.replace(recipe.train, epochs=400)) for recipe in two_quick_demos
+    ]
+    monkeypatch.setattr(cli, "DIGITS", slow)
+
+    def stop():
+        while not list(tmp_path.rglob("metrics.jsonl")):
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    watcher = threading.Thread(target=stop)
+    watcher.start()
+    code, out, err = call("demo", "--out", tmp_path / "demo")
+    watcher.join()
+    assert (code, out) == (130, "")
+    said = err.splitlines()[-1]
+    assert said.startswith("spikeproof: stopped")
+    # What it says must work: `demo` has no option --resume, it goes on by itself.
+    assert "--resume" not in said
+
+
+def test_recipes_lists_every_recipe(call):
+    code, out, err = call("recipes")
+    assert (code, err) == (0, "")
+    assert [line.split()[0] for line in out.splitlines()] == list(RECIPES)
+
+
+@pytest.mark.parametrize("words", [[], ["--help"], ["-h"]])
+def test_usage_names_every_command(call, words):
+    code, out, err = call(*words)
+    assert (code, err) == (0, "")
+    assert all(f"spikeproof {name}" in out for name in ("demo", "recipes", "train", "audit", "report"))
+
+
+def test_help_of_train_names_the_fields(call):
+    code, out, err = call("train", "demo-digits-at-tgo", "--help")
+    assert (code, err) == (0, "")
+    for field in (
+        "--train.epochs",
+        "--data.train-limit",
+        "--model.neuron.surrogate",
+        "--adversarial-training.eps",
+        "--tgo.sigma",
+        "--audit.radius",
+        "--data-dir",
+        "--out",
+        "--resume",
+    ):
+        assert field in out
+
+
+def test_help_of_audit_names_the_fields(call, trained):
+    code, out, err = call("audit", trained, "--help")
+    assert (code, err) == (0, "")
+    for field in ("--radius", "--samples", "--trials", "--sa-pgd-steps", "--noise", "--sweep", "--device"):
+        assert field in out
+
+
+@pytest.mark.parametrize("command", ["demo", "report"])
+def test_help_of_the_others(call, command):
+    code, out, err = call(command, "--help")
+    assert (code, err) == (0, "")
+    assert "--out" in out
+
+
+def test_version(call):
+    assert call("--version") == (0, f"spikeproof {spikeproof.__version__}\n", "")
+
+
+def test_overrides_reach_the_defenses_and_the_data(call, train_words, tmp_path):
+    words = train_words(
+        tmp_path,
+        "--data.classes",
+        "3",
+        "8",
+        recipe="demo-digits-at-mpd-sgr",
+        adversarial_training__eps="4/255",
+        mpd_sgr__eta=0.7,
+        model__num_steps=2,
+    )
+    # The pair is a third of the digits: fewer images.
+    words[words.index("--data.train-limit") + 1] = "128"
+    assert call(*words)[0] == 0
+    recipe = json.loads((tmp_path / "config.json").read_text())["recipe"]
+    assert recipe["data"]["classes"] == [3, 8]
+    assert recipe["adversarial_training"]["eps"] == 4 / 255
+    assert recipe["mpd_sgr"]["eta"] == 0.7
+    assert call("audit", tmp_path, "--device", "cpu")[0] == 0
+    labels = json.loads((tmp_path / "audit.json").read_text())
+    assert labels["samples"] == 20
+
+
+def test_audit_overrides_leave_the_run_alone(call, trained):
+    before = (trained / "config.json").read_text()
+    code, _, _ = call(
+        "audit", trained, "--device", "cpu", "--trials", "FGSM", "PGD", "--radius", "4/255", "--split", "validation"
+    )
+    assert code == 0
+    said = json.loads((trained / "audit.json").read_text())
+    assert (said["split"], said["threat"]["radius"]) == ("validation", 4 / 255)
+    assert [trial["name"] for trial in said["trials"]] == ["clean", "FGSM", "PGD-2"]
+    assert (trained / "config.json").read_text() == before
+
+
+def test_resume_of_a_finished_run_changes_nothing(call, trained, train_words):
+    before = {path.name: path.stat().st_mtime_ns for path in trained.iterdir()}
+    code, out, _ = call(*train_words(trained, "--resume"))
+    assert code == 0
+    assert "is trained" in out
+    assert {path.name: path.stat().st_mtime_ns for path in trained.iterdir()} == before
+
+
+def test_the_installed_command(tmp_path):
+    """What a shell in a narrow UTF-8 terminal sees; the tests in process see what others do."""
+    done = subprocess.run(
+        [SPIKEPROOF, "train", "demo-digits-vanilla", "--train.epoch", "3"],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONIOENCODING": "utf-8", "COLUMNS": "40"},
+        cwd=tmp_path,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), done.stderr
+    assert "--train.epochs" in done.stderr
+    assert names_in(tmp_path) == set()

@@ -1,0 +1,114 @@
+"""Adversarial training's batch: in the ball, worse for the model, and crafted without touching the model."""
+
+import math
+
+import pytest
+import torch
+from torch.nn.functional import cross_entropy
+
+from spikeproof.attacks import Crafting, fgsm, pgd
+from spikeproof.defenses import AdversarialTraining
+from spikeproof.errors import SpikeproofError
+from spikeproof.models import create_model
+from spikeproof.spiking import Neuron, sites
+from spikeproof.threat import Linf
+
+EPS = 0.1
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(0)
+    neuron = Neuron(threshold=0.25)  # low, so that every site of an untrained network fires
+    model = create_model("conv", num_classes=10, image_size=8, in_channels=1, num_steps=2, neuron=neuron)
+    with torch.no_grad():
+        model.train()(torch.rand(32, 1, 8, 8))
+    return model
+
+
+@pytest.fixture
+def batch():
+    generator = torch.Generator().manual_seed(3)
+    return torch.rand(24, 1, 8, 8, generator=generator), torch.randint(0, 10, (24,), generator=generator)
+
+
+DEFENSES = [
+    AdversarialTraining(eps=EPS),
+    AdversarialTraining(eps=EPS, attack="pgd"),
+    AdversarialTraining(eps=EPS, attack="pgd", steps=4, step_size=0.05),
+    AdversarialTraining(eps=EPS, precision="bf16"),
+]
+
+
+@pytest.mark.parametrize("defense", DEFENSES, ids=str)
+def test_perturbed_batch_is_allowed_and_worse(model, batch, defense):
+    images, labels = batch
+    found = defense.perturb(model, images, labels, seed=5)
+    assert found.dtype == torch.float32 and not found.requires_grad
+    assert found.min() >= 0 and found.max() <= 1
+    moved = (found - images).abs()
+    assert moved.max() <= EPS + 1e-6 and moved.max() > EPS / 2
+    model.eval()
+    assert cross_entropy(model(found), labels) > cross_entropy(model(images), labels) + 0.01
+
+
+@pytest.mark.parametrize("defense", DEFENSES, ids=str)
+def test_crafting_leaves_model_and_rng_as_they_were(model, batch, defense):
+    model.stem.eval()  # an odd flag, to be restored as it is
+    flags = [module.training for module in model.modules()]
+    state = {key: value.clone() for key, value in model.state_dict().items()}
+    random = torch.get_rng_state()
+    first = defense.perturb(model, *batch, seed=5)
+    assert torch.equal(torch.get_rng_state(), random)
+    assert [module.training for module in model.modules()] == flags
+    assert all(p.requires_grad and p.grad is None for p in model.parameters())
+    assert all(torch.equal(value, state[key]) for key, value in model.state_dict().items())
+    assert torch.equal(defense.perturb(model, *batch, seed=5), first)
+    different = defense.perturb(model, *batch, seed=6)
+    assert torch.equal(different, first) == (defense.attack == "fgsm")
+
+
+def test_the_fgsm_kind_is_fgsm_in_eval_mode(model, batch):
+    found = AdversarialTraining(eps=EPS).perturb(model, *batch, seed=0)
+    assert torch.equal(found, fgsm(model.eval(), *batch, Linf(EPS)).images)
+
+
+def test_the_pgd_kind_is_the_last_iterate_of_pgd_with_half_eps_steps(model, batch):
+    found = AdversarialTraining(eps=EPS, attack="pgd", steps=3).perturb(model, *batch, seed=9)
+    expected = pgd(model, *batch, Linf(EPS), Crafting(seed=9), steps=3, step_size=EPS / 2, keep="last").images
+    assert torch.equal(found, expected)
+
+
+def test_noise_of_training_is_off_while_crafting(model, batch):
+    expected = AdversarialTraining(eps=EPS).perturb(model, *batch, seed=0)
+    for site in sites(model).values():
+        site.noise_std = 0.5
+    assert torch.equal(AdversarialTraining(eps=EPS).perturb(model, *batch, seed=0), expected)
+    for site in sites(model).values():
+        site.noise_at_inference = True
+    assert not torch.equal(AdversarialTraining(eps=EPS).perturb(model, *batch, seed=0), expected)
+
+
+def test_text_radius_is_read():
+    defense = AdversarialTraining(eps="2/255", step_size="1/255")
+    assert (defense.eps, defense.step_size) == (2 / 255, 1 / 255)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"eps": -0.1},
+        {"eps": 1.5},
+        {"eps": math.nan},
+        {"eps": "two"},
+        {"eps": "1/0"},
+        {"steps": 0},
+        {"step_size": 0.0},
+        {"step_size": -0.1},
+    ],
+    ids=str,
+)
+def test_impossible_settings_are_refused_in_one_sentence(bad):
+    with pytest.raises(SpikeproofError) as caught:
+        AdversarialTraining(**bad)
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,258 @@
+"""Recipes: every one of them can be built, and says what it is."""
+
+import dataclasses
+import json
+import re
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from spikeproof.audit import AuditConfig
+from spikeproof.data import Data, ImageSet
+from spikeproof.defenses import compose
+from spikeproof.errors import SpikeproofError
+from spikeproof.recipes import (
+    DIGITS,
+    RECIPES,
+    Recipe,
+    audit_run,
+    find_recipe,
+    recorded_audit_config,
+    train_recipe,
+)
+from spikeproof.recipes.recipe import ModelConfig
+from spikeproof.spiking import Neuron, Sigmoid, sites
+from spikeproof.train import RunFolder
+
+SUFFIXES = {
+    "vanilla": set(),
+    "mpd-sgr": {"MPDSGR"},
+    "tgo": {"TGO"},
+    "at": {"AT"},
+    "at-mpd-sgr": {"AT", "MPDSGR"},
+    "at-tgo": {"AT", "TGO"},
+}
+FAMILIES = ("demo-digits", "mini-cifar10", "vgg11-cifar10", "wrn16-cifar10")
+
+
+def blank(recipe):
+    """Two blank images of the recipe's data set in each split."""
+    channels, size = (1, 8) if recipe.data.name == "digits" else (3, 32)
+    classes = 10 if recipe.data.classes is None else len(recipe.data.classes)
+    images = ImageSet(
+        torch.zeros(2, channels, size, size, dtype=torch.uint8),
+        torch.zeros(2, dtype=torch.int64),
+        tuple(str(label) for label in range(classes)),
+    )
+    return Data("blank", images, images, images, mean=(0.5,) * channels, std=(0.25,) * channels)
+
+
+def test_four_families_of_six():
+    assert set(RECIPES) == {f"{family}-{suffix}" for family in FAMILIES for suffix in SUFFIXES}
+    assert all(recipe.name == name for name, recipe in RECIPES.items())
+    assert [recipe.name for recipe in DIGITS] == [f"demo-digits-{suffix}" for suffix in SUFFIXES]
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_name_tells_the_defenses(name):
+    defenses = RECIPES[name].defenses()
+    suffix = name.removeprefix(next(family for family in FAMILIES if name.startswith(family)) + "-")
+    assert {defense.label for defense in defenses} == SUFFIXES[suffix]
+    compose(defenses)  # says so if they do not go together
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_family_differs_in_its_defenses_alone(family):
+    bare = {
+        dataclasses.replace(
+            recipe,
+            name="",
+            adversarial_training=None,
+            mpd_sgr=None,
+            tgo=None,
+            audit=dataclasses.replace(recipe.audit, radius=1),
+        )
+        for name, recipe in RECIPES.items()
+        if name.startswith(family)
+    }
+    assert len(bare) == 1
+    members = {name.removeprefix(family + "-"): recipe for name, recipe in RECIPES.items() if name.startswith(family)}
+    for first, second, part in (
+        ("mpd-sgr", "at-mpd-sgr", "mpd_sgr"),
+        ("tgo", "at-tgo", "tgo"),
+        ("at", "at-tgo", "adversarial_training"),
+    ):
+        assert getattr(members[first], part) == getattr(members[second], part)
+    # The rows with adversarial training are compared with each other, at one radius, and so are those without.
+    assert len({members[suffix].audit.radius for suffix in ("at", "at-mpd-sgr", "at-tgo")}) == 1
+    assert len({members[suffix].audit.radius for suffix in ("vanilla", "mpd-sgr", "tgo")}) == 1
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_builds_its_network(name):
+    recipe = RECIPES[name]
+    data = blank(recipe)
+    # Shapes without memory: the papers' networks have up to 61 million weights.
+    with torch.device("meta"):
+        model = dataclasses.replace(recipe.model, kernels="reference").create(data, seed=0)
+    images = torch.empty(2, data.channels, *data.image_size, device="meta")
+    assert model(images).shape == (2, data.num_classes)
+    assert len(sites(model)) >= 3
+    weights = sum(parameter.numel() for parameter in model.parameters())
+    if name.startswith("vgg11"):
+        assert weights == 61_377_034
+    elif name.startswith("wrn16"):
+        assert weights == 2_748_902
+    else:
+        assert weights < 6_000_000  # small enough for a laptop, as they say
+
+
+def test_the_papers_protocol():
+    for name in RECIPES:
+        if name.startswith(("vgg11", "wrn16")):
+            recipe = RECIPES[name]
+            train, audit = recipe.train, recipe.audit
+            assert (train.epochs, train.batch_size, train.learning_rate, train.momentum) == (200, 64, 0.1, 0.9)
+            assert train.weight_decay == 5e-4
+            assert (audit.radius, audit.pgd_steps, audit.pgd_step_size) == (8 / 255, 7, 2.55 / 255)
+            assert recipe.model.num_steps == 4
+            if recipe.adversarial_training is not None:
+                assert (recipe.adversarial_training.eps, recipe.adversarial_training.steps) == (2 / 255, 2)
+            if recipe.tgo is not None:
+                assert recipe.tgo.lambda_max == (0.6 if name.startswith("vgg11") else 0.4)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_settings_are_plain_and_complete(name):
+    recipe = RECIPES[name]
+    settings = recipe.settings()
+    assert json.loads(json.dumps(settings)) == json.loads(json.dumps(settings, allow_nan=False))
+
+    def same(value, plain):
+        if isinstance(value, tuple):
+            assert plain == list(value)
+        elif dataclasses.is_dataclass(value):
+            names = {field.name for field in dataclasses.fields(value)}
+            assert set(plain) - {"name"} == names - {"name"}
+            for field in names:
+                same(getattr(value, field), plain[field])
+        else:
+            assert plain == value
+
+    same(recipe, settings)
+    assert settings["model"]["neuron"]["surrogate"] == {"name": "Triangle", "gamma": 1.0}
+
+
+def test_settings_name_the_surrogate():
+    recipe = Recipe(name="mine", model=ModelConfig(neuron=Neuron(surrogate=Sigmoid(2.5))))
+    assert recipe.settings()["model"]["neuron"]["surrogate"] == {"name": "Sigmoid", "alpha": 2.5}
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_audit_comes_back_from_the_run_folder(name, tmp_path):
+    recipe = RECIPES[name]
+    folder = RunFolder(tmp_path)
+    folder.open(name, recipe.settings(), device="cpu", command="", resume=False)
+    assert recorded_audit_config(tmp_path) == recipe.audit
+
+
+def test_no_audit_comes_back_from_what_is_no_recipe(tmp_path):
+    with pytest.raises(SpikeproofError, match="no config.json"):
+        recorded_audit_config(tmp_path)
+    RunFolder(tmp_path).open("x", {"audit": {"strength": 3}}, device="cpu", command="", resume=False)
+    with pytest.raises(SpikeproofError, match="audit.*strength"):
+        recorded_audit_config(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [
+        ("demo-digits-vanila", "demo-digits-vanilla"),
+        ("mini-cifar10-mpdsgr", "mini-cifar10-mpd-sgr"),
+        ("vgg11-cifar10-at-tog", "vgg11-cifar10-at-tgo"),
+    ],
+)
+def test_a_near_miss_is_told_the_right_name(said, meant):
+    with pytest.raises(SpikeproofError, match=f"did you mean {meant}"):
+        find_recipe(said)
+
+
+def test_a_far_miss_is_told_where_to_look():
+    with pytest.raises(SpikeproofError, match="'zzz'.*spikeproof recipes"):
+        find_recipe("zzz")
+
+
+def test_find_recipe_finds_every_recipe():
+    assert all(find_recipe(name) is recipe for name, recipe in RECIPES.items())
+
+
+def test_images_that_are_not_square():
+    data = blank(find_recipe("demo-digits-vanilla"))
+    tall = ImageSet(torch.zeros(2, 1, 8, 10, dtype=torch.uint8), data.train.labels, data.train.class_names)
+    with pytest.raises(SpikeproofError, match="8x10.*square"):
+        ModelConfig(name="conv").create(Data("tall", tall, tall, tall, mean=(0.5,), std=(0.25,)), seed=0)
+
+
+def test_the_seed_decides_the_start_and_leaves_no_trace():
+    data = blank(find_recipe("demo-digits-vanilla"))
+    config = ModelConfig(name="conv", kernels="reference")
+    torch.manual_seed(11)
+    state = torch.get_rng_state()
+    first, again, other = (config.create(data, seed) for seed in (0, 0, 1))
+    assert torch.equal(torch.get_rng_state(), state)
+    weights = [model.state_dict()["stem.0.weight"] for model in (first, again, other)]
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+
+
+@pytest.fixture
+def tiny():
+    recipe = find_recipe("demo-digits-tgo")
+    return dataclasses.replace(
+        recipe,
+        data=dataclasses.replace(recipe.data, train_limit=256, validation=60),
+        train=dataclasses.replace(recipe.train, epochs=1, device="cpu"),
+        audit=AuditConfig(radius=0.1, samples=20, trials=("FGSM",)),
+    )
+
+
+def test_a_recipe_trained_and_audited(tiny, tmp_path):
+    first = train_recipe(tiny, data_dir=None, out=tmp_path / "first", command="one", show=False)
+    torch.manual_seed(77)
+    again = train_recipe(tiny, data_dir=None, out=tmp_path / "again", show=False)
+    assert all(torch.equal(a, b) for a, b in zip(first.model.parameters(), again.model.parameters(), strict=True))
+    recorded = RunFolder(tmp_path / "first").config()
+    assert (recorded["name"], recorded["command"]) == ("demo-digits-tgo", "one")
+    assert recorded["recipe"] == json.loads(json.dumps(tiny.settings()))
+    found = audit_run(tmp_path / "first", recorded_audit_config(tmp_path / "first"), data_dir=None, show=False)
+    assert found.config == tiny.audit
+    # The sites' noise came along with the weights, and stayed off.
+    noisy = dataclasses.replace(tiny.audit, noise=True, draws=2)
+    assert audit_run(tmp_path / "first", noisy, data_dir=None, show=False).config.noise
+
+
+@pytest.mark.parametrize("split", ["test", "validation"])
+def test_the_audited_split_is_the_one_asked_for(tiny, tmp_path, split):
+    train_recipe(tiny, data_dir=None, out=tmp_path, show=False)
+    config = dataclasses.replace(tiny.audit, split=split, samples=None)
+    found = audit_run(tmp_path, config, data_dir=None, show=False)
+    data = tiny.data.load(None)
+    expected = {"test": data.test, "validation": data.validation}[split]
+    rows = pq.read_table(tmp_path / "outcomes.parquet").to_pylist()
+    labels = [row["label"] for row in rows if row["kind"] == "clean"]
+    assert labels == expected.labels.tolist()
+    said = json.loads((tmp_path / "audit.json").read_text())
+    assert (said["split"], said["samples"]) == (split, len(expected))
+    assert found.worst_case.samples == len(expected)
+
+
+def test_recipes_fields_are_documented_by_type():
+    # A recipe is read by the command line field by field, so every field needs a default but the name.
+    required = [
+        field.name
+        for field in dataclasses.fields(Recipe)
+        if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+    ]
+    assert required == ["name"]
+    assert all(re.fullmatch(r"[a-z][a-z0-9-]*", name) for name in RECIPES)
