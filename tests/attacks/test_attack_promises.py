@@ -201,7 +201,7 @@ def test_without_any_gradient_images_are_finite_and_allowed(model, batch, attack
     )
     blind.load_state_dict(model.state_dict())
     images, labels = batch
-    with crafting(blind, Crafting(), images.device) as craft:
+    with crafting(blind, Crafting()) as craft:
         gradient, _ = craft.gradient(images, labels)
     zero = (gradient == 0).flatten(1).all(1)
     assert zero.any()

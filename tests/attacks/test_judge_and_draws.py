@@ -60,7 +60,7 @@ def test_evaluating_restores_frozen_and_unfrozen(model):
 @pytest.mark.parametrize("source", [Bptt(), Bptt(ArcTan())], ids=lambda source: source.name)
 def test_gradient_is_the_average_of_the_draws(noisy_model, batch, source):
     images, labels = batch
-    with crafting(noisy_model, Crafting(source=source, draws=3, seed=8), images.device) as craft:
+    with crafting(noisy_model, Crafting(source=source, draws=3, seed=8)) as craft:
         gradient, logits = craft.gradient(images, labels)
     gradients, outputs = [], []
     with torch.random.fork_rng(), source.attach(noisy_model):
@@ -76,7 +76,7 @@ def test_gradient_is_the_average_of_the_draws(noisy_model, batch, source):
 
 def test_gradient_of_one_sample_does_not_depend_on_the_others(exact_model, batch):
     images, labels = batch[0].double(), batch[1]
-    with crafting(exact_model, Crafting(), images.device) as craft:
+    with crafting(exact_model, Crafting()) as craft:
         together, _ = craft.gradient(images, labels)
         for n in (0, 17, 59):
             alone, _ = craft.gradient(images[n : n + 1], labels[n : n + 1])
@@ -88,7 +88,7 @@ def test_only_the_first_draw_moves_assgs_state(model, batch):
     images, labels = batch
     found = []
     for draws in (1, 3):
-        with crafting(model, Crafting(source=Assg(), draws=draws), images.device) as craft:
+        with crafting(model, Crafting(source=Assg(), draws=draws)) as craft:
             for _ in range(3):
                 gradient, _ = craft.gradient(images, labels)
         found.append(gradient)
@@ -99,7 +99,7 @@ def test_the_crafts_judge_does_not_move_assgs_state(model, batch):
     images, labels = batch
     found = []
     for looks in (0, 5):
-        with crafting(model, Crafting(source=Assg()), images.device) as craft:
+        with crafting(model, Crafting(source=Assg())) as craft:
             craft.gradient(images, labels)
             for _ in range(looks):
                 craft.judge(1 - images)
@@ -113,7 +113,7 @@ def test_averaging_makes_the_gradient_steadier(noisy_model, batch):
     def spread(draws):
         gradients = []
         for seed in range(16):
-            with crafting(noisy_model, Crafting(draws=draws, seed=seed), images.device) as craft:
+            with crafting(noisy_model, Crafting(draws=draws, seed=seed)) as craft:
                 gradients.append(craft.gradient(images, labels)[0])
         return torch.stack(gradients).var(0).mean().item()
 

@@ -167,15 +167,16 @@ def test_zero_gradient_share_is_exact():
 
 
 def test_zero_gradient_share_of_a_spiking_model_is_autograds(digits, quick):
-    # A narrow surrogate leaves some images without a gradient, and not all.
+    # So narrow and untrained that some images get no gradient through its few neurons, and most do.
     torch.manual_seed(0)
-    model = create_model("conv", num_classes=10, image_size=8, in_channels=1, width=0.1).eval()
+    model = create_model("conv", num_classes=10, image_size=8, in_channels=1, width=0.2).eval()
     pixels = digits.test.images[:40].float() / 255
     pixels.requires_grad_()
     loss = nn.functional.cross_entropy(model(pixels), digits.test.labels[:40], reduction="sum")
     zero = (torch.autograd.grad(loss, pixels)[0].flatten(1) == 0).all(1)
     found = audit(model, digits.test, quick(trials=("FGSM",)), show=False)
-    assert found.zero_gradient_share == zero.float().mean().item()
+    assert found.zero_gradient_share == int(zero.sum()) / 40
+    assert 0 < found.zero_gradient_share < 0.5
 
 
 def test_same_seed_same_audit(model, digits, quick):
@@ -419,7 +420,7 @@ def test_an_unknown_word_is_refused(refuses, quick, field, value):
     # The tests' own type checker would speak before the sentence if this were given to the constructor.
     config = quick()
     object.__setattr__(config, field, value)
-    with refuses(field.removesuffix("s"), "".join(value)):
+    with refuses("".join(value)):
         config.__post_init__()
 
 

@@ -32,7 +32,7 @@ def test_an_unknown_precision_or_device_is_refused(refuses, field, value):
     # The tests' own type checker would speak before the sentence if this were given to the constructor.
     config = TrainConfig()
     object.__setattr__(config, field, value)
-    with refuses(field, value):
+    with refuses(value):
         config.__post_init__()
 
 

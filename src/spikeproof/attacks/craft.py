@@ -15,6 +15,7 @@ from torch.nn.functional import cross_entropy
 from spikeproof.attacks.judge import evaluating, judge
 from spikeproof.errors import SpikeproofError
 from spikeproof.gradients import Attached, Bptt, GradientSource
+from spikeproof.private_rng import private_rng
 from spikeproof.spiking import override_gradient, sites
 
 Precision = Literal["fp32", "bf16"]
@@ -91,16 +92,15 @@ class Craft:
 
 
 @contextlib.contextmanager
-def crafting(model: nn.Module, how: Crafting, device: torch.device) -> Iterator[Craft]:
+def crafting(model: nn.Module, how: Crafting) -> Iterator[Craft]:
     """Freeze ``model`` (eval, no parameter gradients), seed a private RNG, attach the source; undo all of it after."""
-    devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices), evaluating(model), how.source.attach(model) as attached:
+    with private_rng(), evaluating(model), how.source.attach(model) as attached:
         torch.manual_seed(how.seed)
         yield Craft(model, attached, how)
 
 
 def check_batch(images: Tensor, labels: Tensor) -> Tensor:
-    """The images, detached; refuse images that are not float [N,C,H,W] in [0,1], and labels that do not fit them; one sentence each."""
+    """The images, detached; refuses what is not float [N,C,H,W] in [0,1], and labels that do not fit, in a sentence."""
     if images.ndim != 4 or not images.is_floating_point():
         raise SpikeproofError(
             f"Images must be a float tensor [N,C,H,W] in [0,1], got {images.dtype} of shape {tuple(images.shape)}."

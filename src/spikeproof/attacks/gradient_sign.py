@@ -30,7 +30,7 @@ def fgsm(
         torch.Size([2, 1, 8, 8])
     """
     images = check_batch(images, labels)
-    with crafting(model, how or Crafting(), images.device) as craft:
+    with crafting(model, how or Crafting()) as craft:
         attacked = ascend(craft, images, labels, threat, steps=1, step_size=threat.radius, random_start=False)
         return Attacked(attacked, craft.judge(attacked).argmax(1) == labels)
 
@@ -50,7 +50,7 @@ def rfgsm(
         SpikeproofError: images outside [0, 1], or labels that do not fit.
     """
     images = check_batch(images, labels)
-    with crafting(model, how or Crafting(), images.device) as craft:
+    with crafting(model, how or Crafting()) as craft:
         start = (images + threat.radius / 2 * torch.randn_like(images).sign()).clamp(0, 1)
         gradient, _ = craft.gradient(start, labels)
         attacked = threat.project(start + threat.radius / 2 * gradient.sign(), images)

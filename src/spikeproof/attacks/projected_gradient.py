@@ -54,7 +54,7 @@ def pgd(
     if step_size is not None and not step_size > 0:
         raise SpikeproofError(f"PGD's step_size must be positive, in pixels of [0, 1], got {step_size}.")
     size = 2.5 * threat.radius / steps if step_size is None else step_size
-    with crafting(model, how or Crafting(), images.device) as craft:
+    with crafting(model, how or Crafting()) as craft:
         if keep == "last":
             last = ascend(craft, images, labels, threat, steps=steps, step_size=size, random_start=random_start)
             return Attacked(last, craft.judge(last).argmax(1) == labels)
@@ -74,6 +74,7 @@ def pgd(
 
 
 bim = partial(pgd, random_start=False)
+bim.__doc__ = """PGD from the image itself (``random_start=False``); every other argument is ``pgd``'s."""
 
 
 def uniform_start(images: Float[Tensor, "n c h w"], threat: Linf) -> Float[Tensor, "n c h w"]:

@@ -46,7 +46,7 @@ def sa_pgd(
     images = check_batch(images, labels)
     if steps < 1:
         raise SpikeproofError(f"SA-PGD needs steps >= 1, got {steps}.")
-    with crafting(model, how or Crafting(source=Assg()), images.device) as craft:
+    with crafting(model, how or Crafting(source=Assg())) as craft:
         direction = 2 * torch.rand_like(images) - 1
         start = images + threat.radius * direction / direction.abs().amax(_PER_SAMPLE, keepdim=True)
         pursuit = Pursuit(craft, images, labels)

@@ -23,6 +23,8 @@ from spikeproof.audit.outcomes import Measured, Outcomes, worst_case
 from spikeproof.data import ImageSet
 from spikeproof.errors import SpikeproofError
 from spikeproof.insight import SiteStatistics, describe_sites
+from spikeproof.models import SpikingModel
+from spikeproof.private_rng import private_rng
 from spikeproof.progress import Progress
 from spikeproof.spiking import inference_noise, sites
 from spikeproof.threat import Linf, parse_radius
@@ -39,7 +41,7 @@ class Audit:
     """What an audit found; ``outcomes`` holds every verdict, so any other number can be computed later.
 
     Attributes:
-        nominal: under the papers' protocol attack (PGD where the battery has it, else its last nominal trial).
+        nominal: under the papers' protocol attack (PGD where the battery has it, else BIM, R+FGSM, FGSM).
         worst_case: right on the clean image and under every trial.
         masking_gap: nominal - worst case accuracy.
         zero_gradient_share: share of samples whose input gradient (BPTT, own surrogate) is exactly zero.
@@ -152,6 +154,13 @@ def audit(
     chosen = images.take(slice(0, count)).to(device)
     labels = chosen.labels
     pixels = check_batch(chosen.images.float() / 255, labels)
+    if isinstance(model, SpikingModel):
+        held, given = model.description, (*pixels.shape[1:], images.num_classes)
+        if (held.in_channels, held.image_size, held.image_size, held.num_classes) != given:
+            raise SpikeproofError(
+                f"The model takes {held.in_channels}x{held.image_size}x{held.image_size} images of {held.num_classes} "
+                f"classes and these are {given[0]}x{given[1]}x{given[2]} of {given[3]}; give the data it was made for."
+            )
     if config.noise and not any(site.noise_std > 0 for site in sites(model).values()):
         raise SpikeproofError("Noise at inference was asked for, but no site of this model has any; train with TGO.")
     with inference_noise(model, config.noise):
@@ -177,7 +186,7 @@ class _Auditor:
         swept = [trial for trial in trials if trial.swept]
         few = min(config.sweep_samples, len(self.labels))
         work = len(trials) * len(self.labels) + len(config.sweep) * len(swept) * few
-        with torch.random.fork_rng([self.pixels.device] if self.pixels.is_cuda else []):
+        with private_rng():
             torch.manual_seed(config.seed)
             logits = judge(self.model, self.pixels, draws=config.draws)
             measured: list[tuple[Trial | None, Measured]] = [(None, self._record(None, 0.0, logits.argmax(1)))]
@@ -189,18 +198,19 @@ class _Auditor:
                     if trial in swept:  # the curve passes through what is known already
                         sweep += [(0.0, trial, measured[0][1]), (config.threat.radius, trial, measured[-1][1])]
                 pictures = self._pictures(found.images, logits.argmax(1), trials[-1].name)
-                for radius in map(parse_radius, config.sweep):
+                for radius in sorted(set(map(parse_radius, config.sweep)) - {0.0, config.threat.radius}):
                     for trial in swept:
                         sweep.append((radius, trial, _measure(self._attack(trial, radius, few, progress).correct)))
             zero = self._zero_gradient_share()
             statistics = describe_sites(self.model, self.pixels[:_INSIGHT_IMAGES])
         table = self.outcomes.table()
         worst = worst_case(table, config.threat.radius)
-        protocol, nominal = max(measured, key=lambda entry: -1 if entry[0] is None else entry[0].rank)
+        ranked = [(trial.rank, trial.name, m) for trial, m in measured if trial is not None and trial.kind == "nominal"]
+        _, protocol, nominal = max(ranked, key=lambda entry: entry[0])
         return Audit(
             config=config,
             trials=measured,
-            nominal_trial=_columns(protocol)["trial"],
+            nominal_trial=protocol,
             nominal=nominal,
             worst_case=worst,
             zero_gradient_share=zero,
@@ -254,7 +264,7 @@ class _Auditor:
         zero = 0
         for start in range(0, len(self.labels), self.config.batch_size):
             chunk = slice(start, start + self.config.batch_size)
-            with crafting(self.model, Crafting(draws=self.config.draws), self.pixels.device) as craft:
+            with crafting(self.model, Crafting(draws=self.config.draws)) as craft:
                 gradient, _ = craft.gradient(self.pixels[chunk], self.labels[chunk])
             zero += int((gradient.flatten(1) == 0).all(1).sum())
         return zero / len(self.labels)

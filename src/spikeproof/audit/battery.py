@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from torch import Tensor, nn
 
@@ -15,6 +15,7 @@ from spikeproof.gradients import Assg, Bptt, GradientSource
 from spikeproof.threat import Linf, Radius, parse_radius
 
 TrialName = Literal["FGSM", "R+FGSM", "PGD", "BIM", "ASSG+SA-PGD"]
+Split = Literal["test", "validation"]
 Attack = Callable[[nn.Module, Tensor, Tensor, Linf, Crafting], Attacked]
 
 
@@ -44,7 +45,7 @@ class AuditConfig:
 
     radius: Radius = 8 / 255
     samples: int | None = None
-    split: Literal["test", "validation"] = "test"
+    split: Split = "test"
     trials: tuple[TrialName, ...] = ("FGSM", "R+FGSM", "PGD", "ASSG+SA-PGD")
     pgd_steps: int = 20
     pgd_step_size: Radius | None = None
@@ -61,12 +62,23 @@ class AuditConfig:
         object.__setattr__(self, "radius", parse_radius(self.radius))
         if self.pgd_step_size is not None:
             object.__setattr__(self, "pgd_step_size", parse_radius(self.pgd_step_size))
+            if self.pgd_step_size == 0:
+                raise SpikeproofError(
+                    "An audit needs a pgd_step_size > 0, got 0; leave it out for 2.5 radius / pgd_steps."
+                )
         object.__setattr__(self, "sweep", tuple(parse_radius(radius) for radius in self.sweep))
         for name in ("samples", "pgd_steps", "sa_pgd_steps", "draws", "sweep_samples", "batch_size"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise SpikeproofError(f"An audit needs {name} >= 1, got {getattr(self, name)}.")
-        if not self.trials:
-            raise SpikeproofError("An audit needs at least one trial; PGD and ASSG+SA-PGD tell the most.")
+        if self.radius == 0:
+            raise SpikeproofError("An audit needs a radius > 0, got 0; the clean images are judged in any case.")
+        for name, known in (("trials", TrialName), ("split", Split), ("precision", Precision)):
+            given = getattr(self, name)
+            for word in given if name == "trials" else (given,):
+                if word not in get_args(known):
+                    raise SpikeproofError(f"An audit's {name} can be {', '.join(get_args(known))}, not {word}.")
+        if not set(self.trials) - {"ASSG+SA-PGD"}:
+            raise SpikeproofError("An audit needs at least one nominal trial; PGD and ASSG+SA-PGD tell the most.")
 
     @property
     def threat(self) -> Linf:

@@ -73,7 +73,7 @@ def read_arguments(
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):
-            return tyro.cli(
+            parsed = tyro.cli(
                 kind,
                 prog=prog,
                 args=list(words),
@@ -84,22 +84,22 @@ def read_arguments(
         if stopped.code in (0, None):
             raise
         raise SpikeproofError(_one_sentence(complaint.getvalue(), prog)) from None
-    finally:
-        if not complaint.getvalue().startswith("╭"):
-            sys.stderr.write(complaint.getvalue())
+    sys.stderr.write(complaint.getvalue())  # what tyro had to say about words that fit
+    return parsed
 
 
 def _one_sentence(box: str, prog: str) -> str:
     """tyro's box of text as its first paragraph, with the option it thinks was meant."""
-    lines = [line.strip("│ \t") for line in box.splitlines() if line[:1] == "│"]
-    paragraphs: list[list[str]] = []
-    current: list[str] = []
-    for line in [*lines, "─"]:
-        if line.startswith("─"):
-            paragraphs.append(current)
-            current = []
+    lines = [line.strip("│ \t") for line in box.splitlines() if line[:1] != "╭"]
+    paragraphs: list[list[str]] = [[]]
+    for line in lines:
+        if set(line) <= set("─-╰╯"):  # tyro draws in ASCII where stdout is not UTF-8
+            paragraphs.append([])
         else:
-            current.append(line)
+            paragraphs[-1].append(line)
+    paragraphs = [paragraph for paragraph in paragraphs if paragraph]
+    if not box.startswith("╭"):
+        del paragraphs[0]  # the title, a line of its own in ASCII
     said = " ".join(paragraphs[0]).rstrip(".")
     meant = next((p[1] for p in paragraphs if p[:1] == ["Perhaps you meant:"] and len(p) > 1), None)
     hint = f"perhaps you meant {meant.split()[0]}" if meant else f"see {prog} --help"

@@ -35,7 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"spikeproof: {error}", file=sys.stderr)
         sys.exit(2)
     except Interrupted:
-        print("spikeproof: stopped; the same command with --resume goes on from this step.", file=sys.stderr)
+        again = "the same command" if words[0] == "demo" else "the same command with --resume"
+        print(f"spikeproof: stopped; {again} goes on from this step.", file=sys.stderr)
         sys.exit(130)
     except KeyboardInterrupt:
         print("spikeproof: stopped.", file=sys.stderr)

@@ -69,7 +69,7 @@ class AdversarialTraining(Defense):
         one_step = self.attack == "fgsm"
         threat = Linf(self.eps)
         step_size = threat.radius / 2 if self.step_size is None else parse_radius(self.step_size)
-        with crafting(model, Crafting(precision=self.precision, seed=seed), images.device) as craft:
+        with crafting(model, Crafting(precision=self.precision, seed=seed)) as craft:
             return ascend(
                 craft,
                 images,

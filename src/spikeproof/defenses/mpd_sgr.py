@@ -2,8 +2,8 @@
 
 Eq. 13, 16-18. The paper leaves eta and the handling of the statistics open (its Appendix C is unpublished); here mean
 and standard deviation are the batch's, over samples and positions at each step and channel, and stay in the graph,
-since Eq. 14-15 are stated as the training gradient. For a fully connected site a channel is a feature. Layers are averaged
-with equal weight, then channels and steps within each.
+since Eq. 14-15 are stated as the training gradient. For a fully connected site a channel is a feature. Layers are
+averaged with equal weight, and so are the channels and steps of each.
 """
 
 from __future__ import annotations

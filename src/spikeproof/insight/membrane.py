@@ -25,7 +25,7 @@ class SiteStatistics:
         window: half-width g of the surrogate's gradient-available interval.
         omega: Omega of MPD-SGR Eq. 13, from the measured mean and deviation, mean over channels and steps.
         proximal_share: share of potentials with |v| < proximal_width, half the threshold.
-        firing_rate: spikes per neuron and step.
+        firing_rate: spikes per neuron and step, the sites' noise aside.
         edges, counts: histogram of v between its 0.5 % and 99.5 % quantiles (of the first images), window included.
     """
 

@@ -13,6 +13,7 @@ from spikeproof.data import Data, load_data
 from spikeproof.defenses import MPDSGR, TGO, AdversarialTraining, Defense
 from spikeproof.errors import SpikeproofError
 from spikeproof.models import SpikingModel, create_model, load_model
+from spikeproof.private_rng import private_rng
 from spikeproof.spiking import SURROGATES, Kernels, Neuron
 from spikeproof.train import Run, RunFolder, TrainConfig, pick_device, train
 
@@ -56,7 +57,7 @@ class ModelConfig:
             raise SpikeproofError(
                 f"{data.name} has images of {height}x{width} pixels; these networks need square ones."
             )
-        with torch.random.fork_rng([]):
+        with private_rng():
             torch.manual_seed(seed)
             return create_model(
                 self.name,
@@ -152,15 +153,20 @@ def audit_run(
     recorded = run.config()
     if not run.finished:
         raise SpikeproofError(f"The run in {folder} is not finished; continue it with `spikeproof train ... --resume`.")
-    kernels: Kernels = "fused" if recorded["recipe"]["model"]["kernels"] == "fused" else "reference"
-    model = load_model(run.weights, kernels=kernels)
-    asked, held = recorded["recipe"]["model"], model.description
-    if (asked["name"], asked["num_steps"], asked["width"]) != (held.name, held.num_steps, held.width):
-        raise SpikeproofError(
-            f"{run.weights} holds another model ({held.name}, T={held.num_steps}, width {held.width}) than the run's "
-            f"recipe ({asked['name']}, T={asked['num_steps']}, width {asked['width']}); restore the run's own weights."
-        )
+    asked = recorded["recipe"].get("model")
+    if not isinstance(asked, dict):
+        raise SpikeproofError(f"{folder}/config.json does not describe its model; use the version that wrote it.")
     data = _rebuild(DataConfig, recorded, "data", folder).load(data_dir)
+    model = load_model(run.weights, kernels="fused" if asked.get("kernels") == "fused" else "reference")
+    held = model.description.to_json()
+    wanted = {name: asked.get(name) for name in ("name", "num_steps", "width", "neuron")}
+    wanted |= {"num_classes": data.num_classes, "in_channels": data.channels, "image_size": data.image_size[0]}
+    differing = [f"{name} {held[name]} instead of {value}" for name, value in wanted.items() if held[name] != value]
+    if differing:
+        raise SpikeproofError(
+            f"{run.weights} holds another model than the run's recipe: {'; '.join(differing)}; "
+            "restore the run's own weights."
+        )
     split = data.test if config.split == "test" else data.validation
     found = audit(model.to(pick_device(device)), split, config, show=show)
     found.save(folder, command)
@@ -168,6 +174,11 @@ def audit_run(
 
 
 def _rebuild(kind: type[Any], recorded: dict[str, Any], part: str, folder: Path) -> Any:
+    if part not in recorded["recipe"]:
+        raise SpikeproofError(
+            f"The run in {folder} has no recipe, so its {part} settings are unknown: it was trained or audited from "
+            "Python; audit it there with spikeproof.audit."
+        )
     try:
         values = recorded["recipe"][part]
         return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})

@@ -50,6 +50,8 @@ class TrainConfig:
                 raise SpikeproofError(f"Training needs {name} >= 1, got {getattr(self, name)}.")
         if self.precision not in ("fp32", "bf16"):
             raise SpikeproofError(f"Training runs in 'fp32' or 'bf16', not {self.precision!r}.")
+        if self.device not in ("auto", "cpu", "cuda"):
+            raise SpikeproofError(f"The device of training is auto, cpu or cuda, not {self.device}.")
         if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
             raise SpikeproofError(f"Training needs a learning_rate > 0, got {self.learning_rate}.")
         if not (0 <= self.momentum < 1 and self.weight_decay >= 0):

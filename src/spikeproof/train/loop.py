@@ -27,6 +27,7 @@ from spikeproof.data import Data
 from spikeproof.defenses import Defense, Needs, compose
 from spikeproof.errors import SpikeproofError
 from spikeproof.models import SpikingModel, load_model, save_model
+from spikeproof.private_rng import private_rng
 from spikeproof.progress import Progress
 from spikeproof.spiking import Record, probe
 from spikeproof.train.config import TrainConfig, pick_device
@@ -93,22 +94,31 @@ def train(
             f"The model has {model.description.num_classes} outputs and the data {data.num_classes} classes; "
             f"create the model with num_classes={data.num_classes}."
         )
-    device = pick_device(config.device)
-    folder = None if out is None else RunFolder(out)
-    if folder is not None:
-        said = settings or {"train": dataclasses.asdict(config), "defenses": [repr(defense) for defense in defenses]}
-        folder.open(name, said, device=device.type, command=command, resume=resume)
-        if folder.finished:
-            model.load_state_dict(load_model(folder.weights, expected=model.description).state_dict())
-            return Run(model.to(device).eval(), folder.metrics(), folder.path)
-    trainer = _Trainer(model.to(device), data.to(device), defenses, needs, config, folder)
-    if trainer.steps_an_epoch < 1:
+    held, size = model.description, (data.channels, *data.image_size)
+    if (held.in_channels, held.image_size, held.image_size) != size:
+        raise SpikeproofError(
+            f"The model takes images of {held.in_channels}x{held.image_size}x{held.image_size} and {data.name} has "
+            f"{'x'.join(map(str, size))}; create the model with in_channels={size[0]}, image_size={size[1]}."
+        )
+    if len(data.train) < config.batch_size:
         raise SpikeproofError(
             f"The training split has {len(data.train)} images, fewer than one batch of {config.batch_size}; "
             "lower batch_size or raise train_limit."
         )
-    devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices), _stop_on_signal() as stop:
+    device = pick_device(config.device)
+    folder = None if out is None else RunFolder(out)
+    if folder is not None:
+        said = settings
+        if said is None:
+            said = {"train": dataclasses.asdict(config), "defenses": [repr(defense) for defense in defenses]}
+        folder.open(name, said, device=device.type, command=command, resume=resume)
+        if folder.finished:
+            model.load_state_dict(load_model(folder.weights, expected=model.description).state_dict())
+            for defense in defenses:
+                defense.install(model)  # the sites' noise is part of the network too
+            return Run(model.to(device).eval(), folder.metrics(), folder.path)
+    trainer = _Trainer(model.to(device), data.to(device), defenses, needs, config, folder)
+    with private_rng(), _stop_on_signal() as stop:
         trainer.run(stop, show=show, label=name)
     model.eval()
     if folder is not None:
@@ -169,7 +179,8 @@ class _Trainer:
                     self.step += 1
                     self.seconds += time.monotonic() - began
                     progress.advance()
-                    if time.monotonic() - saved_at > _SAVE_EVERY:
+                    # Not after an epoch's last step: its line of metrics would be lost with what follows.
+                    if self.step % self.steps_an_epoch and time.monotonic() - saved_at > _SAVE_EVERY:
                         self._save()
                         saved_at = time.monotonic()
                 self._close_epoch(epoch)
@@ -290,7 +301,7 @@ class _Trainer:
             self.optimizer.load_state_dict(state["optimizer"])
             self.step, self.seconds, self.sums = state["step"], state["seconds"], state["sums"]
             self.metrics = state["metrics"]
-        except (KeyError, RuntimeError, ValueError):
+        except (KeyError, RuntimeError, TypeError, ValueError):
             raise SpikeproofError(
                 f"The state in {self.folder.path} belongs to another model; give another --out."
             ) from None

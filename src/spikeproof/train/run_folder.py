@@ -60,6 +60,8 @@ class RunFolder:
             "threads": torch.get_num_threads(),
             "command": command,
         }
+        if any(part.is_file() for part in (self.path, *self.path.parents)):
+            raise SpikeproofError(f"{self.path} cannot be a run folder: a file is in its way; give another --out.")
         target = self.path / "config.json"
         if target.exists():
             if not resume:
@@ -86,16 +88,23 @@ class RunFolder:
         if not target.is_file():
             raise SpikeproofError(f"{self.path} is not a run folder: it has no config.json; give a folder of a run.")
         try:
-            config: dict[str, Any] = json.loads(target.read_text())
+            config = json.loads(target.read_text())
         except ValueError:
             raise SpikeproofError(f"{target} is damaged: it is not JSON; restore it or train again.") from None
+        if not isinstance(config, dict) or not isinstance(config.get("recipe"), dict):
+            raise SpikeproofError(f"{target} is damaged: it holds no recipe; restore it or train again.")
         return config
 
     def metrics(self) -> list[dict[str, Any]]:
         """The lines of metrics.jsonl."""
         if not self._metrics.is_file():
             return []
-        return [json.loads(line) for line in self._metrics.read_text().splitlines() if line]
+        try:
+            return [json.loads(line) for line in self._metrics.read_text().splitlines() if line]
+        except ValueError:
+            raise SpikeproofError(
+                f"{self._metrics} is damaged: a line is not JSON; restore it or train again."
+            ) from None
 
     def write_metrics(self, lines: list[dict[str, Any]]) -> None:
         text = "".join(json.dumps(line) + "\n" for line in lines)
@@ -115,9 +124,11 @@ class RunFolder:
         if not self._state.is_file():
             return None
         try:
-            state: dict[str, Any] = torch.load(self._state, map_location="cpu", weights_only=True)
+            state = torch.load(self._state, map_location="cpu", weights_only=True)
+            if not isinstance(state, dict):
+                raise ValueError(f"it holds a {type(state).__name__}")
         except (RuntimeError, EOFError, ValueError, zipfile.BadZipFile, pickle.UnpicklingError) as error:
-            reason = str(error).splitlines()[0]
+            reason = (str(error) or type(error).__name__).splitlines()[0]
             raise SpikeproofError(f"{self._state} is damaged ({reason}); remove {self.path} and train again.") from None
         return state
 
