@@ -1,15 +1,12 @@
 """A small network that has learned the digits, and quick audits of it."""
 
 import copy
-import re
-from contextlib import contextmanager
 
 import pytest
 import torch
 
 from spikeproof.audit import AuditConfig
 from spikeproof.data import Data, load_data
-from spikeproof.errors import SpikeproofError
 from spikeproof.models import create_model
 from spikeproof.train import TrainConfig, train
 
@@ -43,19 +40,3 @@ def quick():
         return AuditConfig(**(settings | changes))
 
     return make
-
-
-@pytest.fixture
-def refuses():
-    """A context that demands a SpikeproofError of one line which has all the given pieces of text."""
-
-    @contextmanager
-    def context(*pieces):
-        with pytest.raises(SpikeproofError) as caught:
-            yield
-        sentence = str(caught.value)
-        assert re.fullmatch(r"[^\n]+\.", sentence)
-        for piece in pieces:
-            assert str(piece) in sentence
-
-    return context

@@ -2,32 +2,12 @@
 
 import io
 import json
-import re
-from contextlib import contextmanager
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
-
-from spikeproof.errors import SpikeproofError
-
-
-@pytest.fixture
-def refuses():
-    """A context that demands a SpikeproofError of one sentence which has all the given pieces of text."""
-
-    @contextmanager
-    def context(*pieces):
-        with pytest.raises(SpikeproofError) as caught:
-            yield
-        sentence = str(caught.value)
-        assert re.fullmatch(r"[^\n]+\.", sentence)
-        for piece in pieces:
-            assert str(piece) in sentence
-
-    return context
 
 
 @pytest.fixture

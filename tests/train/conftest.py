@@ -3,9 +3,7 @@
 import dataclasses
 import json
 import os
-import re
 import signal
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -14,7 +12,6 @@ from safetensors.torch import load_file
 
 from spikeproof.data import Data, load_data
 from spikeproof.defenses import MPDSGR, TGO, AdversarialTraining, Defense
-from spikeproof.errors import SpikeproofError
 from spikeproof.models import create_model
 from spikeproof.train import TrainConfig
 
@@ -105,19 +102,3 @@ def same_weights():
         return all(torch.equal(first[name].cpu(), second[name].cpu()) for name in first)
 
     return compare
-
-
-@pytest.fixture
-def refuses():
-    """A context that demands a SpikeproofError of one line which has all the given pieces of text."""
-
-    @contextmanager
-    def context(*pieces):
-        with pytest.raises(SpikeproofError) as caught:
-            yield
-        sentence = str(caught.value)
-        assert re.fullmatch(r"[^\n]+\.", sentence)
-        for piece in pieces:
-            assert str(piece) in sentence
-
-    return context

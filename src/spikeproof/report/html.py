@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
+from spikeproof.atomic import write_atomically
 from spikeproof.errors import SpikeproofError
 from spikeproof.report.compare import compare_section, finding
 from spikeproof.report.records import Run
@@ -55,13 +56,7 @@ def write_report(run_folders: Sequence[str | os.PathLike[str]], out: str | os.Pa
     out = Path(out)
     if out.is_dir():
         raise SpikeproofError(f"The report should be a file, but {out} is a folder; give a name such as report.html.")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    part = out.with_name(f".{out.name}.{os.getpid()}.part")
-    try:
-        part.write_text(page, encoding="utf-8")
-        part.replace(out)
-    finally:
-        part.unlink(missing_ok=True)
+    write_atomically(out, lambda path: path.write_text(page, encoding="utf-8"))
     return out
 
 
