@@ -19,7 +19,7 @@ MINI_CIFAR10 = family(
         ),
     ),
     at=AdversarialTraining(eps=2 / 255, precision="bf16"),
-    mpd_sgr=MPDSGR(eta=1.0, warmup=0.5),
-    tgo=TGO(lambda_max=0.6, delta=0.5, sigma=0.3),
+    mpd_sgr=MPDSGR(eta=3.0, warmup=0.5),
+    tgo=TGO(lambda_max=3.0, delta=0.5, sigma=0.3),
     at_radius=4 / 255,
 )
