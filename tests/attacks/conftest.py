@@ -19,11 +19,13 @@ def _trained_once():
         model = create_model("conv", num_classes=10, image_size=8, in_channels=1, num_steps=3, width=0.5)
         images, labels = data.train.images.float() / 255, data.train.labels
         optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
-        for _ in range(6):
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 12)
+        for _ in range(12):
             for rows in torch.randperm(len(labels)).split(64):
                 optimizer.zero_grad()
                 cross_entropy(model(images[rows]), labels[rows]).backward()
                 optimizer.step()
+            schedule.step()
     model.zero_grad()
     return model.eval(), data.test.images[:60].float() / 255, data.test.labels[:60]
 

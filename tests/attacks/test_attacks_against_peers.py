@@ -89,7 +89,7 @@ def published_sa_pgd(model, image, label, start, eps, steps):
 
 def test_sa_pgd_is_the_published_loop(exact_model, batch):
     images, labels = batch[0][:24].double(), batch[1][:24]
-    steps, eps = 12, 0.12
+    steps, eps = 12, 0.06
     source = Bptt(ArcTan(2.0))  # has no end, so no gradient is zero
     found = sa_pgd(exact_model, images, labels, Linf(eps), Crafting(source=source, seed=3), steps=steps)
     with torch.random.fork_rng():
