@@ -7,6 +7,7 @@ README's table. The weights of the defenses were chosen on the validation split 
 from __future__ import annotations
 
 from spikeproof.audit import AuditConfig
+from spikeproof.data import Augmentation
 from spikeproof.defenses import MPDSGR, TGO, AdversarialTraining
 from spikeproof.recipes.family import family
 from spikeproof.recipes.recipe import DataConfig, ModelConfig, Recipe
@@ -17,7 +18,7 @@ DIGITS = family(
         name="demo-digits",
         data=DataConfig(name="digits", validation=200),
         model=ModelConfig(name="conv", kernels="reference"),
-        train=TrainConfig(epochs=20, augmentation=None),
+        train=TrainConfig(epochs=20, augmentation=Augmentation(crop_padding=0, flip=False, cutout=0)),
         audit=AuditConfig(
             radius=0.1, samples=200, trials=("FGSM", "PGD", "ASSG+SA-PGD"), sa_pgd_steps=60, sweep=(0.05, 0.15, 0.2)
         ),

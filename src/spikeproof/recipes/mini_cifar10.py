@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from spikeproof.audit import AuditConfig
+from spikeproof.data import Augmentation
 from spikeproof.defenses import MPDSGR, TGO, AdversarialTraining
 from spikeproof.recipes.family import family
 from spikeproof.recipes.recipe import DataConfig, ModelConfig, Recipe
@@ -13,7 +14,12 @@ MINI_CIFAR10 = family(
         name="mini-cifar10",
         data=DataConfig(name="cifar10", classes=(0, 1, 3), validation=500, train_limit=2000),
         model=ModelConfig(name="vgg11", width=0.25),
-        train=TrainConfig(epochs=25, precision="bf16", augmentation=None, validate_every=5),
+        train=TrainConfig(
+            epochs=25,
+            precision="bf16",
+            augmentation=Augmentation(crop_padding=0, flip=False, cutout=0),
+            validate_every=5,
+        ),
         audit=AuditConfig(
             radius=4 / 255, samples=500, sa_pgd_steps=50, precision="bf16", sweep=(8 / 255,), sweep_samples=200
         ),
