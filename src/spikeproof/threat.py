@@ -14,8 +14,8 @@ from torch import Tensor
 from spikeproof.errors import SpikeproofError
 
 
-def parse_radius(value: float | str) -> float:
-    """A radius in pixel units of [0,1], from a number or text such as "0.03" or "8/255".
+def parse_radius(value: float | str, what: str = "radius") -> float:
+    """A radius in pixel units of [0,1], from a number or text such as "0.03" or "8/255"; ``what`` names it in errors.
 
     Raises:
         SpikeproofError: not a number, or outside [0, 1].
@@ -31,10 +31,10 @@ def parse_radius(value: float | str) -> float:
         else:
             radius = float(value)
     except (ValueError, ZeroDivisionError):
-        raise SpikeproofError(f"{value!r} is not a radius; give a number in [0, 1] such as 0.03 or 8/255.") from None
+        raise SpikeproofError(f"{value!r} is not a {what}; give a number in [0, 1] such as 0.03 or 8/255.") from None
     if not (math.isfinite(radius) and 0 <= radius <= 1):
         raise SpikeproofError(
-            f"A radius is measured in pixels of [0, 1] and must lie in that range, got {value}; 8/255 is usual."
+            f"A {what} is measured in pixels of [0, 1] and must lie in that range, got {value}; 8/255 is usual."
         )
     return radius
 

@@ -68,7 +68,7 @@ def test_no_steps(model, batch, attack):
 
 @pytest.mark.parametrize("size", [0.0, -0.1, math.nan])
 def test_impossible_step_size(model, batch, size):
-    with refused("step_size"):
+    with refused("step size"):
         pgd(model, *batch, Linf(0.1), step_size=size)
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from spikeproof.attacks.craft import Attacked, Craft, Crafting, Pursuit, check_batch, crafting
 from spikeproof.errors import SpikeproofError
-from spikeproof.threat import Linf
+from spikeproof.threat import Linf, parse_radius
 
 
 def pgd(
@@ -22,7 +22,7 @@ def pgd(
     how: Crafting | None = None,
     *,
     steps: int = 20,
-    step_size: float | None = None,
+    step_size: float | str | None = None,
     random_start: bool = True,
     keep: Literal["best", "last"] = "best",
 ) -> Attacked:
@@ -30,7 +30,7 @@ def pgd(
 
     Args:
         steps: k.
-        step_size: a, in pixel units; 2.5 eps / k by default (the papers' PGD-7 at 8/255 uses 2.55/255).
+        step_size: a, in pixel units, also as text ("2.55/255", the papers' for PGD-7 at 8/255); 2.5 eps / k by default.
         random_start: False gives BIM.
         keep: "best" ends with the strongest image found, chasing only samples still right; "last" is the papers'
             protocol, the last iterate of every sample, kept for comparison with published numbers.
@@ -51,9 +51,9 @@ def pgd(
         raise SpikeproofError(f"PGD needs steps >= 1, got {steps}.")
     if keep not in ("best", "last"):
         raise SpikeproofError(f"PGD keeps the 'best' image or the 'last', not {keep!r}.")
-    if step_size is not None and not step_size > 0:
-        raise SpikeproofError(f"PGD's step_size must be positive, in pixels of [0, 1], got {step_size}.")
-    size = 2.5 * threat.radius / steps if step_size is None else step_size
+    size = 2.5 * threat.radius / steps if step_size is None else parse_radius(step_size, "step size")
+    if step_size is not None and size == 0:
+        raise SpikeproofError("PGD's step size must be positive, got 0; leave it out for 2.5 radius / steps.")
     with crafting(model, how or Crafting()) as craft:
         if keep == "last":
             last = ascend(craft, images, labels, threat, steps=steps, step_size=size, random_start=random_start)

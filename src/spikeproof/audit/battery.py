@@ -61,7 +61,7 @@ class AuditConfig:
     def __post_init__(self) -> None:
         object.__setattr__(self, "radius", parse_radius(self.radius))
         if self.pgd_step_size is not None:
-            object.__setattr__(self, "pgd_step_size", parse_radius(self.pgd_step_size))
+            object.__setattr__(self, "pgd_step_size", parse_radius(self.pgd_step_size, "step size"))
             if self.pgd_step_size == 0:
                 raise SpikeproofError(
                     "An audit needs a pgd_step_size > 0, got 0; leave it out for 2.5 radius / pgd_steps."

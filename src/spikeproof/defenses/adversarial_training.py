@@ -51,7 +51,7 @@ class AdversarialTraining(Defense):
         if self.steps < 1:
             raise SpikeproofError(f"Adversarial training needs steps >= 1, got {self.steps}.")
         if self.step_size is not None:
-            object.__setattr__(self, "step_size", parse_radius(self.step_size))
+            object.__setattr__(self, "step_size", parse_radius(self.step_size, "step size"))
             if self.step_size == 0:
                 raise SpikeproofError("Adversarial training needs a step_size > 0; leave it out for eps / 2.")
 

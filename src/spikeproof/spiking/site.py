@@ -86,7 +86,7 @@ class Site(nn.Module):
     Args:
         neuron: the recurrence and its surrogate.
         num_steps: T; the leading dimension of a current must be a multiple of it.
-        kernels: "reference" (plain PyTorch) or "fused" (compiled: the same numbers, about ten times faster on large
+        kernels: "reference" (plain PyTorch) or "fused" (compiled: the same numbers, about five times faster on large
             layers, some seconds of compilation at first use).
 
     Example:
