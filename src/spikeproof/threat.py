@@ -30,7 +30,7 @@ def parse_radius(value: float | str, what: str = "radius") -> float:
             radius = float(top) / float(bottom) if slash else float(top)
         else:
             radius = float(value)
-    except (ValueError, ZeroDivisionError):
+    except (TypeError, ValueError, ZeroDivisionError):
         raise SpikeproofError(f"{value!r} is not a {what}; give a number in [0, 1] such as 0.03 or 8/255.") from None
     if not (math.isfinite(radius) and 0 <= radius <= 1):
         raise SpikeproofError(
@@ -39,18 +39,17 @@ def parse_radius(value: float | str, what: str = "radius") -> float:
     return radius
 
 
+_RADIUS = tyro.constructors.PrimitiveConstructorSpec[float | str | None](
+    nargs=1,
+    metavar="RADIUS",
+    instance_from_str=lambda words: None if words[0] == "None" else parse_radius(words[0]),
+    is_instance=lambda value: value is None or isinstance(value, float | int | str),
+    str_from_instance=lambda value: [f"{value:.6g}" if isinstance(value, float | int) else str(value)],
+)
 # A radius (or step size) as a field of a recipe: Python and the command line then take "8/255" too. Its owner turns it
-# into a number at the door.
-Radius = Annotated[
-    float | str,
-    tyro.constructors.PrimitiveConstructorSpec(
-        nargs=1,
-        metavar="RADIUS",
-        instance_from_str=lambda words: parse_radius(words[0]),
-        is_instance=lambda value: isinstance(value, float | int),
-        str_from_instance=lambda value: [f"{value:.6g}"],
-    ),
-]
+# into a number at the door, and refuses a None where one is needed.
+Radius = Annotated[float | str, _RADIUS]
+OptionalRadius = Annotated[float | str | None, _RADIUS]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from spikeproof.attacks import Attacked, Crafting, Precision, bim, fgsm, pgd, rfgsm, sa_pgd
 from spikeproof.errors import SpikeproofError
 from spikeproof.gradients import Assg, Bptt, GradientSource
-from spikeproof.threat import Linf, Radius, parse_radius
+from spikeproof.threat import Linf, OptionalRadius, Radius, parse_radius
 
 TrialName = Literal["FGSM", "R+FGSM", "PGD", "BIM", "ASSG+SA-PGD"]
 Split = Literal["test", "validation"]
@@ -48,7 +48,7 @@ class AuditConfig:
     split: Split = "test"
     trials: tuple[TrialName, ...] = ("FGSM", "R+FGSM", "PGD", "ASSG+SA-PGD")
     pgd_steps: int = 20
-    pgd_step_size: Radius | None = None
+    pgd_step_size: OptionalRadius = None
     sa_pgd_steps: int = 100
     noise: bool = False
     draws: int = 1

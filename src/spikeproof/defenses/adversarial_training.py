@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from spikeproof.attacks import Crafting, Precision, ascend, crafting
 from spikeproof.defenses.defense import Defense
 from spikeproof.errors import SpikeproofError
-from spikeproof.threat import Linf, Radius, parse_radius
+from spikeproof.threat import Linf, OptionalRadius, Radius, parse_radius
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -39,7 +39,7 @@ class AdversarialTraining(Defense):
     eps: Radius = 2 / 255
     attack: Literal["fgsm", "pgd"] = "fgsm"
     steps: int = 2
-    step_size: Radius | None = None
+    step_size: OptionalRadius = None
     precision: Precision = "fp32"
 
     def __post_init__(self) -> None:
