@@ -100,6 +100,11 @@ def train(
             f"The model takes images of {held.in_channels}x{held.image_size}x{held.image_size} and {data.name} has "
             f"{'x'.join(map(str, size))}; create the model with in_channels={size[0]}, image_size={size[1]}."
         )
+    if config.augmentation is not None and config.augmentation.cutout >= min(data.image_size):
+        raise SpikeproofError(
+            f"A Cutout of {config.augmentation.cutout} pixels can blank the whole of {data.name}'s "
+            f"{size[1]}x{size[2]} images; give augmentation=None or a smaller Augmentation(cutout=...)."
+        )
     if len(data.train) < config.batch_size:
         raise SpikeproofError(
             f"The training split has {len(data.train)} images, fewer than one batch of {config.batch_size}; "
