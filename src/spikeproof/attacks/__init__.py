@@ -1,6 +1,6 @@
 """Attacks: functions of (model, images, labels, threat, how) that return images and outcomes."""
 
-from spikeproof.attacks.craft import Attacked, Craft, Crafting, Precision, check_batch, crafting
+from spikeproof.attacks.craft import Attacked, Crafting, Precision, check_batch, crafting
 from spikeproof.attacks.gradient_sign import fgsm, rfgsm
 from spikeproof.attacks.judge import evaluating, judge
 from spikeproof.attacks.projected_gradient import ascend, bim, pgd
@@ -8,7 +8,6 @@ from spikeproof.attacks.stable_adaptive import sa_pgd
 
 __all__ = [
     "Attacked",
-    "Craft",
     "Crafting",
     "Precision",
     "ascend",

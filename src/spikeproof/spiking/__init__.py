@@ -9,7 +9,6 @@ from spikeproof.spiking.surrogate import (
     Rectangular,
     Sigmoid,
     SuperSpike,
-    Surrogate,
     Triangle,
 )
 
@@ -24,7 +23,6 @@ __all__ = [
     "Site",
     "SiteRecord",
     "SuperSpike",
-    "Surrogate",
     "Triangle",
     "inference_noise",
     "override_gradient",
