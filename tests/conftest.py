@@ -1,5 +1,6 @@
 """Shapes and types are checked in every test, by jaxtyping and beartype; users do not pay for it."""
 
+import os
 import re
 from contextlib import contextmanager
 
@@ -12,6 +13,17 @@ _CHECKED = ("attacks", "audit", "data", "defenses", "insight", "models", "recipe
 install_import_hook([f"spikeproof.{room}" for room in _CHECKED], "typechecker.check")
 
 from spikeproof.errors import SpikeproofError  # noqa: E402 (the hook must stand before the first import)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def kernels_of_the_session(tmp_path_factory):
+    """Compiled kernels are kept for the session, or where the environment says: a machine may keep them for longer."""
+    if os.environ.get("SPIKEPROOF_CACHE_DIR"):
+        yield
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SPIKEPROOF_CACHE_DIR", str(tmp_path_factory.mktemp("kernels")))
+        yield
 
 
 @pytest.fixture

@@ -119,8 +119,8 @@ def odd_model(model):
     """Flags, gradients and noise of every kind, so that resetting them to a default would show."""
     model.train()
     model.stem.eval()
-    model.stem[0].weight.requires_grad_(False)
-    model.body[2].weight.grad = torch.ones_like(model.body[2].weight)
+    model.stem.weight.requires_grad_(False)
+    model.body[1].weight.grad = torch.ones_like(model.body[1].weight)
     model.body[0].noise_at_inference = True
     return model
 
@@ -143,7 +143,7 @@ def test_also_when_the_model_fails_midway(odd_model, batch, attack, fails_at):
         if len(calls) > fails_at:
             raise ZeroDivisionError
 
-    handle = odd_model.body[8].register_forward_pre_hook(fail)
+    handle = odd_model.body[5].register_forward_pre_hook(fail)
     before = snapshot(odd_model)
     try:
         attack(odd_model, *batch, Linf(0.1), Crafting(source=Assg()))

@@ -47,14 +47,14 @@ def test_judge_averages_its_draws(noisy_model, batch):
 
 def test_evaluating_restores_frozen_and_unfrozen(model):
     model.train()
-    model.body[2].eval()
-    model.body[2].bias.requires_grad_(False)
+    model.body[1].eval()
+    model.body[1].bias.requires_grad_(False)
     with pytest.raises(ZeroDivisionError), evaluating(model):
         assert not any(module.training for module in model.modules())
         assert not any(parameter.requires_grad for parameter in model.parameters())
         raise ZeroDivisionError
-    assert [module.training for module in model.body] == [n != 2 for n in range(len(model.body))]
-    assert [p is model.body[2].bias for p in model.parameters()] == [not p.requires_grad for p in model.parameters()]
+    assert [module.training for module in model.body] == [n != 1 for n in range(len(model.body))]
+    assert [p is model.body[1].bias for p in model.parameters()] == [not p.requires_grad for p in model.parameters()]
 
 
 @pytest.mark.parametrize("source", [Bptt(), Bptt(ArcTan())], ids=lambda source: source.name)

@@ -194,11 +194,11 @@ def test_same_seed_same_audit(model, digits, quick):
 @pytest.mark.parametrize("noise", [False, True])
 def test_the_model_and_the_callers_random_state_are_untouched(model, digits, quick, noise):
     model.train()
-    model.body[2].eval()
-    model.body[3].weight.requires_grad_(False)
+    model.body[1].eval()
+    model.body[2].norm.weight.requires_grad_(False)
     for site in sites(model).values():
         site.noise_std = 0.5
-    sites(model)["body.4"].noise_at_inference = True
+    sites(model)["body.2"].noise_at_inference = True
 
     def snapshot():
         return (

@@ -95,8 +95,8 @@ def test_following_its_gradient_empties_the_window():
         penalties.append(penalty.item())
         optimizer.step()
     # Every batch norm gain, and every weight before the last site; the readout is not regularised.
-    assert {"stem.0.weight", "stem.1.weight", "body.2.weight", "body.3.weight", "body.7.weight"} <= kinds
-    assert "body.9.weight" not in kinds
+    assert {"stem.weight", "body.0.norm.weight", "body.1.weight", "body.2.norm.weight", "body.4.weight"} <= kinds
+    assert "body.6.weight" not in kinds
     assert penalties[-1] < 0.9 * penalties[0]
 
 

@@ -201,7 +201,7 @@ def test_the_seed_decides_the_start_and_leaves_no_trace():
     state = torch.get_rng_state()
     first, again, other = (config.create(data, seed) for seed in (0, 0, 1))
     assert torch.equal(torch.get_rng_state(), state)
-    weights = [model.state_dict()["stem.0.weight"] for model in (first, again, other)]
+    weights = [model.state_dict()["stem.weight"] for model in (first, again, other)]
     assert torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[0], weights[2])
 

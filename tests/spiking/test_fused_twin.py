@@ -1,19 +1,11 @@
-"""The compiled twin against the reference and the slow op. Each case compiles once, so there are few."""
-
-import warnings
+"""The fused site against the reference site in float64, where rounding flips no spike: 1e-10 is the whole distance."""
 
 import pytest
 import torch
-from slow_fire import draw_case
-from test_fire_reference import check
+from twin import STEPS, assert_same, assert_twins, currents, freeze, new_site, normed, observe, spiked
 
-from spikeproof.gradients import Assg
-from spikeproof.spiking import ArcTan, Neuron, Sigmoid, Site, probe
-from spikeproof.spiking.ops import fused as fused_module
-from spikeproof.spiking.ops import reference
-from spikeproof.spiking.ops.fused import compiler_available, fused
-
-fused_fire = fused(reference.fire)
+from spikeproof.spiking import probe
+from spikeproof.spiking.ops.compile import compiler_available
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -22,61 +14,194 @@ def compiler():
     assert compiler_available(torch.device("cpu")), "install g++: the fused kernels cannot be tested without it"
 
 
-@pytest.mark.parametrize("shape", [(3, 7, 5), (3, 11, 13)], ids=str)
-def test_everything_asked_with_noise(shape):
-    current, noise, cotangents = draw_case(shape, noisy=True, seed=6)
-    check(fused_fire, current, Neuron(leak=0.9), cotangents, noise=noise, hinge_width=0.45)
+@pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
+@pytest.mark.parametrize("constant", [False, True], ids=["steps", "constant"])
+@pytest.mark.parametrize(
+    ("shape", "pool"),
+    [((5, 6, 3, 7), 1), ((4, 5, 6, 2), 2), ((3, 4, 5, 7), 2), ((3, 4, 6, 5), 2)],
+    ids=["no pool", "pool", "odd pool", "half odd pool"],
+)
+def test_site_with_norm(shape, pool, constant, training):
+    seen = assert_twins(shape, training=training, with_norm=True, constant=constant, pool=pool)
+    assert spiked(seen) and all(seen[f"gradient of norm.{name}"].abs().min() > 0 for name in ("weight", "bias"))
+    assert seen["norm.num_batches_tracked"] == training
 
 
-def test_bfloat16_soft_reset():
-    neuron = Neuron(reset="soft", threshold=0.7, surrogate=Sigmoid(3.0))
-    current, _, cotangents = draw_case(dtype=torch.bfloat16, seed=4)
-    check(fused_fire, current, neuron, cotangents, hinge_width=0.45)
+@pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
+@pytest.mark.parametrize(
+    ("shape", "options"),
+    [((7, 5), {}), ((3, 4, 6, 2), {"pool": 2}), ((3, 4, 5, 3), {"pool": 3}), ((5, 4, 6), {})],
+    ids=["features", "pool", "pool of 3", "sequence"],
+)
+def test_site_without_norm(shape, options, training):
+    assert spiked(assert_twins(shape, training=training, **options))
 
 
-@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=str)
-def test_a_probed_fused_site_equals_a_reference_site(layout):
-    neuron = Neuron(leak=0.9)
-    seen = {}
+ONES = {
+    "one sample": ((1, 5, 3, 4), 1),
+    "one channel": ((4, 1, 3, 5), 1),
+    "one position": ((6, 5, 1, 1), 1),
+    "one row": ((4, 5, 1, 6), 1),
+    "pooled to one": ((4, 5, 2, 2), 2),
+    "one of each, pooled": ((1, 1, 2, 2), 2),
+}
+
+
+@pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
+@pytest.mark.parametrize("constant", [False, True], ids=["steps", "constant"])
+@pytest.mark.parametrize(("shape", "pool"), ONES.values(), ids=ONES)
+def test_sizes_of_one(shape, pool, constant, training):
+    assert_twins(shape, training=training, with_norm=True, pool=pool, constant=constant)
+
+
+def test_features_of_one_sample_and_of_one_channel():
+    assert_twins((1, 5), training=False)
+    assert_twins((4, 1), training=False)
+    assert_twins((1, 1), training=True)
+
+
+@pytest.mark.parametrize(("shape", "pool"), [((0, 5), 1), ((0, 5, 3, 4), 1), ((0, 5, 4, 4), 2)], ids=str)
+def test_an_empty_batch_gives_empty_spikes_and_gradients(shape, pool):
+    options = {"training": False, "pool": pool, "with_norm": len(shape) > 2, "prepare": freeze}
+    seen = assert_twins(shape, **options)
+    assert seen["gradient of input"].shape == shape
+
+
+@pytest.mark.parametrize("constant", [False, True], ids=["steps", "constant"])
+@pytest.mark.parametrize(("shape", "pool"), [((5, 6, 3, 7), 1), ((4, 5, 6, 2), 2)], ids=["no pool", "pool"])
+@pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
+def test_frozen_parameters_give_the_same_input_gradient_as_trainable_ones(shape, pool, constant, training):
+    """In eval mode these are two different backwards."""
+    options = {"with_norm": True, "pool": pool, "constant": constant}
+    frozen = assert_twins(shape, training=training, prepare=freeze, **options)
+    site = new_site("fused", shape[1], **options)
+    trainable = observe(site, currents(shape, constant=constant), training=training)
+    assert frozen.keys() < trainable.keys()
+    assert_same({name: trainable[name] for name in frozen}, frozen)
+
+
+def test_batch_norm_in_eval_mode_inside_a_training_site_and_the_reverse():
+    for site_trains in (True, False):
+        seen = {}
+        for kernels in ("reference", "fused"):
+            site = new_site(kernels, 5, with_norm=True).train(site_trains)
+            site.norm.train(not site_trains)
+            leaf = currents((4, 5, 3, 3)).requires_grad_()
+            leaves = [leaf, site.norm.weight, site.norm.bias]
+            spikes = site(leaf)
+            gradients = torch.autograd.grad(spikes.cumsum(0).sum(), leaves)
+            seen[kernels] = dict(zip("abc", gradients, strict=True)) | {"spikes": spikes.detach()}
+            seen[kernels] |= {name: part.clone() for name, part in site.named_buffers()}
+        assert_same(seen["fused"], seen["reference"])
+
+
+@pytest.mark.parametrize("unusual", [{"affine": False}, {"track_running_stats": False}, {"momentum": None}], ids=str)
+def test_batch_norms_of_other_kinds_run_as_they_are(unusual):
+    def prepare(site):
+        site.norm = torch.nn.BatchNorm2d(5, **unusual).double()
+
+    for training in (True, False):
+        assert_twins((4, 5, 3, 7), training=training, prepare=prepare)
+
+
+def every_ask(site):
+    """Noise, and a leak and a gain to learn: one of each position, the other of each channel."""
+    site.noise_std, site.noise_at_inference = 0.3, True
+    generator = torch.Generator().manual_seed(3)
+    for name, shape in (("leak", (STEPS, 4, 6, 5)), ("gain", (STEPS, 1, 1, 5))):
+        drawn = torch.rand(shape, generator=generator, dtype=torch.float64)
+        setattr(site, name, torch.nn.Parameter(drawn * 0.5 + 0.5))
+
+
+@pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
+def test_noise_leak_gain_moments_hinge_and_margins_at_one_pooled_site(training):
+    """The backward draws the noise of the forward once more, or its gradients would be of other spikes."""
+    options = {"asked": ("moments", "margins"), "hinge_width": 0.4, "with_norm": True, "pool": 2}
+    noisy = assert_twins((3, 5, 4, 6), training=training, prepare=every_ask, **options)
+    silent = assert_twins((3, 5, 4, 6), training=training, with_norm=True, pool=2)
+    assert not torch.equal(noisy["spikes"], silent["spikes"])
+    assert all(noisy[f"gradient of {name}"].abs().max() > 0 for name in ("leak", "gain"))
+
+
+def test_noise_follows_torchs_generator_and_is_drawn_anew_each_time():
+    site = new_site("fused", 5, with_norm=True, pool=2)
+    every_ask(site)
+    options = {"training": True, "asked": ("moments", "margins"), "hinge_width": 0.4}
+    current = currents((3, 5, 4, 6))
+    first, again, other = (observe(site, current, seed=seed, **options) for seed in (1, 1, 2))
+    for name in ("spikes", "gradient of input", "gradient of leak"):
+        assert torch.equal(first[name], again[name]) and not torch.equal(first[name], other[name])
+
+
+def test_a_leak_and_a_gain_of_one_number_for_each_step_hold_for_every_channel():
+    def prepare(site):
+        for name, values in (("leak", (0.9, 0.7, 0.8)), ("gain", (1.1, 0.6, 1.0))):
+            setattr(site, name, torch.nn.Parameter(torch.tensor(values, dtype=torch.float64)[:, None]))
+
+    for shape in ((3, 5, 4), (3, 1, 4)):
+        spikes = []
+        for kernels in ("reference", "fused"):
+            site = new_site(kernels, shape[1])
+            prepare(site)
+            spikes.append(site.eval()(currents(shape)))
+        assert torch.equal(*spikes)
+
+
+def test_a_penalty_on_the_statistics_alone_needs_no_gradient_of_the_spikes():
+    gradients = []
     for kernels in ("reference", "fused"):
-        torch.manual_seed(3)
-        current = (torch.rand(3 * 2, 5, 3, 7) * 1.6 - 0.2).contiguous(memory_format=layout).requires_grad_()
-        site = Site(neuron, num_steps=3, kernels=kernels)
-        with probe(site, "moments", "rate", hinge_width=0.4) as record:
-            spikes = site(current)
+        site = new_site(kernels, 5, with_norm=True, pool=2)
+        every_ask(site)
+        leaf = currents((3, 5, 4, 6)).requires_grad_()
+        torch.manual_seed(0)
+        with probe(site, "moments", "margins", hinge_width=0.4) as record:
+            site(leaf)
         mean, std = record[""].moments()
-        loss = (
-            (spikes * torch.randn(spikes.shape)).sum() + mean.sum() + (std * std).sum() + record[""].hinge_total.sum()
-        )
-        seen[kernels] = (spikes, mean, std, record[""].hinge_total, torch.autograd.grad(loss, current)[0])
-    assert torch.equal(seen["fused"][0], seen["reference"][0])
-    for ours, theirs in zip(seen["fused"][1:], seen["reference"][1:], strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=2e-5)
+        penalty = mean.square().sum() + std.sum() + record[""].hinge_total.sum()
+        gradients.append(torch.autograd.grad(penalty, leaf)[0])
+    assert_same({"input": gradients[1]}, {"input": gradients[0]})
 
 
-def test_assg_on_a_fused_site_equals_a_reference_site():
-    gradients, spikes = {}, {}
-    for kernels in ("reference", "fused"):
-        torch.manual_seed(5)
-        site = Site(Neuron(surrogate=ArcTan(2.0)), num_steps=3, kernels=kernels)
-        with Assg().attach(site):
-            for _ in range(3):
-                current = (torch.rand(3 * 7, 5) * 1.6 - 0.2).requires_grad_()
-                spikes[kernels] = site(current)
-                (gradients[kernels],) = torch.autograd.grad(spikes[kernels].sum(), current)
-    assert torch.equal(spikes["fused"], spikes["reference"])
-    torch.testing.assert_close(gradients["fused"], gradients["reference"], rtol=1e-5, atol=1e-5)
+@pytest.mark.parametrize("pool", [1, 2])
+def test_currents_of_any_layout(pool):
+    shape = (4, 5, 6, 2)
+    base = currents(shape)
+    layouts = [
+        base.contiguous(memory_format=torch.channels_last),
+        base.transpose(2, 3).contiguous().transpose(2, 3),
+        torch.stack([base, base], -1)[..., 0],
+        torch.cat([base, base], 1)[:, :5],
+        base.flip(0).flip(0),
+    ]
+    expected = assert_twins(shape, training=True, with_norm=True, pool=pool, current=base)
+    for current in layouts:
+        found = assert_twins(shape, training=True, with_norm=True, pool=pool, current=current)
+        assert_same(found, expected)
 
 
-def test_without_a_compiler_the_reference_runs_with_one_warning(monkeypatch):
-    monkeypatch.setattr(fused_module, "compiler_available", lambda device: False)
-    fused_module._warn_once.cache_clear()
-    site, current = Site(Neuron(), num_steps=3, kernels="fused"), torch.rand(6, 5)
-    with pytest.warns(RuntimeWarning, match="No compiler"):
-        first = site(current)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        second = site(current)
-    fused_module._warn_once.cache_clear()
-    expected = Site(Neuron(), num_steps=3)(current)
-    assert torch.equal(first, expected) and torch.equal(second, expected)
+def test_channels_last_in_is_channels_last_out_forward_and_back():
+    """What a convolution wants, and no copy on the way."""
+    for pool in (1, 2):
+        leaf = currents((4, 5, 6, 2)).contiguous(memory_format=torch.channels_last).requires_grad_()
+        spikes = new_site("fused", 5, with_norm=True, pool=pool)(leaf)
+        (gradient,) = torch.autograd.grad(spikes.sum(), leaf)
+        for part in (spikes, gradient):
+            assert part.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_running_statistics_are_those_of_torch():
+    site, norm = new_site("fused", 5, with_norm=True).train(), normed(5).train()
+    for seed in range(3):
+        current = currents((4, 5, 3, 7), seed=seed)
+        site(current)
+        norm(current)
+    assert_same(dict(site.norm.named_buffers()), dict(norm.named_buffers()))
+
+
+def test_grad_modes_change_no_spike():
+    site, current = new_site("fused", 5, with_norm=True).eval(), currents((4, 5, 3, 7))
+    spikes = site(current)
+    with torch.no_grad():
+        assert torch.equal(site(current), spikes)
+    with torch.inference_mode():
+        assert torch.equal(site(current), spikes)

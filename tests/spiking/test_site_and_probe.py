@@ -181,8 +181,8 @@ def test_impossible_requests_are_refused(model):
 
 
 def test_override_replaces_the_op_and_is_restored_whatever_happens(model, images):
-    def silent(site, current, noise):
-        return torch.zeros_like(current)
+    def silent(site, drive, *, pooled):
+        return torch.zeros_like(site.fire(drive, pooled=pooled).spikes)
 
     first, *others = sites(model)
     plain = model(images)

@@ -59,6 +59,14 @@ class Craft:
         self._model = model
         self._attached = attached
         self._how = how
+        # The weights stand still, so they are cast once for all steps; autocast would cast them in every forward.
+        self._cast_weights = {
+            f"{name}.weight" if name else "weight": module.weight.to(torch.bfloat16)
+            for name, module in model.named_modules()
+            if how.precision == "bf16"
+            and isinstance(module, nn.Conv2d | nn.Linear)
+            and module.weight.dtype == torch.float32
+        }
 
     def gradient(
         self, images: Float[Tensor, "n c h w"], labels: Int64[Tensor, " n"]
@@ -70,7 +78,7 @@ class Craft:
             self._attached.hold(draw > 0)
             with torch.enable_grad():
                 with torch.autocast(images.device.type, torch.bfloat16, enabled=self._how.precision == "bf16"):
-                    logits = self._model(images)
+                    logits = self._attached.forward(self._call, images)
                 _check_classes(labels, logits)
                 # A sum, so that no sample's gradient depends on its neighbours in the batch.
                 loss = cross_entropy(logits.float(), labels, reduction="sum")
@@ -80,6 +88,10 @@ class Craft:
         self._attached.hold(False)
         assert mean_logits is not None
         return gradient.detach(), mean_logits
+
+    def _call(self, images: Tensor) -> Tensor:
+        logits: Tensor = torch.func.functional_call(self._model, self._cast_weights, (images,))
+        return logits
 
     def judge(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k"]:
         """The judge's logits, with the source out of the way."""

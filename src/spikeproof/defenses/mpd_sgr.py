@@ -17,7 +17,7 @@ from torch import Tensor
 
 from spikeproof.defenses.defense import Defense, Needs
 from spikeproof.errors import SpikeproofError
-from spikeproof.spiking import Record
+from spikeproof.spiking import Record, joint_moments
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -57,11 +57,23 @@ class MPDSGR(Defense):
 
     def penalty(self, record: Record, progress: float) -> Float[Tensor, ""]:
         rise = min(1.0, progress / self.warmup) if self.warmup else 1.0
-        overlaps = [overlap(*seen.moments(), seen.window).mean() for seen in record.values()]
-        return self.eta * rise * torch.stack(overlaps).mean()
+        return self.eta * rise * mean_overlap(record)
 
 
-def overlap(mean: Float[Tensor, "*shape"], std: Float[Tensor, "*shape"], window: float) -> Float[Tensor, "*shape"]:
+def mean_overlap(record: Record) -> Float[Tensor, ""]:
+    """The mean over sites of the mean over steps and channels of Omega; all sites at once, as they are small."""
+    seen = list(record.values())
+    mean, std = joint_moments(seen)
+    widths = [site.total.shape[1] for site in seen if site.total is not None]
+    windows = torch.tensor([site.window for site in seen]).repeat_interleave(torch.tensor(widths)).to(mean.device)
+    shares = torch.tensor([1 / (len(seen) * mean.shape[0] * width) for width in widths])
+    weights = shares.repeat_interleave(torch.tensor(widths)).to(mean.device)
+    return (overlap(mean, std, windows) * weights).sum()
+
+
+def overlap(
+    mean: Float[Tensor, "*shape"], std: Float[Tensor, "*shape"], window: float | Float[Tensor, " c"]
+) -> Float[Tensor, "*shape"]:
     """Omega of Eq. 13: the mass of N(mean, std^2) in [-window, window].
 
     Example:

@@ -10,16 +10,16 @@ import contextlib
 import dataclasses
 import math
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool
 from torch import Tensor, nn
 
 from spikeproof.errors import SpikeproofError
 from spikeproof.gradients.source import Attached
-from spikeproof.spiking import ArcTan, Neuron, Site, override_gradient, sites
-from spikeproof.spiking.ops import reference
-from spikeproof.spiking.ops.fused import fused
+from spikeproof.spiking import ArcTan, Drive, Site, override_gradient, sites
+from spikeproof.spiking.ops.drive import Setting, noisy_margins
 
 _UNIT = ArcTan(alpha=1.0)
 
@@ -78,25 +78,21 @@ class Assg:
             yield _AttachedAssg(list(adaptive.values()))
 
 
-def adapt(
-    current: Float[Tensor, "t m c"],
-    neuron: Neuron,
-    noise: Float[Tensor, "t m c"] | None,
-    mean: Float[Tensor, "t m c"],
-    spread: Float[Tensor, "t m c"],
-    source: Assg,
-) -> tuple[Float[Tensor, "t m c"], Float[Tensor, "t m c"], Float[Tensor, "t m c"]]:
-    """One update of M and D by this forward's margins, and the sharpness a that follows."""
-    margins = reference.fire(current, neuron, surrogate=_UNIT, noise=noise, want_margins=True).margins
-    assert margins is not None
-    distance = (margins if noise is None else margins + noise).abs()
+class _How(NamedTuple):
+    """All that is fixed about an update."""
+
+    setting: Setting
+    source: Assg
+
+
+def adapt(how: _How, drive: Drive, mean: Tensor, spread: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """One update of M and D by this forward's margins, and the sharpness a that follows; all [T, N, *space, C]."""
+    source = how.source
+    distance = noisy_margins(how.setting, drive).abs()
     mean = source.momentum * mean + (1 - source.momentum) * distance
     spread = source.momentum * spread + (1 - source.momentum) * (distance - mean).abs()
     omega = 2 * math.tan(math.pi * source.half_mass) / math.pi
     return mean, spread, omega / (mean + source.relax * spread + 1e-4)
-
-
-_fused_adapt = fused(adapt)
 
 
 class _AdaptiveSite:
@@ -105,22 +101,23 @@ class _AdaptiveSite:
     def __init__(self, source: Assg) -> None:
         self.source = source
         self.held = False
-        self.state: tuple[Tensor, Tensor, Tensor] | None = None  # M, D, sharpness
+        self.state: list[Tensor] | None = None  # M, D, sharpness
 
-    def __call__(self, site: Site, current: Tensor, noise: Tensor | None) -> Tensor:
+    def __call__(self, site: Site, drive: Drive, *, pooled: bool) -> Tensor:
         if not self.held or self.state is None:
-            run = _fused_adapt if site.kernels == "fused" else adapt
             if self.state is None:
-                start = torch.ones_like(current, dtype=torch.promote_types(current.dtype, torch.float32))
-                self.state = (start, torch.zeros_like(start), start)
+                values = drive.values
+                shape = (site.num_steps, *values.shape[1:])
+                start = values.new_ones(shape, dtype=torch.promote_types(values.dtype, torch.float32))
+                self.state = [start, torch.zeros_like(start), start]
+            how = _How(Setting(site.neuron, _UNIT, site.num_steps), self.source)
             with torch.no_grad():
-                self.state = run(current.detach(), site.neuron, noise, *self.state[:2], self.source)
-        return site.fire(current, noise, surrogate=_UNIT, sharpness=self.state[2]).spikes
+                self.state = site.elementwise(adapt, how, drive, *self.state[:2])
+        return site.fire(drive._replace(sharpness=self.state[2]), surrogate=_UNIT, pooled=pooled).spikes
 
     def keep(self, kept: Tensor) -> None:
         if self.state is not None:
-            mean, spread, sharpness = (part.unflatten(1, (len(kept), -1))[:, kept].flatten(1, 2) for part in self.state)
-            self.state = (mean, spread, sharpness)
+            self.state = [part[:, kept] for part in self.state]
 
 
 class _AttachedAssg(Attached):

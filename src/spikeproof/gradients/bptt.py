@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from spikeproof.gradients.source import Attached
-from spikeproof.spiking import ArcTan, Rectangular, Sigmoid, Site, SuperSpike, Triangle, override_gradient, sites
+from spikeproof.spiking import ArcTan, Drive, Rectangular, Sigmoid, Site, SuperSpike, Triangle, override_gradient, sites
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +38,5 @@ class Bptt:
         with override_gradient(model, dict.fromkeys(sites(model), self._fire)):
             yield Attached()
 
-    def _fire(
-        self, site: Site, current: Float[Tensor, "t m c"], noise: Float[Tensor, "t m c"] | None
-    ) -> Float[Tensor, "t m c"]:
-        return site.fire(current, noise, surrogate=self.surrogate).spikes
+    def _fire(self, site: Site, drive: Drive, *, pooled: bool) -> Float[Tensor, "t n *space c"]:
+        return site.fire(drive, surrogate=self.surrogate, pooled=pooled).spikes

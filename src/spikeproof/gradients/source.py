@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 
 class Attached:
-    """A source while it is attached to a model; a source with a state per sample overrides both methods."""
+    """A source while it is attached to a model; a source overrides what it has a use for."""
 
     def keep(self, kept: Bool[Tensor, " n"]) -> None:
         """From now on only these of the samples are attacked; forget the others."""
+
+    def forward(self, call: Callable[[Tensor], Tensor], images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k"]:
+        """The logits of the attacked images; ``call`` is the model. The same numbers as its own, with this backward."""
+        return call(images)
 
     def hold(self, held: bool) -> None:
         """Whether forwards leave the state alone (all draws of one expectation after the first)."""

@@ -100,7 +100,7 @@ def describe_sites(model: nn.Module, images: Float[Tensor, "n c h w"]) -> list[S
         >>> from spikeproof.models import create_model
         >>> model = create_model("conv", num_classes=10, image_size=8, in_channels=1)
         >>> [site.name for site in describe_sites(model, torch.rand(4, 1, 8, 8))]
-        ['body.0', 'body.4', 'body.8']
+        ['body.0', 'body.2', 'body.5']
     """
     watched = sites(model)
     if not watched:

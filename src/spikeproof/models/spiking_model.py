@@ -35,16 +35,14 @@ class ModelDescription:
 
 
 class SpikingModel(nn.Module):
-    """Normalise, encode by direct coding, run ``stem`` once and ``body`` on T merged copies; logits are the step mean.
+    """Normalise, encode by direct coding, run ``stem`` once and ``body`` over T steps; logits are the step mean.
 
     Direct coding feeds the same image at every step, so the stem (affine layers before the first site) gives the same
-    current at every step: it is computed on N images and repeated, instead of on T*N. In eval mode this is the
-    identical number. In train mode so are the outputs (the batch statistics of T equal copies are those of one);
-    only the running variance differs, by the unbiased-variance factor (1 - 1/TM)/(1 - 1/M) of M values a channel.
+    current at every step: it is computed on N images, and the first site takes it as constant (see ``Site``).
 
     Args:
         stem: [N,C,H,W] -> [N,c,h,w], without a site in it.
-        body: merged [T*N,c,h,w] -> [T*N,K]; sites inside.
+        body: [N,c,h,w] -> merged [T*N,K]; sites inside, the first of them constant.
         num_steps: T.
         mean, std: the channels' normalisation constants.
         description: the arguments of ``create_model`` that made this network.
@@ -77,9 +75,10 @@ class SpikingModel(nn.Module):
     def forward_steps(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "t n k"]:
         """Logits of every step."""
         normalised = ((images - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
-        current = self.stem(normalised).repeat(self.num_steps, 1, 1, 1)
-        logits: Tensor = self.body(current)
-        return logits.unflatten(0, (self.num_steps, -1))
+        logits: Tensor = self.body(self.stem(normalised))
+        # One copy comes out, not T, where a rate-based gradient source runs the mean over steps (Site.collapsed).
+        steps = len(logits) // len(images) if len(images) else self.num_steps
+        return logits.unflatten(0, (steps, -1))
 
     def forward(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k"]:
         """Mean logits over the steps, in float32 at least (float64 stays)."""
@@ -93,8 +92,8 @@ class SiteFactory:
     def __init__(self, neuron: Neuron, num_steps: int, kernels: Kernels) -> None:
         self._arguments = (neuron, num_steps, kernels)
 
-    def __call__(self) -> Site:
-        return Site(*self._arguments)
+    def __call__(self, *, norm: nn.BatchNorm2d | None = None, pool: int = 1, constant: bool = False) -> Site:
+        return Site(*self._arguments, norm=norm, pool=pool, constant=constant)
 
 
 def initialise(model: nn.Module) -> None:

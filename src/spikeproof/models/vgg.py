@@ -1,7 +1,8 @@
 """VGG5, VGG11 and VGG16 as SNN-RAT (Ding et al. 2022) defines them, and a small net for 8x8 digits.
 
-conv3x3 (bias) - BatchNorm - site per number, average pooling at "A"; then Linear - site twice and a Linear readout.
-Not the textbook VGGs: vgg11 has four pooling-free blocks after the third pool, the head has no norm and no dropout.
+conv3x3 (bias) - BatchNorm - site per number, average pooling after it at "A"; then Linear - site twice and a Linear
+readout. Not the textbook VGGs: vgg11 has four pooling-free blocks after the third pool, the head has no norm and no
+dropout.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Sequence
 from torch import nn
 
 from spikeproof.errors import SpikeproofError
+from spikeproof.models.convolution import Conv3x3
 from spikeproof.models.spiking_model import SiteFactory, initialise
 
 VGG5: tuple[int | str, ...] = (64, "A", 128, 128, "A")
@@ -38,14 +40,14 @@ def build_vgg(
     stride = max(1, image_size // 32)
     size, channels = math.ceil(image_size / stride), in_channels
     layers: list[nn.Module] = []
-    for entry in layout:
+    for entry, following in zip(layout, [*layout[1:], ""], strict=True):
         if entry == "A":
-            layers.append(nn.AvgPool2d(2))
             size //= 2
             continue
-        out = scaled(int(entry), width)
-        first_stride = stride if not layers else 1
-        layers += [nn.Conv2d(channels, out, 3, padding=1, stride=first_stride), nn.BatchNorm2d(out), new_site()]
+        out, first = scaled(int(entry), width), not layers
+        pool = 2 if following == "A" else 1
+        layers.append(Conv3x3(channels, out, stride=stride if first else 1))
+        layers.append(new_site(norm=nn.BatchNorm2d(out), pool=pool, constant=first))
         channels = out
     if size < 1:
         raise SpikeproofError(
@@ -56,8 +58,8 @@ def build_vgg(
     for hidden in head:
         linear += [nn.Linear(features, scaled(hidden, width)), new_site()]
         features = scaled(hidden, width)
-    body = nn.Sequential(*layers[2:], nn.Flatten(), *linear, nn.Linear(features, num_classes))
-    stem = nn.Sequential(*layers[:2])
+    stem, *rest = layers
+    body = nn.Sequential(*rest, nn.Flatten(), *linear, nn.Linear(features, num_classes))
     initialise(stem)
     initialise(body)
     return stem, body

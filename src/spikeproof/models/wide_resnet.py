@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from spikeproof.errors import SpikeproofError
+from spikeproof.models.convolution import Conv3x3
 from spikeproof.models.spiking_model import SiteFactory, initialise
 from spikeproof.models.vgg import scaled
 
@@ -15,23 +16,23 @@ class Block(nn.Module):
     """a = site(BN(x)); h = conv(site(BN(conv(a)))); out = c0 * skip + c1 * h with c learnable, from (0.5, 0.5).
 
     The skip is x itself where the shapes agree, else a 1x1 convolution of a. The sum is a current: no site after it.
+    With ``constant``, x is a current that comes once for all steps, and the skip is the convolution.
     """
 
-    def __init__(self, inner: int, outer: int, stride: int, new_site: SiteFactory) -> None:
+    def __init__(self, inner: int, outer: int, stride: int, new_site: SiteFactory, *, constant: bool = False) -> None:
         super().__init__()
-        self.norm_in = nn.BatchNorm2d(inner)
-        self.site_in = new_site()
-        self.conv_in = nn.Conv2d(inner, outer, 3, stride=stride, padding=1, bias=False)
-        self.norm_out = nn.BatchNorm2d(outer)
-        self.site_out = new_site()
-        self.conv_out = nn.Conv2d(outer, outer, 3, padding=1, bias=False)
-        same = inner == outer and stride == 1
+        self.site_in = new_site(norm=nn.BatchNorm2d(inner), constant=constant)
+        self.conv_in = Conv3x3(inner, outer, stride=stride, bias=False)
+        self.site_out = new_site(norm=nn.BatchNorm2d(outer))
+        self.conv_out = Conv3x3(outer, outer, bias=False)
+        # A current that comes once for all steps cannot be added to one that comes step by step.
+        same = inner == outer and stride == 1 and not constant
         self.skip = None if same else nn.Conv2d(inner, outer, 1, stride=stride, bias=False)
         self.weights = nn.Parameter(torch.tensor([0.5, 0.5]))
 
-    def forward(self, x: Float[Tensor, "tn c h w"]) -> Float[Tensor, "tn c2 h2 w2"]:
-        a = self.site_in(self.norm_in(x))
-        h = self.conv_out(self.site_out(self.norm_out(self.conv_in(a))))
+    def forward(self, x: Float[Tensor, "kn c h w"]) -> Float[Tensor, "tn c2 h2 w2"]:
+        a = self.site_in(x)
+        h = self.conv_out(self.site_out(self.conv_in(a)))
         skip = x if self.skip is None else self.skip(a)
         return self.weights[0] * skip + self.weights[1] * h
 
@@ -52,15 +53,15 @@ def build_wide_resnet(
         raise SpikeproofError(f"wrn16 needs images of at least 4 pixels, got {image_size}; use conv for tiny images.")
     stem_stride = max(1, image_size // 32)
     channels = scaled(16, width)
-    stem = nn.Conv2d(in_channels, channels, 3, stride=stem_stride, padding=1, bias=False)
+    stem = Conv3x3(in_channels, channels, stride=stem_stride, bias=False)
     blocks: list[nn.Module] = []
     for base, stride in ((64, 1), (128, 2), (256, 2)):
         outer = scaled(base, width)
-        blocks += [Block(channels, outer, stride, new_site), Block(outer, outer, 1, new_site)]
+        blocks += [Block(channels, outer, stride, new_site, constant=not blocks), Block(outer, outer, 1, new_site)]
         channels = outer
     pooled = nn.AdaptiveAvgPool2d(1)  # the original's 8x8 average at 32x32 images, and any other size
     body = nn.Sequential(
-        *blocks, nn.BatchNorm2d(channels), new_site(), pooled, nn.Flatten(), nn.Linear(channels, num_classes)
+        *blocks, new_site(norm=nn.BatchNorm2d(channels)), pooled, nn.Flatten(), nn.Linear(channels, num_classes)
     )
     initialise(stem)
     initialise(body)

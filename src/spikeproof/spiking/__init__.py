@@ -1,8 +1,9 @@
 """Spiking dynamics: neurons, surrogates, sites and the probe that watches them."""
 
 from spikeproof.spiking.neuron import Neuron
+from spikeproof.spiking.ops.drive import Drive
 from spikeproof.spiking.probe import Record, probe
-from spikeproof.spiking.site import Kernels, Site, SiteRecord, inference_noise, override_gradient, sites
+from spikeproof.spiking.site import Kernels, Site, SiteRecord, inference_noise, joint_moments, override_gradient, sites
 from spikeproof.spiking.surrogate import (
     SURROGATES,
     ArcTan,
@@ -15,6 +16,7 @@ from spikeproof.spiking.surrogate import (
 __all__ = [
     "SURROGATES",
     "ArcTan",
+    "Drive",
     "Kernels",
     "Neuron",
     "Record",
@@ -25,6 +27,7 @@ __all__ = [
     "SuperSpike",
     "Triangle",
     "inference_noise",
+    "joint_moments",
     "override_gradient",
     "probe",
     "sites",

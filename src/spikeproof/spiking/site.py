@@ -7,31 +7,34 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn.functional import avg_pool2d
 
 from spikeproof.errors import SpikeproofError
 from spikeproof.spiking.neuron import Neuron
-from spikeproof.spiking.ops import reference
-from spikeproof.spiking.ops.fused import fused
+from spikeproof.spiking.ops import drive as plain
+from spikeproof.spiking.ops import fused
+from spikeproof.spiking.ops.drive import Drive, Setting
+from spikeproof.spiking.ops.noise import draw_tapes
+from spikeproof.spiking.ops.reference import Fired
 from spikeproof.spiking.surrogate import Surrogate
 
 Kernels = Literal["reference", "fused"]
 
-_fused_fire = fused(reference.fire)
-
 
 @runtime_checkable
 class GradientOverride(Protocol):
-    """What a gradient source puts at a site to change its backward: a whole op with the same forward."""
+    """What a gradient source puts at a site to change its backward: a whole op with the same forward.
 
-    def __call__(
-        self, site: Site, current: Float[Tensor, "t m c"], noise: Float[Tensor, "t m c"] | None
-    ) -> Float[Tensor, "t m c"]: ...
+    It gets what drives the site and gives its spikes [T, N, *space, C], ``pooled`` or not: mostly by ``site.fire``.
+    """
+
+    def __call__(self, site: Site, drive: Drive, *, pooled: bool) -> Float[Tensor, "t n *space c"]: ...
 
 
 @dataclasses.dataclass
@@ -60,11 +63,24 @@ class SiteRecord:
 
         The variance is floored at 1e-6 of a squared potential so that a channel that never moves has a finite slope.
         """
-        if self.total is None or self.total_of_squares is None:
+        return joint_moments([self])
+
+
+def joint_moments(records: Sequence[SiteRecord]) -> tuple[Float[Tensor, "t c"], Float[Tensor, "t c"]]:
+    """:meth:`SiteRecord.moments` of several sites in a few operations, their channels side by side.
+
+    Raises:
+        SpikeproofError: a record without moments.
+    """
+    means, squares = [], []
+    for record in records:
+        if record.total is None or record.total_of_squares is None:
             raise SpikeproofError("This record holds no moments; ask for them: probe(model, 'moments').")
-        mean = self.total / self.count
-        variance = self.total_of_squares / self.count - mean * mean
-        return mean, variance.clamp_min(1e-6).sqrt()
+        means.append(record.total / record.count)
+        squares.append(record.total_of_squares / record.count)
+    mean = torch.cat(means, 1)
+    variance = torch.cat(squares, 1) - mean * mean
+    return mean, variance.clamp_min(1e-6).sqrt()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,15 +95,25 @@ class Request:
 
 
 class Site(nn.Module):
-    """Run a :class:`Neuron` over time on the merged batch: currents [T*N, C, ...] to spikes of the same shape.
+    """Batch norm, a :class:`Neuron` run over time, and pooling: currents [T*N, C, ...] to spikes, merged alike.
 
     The potential starts at zero in every forward; nothing is carried from call to call.
 
     Args:
         neuron: the recurrence and its surrogate.
         num_steps: T; the leading dimension of a current must be a multiple of it.
-        kernels: "reference" (plain PyTorch) or "fused" (compiled: the same numbers, about five times faster on large
-            layers, some seconds of compilation at first use).
+        kernels: "reference" (plain PyTorch) or "fused" (compiled, and saving only the current for the backward: the
+            same numbers to rounding, some seconds of compilation when a machine first needs a kernel).
+        norm: a batch norm of the current over merged steps and samples, as SNN-RAT's networks have it.
+        pool: the spikes of pool x pool positions are averaged; a last row or column that is left over is dropped.
+        constant: the current is the same at every step, and comes once: [N, C, ...]. Its batch statistics are those of
+            the T copies, but for the unbiased-variance factor of the running variance.
+
+    Attributes:
+        leak, gain: tensors [T, *less, C] that broadcast against a step's current; None leaves the neuron's leak and
+            the current as they are. A defense that learns them puts parameters here.
+        collapsed: one copy comes that stands for the mean over steps, and the override answers for it (rate-based
+            gradients; no one else sets it).
 
     Example:
         >>> site = Site(Neuron(), num_steps=4)
@@ -95,82 +121,169 @@ class Site(nn.Module):
         tensor([0., 1., 0., 1.])
     """
 
-    def __init__(self, neuron: Neuron, num_steps: int, kernels: Kernels = "reference") -> None:
+    leak: Tensor | None
+    gain: Tensor | None
+
+    def __init__(
+        self,
+        neuron: Neuron,
+        num_steps: int,
+        kernels: Kernels = "reference",
+        *,
+        norm: nn.BatchNorm2d | None = None,
+        pool: int = 1,
+        constant: bool = False,
+    ) -> None:
         super().__init__()
         self.neuron = neuron
         self.num_steps = num_steps
         self.kernels: Kernels = kernels
+        self.norm = norm
+        self.pool = pool
+        self.constant = constant
+        self.register_parameter("leak", None)
+        self.register_parameter("gain", None)
         self.noise_std = 0.0
         self.noise_at_inference = False
         self.request: Request | None = None
         self.override: GradientOverride | None = None
+        self.collapsed = False
 
     def extra_repr(self) -> str:
-        return f"{self.neuron}, num_steps={self.num_steps}, kernels={self.kernels!r}"
+        return f"{self.neuron}, num_steps={self.num_steps}, kernels={self.kernels!r}, pool={self.pool}"
 
     @property
     def noisy(self) -> bool:
         """Whether this forward draws noise: always in training, at inference only where it was asked for."""
         return self.noise_std > 0 and (self.training or self.noise_at_inference)
 
+    @property
+    def runs_fused(self) -> bool:
+        """Whether this call runs the fused kernels; a whole-model ``torch.compile`` fuses the plain ops itself."""
+        return self.kernels == "fused" and not torch.compiler.is_compiling()
+
+    def forward(self, current: Float[Tensor, "tn c *space"]) -> Float[Tensor, "tn c *smaller"]:
+        if self.norm is not None and not self._fuses_norm:
+            # Channels last: torch 2.13's CPU batch norm gives a wrong gradient for one contiguous sample, where the
+            # gradient that arrives is a view with the channels last.
+            ordered = current.contiguous(memory_format=torch.channels_last) if current.ndim == 4 else current
+            current = self.norm(ordered)
+        steps = 1 if self.constant or self.collapsed else self.num_steps
+        values = current.unflatten(0, (steps, -1)).movedim(2, -1)  # [K, N, *space, C]: a view if channels-last
+        drive = Drive(values, *self._eval_affine(), leak=self.leak, gain=self.gain)
+        if self.noisy and not self.collapsed:
+            std = torch.full((), self.noise_std, device=values.device)
+            drive = drive._replace(noise_std=std, noise=draw_tapes(self.num_steps, values))
+        pooled = self._fuses_pool(values)
+        if self.override is not None:
+            spikes = self.override(self, drive, pooled=pooled)
+            if self.request is not None and not self.collapsed:
+                with torch.no_grad():  # the forward is the same whatever the override, so this sees what it saw
+                    self._probed(self.request, drive, pooled=pooled)
+        elif self.request is not None:
+            spikes = self._probed(self.request, drive, pooled=pooled)
+        else:
+            spikes = self.fire(drive, pooled=pooled).spikes
+        merged = spikes.movedim(-1, 2).flatten(0, 1)
+        return merged if self.pool == 1 or pooled else avg_pool2d(merged, self.pool)
+
     def fire(
         self,
-        current: Float[Tensor, "t m c"],
-        noise: Float[Tensor, "t m c"] | None,
+        drive: Drive,
         *,
         surrogate: Surrogate | None = None,
-        **options: Any,
-    ) -> reference.Fired:
-        """The spiking op with this site's neuron, kernels and, unless another is given, surrogate.
-
-        The other options are those of ``ops.reference.fire``.
-        """
-        run = _fused_fire if self.kernels == "fused" else reference.fire
-        chosen = self.neuron.surrogate if surrogate is None else surrogate
-        fired: reference.Fired = run(current, self.neuron, surrogate=chosen, noise=noise, **options)
+        pooled: bool = False,
+        want_margins: bool = False,
+        want_moments: bool = False,
+        hinge_width: float | None = None,
+    ) -> Fired:
+        """This site's op on what drives it, with its own surrogate unless another is given."""
+        setting = Setting(
+            self.neuron,
+            self.neuron.surrogate if surrogate is None else surrogate,
+            self.num_steps,
+            pooled,
+            want_margins,
+            want_moments,
+            hinge_width,
+        )
+        if not self.runs_fused:
+            return plain.forward(setting, drive)
+        norm = self.norm
+        if norm is None or not self._fuses_norm or not norm.training:
+            return fused.fire(drive, setting, learning=self.training)[0]
+        if drive.values[..., 0].numel() < 2:
+            raise SpikeproofError("Batch norm in training needs two values a channel at least; give a larger batch.")
+        parameters = fused.Norm(norm.weight, norm.bias, norm.eps)
+        fired, seen = fused.fire(drive, setting, parameters, learning=True)
+        assert seen is not None
+        _track(norm, seen)
         return fired
 
-    def forward(self, current: Float[Tensor, "tn c *space"]) -> Float[Tensor, "tn c *space"]:
-        merged = current.unflatten(0, (self.num_steps, -1)).movedim(2, -1)  # [T, N, ..., C]: a view if channels_last
-        flat = merged.flatten(1, -2)
-        noise = self._draw_noise(flat) if self.noisy else None
-        if self.override is not None:
-            spikes = self.override(self, flat, noise)
-            if self.request is not None:
-                with torch.no_grad():  # the forward is the same whatever the override, so this sees what it saw
-                    self._probed(self.request, flat, noise, merged.shape)
-        elif self.request is None:
-            spikes = self.fire(flat, noise).spikes
-        else:
-            spikes = self._probed(self.request, flat, noise, merged.shape)
-        return spikes.unflatten(1, merged.shape[1:-1]).movedim(-1, 2).flatten(0, 1)
+    def elementwise(
+        self, function: Callable[..., Any], setting: Hashable, drive: Drive, *others: Tensor
+    ) -> list[Tensor]:
+        """``function(setting, drive, *others)`` by this site's kernels: tensors [T, N, *space, C] to a list of such.
 
-    def _draw_noise(self, flat: Tensor) -> Tensor:
-        # float32 at least: drawing bfloat16 normals is three times slower on a CPU.
-        dtype = torch.promote_types(flat.dtype, torch.float32)
-        return torch.empty(flat.shape, dtype=dtype, device=flat.device).normal_(std=self.noise_std)
+        For what a gradient source computes beside the spikes; it is not differentiated.
+        """
+        if self.runs_fused:
+            return fused.elementwise(function, setting, drive, *others)
+        return list(function(setting, drive, *others))
 
-    def _probed(self, request: Request, flat: Tensor, noise: Tensor | None, merged_shape: torch.Size) -> Tensor:
+    @property
+    def _fuses_norm(self) -> bool:
+        """A gradient source gets the normalised current in training, where the statistics are a part of the graph."""
+        norm = self.norm
+        if norm is None or not self.runs_fused:
+            return False
+        ordinary = norm.affine and norm.track_running_stats and norm.momentum is not None
+        return ordinary and not (norm.training and self.override is not None)
+
+    def _eval_affine(self) -> tuple[Tensor | None, Tensor | None]:
+        """Batch norm by its running statistics as a scale and a shift, which the fused op takes along for nothing."""
+        norm = self.norm
+        if norm is None or not self._fuses_norm or norm.training:
+            return None, None
+        assert norm.running_mean is not None and norm.running_var is not None
+        scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
+        return scale, norm.bias - norm.running_mean * scale
+
+    def _fuses_pool(self, values: Tensor) -> bool:
+        even = values.ndim == 5 and values.shape[2] % 2 == 0 and values.shape[3] % 2 == 0
+        return self.runs_fused and self.pool == 2 and even
+
+    def _probed(self, request: Request, drive: Drive, *, pooled: bool) -> Tensor:
         fired = self.fire(
-            flat,
-            noise,
+            drive,
+            pooled=pooled,
             want_margins=request.margins,
             want_moments=request.moments,
             hinge_width=request.hinge_width,
         )
-        margins = fired.margins
         request.store(
             SiteRecord(
-                count=flat.shape[1],
+                count=drive.values[0, ..., 0].numel(),
                 window=self.neuron.surrogate.window,
                 total=fired.total,
                 total_of_squares=fired.total_of_squares,
                 hinge_total=fired.hinge_total,
-                margins=None if margins is None else margins.unflatten(1, merged_shape[1:-1]).movedim(-1, 2),
+                margins=None if fired.margins is None else fired.margins.movedim(-1, 2),
                 rate=fired.spikes.detach().float().mean() if request.rate else None,
             )
         )
         return fired.spikes
+
+
+def _track(norm: nn.BatchNorm2d, seen: fused.BatchStatistics) -> None:
+    """Move the running statistics as ``nn.BatchNorm2d`` does, with the unbiased variance."""
+    assert norm.running_mean is not None and norm.running_var is not None and norm.num_batches_tracked is not None
+    assert norm.momentum is not None
+    unbiased = seen.variance * (seen.count / max(seen.count - 1, 1))
+    with torch.no_grad():
+        norm.running_mean.lerp_(seen.mean.to(norm.running_mean.dtype), norm.momentum)
+        norm.running_var.lerp_(unbiased.to(norm.running_var.dtype), norm.momentum)
+        norm.num_batches_tracked.add_(1)
 
 
 def sites(model: nn.Module) -> dict[str, Site]:

@@ -26,6 +26,9 @@ class TrainConfig:
             float32); "fp32" runs it plain.
         augmentation: of each training batch; None trains on the images as they are.
         validate_every: epochs between looks at the validation split (float32, so not free); the last always has one.
+        microbatch: at most so many images at once, the gradients of a batch's parts added up: less memory, the same
+            gradients. What is taken over a batch is then taken over each part: batch norm's statistics, and MPD-SGR's.
+            "auto" takes the largest part that fits into the device's free memory; None the whole batch.
         seed: decides the start, the order, the augmentation and all noise.
         device: "auto" takes CUDA where there is one.
 
@@ -41,6 +44,7 @@ class TrainConfig:
     precision: Precision = "fp32"
     augmentation: Augmentation | None = dataclasses.field(default_factory=Augmentation)
     validate_every: int = 1
+    microbatch: int | Literal["auto"] | None = None
     seed: int = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
@@ -48,6 +52,8 @@ class TrainConfig:
         for name in ("epochs", "batch_size", "validate_every"):
             if getattr(self, name) < 1:
                 raise SpikeproofError(f"Training needs {name} >= 1, got {getattr(self, name)}.")
+        if not (self.microbatch in (None, "auto") or (isinstance(self.microbatch, int) and self.microbatch >= 1)):
+            raise SpikeproofError(f"A microbatch is a number >= 1, 'auto' or None, got {self.microbatch!r}.")
         if self.precision not in ("fp32", "bf16"):
             raise SpikeproofError(f"Training runs in 'fp32' or 'bf16', not {self.precision!r}.")
         if self.device not in ("auto", "cpu", "cuda"):

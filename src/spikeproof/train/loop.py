@@ -31,6 +31,7 @@ from spikeproof.private_rng import private_rng
 from spikeproof.progress import Progress
 from spikeproof.spiking import Record, probe
 from spikeproof.train.config import TrainConfig, pick_device
+from spikeproof.train.microbatch import fitting_microbatch
 from spikeproof.train.run_folder import RunFolder
 
 # How often, in seconds, the state is written within an epoch: what a power cut can cost.
@@ -161,6 +162,7 @@ class _Trainer:
         self.total_steps = self.steps_an_epoch * config.epochs
         self.step = 0
         self.seconds = 0.0
+        self.microbatch = self._pick_microbatch()
         self.sums: dict[str, float] = {}
         self.metrics: list[dict[str, Any]] = []
         state = None if folder is None else folder.read_state()
@@ -198,26 +200,32 @@ class _Trainer:
         images, labels = self.data.train.images[chosen], self.data.train.labels[chosen]
         if self.config.augmentation is not None:
             images = self.config.augmentation(images, self._generator("augmentation", self.step))
-        pixels = images.float() / 255
-        for defense in self.defenses:
-            if defense.perturbs:
-                pixels = defense.perturb(self.model, pixels, labels, self._derive("attack", self.step))
-        self.model.train()
+        self.optimizer.zero_grad(set_to_none=True)
+        for part, (pixels, answers) in enumerate(
+            zip(images.split(self.microbatch), labels.split(self.microbatch), strict=True)
+        ):
+            self._learn(pixels.float() / 255, answers, part, share=len(answers) / len(labels))
         for group in self.optimizer.param_groups:
             group["lr"] = self._learning_rate()
-        torch.manual_seed(self._derive("noise", self.step))
-        loss, logits = self._loss(pixels, labels)
+        self.optimizer.step()
+
+    def _learn(self, pixels: Tensor, labels: Tensor, part: int, share: float) -> None:
+        """Add the gradients of one part of the batch, weighted by its ``share``."""
+        for defense in self.defenses:
+            if defense.perturbs:
+                pixels = defense.perturb(self.model, pixels, labels, self._derive("attack", self.step, part))
+        self.model.train()
+        torch.manual_seed(self._derive("noise", self.step, part))
+        loss, logits = self._loss(pixels, labels, share)
         if not math.isfinite(loss.item()):
             raise SpikeproofError(
                 f"The loss is {loss.item()} at step {self.step}; lower the learning rate or the weight of a defense."
             )
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        self.optimizer.step()
-        self._add("loss", loss.item())
+        (loss * share).backward()
+        self._add("loss", loss.item() * share)
         self._add("correct", int((logits.argmax(1) == labels).sum()))
 
-    def _loss(self, pixels: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    def _loss(self, pixels: Tensor, labels: Tensor, share: float) -> tuple[Tensor, Tensor]:
         asked: tuple[Literal["moments"], ...] = ("moments",) if self.needs.moments else ()
         watched = self.needs.moments or self.needs.hinge_width is not None
         with contextlib.ExitStack() as stack:
@@ -232,7 +240,7 @@ class _Trainer:
         for defense in self.defenses:
             penalty = defense.penalty(record, self.step / self.total_steps)
             if penalty is not None:
-                self._add(f"penalty {defense.label}", penalty.item())
+                self._add(f"penalty {defense.label}", penalty.item() * share)
                 loss = loss + penalty
         return loss, logits.detach()
 
@@ -272,14 +280,21 @@ class _Trainer:
                     rates[site] = rates.get(site, 0.0) + seen.rate.item() * len(images) / len(self.data.validation)
         return correct / len(self.data.validation), rates
 
+    def _pick_microbatch(self) -> int:
+        if self.config.microbatch != "auto":
+            return self.config.microbatch or self.config.batch_size
+        image = self.data.train.images[0].float() / 255
+        return fitting_microbatch(self.model, image, self.config.batch_size, bf16=self.config.precision == "bf16")
+
     def _learning_rate(self) -> float:
         return self.config.learning_rate * (1 + math.cos(math.pi * self.step / self.total_steps)) / 2
 
     def _add(self, key: str, value: float) -> None:
         self.sums[key] = self.sums.get(key, 0.0) + value
 
-    def _derive(self, purpose: str, index: int) -> int:
-        digest = hashlib.blake2b(f"{self.config.seed}/{purpose}/{index}".encode(), digest_size=8).digest()
+    def _derive(self, purpose: str, index: int, part: int = 0) -> int:
+        named = f"{self.config.seed}/{purpose}/{index}" + (f"/{part}" if part else "")
+        digest = hashlib.blake2b(named.encode(), digest_size=8).digest()
         return int.from_bytes(digest, "big") >> 1
 
     def _generator(self, purpose: str, index: int) -> torch.Generator:
@@ -293,6 +308,7 @@ class _Trainer:
                 "step": self.step,
                 "seconds": self.seconds,
                 "sums": self.sums,
+                "microbatch": self.microbatch,
                 "metrics": self.metrics,
                 "model": self.model.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
@@ -305,7 +321,7 @@ class _Trainer:
             self.model.load_state_dict(state["model"])
             self.optimizer.load_state_dict(state["optimizer"])
             self.step, self.seconds, self.sums = state["step"], state["seconds"], state["sums"]
-            self.metrics = state["metrics"]
+            self.metrics, self.microbatch = state["metrics"], state["microbatch"]
         except (KeyError, RuntimeError, TypeError, ValueError):
             raise SpikeproofError(
                 f"The state in {self.folder.path} belongs to another model; give another --out."

@@ -1,0 +1,1 @@
+"""The spiking op: one readable reference, and what makes it fast."""

@@ -1,64 +1,188 @@
-"""The fused op: ``torch.compile`` of the reference, so there is one set of equations and one elementwise pass.
+"""The fused site: batch norm, firing and pooling in few passes over memory, saving only what drove the site.
 
-Where the machine has no compiler the reference runs instead, with one warning.
+Forward: one pass for batch statistics (training), one for everything else. Backward: the potentials are recomputed from
+the saved values; one pass where only the input's gradient is wanted (an attack), two in training, where batch norm
+needs two sums first. Each pass is the compiled twin of a function of ``ops/drive.py``.
 """
 
 from __future__ import annotations
 
-import functools
-import importlib.util
-import os
-import shutil
-import warnings
-from collections.abc import Callable
-from typing import Any
+import dataclasses
+from collections.abc import Callable, Hashable
+from typing import Any, NamedTuple
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
-# One kernel for each (surrogate, statistics, noise, dtype, grad mode): a training run with an audit needs about twenty.
-_MOST_KERNELS = 128
-
-
-def compiler_available(device: torch.device) -> bool:
-    """Whether ``torch.compile`` can build kernels for this device here (a C++ compiler, or Triton on CUDA)."""
-    if device.type == "cpu":
-        named = os.environ.get("CXX")
-        return any(shutil.which(candidate) for candidate in ([named] if named else ["g++", "clang++"]))
-    return importlib.util.find_spec("triton") is not None
+from spikeproof.spiking.ops import drive as plain
+from spikeproof.spiking.ops.drive import Cotangents, Drive, Setting
+from spikeproof.spiking.ops.kernels import run
+from spikeproof.spiking.ops.noise import Tape
+from spikeproof.spiking.ops.reference import Fired
+from spikeproof.spiking.surrogate import Triangle
 
 
-@functools.cache
-def _warn_once(device_type: str) -> None:
-    warnings.warn(
-        f"No compiler for {device_type} was found, so the reference kernels run instead of the fused ones: the same "
-        "numbers, slower. Install g++ (CPU) or triton (CUDA) to mend this.",
-        RuntimeWarning,
-        stacklevel=3,
+class Norm(NamedTuple):
+    """A batch norm in training: its parameters; the statistics are the batch's."""
+
+    weight: Float[Tensor, " c"]
+    bias: Float[Tensor, " c"]
+    eps: float
+
+
+@dataclasses.dataclass(frozen=True)
+class BatchStatistics:
+    """What a batch norm saw: of every channel the mean and the (biased) variance of ``count`` values."""
+
+    mean: Float[Tensor, " c"]
+    variance: Float[Tensor, " c"]
+    count: int
+
+
+def fire(
+    drive: Drive, setting: Setting, norm: Norm | None = None, *, learning: bool = False
+) -> tuple[Fired, BatchStatistics | None]:
+    """``ops.drive.forward`` after ``norm``, with a backward that recomputes; the same numbers to rounding.
+
+    ``drive`` comes in its natural shapes, values [K, N, *space, C]. With a ``norm``, scale and shift follow from it.
+    ``learning`` says that a network is in training: its sites without parameters then share the kernels of the others.
+    """
+    natural = drive.values.shape
+    canonical = _canonical(drive, setting.pooled)
+    if drive.scale is None and norm is None:  # as a scale of 1, so that sites with and without a norm share kernels
+        wide = torch.promote_types(drive.values.dtype, torch.float32)
+        one = torch.ones(natural[-1], dtype=wide, device=drive.values.device)
+        canonical = canonical._replace(scale=one, shift=torch.zeros_like(one))
+    weight, bias, eps = norm or (None, None, 0.0)
+    spikes, margins, *sums, mean, variance = _Site.apply(
+        setting, learning, canonical.noise, eps, weight, bias, *canonical[:-1]
+    )
+    if not setting.pooled:
+        spikes = spikes.reshape(setting.num_steps, *natural[1:])
+    if margins is not None:
+        margins = margins.reshape(setting.num_steps, *natural[1:])
+    seen = None if mean is None else BatchStatistics(mean, variance, drive.values.numel() // natural[-1])
+    return Fired(spikes, margins, *sums), seen
+
+
+def elementwise(function: Callable[..., Any], setting: Hashable, drive: Drive, *others: Tensor) -> list[Tensor]:
+    """``function(setting, drive, *others)`` of tensors [T, N, *space, C], as its compiled twin; not differentiable."""
+    natural = drive.values.shape[1:]
+    found = run(function, setting, _canonical(drive, False), *(_with_samples(part, False) for part in others))
+    return [part.reshape(-1, *natural) for part in found]
+
+
+def _canonical(drive: Drive, pooled: bool) -> Drive:
+    return drive._replace(
+        values=_with_samples(drive.values, pooled),
+        sharpness=None if drive.sharpness is None else _with_samples(drive.sharpness, pooled),
+        leak=None if drive.leak is None else _without_samples(drive.leak, pooled),
+        gain=None if drive.gain is None else _without_samples(drive.gain, pooled),
     )
 
 
-def fused(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The compiled twin of a pure function of tensors; the function itself where nothing can be compiled.
+def _with_samples(part: Tensor, pooled: bool) -> Tensor:
+    """[K, N, *space, C] as [K, N, P, C], or before pooling as [K, N, H/2, 2, W/2, 2, C]."""
+    if pooled:
+        return part.unflatten(3, (-1, 2)).unflatten(2, (-1, 2)).contiguous()
+    if part.ndim == 3:  # no positions: then samples take their place
+        return part.unsqueeze(1).contiguous()
+    return part.flatten(2, -2).contiguous()
 
-    The first tensor argument decides the device. Shapes are dynamic: one kernel serves every layer.
-    """
 
-    @functools.cache
-    def compiled() -> Callable[..., Any]:
-        # Not at import: this loads the compiler, which takes a second and has deprecation warnings of its own.
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)
-            return torch.compile(function, dynamic=True)
+def _without_samples(part: Tensor, pooled: bool) -> Tensor:
+    """[T, *less, C] as [T, P, C], or before pooling as [T, H/2, 2, W/2, 2, C]; a 1 for all positions stays one."""
+    if part.ndim < 4:
+        return part.contiguous()
+    if not pooled:
+        return part.flatten(1, -2).contiguous()
+    for dim in (2, 1):
+        part = part.unflatten(dim, (-1, 2)) if part.shape[dim] > 1 else part.unsqueeze(dim)
+    return part.contiguous()
 
-    @functools.wraps(function)
-    def call(first: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
-        if not compiler_available(first.device):
-            _warn_once(first.device.type)
-            return function(first, *args, **kwargs)
-        limits = {"recompile_limit": _MOST_KERNELS, "accumulated_recompile_limit": 4 * _MOST_KERNELS}
-        with torch._dynamo.config.patch(limits), warnings.catch_warnings():
-            # All of them are the compiler talking to itself (of .grad of non-leaves, of how it reads a Function).
-            warnings.simplefilter("ignore")
-            return compiled()(first, *args, **kwargs)
 
-    return call
+class _Site(torch.autograd.Function):
+    """Tensors in canonical shapes; see ``fire``."""
+
+    @staticmethod
+    def forward(  # type: ignore[no-untyped-def]
+        ctx,  # noqa: ANN001
+        setting: Setting,
+        learning: bool,
+        noise: tuple[Tape, ...] | None,
+        eps: float,
+        weight: Tensor | None,
+        bias: Tensor | None,
+        *driven: Tensor | None,
+    ):
+        ctx.set_materialize_grads(False)
+        drive = Drive(*driven, noise)  # type: ignore[arg-type,call-arg]
+        mean = variance = rstd = None
+        with torch.autocast(drive.values.device.type, enabled=False):
+            if weight is not None and bias is not None:
+                origin, first, second = run(plain.batch_sums, None, _merged(drive.values))
+                offset = first / _count(drive.values)
+                mean, variance = origin + offset, (second / _count(drive.values) - offset * offset).clamp_min(0)
+                rstd = (variance + eps).rsqrt()
+                drive = drive._replace(scale=weight * rstd, shift=bias - mean * weight * rstd)
+            # The surrogate is the backward's; left out here, so that one kernel serves them all.
+            seen = dataclasses.replace(setting, surrogate=Triangle()), drive._replace(sharpness=None)
+            outputs = iter(run(plain.forward, *seen))
+        asked = (setting.want_margins, setting.want_moments, setting.want_moments, setting.hinge_width is not None)
+        spikes, margins, *sums = next(outputs), *(next(outputs) if wanted else None for wanted in asked)
+        ctx.setting, ctx.learning, ctx.noise = setting, learning, noise
+        ctx.save_for_backward(mean, rstd, *drive[:-1])
+        ctx.mark_non_differentiable(*(part for part in (margins, mean, variance) if part is not None))
+        return spikes, margins, *sums, mean, variance
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, spikes, margins, *rest):  # type: ignore[no-untyped-def]  # noqa: ANN001
+        setting: Setting = ctx.setting
+        mean, rstd, *driven = ctx.saved_tensors
+        drive = Drive(*driven, ctx.noise)  # type: ignore[call-arg]
+        values = drive.values
+        assert drive.scale is not None  # fire sees to it
+        sums = [None if part is None else part.contiguous() for part in rest[:3]]
+        setting = dataclasses.replace(setting, want_margins=False)
+        if all(part is None for part in sums):  # probed, and the loss does not use it
+            setting = dataclasses.replace(setting, want_moments=False, hinge_width=None)
+        if spikes is None:
+            spikes = _no_spikes_matter(values, setting)
+        cotangents = Cotangents(spikes.contiguous(), *sums)
+        wanted = dict(zip(("weight", "bias", *Drive._fields[:-1]), ctx.needs_input_grad[4:], strict=True))
+        with torch.autocast(values.device.type, enabled=False):
+            parameters_wanted = any(wanted[name] for name in ("scale", "shift", "leak", "gain"))
+            if not ctx.learning and mean is None and not parameters_wanted:
+                (gradient,) = run(plain.input_gradient, setting, drive, cotangents)
+                return *(None,) * 6, gradient, *(None,) * (len(Drive._fields) - 2)
+            middle = torch.zeros_like(drive.scale) if mean is None else mean
+            gradient, total, with_values, *parameters = run(plain.all_gradients, setting, drive, cotangents, middle)
+            names = [name for name in ("leak", "gain") if getattr(drive, name) is not None]
+            found = dict(zip(names, parameters, strict=True))
+            slope = constant = torch.zeros_like(total)
+            if mean is None:
+                found["scale"], found["shift"] = with_values, total
+            else:  # the statistics move with the values
+                found["weight"], found["bias"] = rstd * with_values, total
+                slope = -drive.scale * rstd * rstd * with_values / _count(values)
+                constant = -drive.scale * total / _count(values) - slope * mean
+            affine = (_merged(gradient), _merged(values), drive.scale, constant, slope)
+            (gradient,) = run(plain.add_affine, None, *affine)
+            found["values"] = gradient.reshape(values.shape)
+        return *(None,) * 4, *(found.get(name) for name in wanted)
+
+
+def _merged(part: Tensor) -> Tensor:
+    """[1, K*N, P, C]: for what does not tell steps from samples, so that one kernel serves every K."""
+    return part.flatten(2, -2).flatten(0, 1).unsqueeze(0)
+
+
+def _count(values: Tensor) -> int:
+    return values.numel() // values.shape[-1]
+
+
+def _no_spikes_matter(values: Tensor, setting: Setting) -> Tensor:
+    _, samples, *space, channels = values.shape
+    return values.new_zeros(setting.num_steps, samples, *(space[::2] if setting.pooled else space), channels)

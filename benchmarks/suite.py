@@ -1,0 +1,339 @@
+"""How fast and how small our networks are beside the field's, and what the defenses add.
+
+    python benchmarks/suite.py [--networks vgg11 wrn16] [--widths .25 .5 1] [--steps 4 8] [--batch N] [--quick]
+
+A configuration takes some minutes, most of them torch.compile of SpikingJelly's best; each is in results.json as soon
+as it is done.
+
+For each network, width and T: the peers of ``peers.py`` get our weights and must give our outputs (eval, float64);
+then all are timed in turn in one process, and the times of the convolutions and linear layers alone are printed beside
+them. Ours and SpikingJelly's best run in bfloat16 autocast, the others as their users run them, in float32.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import gc
+import itertools
+import json
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from spikeproof.defenses import MPDSGR, TGO, Defense, compose
+from spikeproof.models import SpikingModel, create_model
+from spikeproof.spiking import Record, probe
+
+try:
+    from floor import Floor
+    from measure import Timing, alternate, environment, peak_bytes
+    from peers import PEERS, Contender
+except ModuleNotFoundError as missing:
+    print(
+        f"The benchmarks compare with SpikingJelly and snnTorch and {missing.name} is not installed: "
+        "pip install --no-deps spikingjelly==2.0.0 snntorch==1.0.0, then "
+        "pip install loguru scipy matplotlib tensorboard requests h5py packaging "
+        "(--no-deps because torchvision and torchaudio are not needed).",
+        file=sys.stderr,
+    )
+    sys.exit(2)
+
+LARGEST_DIFFERENCE = 1e-6
+BATCHES = {0.25: 64, 0.5: 32, 1.0: 16}
+TITLES = {
+    "spikingjelly": "(a) SpikingJelly",
+    "spikingjelly_best": "(b) its best",
+    "snntorch": "(c) snnTorch",
+    "plain_loop": "(d) plain loop",
+}
+DEFENSES: dict[str, tuple[Defense, ...]] = {
+    "vanilla": (),
+    "MPDSGR": (MPDSGR(),),
+    "TGO, MC alone": (TGO(sigma=0.0),),
+    "TGO": (TGO(),),
+    "MPDSGR+TGO": (MPDSGR(), TGO()),
+}
+Row = dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """What is measured."""
+
+    network: str
+    width: float
+    num_steps: int
+    batch: int
+    device: str
+    repeats: int
+
+    def row(self, measure: str, contender: str, dtype: str, found: Timing | int) -> Row:
+        """A line of the results: seconds with their spread, or bytes."""
+        seen = dataclasses.asdict(found) if isinstance(found, Timing) else {"median": found, "n": 1}
+        unit = "seconds" if isinstance(found, Timing) else "bytes"
+        return {
+            **dataclasses.asdict(self),
+            "measure": measure,
+            "contender": contender,
+            "dtype": dtype,
+            "unit": unit,
+            **seen,
+        }
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure what was asked for, write it down after every configuration, print the tables."""
+    asked = parse(arguments)
+    device = torch.device(asked.device)
+    results: Row = {
+        "measured": time.strftime("%Y-%m-%d %H:%M:%S %z"),
+        "environment": environment(device),
+        "rows": [],
+    }
+    rows = results["rows"]
+    for network, width, num_steps in itertools.product(asked.networks, asked.widths, asked.steps):
+        batch = asked.batch or BATCHES.get(width) or max(1, round(16 / width))
+        setting = Setting(network, width, num_steps, batch, asked.device, asked.repeats)
+        began = time.monotonic()
+        print(f"{network} width {width} T={num_steps} batch {batch}", file=sys.stderr, flush=True)
+        rows += measure_peers(setting)
+        torch._dynamo.reset()  # the compiled peer of one configuration is of no use to the next
+        rows += measure_defenses(setting)
+        torch._dynamo.reset()
+        gc.collect()
+        asked.out.write_text(json.dumps(results, indent=1) + "\n")
+        print(f"  {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
+    print("\n".join(["", sentence(results["environment"]), "", *peer_table(rows), "", *defense_table(rows)]))
+    return 0
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--networks", nargs="+", choices=("vgg11", "wrn16"), default=["vgg11", "wrn16"])
+    parser.add_argument("--widths", nargs="+", type=float, default=[0.25, 0.5, 1.0])
+    parser.add_argument("--steps", nargs="+", type=int, default=[4, 8], help="T")
+    parser.add_argument("--batch", type=int, help="64 at width .25, 32 at .5, 16 at 1 unless given")
+    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--quick", action="store_true", help="vgg11, width .25, T=4, 5 repeats; the rest as given")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--out", type=Path, default=Path(__file__).with_name("results.json"))
+    asked = parser.parse_args(arguments)
+    if asked.quick:
+        asked.networks, asked.widths, asked.steps, asked.repeats = ["vgg11"], [0.25], [4], 5
+    return asked
+
+
+def measure_peers(setting: Setting) -> list[Row]:
+    """Ours, the peers and the floor: three times and two peaks."""
+    model, images, labels = build(setting)
+    contenders = {"ours": Contender(model, autocast(model), "bfloat16", freezes=True)}
+    contenders |= {name: make(model) for name, make in PEERS.items()}
+    check_agreement(model, contenders, images)
+    floor = Floor(model, images, torch.bfloat16)
+    rows: list[Row] = []
+
+    def measure(name: str, steps: dict[str, Callable[[], None]], floor_step: Callable[[], None], peaks: bool) -> None:
+        dtypes = {"floor": "bfloat16"} | {key: contender.dtype for key, contender in contenders.items()}
+        times = alternate(steps | {"floor": floor_step}, setting.repeats)
+        rows.extend(setting.row(name, key, dtypes[key], timing) for key, timing in times.items())
+        if peaks:
+            rows.extend(setting.row(f"{name} peak", key, dtypes[key], peak_bytes(step)) for key, step in steps.items())
+
+    for contender in contenders.values():
+        contender.network.train()
+    steps = {key: training_step(contender, images, labels) for key, contender in contenders.items()}
+    measure("training step", steps, floor.training, peaks=True)
+    for contender in contenders.values():
+        contender.network.eval().requires_grad_(not contender.freezes)
+    steps = {key: attack_step(contender, images, labels) for key, contender in contenders.items()}
+    measure("attack step", steps, floor.attack, peaks=True)
+    steps = {key: inference(contender, images) for key, contender in contenders.items()}
+    measure("inference", steps, floor.inference, peaks=False)
+    return rows
+
+
+def measure_defenses(setting: Setting) -> list[Row]:
+    """Our training step with each list of defenses, from the same weights."""
+    steps = {name: defended_step(setting, defenses) for name, defenses in DEFENSES.items()}
+    times = alternate(steps, setting.repeats)
+    rows = [setting.row("defended step", name, "bfloat16", timing) for name, timing in times.items()]
+    peaks = {name: peak_bytes(step) for name, step in steps.items()}
+    return rows + [setting.row("defended step peak", name, "bfloat16", peak) for name, peak in peaks.items()]
+
+
+def build(setting: Setting) -> tuple[SpikingModel, Tensor, Tensor]:
+    """Our network, images and labels; the same for the same setting.
+
+    Batch norm gets the statistics of these images and the hidden linear layers larger weights: an untrained network is
+    silent in its last layers otherwise, and the comparison of outputs would compare zeros.
+    """
+    torch.manual_seed(0)
+    images = torch.rand(setting.batch, 3, 32, 32, device=setting.device)
+    labels = torch.randint(10, (setting.batch,), device=setting.device)
+    model = create_model(
+        setting.network, num_classes=10, width=setting.width, num_steps=setting.num_steps, kernels="fused"
+    ).to(setting.device)
+    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+    hidden = [module for module in model.modules() if isinstance(module, nn.Linear)][:-1]
+    with torch.no_grad():
+        for linear in hidden:
+            linear.weight.mul_(4)
+        for norm in norms:
+            norm.momentum = 1.0
+        model(images)
+        for norm in norms:
+            norm.momentum = 0.1
+    return model, images, labels
+
+
+def autocast(model: SpikingModel) -> Callable[[Tensor], Tensor]:
+    """Our model as training and attacks call it in bfloat16."""
+
+    def call(images: Tensor) -> Tensor:
+        with torch.autocast(images.device.type, torch.bfloat16):
+            return model(images)
+
+    return call
+
+
+@torch.no_grad()
+def check_agreement(model: SpikingModel, contenders: dict[str, Contender], images: Tensor) -> None:
+    """Stop unless every peer (the compiled one uncompiled) gives our logits in eval mode.
+
+    In float64: in float32 two orders of summation already move a potential across the threshold in one of some million
+    neurons, and a whole spike then changes one image's logits by more than any tolerance worth having. To be called
+    first, while the neurons of the stateful peers are fresh.
+    """
+    expected = model.eval().double()(images.double())
+    model.float()
+    print(f"  largest logit {expected.abs().max():.3g}; differences in float64:", end="", file=sys.stderr)
+    differences: dict[str, float] = {}
+    for name in PEERS:
+        network = contenders[name].network.eval()
+        found = network.double()(images.double())
+        network.float()
+        differences[name] = (found - expected).abs().max().item()
+        print(f" {name} {differences[name]:.1e}", end="", file=sys.stderr)
+    print(file=sys.stderr, flush=True)
+    wrong = [name for name, difference in differences.items() if not difference <= LARGEST_DIFFERENCE]
+    if wrong:
+        sys.exit(f"{', '.join(wrong)} with our weights does not give our outputs; its times would mean nothing.")
+
+
+def training_step(contender: Contender, images: Tensor, labels: Tensor) -> Callable[[], None]:
+    """Forward, backward and SGD at rate 0, so that all is measured on one network; gradients are freed at the end."""
+    optimizer = torch.optim.SGD(contender.network.parameters(), lr=0.0, momentum=0.9)
+
+    def step() -> None:
+        cross_entropy(contender.call(images), labels).backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    return step
+
+
+def defended_step(setting: Setting, defenses: Sequence[Defense]) -> Callable[[], None]:
+    """Our training step as ``spikeproof.train`` makes it with these defenses, halfway through training."""
+    model, images, labels = build(setting)
+    needs = compose(defenses)
+    for defense in defenses:
+        defense.install(model)
+    model.train()
+    call = autocast(model)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.0, momentum=0.9)
+
+    def step() -> None:
+        if needs.moments or needs.hinge_width is not None:
+            asked = ("moments",) if needs.moments else ()
+            with probe(model, *asked, hinge_width=needs.hinge_width) as record:
+                logits = call(images)
+        else:
+            record, logits = Record(), call(images)
+        loss = cross_entropy(logits, labels)
+        for defense in defenses:
+            penalty = defense.penalty(record, 0.5)
+            if penalty is not None:
+                loss = loss + penalty
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    return step
+
+
+def attack_step(contender: Contender, images: Tensor, labels: Tensor) -> Callable[[], None]:
+    """The gradient of the summed cross-entropy to the images, and to nothing else."""
+    leaf = images.clone().requires_grad_()
+
+    def step() -> None:
+        loss = cross_entropy(contender.call(leaf), labels, reduction="sum")
+        torch.autograd.grad(loss, leaf)
+
+    return step
+
+
+def inference(contender: Contender, images: Tensor) -> Callable[[], None]:
+    """Logits alone."""
+
+    def step() -> None:
+        with torch.no_grad():
+            contender.call(images)
+
+    return step
+
+
+def sentence(where: dict[str, Any]) -> str:
+    """The machine and the versions in one line."""
+    versions = ", ".join(f"{name} {version}" for name, version in where["versions"].items())
+    return f"{where['device']}, {where['cpu']}, {where['threads']} threads; {versions}"
+
+
+def peer_table(rows: list[Row]) -> list[str]:
+    """A line per configuration and measure: ours, the floor, and each peer with how many times ours it takes."""
+    lines = [f"{'':36}{'ours':>10}{'floor':>14}" + "".join(f"{title:>20}" for title in TITLES.values())]
+    for label, found in grouped(row for row in rows if not row["measure"].startswith("defended")):
+        ours = found["ours"]
+        floor = shown(found["floor"]) if "floor" in found else ""
+        peers = "".join(f"{shown(found[name]) + times(found[name], ours):>20}" for name in TITLES)
+        lines.append(f"{label:36}{shown(ours):>10}{floor:>14}{peers}")
+    return lines
+
+
+def defense_table(rows: list[Row]) -> list[str]:
+    """What each list of defenses costs, relative to our training step without any."""
+    lines = [f"{'':36}" + "".join(f"{name:>20}" for name in DEFENSES)]
+    for label, found in grouped(row for row in rows if row["measure"].startswith("defended")):
+        vanilla = found["vanilla"]
+        lines.append(f"{label:36}" + "".join(f"{shown(row) + times(row, vanilla):>20}" for row in found.values()))
+    return lines
+
+
+def grouped(rows: Any) -> list[tuple[str, dict[str, Row]]]:
+    """Rows by configuration and measure, in their order, each a dict by contender."""
+    groups: dict[str, dict[str, Row]] = {}
+    for row in rows:
+        label = f"{row['network']} {row['width']:g} T={row['num_steps']} n={row['batch']} {row['measure']}"
+        groups.setdefault(label, {})[row["contender"]] = row
+    return list(groups.items())
+
+
+def shown(row: Row) -> str:
+    """A median for reading."""
+    return f"{1e3 * row['median']:.1f} ms" if row["unit"] == "seconds" else f"{row['median'] / 2**20:.1f} MiB"
+
+
+def times(row: Row, base: Row) -> str:
+    """How many times the base."""
+    return f" {row['median'] / base['median']:5.2f}x"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

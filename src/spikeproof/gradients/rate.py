@@ -1,0 +1,161 @@
+"""Rate-based gradients: BPTR (Ding et al. 2022, SNN-RAT) and RGA (Bu et al. 2023), which tables also call "BPTR".
+
+Both send the gradient of a site's spikes to its currents step by step, through a gain that is the same at every step::
+
+    dL/dx[t] = dL/ds[t] * G
+
+With direct coding, batch norm in eval mode and logits averaged over steps, the gradient is then the same at every step
+of every layer. So the T copies need not be differentiated: the spiking forward runs without a graph, and then one copy,
+in which each site gives the rate it has just fired, carries the backward. That is exact, since between sites all is
+linear, and it costs a forward and a backward of N images instead of a backward of T*N.
+
+Deviations: the originals fire at a strict margin > 0 in these modes, ours never changes the forward. For a threshold
+other than 1, RGA's gain is taken at the current over the threshold.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import math
+from collections.abc import Callable, Iterator
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from spikeproof.errors import SpikeproofError
+from spikeproof.gradients.source import Attached
+from spikeproof.spiking import Drive, Neuron, Site, override_gradient, sites
+
+Gain = Callable[[Neuron, Float[Tensor, "n *space c"], Float[Tensor, "n *space c"]], Float[Tensor, "n *space c"]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Bptr:
+    """G = 1[a neuron's rate > 0]: the rate mask of SNN-RAT.
+
+    Raises:
+        SpikeproofError: on attaching, a model without sites.
+
+    Example:
+        >>> Bptr().name
+        'BPTR'
+    """
+
+    @property
+    def name(self) -> str:
+        return "BPTR"
+
+    def attach(self, model: nn.Module) -> contextlib.AbstractContextManager[Attached]:
+        return _attach(model, lambda neuron, current, rate: (rate > 0).to(current.dtype))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Rga:
+    """G by the mean current x of a neuron, with leak tau and threshold 1::
+
+        G = (1 - g + g tau) / (1 + tau)  where 1 - tau <= x <= 2,  plus g  where 0 <= x <= 1 - tau
+
+    Args:
+        slope: g, 0.2 in the original.
+
+    Raises:
+        SpikeproofError: a slope that is not a number >= 0; on attaching, a model without sites.
+
+    Example:
+        >>> Rga().gain(Neuron(leak=0.5), torch.tensor([0.3, 1.0, 2.1]))
+        tensor([0.2000, 0.6000, 0.0000])
+    """
+
+    slope: float = 0.2
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.slope) and self.slope >= 0):
+            raise SpikeproofError(f"RGA's slope must be a number >= 0, got {self.slope}; 0.2 is the original's.")
+
+    @property
+    def name(self) -> str:
+        return "RGA" if self == Rga() else f"RGA slope={self.slope}"
+
+    def gain(self, neuron: Neuron, current: Float[Tensor, "*many"]) -> Float[Tensor, "*many"]:
+        """G at a mean current."""
+        x, leaked = current / neuron.threshold, 1 - neuron.leak
+        above = ((x >= leaked) & (x <= 2)).to(x.dtype) * (1 - self.slope * leaked) / (1 + neuron.leak)
+        below = ((x >= 0) & (x <= leaked)).to(x.dtype) * self.slope
+        return (above + below) / neuron.threshold
+
+    def attach(self, model: nn.Module) -> contextlib.AbstractContextManager[Attached]:
+        return _attach(model, lambda neuron, current, rate: self.gain(neuron, current))
+
+
+@contextlib.contextmanager
+def _attach(model: nn.Module, gain: Gain) -> Iterator[Attached]:
+    watched = sites(model)
+    if not watched:
+        raise SpikeproofError("Rate-based gradients need spiking sites and this model has none; use BPTT instead.")
+    by_rate = {name: _RateSite(gain) for name in watched}
+    with override_gradient(model, dict(by_rate)):
+        yield _AttachedRate(list(watched.values()))
+
+
+class _RateSite:
+    """One site's backward by rate, and what its latest spiking forward left for the single copy."""
+
+    def __init__(self, gain: Gain) -> None:
+        self.gain = gain
+        self.rate: Tensor | None = None
+        self.slope: Tensor | None = None
+
+    def __call__(self, site: Site, drive: Drive, *, pooled: bool) -> Tensor:
+        if site.collapsed:
+            assert self.rate is not None and self.slope is not None
+            spikes = _Gained.apply(drive.values, self.slope, self.rate.unsqueeze(0))
+        else:
+            with torch.no_grad():
+                fired = site.fire(drive).spikes
+                self.rate = fired.mean(0)
+                current = drive.values.float().mean(0) if drive.values.dtype != torch.float64 else drive.values.mean(0)
+                if drive.scale is not None and drive.shift is not None:
+                    current = current * drive.scale + drive.shift
+                self.slope = self.gain(site.neuron, current, self.rate)
+                if drive.scale is not None:
+                    self.slope = self.slope * drive.scale
+            spikes = _Gained.apply(drive.values, self.slope, fired)
+        return spikes.unflatten(3, (-1, 2)).unflatten(2, (-1, 2)).mean((3, 5)) if pooled else spikes
+
+
+class _Gained(torch.autograd.Function):
+    """``outputs`` forward; backward the gradient by them times ``slope``, to the values that drove them."""
+
+    @staticmethod
+    def forward(ctx, values, slope, outputs):  # type: ignore[no-untyped-def]  # noqa: ANN001
+        ctx.save_for_backward(slope)
+        ctx.constant = len(values) < len(outputs)
+        return outputs.view_as(outputs)
+
+    @staticmethod
+    def backward(ctx, grad):  # type: ignore[no-untyped-def]  # noqa: ANN001
+        (slope,) = ctx.saved_tensors
+        by_values = (grad * slope).to(grad.dtype)
+        return by_values.sum(0, keepdim=True) if ctx.constant else by_values, None, None
+
+
+class _AttachedRate(Attached):
+    def __init__(self, watched: list[Site]) -> None:
+        self._watched = watched
+
+    def forward(self, call: Callable[[Tensor], Tensor], images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k"]:
+        """The spiking logits, with the gradient of the single copy."""
+        if any(site.norm is not None and site.norm.training for site in self._watched):
+            return call(images)  # by the batch's statistics the steps differ
+        with torch.no_grad():
+            logits = call(images)
+        try:
+            for site in self._watched:
+                site.collapsed = True
+            single = call(images)
+        finally:
+            for site in self._watched:
+                site.collapsed = False
+        return logits + (single - single.detach())

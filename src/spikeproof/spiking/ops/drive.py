@@ -1,0 +1,202 @@
+"""A whole site in plain PyTorch: batch norm's affine map, the spiking op, average pooling; and its backward.
+
+The backward recomputes the potentials from what drove the site, by autograd through the very same reference op. These
+functions run as they are, and ``ops/fused.py`` runs their compiled twins.
+
+Shapes: T steps, K = T or 1 (one current that holds for every step), N samples, ``*space`` positions, C channels.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from spikeproof.spiking.neuron import Neuron
+from spikeproof.spiking.ops.noise import Tape, standard_normals
+from spikeproof.spiking.ops.reference import Fired, fire, over_all
+from spikeproof.spiking.surrogate import Surrogate
+
+
+class Drive(NamedTuple):
+    """What drives a site in one forward.
+
+    Attributes:
+        values: what came out of the layer before.
+        scale, shift: batch norm as an affine map of the values; None where there is none or it is already applied.
+        leak, gain: of each step, broadcast over samples (see ``reference.fire``).
+        noise, noise_std: of the firing decision, a tape for each step; None for a site that draws none.
+        sharpness: of the surrogate, element by element.
+    """
+
+    values: Float[Tensor, "k n *space c"]
+    scale: Float[Tensor, " c"] | None = None
+    shift: Float[Tensor, " c"] | None = None
+    leak: Float[Tensor, "t *less c"] | None = None
+    gain: Float[Tensor, "t *less c"] | None = None
+    noise_std: Float[Tensor, ""] | None = None
+    sharpness: Float[Tensor, "t n *space c"] | None = None
+    noise: tuple[Tape, ...] | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """What is fixed about a call: two calls of one setting (and one dtype) share a compiled kernel.
+
+    ``pooled`` says that the positions come as (H/2, 2, W/2, 2) and that each 2x2 of them is averaged.
+    """
+
+    neuron: Neuron
+    surrogate: Surrogate
+    num_steps: int
+    pooled: bool = False
+    want_margins: bool = False
+    want_moments: bool = False
+    hinge_width: float | None = None
+
+
+class Cotangents(NamedTuple):
+    """The gradient of the loss by each differentiable output of a site."""
+
+    spikes: Float[Tensor, "t n *space c"]
+    total: Float[Tensor, "t c"] | None = None
+    total_of_squares: Float[Tensor, "t c"] | None = None
+    hinge_total: Float[Tensor, "t c"] | None = None
+
+
+class Gradients(NamedTuple):
+    """The gradient by the normalised current, its sums for batch norm, and by leak and gain."""
+
+    current: Float[Tensor, "k n *space c"]
+    sum: Float[Tensor, " c"]
+    sum_with_values: Float[Tensor, " c"]
+    leak: Float[Tensor, "t *less c"] | None
+    gain: Float[Tensor, "t *less c"] | None
+
+
+def forward(setting: Setting, drive: Drive) -> Fired:
+    """Spikes (pooled where asked) in the values' dtype, and what was asked about the margins."""
+    fired = _fire(drive, setting, _currents(drive), drive.leak, drive.gain)
+    spikes = fired.spikes.mean((3, 5)) if setting.pooled else fired.spikes
+    return fired._replace(spikes=spikes.to(drive.values.dtype))
+
+
+def input_gradient(setting: Setting, drive: Drive, cotangents: Cotangents) -> Float[Tensor, "k n *space c"]:
+    """The gradient by the values alone, for fixed scale and shift: all that an attack needs."""
+    currents, _, _ = _backward(drive, setting, cotangents, with_parameters=False)
+    return torch.stack([_scaled(part, drive.scale).to(drive.values.dtype) for part in currents])
+
+
+def all_gradients(setting: Setting, drive: Drive, cotangents: Cotangents, middle: Float[Tensor, " c"]) -> Gradients:
+    """The gradient by the normalised current (in the values' dtype) and by every parameter at the site.
+
+    ``sum_with_values`` is the sum of gradient times (values - ``middle``): with the mean taken off it keeps its digits.
+    """
+    currents, leak, gain = _backward(drive, setting, cotangents, with_parameters=True)
+    parts = [over_all(part * (drive.values[k].to(part.dtype) - middle)) for k, part in enumerate(currents)]
+    return Gradients(
+        torch.stack([part.to(drive.values.dtype) for part in currents]),
+        torch.stack([over_all(part) for part in currents]).sum(0),
+        torch.stack(parts).sum(0),
+        leak,
+        gain,
+    )
+
+
+def add_affine(
+    _: None,
+    gradient: Float[Tensor, "k n *space c"],
+    values: Float[Tensor, "k n *space c"],
+    scale: Float[Tensor, " c"],
+    constant: Float[Tensor, " c"],
+    slope: Float[Tensor, " c"],
+) -> Float[Tensor, "k n *space c"]:
+    """scale * gradient + constant + slope * values: batch norm's backward, once its sums are known."""
+    return (scale * gradient + constant + slope * values).to(values.dtype)
+
+
+def batch_sums(
+    _: None, values: Float[Tensor, "k n *space c"]
+) -> tuple[Float[Tensor, " c"], Float[Tensor, " c"], Float[Tensor, " c"]]:
+    """A value of each channel, and the sums of the differences from it and of their squares, in one pass.
+
+    Differences from a value of the data, and not the values themselves, so that a mean far from zero costs no digits.
+    """
+    origin = values[(0,) * (values.ndim - 1)].to(torch.promote_types(values.dtype, torch.float32))
+    parts = [values[k].to(origin.dtype) - origin for k in range(len(values))]
+    first, second = (torch.stack([over_all(part**power) for part in parts]).sum(0) for power in (1, 2))
+    return origin, first, second
+
+
+def noisy_margins(setting: Setting, drive: Drive) -> Float[Tensor, "t n *space c"]:
+    """v + noise, where the firing decision is made; detached."""
+    asked = dataclasses.replace(setting, want_margins=True, want_moments=False, hinge_width=None)
+    margins = _fire(drive, asked, _currents(drive), drive.leak, drive.gain).margins
+    assert margins is not None
+    noise = _noise(drive, margins[0])
+    return margins if noise is None else margins + torch.stack(noise)
+
+
+def _noise(drive: Drive, like: Tensor) -> list[Tensor] | None:
+    if drive.noise is None or drive.noise_std is None:
+        return None
+    return [drive.noise_std * standard_normals(tape, like) for tape in drive.noise]
+
+
+def _scaled(x: Tensor, scale: Tensor | None) -> Tensor:
+    return x if scale is None else x * scale
+
+
+def _currents(drive: Drive) -> list[Tensor]:
+    wide = torch.promote_types(drive.values.dtype, torch.float32)
+    found = [_scaled(part.to(wide), drive.scale) for part in drive.values.unbind(0)]
+    return found if drive.shift is None else [part + drive.shift for part in found]
+
+
+def _fire(drive: Drive, setting: Setting, currents: list[Tensor], leak: Tensor | None, gain: Tensor | None) -> Fired:
+    every = currents * (setting.num_steps // len(currents))
+    return fire(
+        every,
+        setting.neuron,
+        surrogate=setting.surrogate,
+        leak=leak,
+        gain=gain,
+        noise=_noise(drive, every[0]),
+        sharpness=drive.sharpness,
+        want_margins=setting.want_margins,
+        want_moments=setting.want_moments,
+        hinge_width=setting.hinge_width,
+    )
+
+
+def _backward(
+    drive: Drive, setting: Setting, cotangents: Cotangents, *, with_parameters: bool
+) -> tuple[list[Tensor], Tensor | None, Tensor | None]:
+    spikes = cotangents.spikes.to(torch.promote_types(drive.values.dtype, torch.float32))
+    if setting.pooled:
+        shape = drive.values.shape[1:]
+        spikes = spikes[:, :, :, None, :, None].expand(setting.num_steps, *shape) / (shape[2] * shape[4])
+    with torch.enable_grad():
+        # A leaf for each step, not one for all: else the gradient of each is scattered into a tensor of zeros.
+        leaves = [part.detach().requires_grad_() for part in _currents(drive)]
+        extra = {
+            name: [part.detach().requires_grad_() for part in tensor.unbind(0)]
+            for name, tensor in (("leak", drive.leak), ("gain", drive.gain))
+            if tensor is not None and with_parameters
+        }
+        leak, gain = extra.get("leak", drive.leak), extra.get("gain", drive.gain)
+        fired = _fire(drive, dataclasses.replace(setting, want_margins=False), leaves, leak, gain)  # type: ignore[arg-type]
+        outputs, given = [fired.spikes], [spikes]
+        for output, cotangent in zip(fired[2:], cotangents[1:], strict=True):
+            if output is not None and cotangent is not None:
+                outputs.append(output)
+                given.append(cotangent)
+        wanted = [*leaves, *(leaf for group in extra.values() for leaf in group)]
+        found = list(torch.autograd.grad(outputs, wanted, given))
+    currents, rest = found[: len(leaves)], found[len(leaves) :]
+    steps = setting.num_steps
+    stacked = {name: torch.stack(rest[at * steps : (at + 1) * steps]) for at, name in enumerate(extra)}
+    return currents, stacked.get("leak"), stacked.get("gain")

@@ -1,0 +1,79 @@
+"""Microbatches: a training step in parts, where the device's memory cannot hold the whole batch's activations."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from spikeproof.errors import SpikeproofError
+from spikeproof.private_rng import private_rng
+
+# What a step holds at its peak, over what its backward saves: gradients of a layer and the convolution's own buffers
+# come on top. 1.3 to 1.7 were measured (docs/performance.md); the rest is caution.
+_PEAK_OVER_SAVED = 2.0
+_SHARE_OF_FREE = 0.8
+
+
+def fitting_microbatch(model: nn.Module, image: Float[Tensor, "c h w"], batch_size: int, *, bf16: bool) -> int:
+    """The largest even part of a batch whose training step fits into the memory that is free on the image's device.
+
+    What a step saves for its backward is counted on two images and on four, and grows so with every further one. At
+    least 1, even where nothing fits: then the step itself will say so.
+
+    Raises:
+        SpikeproofError: the machine does not say how much memory is free.
+    """
+    two, four = (saved_bytes(model, image.expand(count, *image.shape), bf16=bf16) for count in (2, 4))
+    a_sample = (four - two) / 2 * _PEAK_OVER_SAVED
+    most = max(1, int(free_bytes(image.device) * _SHARE_OF_FREE / a_sample))
+    parts = -(-batch_size // most)
+    return -(-batch_size // parts)
+
+
+def saved_bytes(model: nn.Module, images: Float[Tensor, "n c h w"], *, bf16: bool) -> int:
+    """The bytes that a training forward of these images keeps for its backward, parameters not counted.
+
+    The model is left as it was: running statistics, mode, and random numbers.
+    """
+    own = {tensor.untyped_storage().data_ptr() for tensor in (*model.parameters(), *model.buffers())}
+    storages: dict[int, int] = {}
+    held: list[Any] = []  # so that no address is used twice
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            storages[storage.data_ptr()] = storage.nbytes()
+            held.append(tensor)
+        return tensor
+
+    before, modes = [buffer.clone() for buffer in model.buffers()], [module.training for module in model.modules()]
+    try:
+        with (
+            private_rng(),
+            torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
+            torch.autocast(images.device.type, torch.bfloat16, enabled=bf16),
+        ):
+            model.train()(images)
+    finally:
+        for buffer, value in zip(model.buffers(), before, strict=True):
+            buffer.copy_(value)
+        for module, mode in zip(model.modules(), modes, strict=True):
+            module.training = mode
+    return sum(storages.values())
+
+
+def free_bytes(device: torch.device) -> int:
+    """What can still be allocated on a device: on CUDA also what torch holds and does not use."""
+    if device.type == "cuda":
+        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + unused
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    raise SpikeproofError("This machine does not say how much memory is free; give microbatch as a number, not 'auto'.")

@@ -1,0 +1,60 @@
+"""Conv3x3 against torch's convolution: values exactly, gradients to the rounding of bfloat16."""
+
+import pytest
+import torch
+from torch import nn
+
+from spikeproof.models import convolution
+from spikeproof.models.convolution import Conv3x3, weight_gradient
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1, 1, 1), (3, 5, 7, 3, 6), (2, 16, 8, 4, 4), (2, 3, 4, 9, 2)], ids=str)
+def test_the_weight_gradient_is_the_convolution_s(shape):
+    samples, inner, outer, height, width = shape
+    torch.manual_seed(0)
+    x = torch.randn(samples, inner, height, width, dtype=torch.float64)
+    weight = torch.randn(outer, inner, 3, 3, dtype=torch.float64, requires_grad=True)
+    grad = torch.randn(samples, outer, height, width, dtype=torch.float64)
+    (expected,) = torch.autograd.grad(torch.conv2d(x, weight, padding=1), weight, grad)
+    for layout in (torch.contiguous_format, torch.channels_last):
+        found = weight_gradient(x.contiguous(memory_format=layout), grad.contiguous(memory_format=layout))
+        torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_layer_by_products_equals_the_library_s(bias):
+    torch.manual_seed(1)
+    ours, theirs = Conv3x3(64, 32, bias=bias), nn.Conv2d(64, 32, 3, padding=1, bias=bias)
+    theirs.load_state_dict(ours.state_dict())
+    x = (torch.rand(8, 64, 4, 4) > 0.7).bfloat16()
+    seen = []
+    for layer in (ours, theirs):
+        images = x.clone().requires_grad_()
+        with torch.autocast("cpu", torch.bfloat16):
+            out = layer(images)
+        (out.float() ** 2).sum().backward()
+        seen.append([out, images.grad, *(parameter.grad for parameter in layer.parameters())])
+    for found, expected in zip(*seen, strict=True):
+        assert found.dtype == expected.dtype
+        # Both sum in float32 and round once to bfloat16, in different orders.
+        torch.testing.assert_close(found, expected, rtol=2**-7, atol=2**-7 * expected.abs().max().item())
+
+
+@pytest.mark.parametrize(
+    ("dtype", "size", "stride", "trains", "by_products"),
+    [
+        (torch.bfloat16, 4, 1, True, True),
+        (torch.bfloat16, 16, 1, True, False),  # large images: the library is faster
+        (torch.bfloat16, 4, 2, True, False),
+        (torch.bfloat16, 4, 1, False, False),  # an attack wants no weight gradient
+        (torch.float32, 4, 1, True, False),
+    ],
+)
+def test_products_run_only_where_they_win(monkeypatch, dtype, size, stride, trains, by_products):
+    called = []
+    real = weight_gradient
+    monkeypatch.setattr(convolution, "weight_gradient", lambda *given: called.append(1) or real(*given))
+    layer = Conv3x3(16, 8, stride=stride).to(dtype).requires_grad_(trains)
+    x = torch.rand(2, 16, size, size, dtype=dtype, requires_grad=True)
+    layer(x).sum().backward()
+    assert bool(called) == by_products

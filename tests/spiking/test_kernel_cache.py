@@ -1,0 +1,175 @@
+"""Kernels on disk: compiled once a machine, and never in the way."""
+
+import gc
+import os
+import warnings
+
+import pytest
+import torch
+from twin import STEPS, assert_same, currents, new_site, observe
+
+from spikeproof.spiking import Neuron, Site
+from spikeproof.spiking.ops import compile as compiling
+from spikeproof.spiking.ops import kernels
+
+
+def double_and_add(setting, values, vector):
+    """A function small enough to be compiled in a moment."""
+    return 2 * values + vector * setting
+
+
+def run_it():
+    values, vector = torch.rand(2, 3, 5, 4), torch.rand(4)
+    (found,) = kernels.run(double_and_add, 3.0, values, vector)
+    torch.testing.assert_close(found, double_and_add(3.0, values, vector))
+
+
+@pytest.fixture
+def new_process(monkeypatch):
+    """Forget what this process has loaded, as a new one would; called again, once more."""
+
+    def forget():
+        monkeypatch.setattr(kernels, "_kernels", {})
+
+    forget()
+    return forget
+
+
+@pytest.fixture
+def folder(monkeypatch, tmp_path, new_process):
+    monkeypatch.setenv("SPIKEPROOF_CACHE_DIR", str(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture
+def compilations(monkeypatch):
+    """One entry for each time that the compiler really ran."""
+    made, compile_it = [], compiling._compile
+
+    def counted(*arguments):
+        made.append(arguments)
+        return compile_it(*arguments)
+
+    monkeypatch.setattr(compiling, "_compile", counted)
+    return made
+
+
+def test_a_second_process_compiles_nothing_and_gives_equal_numbers(monkeypatch, new_process):
+    current = currents((4, 5, 6, 2))
+    site = new_site("fused", 5, with_norm=True, pool=2)
+    before = {name: value.clone() for name, value in site.state_dict().items()}
+    first = observe(site, current, training=True)
+    new_process()
+
+    def refuse(*arguments):
+        raise AssertionError("compiled again")
+
+    monkeypatch.setattr(compiling, "_compile", refuse)
+    site.load_state_dict(before)
+    second = observe(site, current, training=True)
+    assert kernels._kernels and all(torch.equal(part, second[name]) for name, part in first.items())
+
+
+def damages(whole):
+    yield b""
+    yield whole[: len(whole) // 2]
+    yield whole[:-1]
+    yield b"\x80\x04" + whole
+    yield bytes(byte ^ 0x55 for byte in whole)
+    yield whole[: len(whole) // 3] + bytes(64) + whole[len(whole) // 3 + 64 :]
+
+
+def test_a_damaged_file_is_made_again(folder, new_process, compilations):
+    run_it()
+    (file,) = folder.glob("*.bin")
+    for damage in damages(file.read_bytes()):
+        before = len(compilations)
+        file.write_bytes(damage)
+        new_process()
+        run_it()
+        new_process()
+        run_it()
+        assert len(compilations) <= before + 1  # once to mend it, at the most
+    assert len(compilations) >= 2
+
+
+def test_without_the_compilers_own_files_a_kernel_still_loads(folder, new_process):
+    import shutil
+
+    run_it()
+    shutil.rmtree(folder / "inductor")
+    new_process()
+    run_it()
+
+
+def test_each_setting_dtype_and_function_has_a_kernel_of_its_own(folder, compilations):
+    values, vector = torch.rand(2, 3, 5, 4), torch.rand(4)
+    for _ in range(2):
+        for setting in (1.0, 2.0):
+            for dtype in (torch.float32, torch.float64):
+                (found,) = kernels.run(double_and_add, setting, values.to(dtype), vector.to(dtype))
+                torch.testing.assert_close(found, double_and_add(setting, values.to(dtype), vector.to(dtype)))
+    assert len(compilations) == 4 == len(list(folder.glob("*.bin")))
+
+
+def test_a_folder_that_cannot_be_written_still_works(monkeypatch, tmp_path, new_process):
+    """The place of the folder is taken by a file, which stops the superuser too."""
+    (tmp_path / "taken").write_text("")
+    monkeypatch.setenv("SPIKEPROOF_CACHE_DIR", str(tmp_path / "taken"))
+    run_it()
+
+
+def surroundings():
+    return os.environ.get("TORCHINDUCTOR_CACHE_DIR"), gc.isenabled(), list(warnings.filters)
+
+
+@pytest.mark.parametrize("collecting", [True, False], ids=["collector on", "collector off"])
+@pytest.mark.parametrize("named", [None, "/somewhere/else"], ids=["unset", "set"])
+def test_compiling_leaves_the_process_as_it_was_exception_or_not(monkeypatch, folder, new_process, named, collecting):
+    if named is None:
+        monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
+    else:
+        monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", named)
+    (gc.enable if collecting else gc.disable)()
+    try:
+        before = surroundings()
+        run_it()
+        assert surroundings() == before
+        new_process()
+
+        def fail(*arguments):
+            assert not gc.isenabled() and os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(folder / "inductor")
+            raise ZeroDivisionError
+
+        with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
+            patch.setattr(compiling, "_compile", fail)
+            kernels.run(double_and_add, 4.0, torch.rand(2, 3, 5, 4), torch.rand(4))
+        assert surroundings() == before and not kernels._kernels
+    finally:
+        gc.enable()
+
+
+def test_without_a_compiler_the_reference_runs_with_one_warning(monkeypatch, folder):
+    monkeypatch.setenv("CXX", str(folder / "no-compiler"))
+    compiling._warn_once.cache_clear()
+    options = {"with_norm": True, "pool": 2}
+    current = currents((4, 5, 6, 2))
+    with pytest.warns(RuntimeWarning, match="No compiler") as caught:
+        first = observe(new_site("fused", 5, **options), current, training=True)
+    assert len(caught) == 1
+    expected = observe(new_site("reference", 5, **options), current, training=True)
+    assert_same(first, expected)
+    # From here on any warning is an error.
+    assert_same(observe(new_site("fused", 5, **options), current, training=True), expected)
+    features = torch.rand(2 * STEPS, 5)
+    assert torch.equal(Site(Neuron(), STEPS, "fused")(features), Site(Neuron(), STEPS)(features))
+    assert not kernels._kernels and not list(folder.glob("*.bin"))
+    compiling._warn_once.cache_clear()
+
+
+def test_the_folder_is_the_named_one_or_in_the_users_cache(monkeypatch, tmp_path):
+    monkeypatch.setenv("SPIKEPROOF_CACHE_DIR", str(tmp_path / "mine"))
+    assert compiling.cache_folder() == tmp_path / "mine"
+    monkeypatch.delenv("SPIKEPROOF_CACHE_DIR")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert compiling.cache_folder() == tmp_path / "xdg" / "spikeproof" / "kernels"
