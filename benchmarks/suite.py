@@ -1,6 +1,7 @@
 """How fast and how small our networks are beside the field's, and what the defenses add.
 
     python benchmarks/suite.py [--networks vgg11 wrn16] [--widths .25 .5 1] [--steps 4 8] [--batch N] [--quick]
+        [--peers spikingjelly snntorch plain_loop]
 
 A configuration takes some minutes, most of them torch.compile of SpikingJelly's best; each is in results.json as soon
 as it is done.
@@ -27,6 +28,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from spikeproof.attacks import Crafting, crafting
 from spikeproof.defenses import MPDSGR, TGO, Defense, compose
 from spikeproof.models import SpikingModel, create_model
 from spikeproof.spiking import Record, probe
@@ -103,7 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         setting = Setting(network, width, num_steps, batch, asked.device, asked.repeats)
         began = time.monotonic()
         print(f"{network} width {width} T={num_steps} batch {batch}", file=sys.stderr, flush=True)
-        rows += measure_peers(setting)
+        rows += measure_peers(setting, asked.peers)
         torch._dynamo.reset()  # the compiled peer of one configuration is of no use to the next
         rows += measure_defenses(setting)
         torch._dynamo.reset()
@@ -121,6 +123,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--widths", nargs="+", type=float, default=[0.25, 0.5, 1.0])
     parser.add_argument("--steps", nargs="+", type=int, default=[4, 8], help="T")
     parser.add_argument("--batch", type=int, help="64 at width .25, 32 at .5, 16 at 1 unless given")
+    parser.add_argument("--peers", nargs="+", choices=tuple(TITLES), default=list(TITLES))
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--quick", action="store_true", help="vgg11, width .25, T=4, 5 repeats; the rest as given")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -131,16 +134,16 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     return asked
 
 
-def measure_peers(setting: Setting) -> list[Row]:
-    """Ours, the peers and the floor: three times and two peaks."""
+def measure_peers(setting: Setting, peers: Sequence[str]) -> list[Row]:
+    """Ours, these peers and the floor: three times and two peaks."""
     model, images, labels = build(setting)
     contenders = {"ours": Contender(model, autocast(model), "bfloat16", freezes=True)}
-    contenders |= {name: make(model) for name, make in PEERS.items()}
+    contenders |= {name: PEERS[name](model) for name in peers}
     check_agreement(model, contenders, images)
     floor = Floor(model, images, torch.bfloat16)
     rows: list[Row] = []
 
-    def measure(name: str, steps: dict[str, Callable[[], None]], floor_step: Callable[[], None], peaks: bool) -> None:
+    def measure(name: str, steps: dict[str, Callable[[], object]], floor_step: Callable[[], None], peaks: bool) -> None:
         dtypes = {"floor": "bfloat16"} | {key: contender.dtype for key, contender in contenders.items()}
         times = alternate(steps | {"floor": floor_step}, setting.repeats)
         rows.extend(setting.row(name, key, dtypes[key], timing) for key, timing in times.items())
@@ -154,7 +157,8 @@ def measure_peers(setting: Setting) -> list[Row]:
     for contender in contenders.values():
         contender.network.eval().requires_grad_(not contender.freezes)
     steps = {key: attack_step(contender, images, labels) for key, contender in contenders.items()}
-    measure("attack step", steps, floor.attack, peaks=True)
+    with crafting(model, Crafting(precision="bf16")) as craft:  # as every attack of ours takes its gradients
+        measure("attack step", steps | {"ours": lambda: craft.gradient(images, labels)}, floor.attack, peaks=True)
     steps = {key: inference(contender, images) for key, contender in contenders.items()}
     measure("inference", steps, floor.inference, peaks=False)
     return rows
@@ -216,7 +220,7 @@ def check_agreement(model: SpikingModel, contenders: dict[str, Contender], image
     model.float()
     print(f"  largest logit {expected.abs().max():.3g}; differences in float64:", end="", file=sys.stderr)
     differences: dict[str, float] = {}
-    for name in PEERS:
+    for name in contenders.keys() - {"ours"}:
         network = contenders[name].network.eval()
         found = network.double()(images.double())
         network.float()
@@ -302,7 +306,8 @@ def peer_table(rows: list[Row]) -> list[str]:
     for label, found in grouped(row for row in rows if not row["measure"].startswith("defended")):
         ours = found["ours"]
         floor = shown(found["floor"]) if "floor" in found else ""
-        peers = "".join(f"{shown(found[name]) + times(found[name], ours):>20}" for name in TITLES)
+        cells = (shown(found[name]) + times(found[name], ours) if name in found else "" for name in TITLES)
+        peers = "".join(f"{cell:>20}" for cell in cells)
         lines.append(f"{label:36}{shown(ours):>10}{floor:>14}{peers}")
     return lines
 

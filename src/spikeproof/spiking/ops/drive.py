@@ -143,7 +143,7 @@ def noisy_margins(setting: Setting, drive: Drive) -> Float[Tensor, "t n *space c
 def _noise(drive: Drive, like: Tensor) -> list[Tensor] | None:
     if drive.noise is None or drive.noise_std is None:
         return None
-    return [drive.noise_std * standard_normals(tape, like) for tape in drive.noise]
+    return [drive.noise_std * standard_normals(tape, like).to(like.dtype) for tape in drive.noise]
 
 
 def _scaled(x: Tensor, scale: Tensor | None) -> Tensor:
