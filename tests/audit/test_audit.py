@@ -283,7 +283,7 @@ def test_pictures_are_what_the_last_trial_found(model, digits, quick):
 
 
 def test_pictures_show_turned_samples_first(model, digits, quick):
-    found = audit(model, digits.test, quick(radius=0.03), show=False)
+    found = audit(model, digits.test, quick(radius=0.025), show=False)
     before = {row["sample"]: row["correct"] for row in rows_of(found) if row["kind"] == "clean"}
     after = {row["sample"]: row["correct"] for row in rows_of(found) if row["kind"] == "adaptive"}
     turned = sum(before[sample] and not after[sample] for sample in before)

@@ -42,7 +42,7 @@ class Case:
         currents = currents.movedim(1, -1).reshape(self.values.shape).expand(STEPS, *self.values.shape[1:])
         noise = None
         if self.tapes is not None:
-            noise = [self.std * standard_normals(tape, currents[0]) for tape in self.tapes]
+            noise = [self.std * standard_normals(tape, currents[0]).to(currents[0].dtype) for tape in self.tapes]
         asked = {"surrogate": NEURON.surrogate, "noise": noise, "want_moments": True, "hinge_width": HINGE}
         fired = fire(currents, NEURON, leak=self.leak, gain=self.gain, **asked)
         spikes = fired.spikes

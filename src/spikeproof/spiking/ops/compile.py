@@ -141,6 +141,7 @@ def _undisturbed() -> Any:
             os.environ.pop("TORCHINDUCTOR_CACHE_DIR", None)
         else:
             os.environ["TORCHINDUCTOR_CACHE_DIR"] = before
+        gc.collect(0)  # what a compilation leaves behind is all young, and as much as some hundred megabytes
         if collecting:
             gc.enable()
 
