@@ -210,8 +210,9 @@ def test_fused_kernels_train_like_the_reference(new_model, few_digits, quick):
         train(new_model(kernels=kernels), few_digits, config=quick(learning_rate=0.05), show=False).metrics
         for kernels in ("reference", "fused")
     ]
-    for key in ("loss", "validation_accuracy"):
-        assert [line[key] for line in runs[0]] == pytest.approx([line[key] for line in runs[1]], rel=1e-2)
+    # Not the accuracy: rounding may flip a spike, and one of these few images with it. Every gradient is compared in
+    # float64 in tests/spiking/test_fused_models.py.
+    assert [line["loss"] for line in runs[0]] == pytest.approx([line["loss"] for line in runs[1]], rel=1e-2)
 
 
 def test_progress_is_told_on_stderr_and_can_be_silenced(new_model, few_digits, quick, capsys):
