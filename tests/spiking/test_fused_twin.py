@@ -114,9 +114,9 @@ def every_ask(site):
 
 
 @pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
-def test_noise_leak_gain_moments_hinge_and_margins_at_one_pooled_site(training):
+def test_noise_leak_gain_and_moments_at_one_pooled_site(training):
     """The backward draws the noise of the forward once more, or its gradients would be of other spikes."""
-    options = {"asked": ("moments", "margins"), "hinge_width": 0.4, "with_norm": True, "pool": 2}
+    options = {"asked": ("moments",), "with_norm": True, "pool": 2}
     noisy = assert_twins((3, 5, 4, 6), training=training, prepare=every_ask, **options)
     silent = assert_twins((3, 5, 4, 6), training=training, with_norm=True, pool=2)
     assert not torch.equal(noisy["spikes"], silent["spikes"])
@@ -126,7 +126,7 @@ def test_noise_leak_gain_moments_hinge_and_margins_at_one_pooled_site(training):
 def test_noise_follows_torchs_generator_and_is_drawn_anew_each_time():
     site = new_site("fused", 5, with_norm=True, pool=2)
     every_ask(site)
-    options = {"training": True, "asked": ("moments", "margins"), "hinge_width": 0.4}
+    options = {"training": True, "asked": ("moments",)}
     current = currents((3, 5, 4, 6))
     first, again, other = (observe(site, current, seed=seed, **options) for seed in (1, 1, 2))
     for name in ("spikes", "gradient of input", "gradient of leak"):
