@@ -115,7 +115,7 @@ class _RateSite:
             with torch.no_grad():
                 fired = site.fire(drive).spikes
                 self.rate = fired.mean(0)
-                current = drive.values.float().mean(0) if drive.values.dtype != torch.float64 else drive.values.mean(0)
+                current = drive.values.to(torch.promote_types(drive.values.dtype, torch.float32)).mean(0)
                 if drive.scale is not None and drive.shift is not None:
                     current = current * drive.scale + drive.shift
                 self.slope = self.gain(site.neuron, current, self.rate)

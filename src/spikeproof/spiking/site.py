@@ -162,7 +162,7 @@ class Site(nn.Module):
         """Whether this call runs the fused kernels; a whole-model ``torch.compile`` fuses the plain ops itself."""
         return self.kernels == "fused" and not torch.compiler.is_compiling()
 
-    def forward(self, current: Float[Tensor, "tn c *space"]) -> Float[Tensor, "tn c *smaller"]:
+    def forward(self, current: Float[Tensor, "kn c *space"]) -> Float[Tensor, "tn c *smaller"]:
         if self.norm is not None and not self._fuses_norm:
             # Channels last: torch 2.13's CPU batch norm gives a wrong gradient for one contiguous sample, where the
             # gradient that arrives is a view with the channels last.

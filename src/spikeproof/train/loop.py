@@ -162,11 +162,12 @@ class _Trainer:
         self.total_steps = self.steps_an_epoch * config.epochs
         self.step = 0
         self.seconds = 0.0
-        self.microbatch = self._pick_microbatch()
         self.sums: dict[str, float] = {}
         self.metrics: list[dict[str, Any]] = []
         state = None if folder is None else folder.read_state()
-        if state is not None:
+        if state is None:
+            self.microbatch = self._pick_microbatch()
+        else:
             self._restore(state)
 
     def run(self, stop: threading.Event, *, show: bool, label: str) -> None:

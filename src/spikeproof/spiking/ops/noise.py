@@ -42,7 +42,9 @@ def draw_tapes(num_steps: int, values: Float[Tensor, "k n *space c"]) -> tuple[T
     if torch.compiler.is_compiling():  # a number that Python must know would end the graph
         return tuple(Tape(torch.randn(needed, device=values.device)) for _ in range(num_steps))
     dtype = torch.bfloat16 if values.dtype == torch.bfloat16 else torch.float32
-    tape = _tape(-(-(_STARTS * _APART + needed) // _CHUNK), dtype, values.device)
+    chunks = -(-(_STARTS * _APART + needed) // _CHUNK)
+    # To the next power of two: a batch that shrinks, as attacks have it, must not draw a new tape at every size.
+    tape = _tape(1 << (chunks - 1).bit_length(), dtype, values.device)
     starts = (_APART * torch.randint(_STARTS, (num_steps,))).tolist()
     return tuple(Tape(tape[start : start + needed]) for start in starts)
 
