@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 import tyro
@@ -14,11 +14,11 @@ from torch import Tensor
 from spikeproof.errors import SpikeproofError
 
 
-def parse_radius(value: float | str, what: str = "radius") -> float:
+def parse_radius(value: float | str, what: str = "radius", *, most: float = 1.0) -> float:
     """A radius in pixel units of [0,1], from a number or text such as "0.03" or "8/255"; ``what`` names it in errors.
 
     Raises:
-        SpikeproofError: not a number, or outside [0, 1].
+        SpikeproofError: not a number, or outside [0, ``most``].
 
     Example:
         >>> parse_radius("51/255")
@@ -31,8 +31,10 @@ def parse_radius(value: float | str, what: str = "radius") -> float:
         else:
             radius = float(value)
     except (TypeError, ValueError, ZeroDivisionError):
-        raise SpikeproofError(f"{value!r} is not a {what}; give a number in [0, 1] such as 0.03 or 8/255.") from None
-    if not (math.isfinite(radius) and 0 <= radius <= 1):
+        raise SpikeproofError(f"{value!r} is not a {what}; give a number such as 0.03 or 8/255.") from None
+    if most == math.inf and not (math.isfinite(radius) and radius >= 0):
+        raise SpikeproofError(f"An L2 {what} must be a finite number >= 0, got {value}; 128/255 is usual.")
+    if not 0 <= radius <= most:
         raise SpikeproofError(
             f"A {what} is measured in pixels of [0, 1] and must lie in that range, got {value}; 8/255 is usual."
         )
@@ -65,6 +67,7 @@ class Linf:
     """
 
     radius: float
+    norm: ClassVar[str] = "linf"
 
     def __init__(self, radius: float | str) -> None:
         object.__setattr__(self, "radius", parse_radius(radius))
@@ -75,3 +78,61 @@ class Linf:
         """The nearest allowed image."""
         lower, upper = (original - self.radius).clamp_min(0), (original + self.radius).clamp_max(1)
         return torch.minimum(torch.maximum(candidate, lower), upper)
+
+    def steepest(self, gradient: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
+        """The direction of norm 1 that climbs most: the sign."""
+        return gradient.sign()
+
+    def random_start(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
+        """A uniform draw from the ball, clipped to [0, 1]."""
+        return self.project(images + (2 * torch.rand_like(images) - 1) * self.radius, images)
+
+    def distance(self, images: Float[Tensor, "n c h w"], others: Float[Tensor, "n c h w"]) -> Float[Tensor, " n"]:
+        """The norm of each difference."""
+        return (images - others).abs().flatten(1).amax(1)
+
+
+@dataclasses.dataclass(frozen=True)
+class L2:
+    """All images whose difference from the original has a Euclidean norm of at most ``radius``, within [0, 1].
+
+    Args:
+        radius: a number >= 0 or text like "128/255"; a whole 3x32x32 image can differ by 55.4.
+
+    Example:
+        >>> L2("128/255").radius
+        0.5019607843137255
+    """
+
+    radius: float
+    norm: ClassVar[str] = "l2"
+
+    def __init__(self, radius: float | str) -> None:
+        object.__setattr__(self, "radius", parse_radius(radius, most=math.inf))
+
+    def project(
+        self, candidate: Float[Tensor, "n c h w"], original: Float[Tensor, "n c h w"]
+    ) -> Float[Tensor, "n c h w"]:
+        """Pulled back to the ball, then clipped to [0, 1], which leaves the ball no more."""
+        offset = candidate - original
+        length = offset.flatten(1).norm(dim=1)[:, None, None, None]
+        return (original + offset * (self.radius / length.clamp_min(1e-12)).clamp_max(1)).clamp(0, 1)
+
+    def steepest(self, gradient: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
+        """The direction of norm 1 that climbs most: the gradient over its norm; zero stays zero."""
+        # Scaled by the largest value first: squares of tiny gradients would underflow.
+        unit = gradient / gradient.abs().flatten(1).amax(1)[:, None, None, None].clamp_min(torch.finfo().tiny)
+        return unit / unit.flatten(1).norm(dim=1)[:, None, None, None].clamp_min(1e-12)
+
+    def random_start(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
+        """A uniform draw from the ball, clipped to [0, 1]."""
+        share = torch.rand(len(images), 1, 1, 1, dtype=images.dtype, device=images.device)
+        length = self.radius * share ** (1 / images[0].numel())
+        return self.project(images + length * self.steepest(torch.randn_like(images)), images)
+
+    def distance(self, images: Float[Tensor, "n c h w"], others: Float[Tensor, "n c h w"]) -> Float[Tensor, " n"]:
+        """The norm of each difference."""
+        return (images - others).flatten(1).norm(dim=1)
+
+
+Threat = Linf | L2

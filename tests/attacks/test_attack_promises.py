@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from spikeproof.attacks import Crafting, bim, crafting, fgsm, judge, pgd, rfgsm, sa_pgd
+from spikeproof.attacks import Crafting, bim, crafting, cross_entropy_of, fgsm, judge, pgd, rfgsm, sa_pgd
 from spikeproof.errors import SpikeproofError
 from spikeproof.gradients import Assg, Bptt
 from spikeproof.models import create_model
@@ -202,7 +202,7 @@ def test_without_any_gradient_images_are_finite_and_allowed(model, batch, attack
     blind.load_state_dict(model.state_dict())
     images, labels = batch
     with crafting(blind, Crafting()) as craft:
-        gradient, _ = craft.gradient(images, labels)
+        gradient, _ = craft.gradient(images, cross_entropy_of(labels))
     zero = (gradient == 0).flatten(1).all(1)
     assert zero.any()
     found = attack(blind, images, labels, Linf(0.1), Crafting(source=Bptt()))  # ASSG is not blind

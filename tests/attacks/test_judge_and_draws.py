@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from spikeproof.attacks import Crafting, crafting, evaluating, fgsm, judge
+from spikeproof.attacks import Crafting, crafting, cross_entropy_of, evaluating, fgsm, judge
 from spikeproof.errors import SpikeproofError
 from spikeproof.gradients import Assg, Bptt
 from spikeproof.spiking import ArcTan, sites
@@ -61,7 +61,7 @@ def test_evaluating_restores_frozen_and_unfrozen(model):
 def test_gradient_is_the_average_of_the_draws(noisy_model, batch, source):
     images, labels = batch
     with crafting(noisy_model, Crafting(source=source, draws=3, seed=8)) as craft:
-        gradient, logits = craft.gradient(images, labels)
+        gradient, logits = craft.gradient(images, cross_entropy_of(labels))
     gradients, outputs = [], []
     with torch.random.fork_rng(), source.attach(noisy_model):
         torch.manual_seed(8)
@@ -77,9 +77,9 @@ def test_gradient_is_the_average_of_the_draws(noisy_model, batch, source):
 def test_gradient_of_one_sample_does_not_depend_on_the_others(exact_model, batch):
     images, labels = batch[0].double(), batch[1]
     with crafting(exact_model, Crafting()) as craft:
-        together, _ = craft.gradient(images, labels)
+        together, _ = craft.gradient(images, cross_entropy_of(labels))
         for n in (0, 17, 59):
-            alone, _ = craft.gradient(images[n : n + 1], labels[n : n + 1])
+            alone, _ = craft.gradient(images[n : n + 1], cross_entropy_of(labels[n : n + 1]))
             torch.testing.assert_close(alone, together[n : n + 1], rtol=1e-6, atol=1e-9)
 
 
@@ -90,7 +90,7 @@ def test_only_the_first_draw_moves_assgs_state(model, batch):
     for draws in (1, 3):
         with crafting(model, Crafting(source=Assg(), draws=draws)) as craft:
             for _ in range(3):
-                gradient, _ = craft.gradient(images, labels)
+                gradient, _ = craft.gradient(images, cross_entropy_of(labels))
         found.append(gradient)
     torch.testing.assert_close(found[0], found[1], rtol=1e-4, atol=1e-6)
 
@@ -100,10 +100,10 @@ def test_the_crafts_judge_does_not_move_assgs_state(model, batch):
     found = []
     for looks in (0, 5):
         with crafting(model, Crafting(source=Assg())) as craft:
-            craft.gradient(images, labels)
+            craft.gradient(images, cross_entropy_of(labels))
             for _ in range(looks):
                 craft.judge(1 - images)
-            found.append(craft.gradient(images, labels)[0])
+            found.append(craft.gradient(images, cross_entropy_of(labels))[0])
     assert torch.equal(*found)
 
 
@@ -114,7 +114,7 @@ def test_averaging_makes_the_gradient_steadier(noisy_model, batch):
         gradients = []
         for seed in range(16):
             with crafting(noisy_model, Crafting(draws=draws, seed=seed)) as craft:
-                gradients.append(craft.gradient(images, labels)[0])
+                gradients.append(craft.gradient(images, cross_entropy_of(labels))[0])
         return torch.stack(gradients).var(0).mean().item()
 
     ratio = spread(1) / spread(8)

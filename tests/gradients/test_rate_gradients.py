@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from spikeproof.attacks.craft import Crafting, crafting
-from spikeproof.gradients import Bptr, Bptt, Rga
+from spikeproof.attacks import Crafting, crafting, cross_entropy_of
+from spikeproof.gradients import Bptr, Bptt, Hart, Rga
 from spikeproof.models import create_model
 from spikeproof.spiking import Neuron, Site, sites
 
@@ -63,7 +63,7 @@ def awake(name, kernels="reference"):
     return model.eval(), images, torch.tensor([0, 1, 2, 3])
 
 
-@pytest.mark.parametrize("source", [Bptr(), Rga()], ids=lambda source: source.name)
+@pytest.mark.parametrize("source", [Bptr(), Rga(), Hart(width=0.7)], ids=lambda source: source.name)
 @pytest.mark.parametrize("name", ["vgg11", "wrn16"])
 def test_one_copy_gives_the_gradient_of_t_copies(name, source):
     model, images, labels = awake(name)
@@ -73,7 +73,7 @@ def test_one_copy_gives_the_gradient_of_t_copies(name, source):
         logits = model(leaf)  # every site and step differentiated
     (slow,) = torch.autograd.grad(loss(logits.float(), labels, reduction="sum"), leaf)  # float32, as attacks have it
     with crafting(model, Crafting(source=source)) as craft:
-        fast, seen = craft.gradient(images, labels)
+        fast, seen = craft.gradient(images, cross_entropy_of(labels))
     assert slow.abs().sum() > 0
     torch.testing.assert_close(fast, slow, rtol=1e-9, atol=1e-14)
     torch.testing.assert_close(seen, model(images).float(), rtol=0, atol=0)  # the forward is the spiking one, exactly
@@ -93,13 +93,13 @@ def test_every_step_gets_the_same_gradient():
     assert torch.equal(steps[0], steps[1]) and torch.equal(steps[0], steps[2])
 
 
-@pytest.mark.parametrize("source", [Bptr(), Rga()], ids=lambda source: source.name)
+@pytest.mark.parametrize("source", [Bptr(), Rga(), Hart(width=0.7)], ids=lambda source: source.name)
 def test_rate_gradients_are_not_bptt_s(source):
     model, images, labels = awake("vgg11")
     gradients = []
     for how in (source, Bptt()):
         with crafting(model, Crafting(source=how)) as craft:
-            gradients.append(craft.gradient(images, labels)[0].flatten())
+            gradients.append(craft.gradient(images, cross_entropy_of(labels))[0].flatten())
     assert torch.nn.functional.cosine_similarity(*gradients, dim=0) < 0.99
 
 
@@ -114,7 +114,7 @@ def test_an_exception_in_the_single_copy_leaves_no_trace():
 
     handle = model.body[3].register_forward_pre_hook(fail_in_the_second_forward)
     with pytest.raises(ZeroDivisionError), crafting(model, Crafting(source=Rga())) as craft:
-        craft.gradient(images, labels)
+        craft.gradient(images, cross_entropy_of(labels))
     handle.remove()
     assert not any(site.collapsed or site.override for site in sites(model).values())
 
@@ -125,5 +125,5 @@ def test_fused_sites_give_the_same():
     found = []
     for model in (slow, fast):
         with crafting(model, Crafting(source=Rga())) as craft:
-            found.append(craft.gradient(images, labels)[0])
+            found.append(craft.gradient(images, cross_entropy_of(labels))[0])
     torch.testing.assert_close(found[1], found[0], rtol=1e-8, atol=1e-14)

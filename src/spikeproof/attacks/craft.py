@@ -1,4 +1,4 @@
-"""What every attack shares: a frozen model, one gradient source, and the pursuit of the samples still right."""
+"""What every attack shares: a frozen model and one gradient source."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Literal
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from spikeproof.attacks.judge import evaluating, judge
+from spikeproof.attacks.objective import Objective
 from spikeproof.errors import SpikeproofError
 from spikeproof.gradients import Attached, Bptt, GradientSource
 from spikeproof.private_rng import private_rng
@@ -23,10 +23,17 @@ Precision = Literal["fp32", "bf16"]
 
 @dataclasses.dataclass(frozen=True)
 class Attacked:
-    """An attack's images and, for each, whether the model is still right about it (the judge's word)."""
+    """An attack's images and the judge's word on them.
+
+    Attributes:
+        images: what the attack found.
+        correct: whether the model is still right about it.
+        reached: whether the model now says the target; None where there was no target.
+    """
 
     images: Float[Tensor, "n c h w"]
     correct: Bool[Tensor, " n"]
+    reached: Bool[Tensor, " n"] | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -35,25 +42,28 @@ class Crafting:
 
     Args:
         source: which backward.
-        draws: forwards averaged in each gradient and in each verdict (EoT, Athalye et al. 2018); for noisy models.
+        draws: E, forwards with fresh noise averaged in each gradient (EoT, Athalye et al. 2018); for noisy models.
+        judge_draws: R, forwards with fresh noise whose logits are averaged in each verdict; None for as many as E.
         precision: of the crafting forwards and backwards; the judge is float32 always.
         seed: of every random number the attack draws.
     """
 
     source: GradientSource = Bptt()
     draws: int = 1
+    judge_draws: int | None = None
     precision: Precision = "fp32"
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.draws < 1:
-            raise SpikeproofError(f"An attack needs draws >= 1, got {self.draws}; 1 suits a model without noise.")
+        for name, draws in (("draws", self.draws), ("judge_draws", self.judge_draws)):
+            if draws is not None and draws < 1:
+                raise SpikeproofError(f"An attack needs {name} >= 1, got {draws}; 1 suits a model without noise.")
         if self.precision not in ("fp32", "bf16"):
             raise SpikeproofError(f"An attack crafts in 'fp32' or 'bf16', not {self.precision!r}.")
 
 
 class Craft:
-    """A model under attack: gradients of the loss by the chosen source, verdicts by the judge."""
+    """A model under attack: gradients of an objective by the chosen source, verdicts by the judge."""
 
     def __init__(self, model: nn.Module, attached: Attached, how: Crafting) -> None:
         self._model = model
@@ -69,25 +79,30 @@ class Craft:
         }
 
     def gradient(
-        self, images: Float[Tensor, "n c h w"], labels: Int64[Tensor, " n"]
+        self, images: Float[Tensor, "n c h w"], objective: Objective
     ) -> tuple[Float[Tensor, "n c h w"], Float[Tensor, "n k"]]:
-        """d CE(f(x), y) / dx of each sample, and the logits, both averaged over the draws."""
+        """The gradient of each sample's objective by its image, and the logits, both averaged over the draws."""
         images = images.detach().requires_grad_()
         gradient, mean_logits = torch.zeros_like(images), None
         for draw in range(self._how.draws):
             self._attached.hold(draw > 0)
             with torch.enable_grad():
                 with torch.autocast(images.device.type, torch.bfloat16, enabled=self._how.precision == "bf16"):
-                    logits = self._attached.forward(self._call, images)
-                _check_classes(labels, logits)
+                    logits, differentiated = self._attached.forward(self._call, images)
                 # A sum, so that no sample's gradient depends on its neighbours in the batch.
-                loss = cross_entropy(logits.float(), labels, reduction="sum")
+                loss = objective(differentiated.float()).sum()
             gradient = gradient + torch.autograd.grad(loss, images)[0] / self._how.draws
             share = logits.detach().float() / self._how.draws
             mean_logits = share if mean_logits is None else mean_logits + share
         self._attached.hold(False)
         assert mean_logits is not None
         return gradient.detach(), mean_logits
+
+    @torch.no_grad()
+    def logits(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k"]:
+        """A forward without a gradient at crafting precision, averaged over the draws: for attacks by queries."""
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=self._how.precision == "bf16"):
+            return torch.stack([self._call(images).float() for _ in range(self._how.draws)]).mean(0)
 
     def _call(self, images: Tensor) -> Tensor:
         logits: Tensor = torch.func.functional_call(self._model, self._cast_weights, (images,))
@@ -96,7 +111,14 @@ class Craft:
     def judge(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k"]:
         """The judge's logits, with the source out of the way."""
         with override_gradient(self._model, dict.fromkeys(sites(self._model))):
-            return judge(self._model, images, draws=self._how.draws)
+            return judge(self._model, images, draws=self._how.judge_draws or self._how.draws)
+
+    def verdict(
+        self, images: Float[Tensor, "n c h w"], labels: Int64[Tensor, " n"], targets: Int64[Tensor, " n"] | None = None
+    ) -> Attacked:
+        """These images as they are, judged."""
+        predicted = self.judge(images).argmax(1)
+        return Attacked(images, predicted == labels, None if targets is None else predicted == targets)
 
     def keep(self, kept: Bool[Tensor, " n"]) -> None:
         """Go on with these samples only."""
@@ -111,76 +133,22 @@ def crafting(model: nn.Module, how: Crafting) -> Iterator[Craft]:
         yield Craft(model, attached, how)
 
 
-def check_batch(images: Tensor, labels: Tensor) -> Tensor:
+def check_batch(images: Tensor, labels: Tensor, targets: Tensor | None = None) -> Tensor:
     """The images, detached; refuses what is not float [N,C,H,W] in [0,1], and labels that do not fit, in a sentence."""
     if images.ndim != 4 or not images.is_floating_point():
         raise SpikeproofError(
             f"Images must be a float tensor [N,C,H,W] in [0,1], got {images.dtype} of shape {tuple(images.shape)}."
         )
-    if labels.shape != images.shape[:1] or labels.dtype != torch.int64:
-        raise SpikeproofError(
-            f"Labels must be int64 [{len(images)}] to match the images, got {labels.dtype} {tuple(labels.shape)}."
-        )
+    for name, given in (("Labels", labels), ("Targets", targets)):
+        if given is not None and (given.shape != images.shape[:1] or given.dtype != torch.int64):
+            raise SpikeproofError(
+                f"{name} must be int64 [{len(images)}] to match the images, got {given.dtype} {tuple(given.shape)}."
+            )
+    if targets is not None and bool((targets == labels).any()):
+        raise SpikeproofError("A target must differ from the label; for an untargeted attack leave the targets out.")
     bad = ~((images >= 0) & (images <= 1)).flatten(1).all(1)  # also true for NaN
     if bad.any():
         raise SpikeproofError(
             f"Image {int(bad.nonzero()[0])} of the batch holds NaN or a value outside [0, 1]; scale images to [0, 1]."
         )
     return images.detach()
-
-
-def _check_classes(labels: Tensor, logits: Tensor) -> None:
-    wrong = labels[(labels < 0) | (labels >= logits.shape[1])]
-    if len(wrong):
-        raise SpikeproofError(
-            f"Label {int(wrong[0])} is no class of this model; its {logits.shape[1]} classes count from 0."
-        )
-
-
-class Pursuit:
-    """Chase the samples still right, step by step, and keep for each the best image found.
-
-    A sample leaves once the judge confirms that it is broken (crafting may be bfloat16, and its word does not
-    count); one never broken ends with the image of highest loss, so no attack returns worse than it found.
-    """
-
-    def __init__(self, craft: Craft, images: Tensor, labels: Tensor) -> None:
-        self._craft = craft
-        self._labels = labels
-        logits = craft.judge(images).float()
-        _check_classes(labels, logits)
-        self._clean, self._clean_loss = images, cross_entropy(logits, labels, reduction="none")
-        self._best, self._best_loss = images.clone(), self._clean_loss.clone()
-        self._correct = logits.argmax(1) == labels
-        self.index = self._correct.nonzero().flatten()
-
-    def offer(self, candidates: Tensor, logits: Tensor) -> Tensor | None:
-        """Note the candidates of the samples still chased; returns which to keep when some leave, else None."""
-        labels = self._labels[self.index]
-        loss = cross_entropy(logits, labels, reduction="none")
-        broken = logits.argmax(1) != labels
-        if broken.any():
-            broken[broken.clone()] = self._craft.judge(candidates[broken]).argmax(1) != labels[broken]
-        better = broken | (loss > self._best_loss[self.index])
-        improved = self.index[better]
-        self._best[improved] = candidates[better]
-        self._best_loss[improved] = loss[better]
-        if not broken.any():
-            return None
-        self._correct[self.index[broken]] = False
-        self.index = self.index[~broken]
-        self._craft.keep(~broken)
-        return ~broken
-
-    def finish(self, candidates: Tensor) -> Attacked:
-        """Look at the last step's candidates too, let the judge see every survivor's best image, and close."""
-        if len(self.index):
-            self.offer(candidates, self._craft.judge(candidates).float())
-        if len(self.index):
-            # bfloat16 logits may have called right what float32 does not.
-            logits, labels = self._craft.judge(self._best[self.index]).float(), self._labels[self.index]
-            self._correct[self.index] = logits.argmax(1) == labels
-            weaker = cross_entropy(logits, labels, reduction="none") < self._clean_loss[self.index]
-            unbroken = self.index[weaker & self._correct[self.index]]
-            self._best[unbroken] = self._clean[unbroken]
-        return Attacked(self._best, self._correct)

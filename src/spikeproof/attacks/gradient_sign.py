@@ -1,4 +1,7 @@
-"""One-step attacks: FGSM (Goodfellow et al. 2015) and R+FGSM (Tramer et al. 2018)."""
+"""One-step attacks: FGSM (Goodfellow et al. 2015), R+FGSM (Tramer et al. 2018), FFGSM (Wong et al. 2020).
+
+All three serve L2 too, with the normalised gradient in the place of its sign (FGML2 in StoG's code).
+"""
 
 from __future__ import annotations
 
@@ -7,18 +10,23 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from spikeproof.attacks.craft import Attacked, Crafting, check_batch, crafting
-from spikeproof.attacks.projected_gradient import ascend
-from spikeproof.threat import Linf
+from spikeproof.attacks.objective import cross_entropy_of
+from spikeproof.threat import Linf, Threat, parse_radius
 
 
 def fgsm(
     model: nn.Module,
     images: Float[Tensor, "n c h w"],
     labels: Int64[Tensor, " n"],
-    threat: Linf,
+    threat: Threat,
     how: Crafting | None = None,
+    *,
+    targets: Int64[Tensor, " n"] | None = None,
 ) -> Attacked:
-    """x + eps sign(grad CE(f(x), y)), clipped to [0, 1].
+    """x + eps sign(grad CE(f(x), y)), clipped to [0, 1]; in L2 x + eps grad / ||grad||. Its one iterate counts.
+
+    Args:
+        targets: classes to be said instead; then x - eps sign(grad CE(f(x), target)).
 
     Raises:
         SpikeproofError: images outside [0, 1], or labels that do not fit.
@@ -29,10 +37,11 @@ def fgsm(
         >>> fgsm(model, torch.rand(2, 1, 8, 8), torch.tensor([3, 7]), Linf("8/255")).images.shape
         torch.Size([2, 1, 8, 8])
     """
-    images = check_batch(images, labels)
+    images = check_batch(images, labels, targets)
     with crafting(model, how or Crafting()) as craft:
-        attacked = ascend(craft, images, labels, threat, steps=1, step_size=threat.radius, random_start=False)
-        return Attacked(attacked, craft.judge(attacked).argmax(1) == labels)
+        gradient, _ = craft.gradient(images, cross_entropy_of(labels, targets))
+        attacked = threat.project(images + threat.radius * threat.steepest(gradient), images)
+        return craft.verdict(attacked, labels, targets)
 
 
 def rfgsm(
@@ -41,17 +50,47 @@ def rfgsm(
     labels: Int64[Tensor, " n"],
     threat: Linf,
     how: Crafting | None = None,
+    *,
+    targets: Int64[Tensor, " n"] | None = None,
 ) -> Attacked:
     """R+FGSM: half the radius spent on a random sign, x' = clip(x + eps/2 sign(N(0,1))), then x' + eps/2 sign(grad).
 
-    It stays in the ball by construction. As in SNN-RAT and RGA; torchattacks' RFGSM of the same name is another attack.
+    It stays in the ball by construction. As in SNN-RAT and RGA. torchattacks' RFGSM of the same name is another,
+    iterated attack: :func:`spikeproof.attacks.iterated_rfgsm`.
 
     Raises:
         SpikeproofError: images outside [0, 1], or labels that do not fit.
     """
-    images = check_batch(images, labels)
+    images = check_batch(images, labels, targets)
     with crafting(model, how or Crafting()) as craft:
         start = (images + threat.radius / 2 * torch.randn_like(images).sign()).clamp(0, 1)
-        gradient, _ = craft.gradient(start, labels)
+        gradient, _ = craft.gradient(start, cross_entropy_of(labels, targets))
         attacked = threat.project(start + threat.radius / 2 * gradient.sign(), images)
-        return Attacked(attacked, craft.judge(attacked).argmax(1) == labels)
+        return craft.verdict(attacked, labels, targets)
+
+
+def ffgsm(
+    model: nn.Module,
+    images: Float[Tensor, "n c h w"],
+    labels: Int64[Tensor, " n"],
+    threat: Threat,
+    how: Crafting | None = None,
+    *,
+    step_size: float | str | None = None,
+    targets: Int64[Tensor, " n"] | None = None,
+) -> Attacked:
+    """FGSM from a uniform start in the ball, P(x0 + a sign(grad CE(f(x0), y))): as in fast training (FGSM-RS).
+
+    Args:
+        step_size: a; 1.25 eps by default, as Wong et al. found best.
+
+    Raises:
+        SpikeproofError: a step size that is not a number >= 0, images outside [0, 1], or labels that do not fit.
+    """
+    images = check_batch(images, labels, targets)
+    size = 1.25 * threat.radius if step_size is None else parse_radius(step_size, "step size")
+    with crafting(model, how or Crafting()) as craft:
+        start = threat.random_start(images)
+        gradient, _ = craft.gradient(start, cross_entropy_of(labels, targets))
+        attacked = threat.project(start + size * threat.steepest(gradient), images)
+        return craft.verdict(attacked, labels, targets)

@@ -1,42 +1,89 @@
-"""PGD (Madry et al. 2018) and BIM (Kurakin et al. 2017)."""
+"""PGD (Madry et al. 2018) and its kin: BIM (Kurakin et al. 2017), MI-FGSM (Dong et al. 2018), iterated RFGSM.
+
+EOT-PGD (Athalye et al. 2018) is ``pgd`` with ``Crafting(draws=E)``: on any attack the draws average the gradient.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Literal
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
-from spikeproof.attacks.craft import Attacked, Craft, Crafting, Pursuit, check_batch, crafting
+from spikeproof.attacks.craft import Attacked, Crafting, check_batch, crafting
+from spikeproof.attacks.objective import find_objective
+from spikeproof.attacks.pursuit import Pursuit, Rule, chase, climb
 from spikeproof.errors import SpikeproofError
-from spikeproof.threat import Linf, parse_radius
+from spikeproof.threat import Linf, Threat, parse_radius
+
+Keep = Literal["best", "last"]
+
+
+class SteepestStep:
+    """x <- P(x + a d), d the steepest direction of the norm: the sign, or the normalised gradient."""
+
+    def __init__(self, threat: Threat, size: float) -> None:
+        self._threat, self._size = threat, size
+
+    def move(self, current: Tensor, original: Tensor, gradient: Tensor, step: int) -> Tensor:
+        return self._threat.project(current + self._size * self._threat.steepest(gradient), original)
+
+    def keep(self, kept: Bool[Tensor, " n"]) -> None:
+        """Nothing is remembered."""
+
+
+class MomentumStep:
+    """m <- mu m + g / mean|g|, x <- P(x + a d(m)); means over a sample. A zero gradient adds nothing to m."""
+
+    def __init__(self, threat: Threat, size: float, decay: float) -> None:
+        self._threat, self._size, self._decay = threat, size, decay
+        self._momentum: Tensor | None = None
+
+    def move(self, current: Tensor, original: Tensor, gradient: Tensor, step: int) -> Tensor:
+        mean = gradient.abs().mean((1, 2, 3), keepdim=True)
+        unit = gradient / torch.where(mean > 0, mean, 1)
+        self._momentum = unit if self._momentum is None else self._decay * self._momentum + unit
+        return self._threat.project(current + self._size * self._threat.steepest(self._momentum), original)
+
+    def keep(self, kept: Bool[Tensor, " n"]) -> None:
+        if self._momentum is not None:
+            self._momentum = self._momentum[kept]
 
 
 def pgd(
     model: nn.Module,
     images: Float[Tensor, "n c h w"],
     labels: Int64[Tensor, " n"],
-    threat: Linf,
+    threat: Threat,
     how: Crafting | None = None,
     *,
     steps: int = 20,
     step_size: float | str | None = None,
     random_start: bool = True,
-    keep: Literal["best", "last"] = "best",
+    restarts: int = 1,
+    keep: Keep = "best",
+    objective: str = "ce",
+    targets: Int64[Tensor, " n"] | None = None,
 ) -> Attacked:
-    """x <- P(x + a sign(grad CE)), from a uniform start in the ball (BIM: from the image itself).
+    """x <- P(x + a sign(grad L)), from a uniform start in the ball (BIM: from the image itself).
 
     Args:
+        threat: Linf, or L2 where the gradient is normalised instead of signed.
         steps: k.
         step_size: a, in pixel units, also as text ("2.55/255", the papers' for PGD-7 at 8/255); 2.5 eps / k by default.
         random_start: False gives BIM.
-        keep: "best" ends with the strongest image found, chasing only samples still right; "last" is the papers'
-            protocol, the last iterate of every sample, kept for comparison with published numbers.
+        restarts: how often in all; each new start chases only what the ones before left.
+        keep: "best" ends with the strongest image found: success at any iterate, chasing only samples still right;
+            "last" is the papers' protocol, success at the last iterate of every sample, for published numbers.
+        objective: L: "ce", "margin" or "dlr".
+        targets: classes to be reached instead of any mistake.
 
     Raises:
-        SpikeproofError: steps < 1, a step size that is not positive, or images outside [0, 1].
+        SpikeproofError: steps or restarts < 1, a step size that is not positive, several restarts of a last iterate
+            or without a random start, or images outside [0, 1].
 
     Example:
         >>> from spikeproof.models import create_model
@@ -46,55 +93,154 @@ def pgd(
         >>> bool((found.images - images).abs().max() <= 0.1 + 1e-6)
         True
     """
-    images = check_batch(images, labels)
-    if steps < 1:
-        raise SpikeproofError(f"PGD needs steps >= 1, got {steps}.")
-    if keep not in ("best", "last"):
-        raise SpikeproofError(f"PGD keeps the 'best' image or the 'last', not {keep!r}.")
-    size = 2.5 * threat.radius / steps if step_size is None else parse_radius(step_size, "step size")
-    if step_size is not None and size == 0:
-        raise SpikeproofError("PGD's step size must be positive, got 0; leave it out for 2.5 radius / steps.")
-    with crafting(model, how or Crafting()) as craft:
-        if keep == "last":
-            last = ascend(craft, images, labels, threat, steps=steps, step_size=size, random_start=random_start)
-            return Attacked(last, craft.judge(last).argmax(1) == labels)
-
-        start = uniform_start(images, threat) if random_start else images
-        pursuit = Pursuit(craft, images, labels)
-        current, original, targets = (part[pursuit.index] for part in (start, images, labels))
-        for _ in range(steps):
-            if len(targets) == 0:
-                break
-            gradient, logits = craft.gradient(current, targets)
-            kept = pursuit.offer(current, logits)
-            if kept is not None:
-                current, original, targets, gradient = (p[kept] for p in (current, original, targets, gradient))
-            current = threat.project(current + size * gradient.sign(), original)
-        return pursuit.finish(current)
+    size = _step_size(threat, steps, step_size, "PGD")
+    if restarts < 1 or (restarts > 1 and (keep == "last" or not random_start)):
+        raise SpikeproofError(
+            f"PGD with {restarts} restarts: give restarts >= 1; more than 1 need a random start and keep='best'."
+        )
+    return iterate(
+        model,
+        images,
+        labels,
+        threat,
+        how,
+        rule=lambda: SteepestStep(threat, size),
+        steps=steps,
+        random_start=random_start,
+        restarts=restarts,
+        keep=keep,
+        objective=objective,
+        targets=targets,
+    )
 
 
 bim = partial(pgd, random_start=False)
 bim.__doc__ = """PGD from the image itself (``random_start=False``); every other argument is ``pgd``'s."""
 
 
-def uniform_start(images: Float[Tensor, "n c h w"], threat: Linf) -> Float[Tensor, "n c h w"]:
-    """x + U(-eps, eps), clipped to [0, 1]."""
-    return threat.project(images + (2 * torch.rand_like(images) - 1) * threat.radius, images)
+def mi_fgsm(
+    model: nn.Module,
+    images: Float[Tensor, "n c h w"],
+    labels: Int64[Tensor, " n"],
+    threat: Threat,
+    how: Crafting | None = None,
+    *,
+    steps: int = 10,
+    step_size: float | str | None = None,
+    decay: float = 1.0,
+    keep: Keep = "best",
+    targets: Int64[Tensor, " n"] | None = None,
+) -> Attacked:
+    """Momentum over normalised gradients, m <- mu m + g / mean|g|, x <- P(x + a sign m), from the image itself.
+
+    Args:
+        steps, step_size: k and a; a = eps / k by default, as in the paper.
+        decay: mu.
+        keep, targets: as in :func:`pgd`.
+
+    Raises:
+        SpikeproofError: steps < 1, a step size that is not positive, a decay outside [0, 1], or images outside [0, 1].
+    """
+    size = _step_size(threat, steps, threat.radius / max(steps, 1) if step_size is None else step_size, "MI-FGSM")
+    if not 0 <= decay <= 1:
+        raise SpikeproofError(f"MI-FGSM needs a decay in [0, 1], got {decay}; 1 is the original's.")
+    return iterate(
+        model,
+        images,
+        labels,
+        threat,
+        how,
+        rule=lambda: MomentumStep(threat, size, decay),
+        steps=steps,
+        random_start=False,
+        keep=keep,
+        targets=targets,
+    )
 
 
-def ascend(
-    craft: Craft,
+def iterated_rfgsm(
+    model: nn.Module,
     images: Float[Tensor, "n c h w"],
     labels: Int64[Tensor, " n"],
     threat: Linf,
+    how: Crafting | None = None,
     *,
+    steps: int = 10,
+    step_size: float | str | None = None,
+    keep: Keep = "best",
+    targets: Int64[Tensor, " n"] | None = None,
+) -> Attacked:
+    """torchattacks' RFGSM: from clip(x + a sign(N(0,1))), k steps of a sign(grad), projected. Not R+FGSM (``rfgsm``).
+
+    Args:
+        steps, step_size: k and a; a = eps / 4 by default (torchattacks 3.3: eps 8/255, a 2/255, k 10).
+        keep, targets: as in :func:`pgd`.
+
+    Raises:
+        SpikeproofError: steps < 1, a step size that is not positive, or images outside [0, 1].
+    """
+    size = _step_size(threat, steps, threat.radius / 4 if step_size is None else step_size, "RFGSM")
+    return iterate(
+        model,
+        images,
+        labels,
+        threat,
+        how,
+        rule=lambda: SteepestStep(threat, size),
+        steps=steps,
+        start=lambda originals: threat.project(originals + size * torch.randn_like(originals).sign(), originals),
+        keep=keep,
+        targets=targets,
+    )
+
+
+def iterate(
+    model: nn.Module,
+    images: Float[Tensor, "n c h w"],
+    labels: Int64[Tensor, " n"],
+    threat: Threat,
+    how: Crafting | None,
+    *,
+    rule: Callable[[], Rule],
     steps: int,
-    step_size: float,
-    random_start: bool,
-) -> Float[Tensor, "n c h w"]:
-    """The bare projected gradient-sign ascent on every sample; its last iterate, unjudged."""
-    current = uniform_start(images, threat) if random_start else images
-    for _ in range(steps):
-        gradient, _ = craft.gradient(current, labels)
-        current = threat.project(current + step_size * gradient.sign(), images)
-    return current
+    random_start: bool = True,
+    start: Callable[[Tensor], Tensor] | None = None,
+    restarts: int = 1,
+    keep: Keep = "best",
+    objective: str = "ce",
+    targets: Int64[Tensor, " n"] | None = None,
+) -> Attacked:
+    """Any attack that moves from image to image by a rule of its own; the arguments are :func:`pgd`'s.
+
+    Args:
+        rule: makes the rule, afresh for every restart.
+        start: where to begin, from the images; the ball's random start, or the image, by default.
+    """
+    images = check_batch(images, labels, targets)
+    if keep not in ("best", "last"):
+        raise SpikeproofError(f"An attack keeps the 'best' image or the 'last', not {keep!r}.")
+    maker = find_objective(objective)
+    begin = start or (threat.random_start if random_start else lambda originals: originals)
+    with crafting(model, how or Crafting()) as craft:
+        if keep == "last":
+            last = climb(craft, images, begin(images), rule(), steps=steps, objective=maker(labels, targets))
+            return craft.verdict(last, labels, targets)
+        # The start is drawn for every sample of the batch, so that it does not depend on which are right.
+        started = begin(images)
+        pursuit = Pursuit(craft, images, labels, targets)
+        current = chase(pursuit, started[pursuit.index], rule(), steps=steps, maker=maker)
+        for _ in range(restarts - 1):
+            if len(pursuit) == 0:
+                break
+            pursuit.offer(current, craft.judge(current).float())
+            current = chase(pursuit, begin(pursuit.images), rule(), steps=steps, maker=maker)
+        return pursuit.finish(current)
+
+
+def _step_size(threat: Threat, steps: int, asked: float | str | None, attack: str) -> float:
+    if steps < 1:
+        raise SpikeproofError(f"{attack} needs steps >= 1, got {steps}.")
+    size = 2.5 * threat.radius / steps if asked is None else parse_radius(asked, "step size")
+    if asked is not None and size == 0 and threat.radius > 0:
+        raise SpikeproofError(f"{attack}'s step size must be positive, got 0; leave it out for the default.")
+    return size

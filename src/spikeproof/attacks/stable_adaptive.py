@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
-from spikeproof.attacks.craft import Attacked, Crafting, Pursuit, check_batch, crafting
+from spikeproof.attacks.craft import Attacked, Crafting
+from spikeproof.attacks.projected_gradient import iterate
 from spikeproof.errors import SpikeproofError
 from spikeproof.gradients import Assg
 from spikeproof.threat import Linf
@@ -22,6 +23,8 @@ def sa_pgd(
     how: Crafting | None = None,
     *,
     steps: int = 100,
+    objective: str = "ce",
+    targets: Int64[Tensor, " n"] | None = None,
 ) -> Attacked:
     """A momentum of normalised gradients over a running second moment, each step cut at eta, eta halved on schedule::
 
@@ -32,7 +35,9 @@ def sa_pgd(
     its m and v (the paper's code would divide by zero).
 
     Args:
-        steps: N; checkpoints at 0.22 N, then windows shorter by 0.03 N each, not below 0.06 N.
+        steps: N; checkpoints at 0.22 N, then windows shorter by 0.03 N each, not below 0.06 N. Any iterate counts.
+        objective: "ce", "margin" or "dlr".
+        targets: classes to be reached instead of any mistake.
 
     Raises:
         SpikeproofError: steps < 1, or images outside [0, 1].
@@ -43,38 +48,57 @@ def sa_pgd(
         >>> sa_pgd(model, torch.rand(2, 1, 8, 8), torch.tensor([3, 7]), Linf(0.1), steps=5).correct.shape
         torch.Size([2])
     """
-    images = check_batch(images, labels)
+    with_default = how or Crafting(source=Assg())
     if steps < 1:
         raise SpikeproofError(f"SA-PGD needs steps >= 1, got {steps}.")
-    with crafting(model, how or Crafting(source=Assg())) as craft:
-        direction = 2 * torch.rand_like(images) - 1
-        start = images + threat.radius * direction / direction.abs().amax(_PER_SAMPLE, keepdim=True)
-        pursuit = Pursuit(craft, images, labels)
-        current, original, targets = (p[pursuit.index] for p in (threat.project(start, images), images, labels))
-        first_moment, second_moment = torch.zeros_like(current), torch.zeros_like(current)
-        halvings = halving_steps(steps)
-        step_size = threat.radius
-        for step in range(steps):
-            if len(targets) == 0:
-                break
-            gradient, logits = craft.gradient(current, targets)
-            kept = pursuit.offer(current, logits)
-            if kept is not None:
-                current, original, targets, gradient, first_moment, second_moment = (
-                    part[kept] for part in (current, original, targets, gradient, first_moment, second_moment)
-                )
-            moving = gradient.abs().amax(_PER_SAMPLE, keepdim=True) > 0
-            # Divide by the largest value first: squares of tiny gradients would underflow.
-            unit = gradient / torch.where(moving, gradient.abs().amax(_PER_SAMPLE, keepdim=True), 1)
-            scale = torch.where(moving, unit.abs().mean(_PER_SAMPLE, keepdim=True), 1)
-            power = torch.where(moving, (unit * unit).mean(_PER_SAMPLE, keepdim=True), 1)
-            first_moment = torch.where(moving, 0.5 * first_moment + unit / scale, first_moment)
-            second_moment = torch.where(moving, 0.8 * second_moment + unit * unit / power, second_moment)
-            update = step_size * first_moment / (second_moment.sqrt() + 1e-12)
-            current = threat.project(current + update.clamp(-step_size, step_size), original)
-            if step + 1 in halvings:
-                step_size /= 2
-        return pursuit.finish(current)
+    return iterate(
+        model,
+        images,
+        labels,
+        threat,
+        with_default,
+        rule=lambda: StableStep(threat, steps),
+        steps=steps,
+        start=lambda originals: _largest_start(originals, threat),
+        objective=objective,
+        targets=targets,
+    )
+
+
+def _largest_start(images: Tensor, threat: Linf) -> Tensor:
+    """APGD's: a uniform direction stretched until its largest pixel touches the ball."""
+    direction = 2 * torch.rand_like(images) - 1
+    return threat.project(images + threat.radius * direction / direction.abs().amax(_PER_SAMPLE, keepdim=True), images)
+
+
+class StableStep:
+    """SA-PGD's m, v and eta."""
+
+    def __init__(self, threat: Linf, steps: int) -> None:
+        self._threat, self._size, self._halvings = threat, threat.radius, halving_steps(steps)
+        self._first: Tensor | None = None
+        self._second: Tensor | None = None
+
+    def move(self, current: Tensor, original: Tensor, gradient: Tensor, step: int) -> Tensor:
+        if self._first is None or self._second is None:
+            self._first = self._second = torch.zeros_like(current)
+        largest = gradient.abs().amax(_PER_SAMPLE, keepdim=True)
+        moving = largest > 0
+        # Divide by the largest value first: squares of tiny gradients would underflow.
+        unit = gradient / torch.where(moving, largest, 1)
+        scale = torch.where(moving, unit.abs().mean(_PER_SAMPLE, keepdim=True), 1)
+        power = torch.where(moving, (unit * unit).mean(_PER_SAMPLE, keepdim=True), 1)
+        self._first = torch.where(moving, 0.5 * self._first + unit / scale, self._first)
+        self._second = torch.where(moving, 0.8 * self._second + unit * unit / power, self._second)
+        update = self._size * self._first / (self._second.sqrt() + 1e-12)
+        moved = self._threat.project(current + update.clamp(-self._size, self._size), original)
+        if step + 1 in self._halvings:
+            self._size /= 2
+        return moved
+
+    def keep(self, kept: Bool[Tensor, " n"]) -> None:
+        if self._first is not None and self._second is not None:
+            self._first, self._second = self._first[kept], self._second[kept]
 
 
 def halving_steps(steps: int) -> set[int]:

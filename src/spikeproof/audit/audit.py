@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from spikeproof.atomic import write_atomically
-from spikeproof.attacks import Attacked, Crafting, check_batch, crafting, judge
+from spikeproof.attacks import Attacked, Crafting, check_batch, crafting, cross_entropy_of, judge
 from spikeproof.audit.battery import AuditConfig, Trial, battery
 from spikeproof.audit.outcomes import Measured, Outcomes, worst_case
 from spikeproof.data import ImageSet
@@ -265,7 +265,7 @@ class _Auditor:
         for start in range(0, len(self.labels), self.config.batch_size):
             chunk = slice(start, start + self.config.batch_size)
             with crafting(self.model, Crafting(draws=self.config.draws)) as craft:
-                gradient, _ = craft.gradient(self.pixels[chunk], self.labels[chunk])
+                gradient, _ = craft.gradient(self.pixels[chunk], cross_entropy_of(self.labels[chunk]))
             zero += int((gradient.flatten(1) == 0).all(1).sum())
         return zero / len(self.labels)
 

@@ -8,7 +8,7 @@ from typing import Literal
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from spikeproof.attacks import Crafting, Precision, ascend, crafting
+from spikeproof.attacks import Crafting, Precision, SteepestStep, climb, crafting, cross_entropy_of
 from spikeproof.defenses.defense import Defense
 from spikeproof.errors import SpikeproofError
 from spikeproof.threat import Linf, OptionalRadius, Radius, parse_radius
@@ -70,12 +70,7 @@ class AdversarialTraining(Defense):
         threat = Linf(self.eps)
         step_size = threat.radius / 2 if self.step_size is None else parse_radius(self.step_size)
         with crafting(model, Crafting(precision=self.precision, seed=seed)) as craft:
-            return ascend(
-                craft,
-                images,
-                labels,
-                threat,
-                steps=1 if one_step else self.steps,
-                step_size=threat.radius if one_step else step_size,
-                random_start=not one_step,
-            )
+            start = images if one_step else threat.random_start(images)
+            rule = SteepestStep(threat, threat.radius if one_step else step_size)
+            steps = 1 if one_step else self.steps
+            return climb(craft, images, start, rule, steps=steps, objective=cross_entropy_of(labels))

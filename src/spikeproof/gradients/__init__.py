@@ -2,7 +2,10 @@
 
 from spikeproof.gradients.assg import Assg
 from spikeproof.gradients.bptt import Bptt
-from spikeproof.gradients.rate import Bptr, Rga
+from spikeproof.gradients.mixed import Mixed
+from spikeproof.gradients.pdsg import Pdsg
+from spikeproof.gradients.rate import Bptr, Hart, Rga
+from spikeproof.gradients.relu_transfer import ReluTransfer
 from spikeproof.gradients.source import Attached, GradientSource
 
-__all__ = ["Assg", "Attached", "Bptr", "Bptt", "GradientSource", "Rga"]
+__all__ = ["Assg", "Attached", "Bptr", "Bptt", "GradientSource", "Hart", "Mixed", "Pdsg", "ReluTransfer", "Rga"]

@@ -6,11 +6,12 @@ import contextlib
 import dataclasses
 from collections.abc import Iterator
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from spikeproof.gradients.source import Attached
-from spikeproof.spiking import ArcTan, Drive, Rectangular, Sigmoid, Site, SuperSpike, Triangle, override_gradient, sites
+from spikeproof.spiking import Drive, Rectangular, Site, Surrogate, Triangle, override_gradient, sites
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,11 +21,12 @@ class Bptt:
     With None the model is left exactly as it is, so this source also serves networks without sites.
 
     Example:
+        >>> from spikeproof.spiking import Sigmoid
         >>> Bptt(Sigmoid(alpha=4.0)).name
         'BPTT Sigmoid(alpha=4.0)'
     """
 
-    surrogate: Triangle | Rectangular | Sigmoid | SuperSpike | ArcTan | None = None
+    surrogate: Surrogate | None = None
 
     @property
     def name(self) -> str:
@@ -39,4 +41,17 @@ class Bptt:
             yield Attached()
 
     def _fire(self, site: Site, drive: Drive, *, pooled: bool) -> Float[Tensor, "t n *space c"]:
-        return site.fire(drive, surrogate=self.surrogate, pooled=pooled).spikes
+        assert self.surrogate is not None
+        surrogate, sharpness = _by_scale(self.surrogate)
+        if sharpness is not None:
+            wide = torch.promote_types(drive.values.dtype, torch.float32)
+            given = torch.full((site.num_steps, 1), sharpness, dtype=wide, device=drive.values.device)
+            drive = drive._replace(sharpness=given)
+        return site.fire(drive, surrogate=surrogate, pooled=pooled).spikes
+
+
+def _by_scale(surrogate: Surrogate) -> tuple[Surrogate, float | None]:
+    """A width as a sharpness of the shape of width 1: then all widths that a sweep tries share one compiled kernel."""
+    if isinstance(surrogate, Triangle | Rectangular):
+        return type(surrogate)(1.0), 1 / surrogate.gamma
+    return surrogate, None

@@ -16,9 +16,16 @@ class Attached:
     def keep(self, kept: Bool[Tensor, " n"]) -> None:
         """From now on only these of the samples are attacked; forget the others."""
 
-    def forward(self, call: Callable[[Tensor], Tensor], images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k"]:
-        """The logits of the attacked images; ``call`` is the model. The same numbers as its own, with this backward."""
-        return call(images)
+    def forward(
+        self, call: Callable[[Tensor], Tensor], images: Float[Tensor, "n c h w"]
+    ) -> tuple[Float[Tensor, "n k"], Float[Tensor, "n k"]]:
+        """The logits of the attacked images, the model's own numbers, and the logits that the loss is taken of.
+
+        The second are the same numbers with this source's backward; only a transfer source, whose gradient is another
+        network's, takes its loss of other logits. ``call`` is the model.
+        """
+        logits = call(images)
+        return logits, logits
 
     def hold(self, held: bool) -> None:
         """Whether forwards leave the state alone (all draws of one expectation after the first)."""

@@ -154,6 +154,74 @@ class ArcTan:
         return self.alpha / 2 / (1 + (math.pi / 2 * self.alpha * margin) ** 2)
 
 
+# The shapes below are for attacks alone (no paper here trains with them): no recipe or weights file names them.
+
+
+@dataclasses.dataclass(frozen=True)
+class Exponential:
+    """h(v) = scale exp(-decay |v|): peak scale, mass 2 scale / decay, no end (Ozdenizci and Legenstein 2024).
+
+    Example:
+        >>> Exponential(scale=0.3, decay=1.0)(torch.tensor(0.0))
+        tensor(0.3000)
+    """
+
+    scale: float = 1.0
+    decay: float = 1.0
+
+    def __post_init__(self) -> None:
+        _require_positive("Exponential", "scale", self.scale)
+        _require_positive("Exponential", "decay", self.decay)
+
+    @property
+    def window(self) -> float:
+        return 2 / self.decay
+
+    def __call__(self, margin: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        return self.scale * torch.exp(-self.decay * margin.abs())
+
+
+@dataclasses.dataclass(frozen=True)
+class StraightThrough:
+    """h(v) = 1 everywhere: the spike's gradient goes straight through; its window is all there is.
+
+    Example:
+        >>> StraightThrough()(torch.tensor([-9.0, 9.0]))
+        tensor([1., 1.])
+    """
+
+    @property
+    def window(self) -> float:
+        return math.inf
+
+    def __call__(self, margin: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        return torch.ones_like(margin)
+
+
+@dataclasses.dataclass(frozen=True)
+class Gaussian:
+    """h(v) = exp(-(v - centre)^2 / (2 sigma^2)) / (sqrt(2 pi) sigma): mass 1, no end.
+
+    Example:
+        >>> Gaussian(sigma=1.0)(torch.tensor(0.0))
+        tensor(0.3989)
+    """
+
+    sigma: float = 1.0
+    centre: float = 0.0
+
+    def __post_init__(self) -> None:
+        _require_positive("Gaussian", "sigma", self.sigma)
+
+    @property
+    def window(self) -> float:
+        return math.sqrt(2 * math.pi) * self.sigma
+
+    def __call__(self, margin: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        unit = (margin - self.centre) / self.sigma
+        return torch.exp(-0.5 * unit * unit) / (math.sqrt(2 * math.pi) * self.sigma)
+
+
 SURROGATES: dict[str, type[Triangle | Rectangular | Sigmoid | SuperSpike | ArcTan]] = {
     kind.__name__: kind for kind in (Triangle, Rectangular, Sigmoid, SuperSpike, ArcTan)
 }

@@ -29,7 +29,7 @@ class Drive(NamedTuple):
         scale, shift: batch norm as an affine map of the values; None where there is none or it is already applied.
         leak, gain: of each step, broadcast over samples (see ``reference.fire``).
         noise, noise_std: of the firing decision, a tape for each step; None for a site that draws none.
-        sharpness: of the surrogate, element by element.
+        sharpness: of the surrogate, element by element; or [T, C] or [T, 1], the same for many.
     """
 
     values: Float[Tensor, "k n *space c"]
@@ -38,7 +38,7 @@ class Drive(NamedTuple):
     leak: Float[Tensor, "t *less c"] | None = None
     gain: Float[Tensor, "t *less c"] | None = None
     noise_std: Float[Tensor, ""] | None = None
-    sharpness: Float[Tensor, "t n *space c"] | None = None
+    sharpness: Float[Tensor, "t *some c"] | None = None
     noise: tuple[Tape, ...] | None = None
 
 

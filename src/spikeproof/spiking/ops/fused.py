@@ -83,7 +83,9 @@ def _canonical(drive: Drive, pooled: bool) -> Drive:
 
 
 def _with_samples(part: Tensor, pooled: bool) -> Tensor:
-    """[K, N, *space, C] as [K, N, P, C], or before pooling as [K, N, H/2, 2, W/2, 2, C]."""
+    """[K, N, *space, C] as [K, N, P, C], or before pooling as [K, N, H/2, 2, W/2, 2, C]; [T, C] or a number as it is."""
+    if part.ndim <= 2:
+        return part.contiguous()
     if pooled:
         return part.unflatten(3, (-1, 2)).unflatten(2, (-1, 2)).contiguous()
     if part.ndim == 3:  # no positions: then samples take their place

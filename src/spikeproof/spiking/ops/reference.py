@@ -48,7 +48,7 @@ def fire(
     leak: Float[Tensor, "t *less c"] | None = None,
     gain: Float[Tensor, "t *less c"] | None = None,
     noise: Float[Tensor, "t *many c"] | Sequence[Float[Tensor, "*many c"]] | None = None,
-    sharpness: Float[Tensor, "t *many c"] | None = None,
+    sharpness: Float[Tensor, "t *some c"] | None = None,
     want_margins: bool = False,
     want_moments: bool = False,
     hinge_width: float | None = None,

@@ -1,0 +1,105 @@
+"""What an attack climbs: a loss of each sample's logits, larger where the model is nearer to a mistake.
+
+An objective is made for the samples at hand, ``cross_entropy_of(labels)``, and is then a function of their logits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+from torch.nn.functional import cross_entropy, log_softmax
+
+from spikeproof.errors import SpikeproofError
+
+Objective = Callable[[Tensor], Tensor]
+
+
+def cross_entropy_of(labels: Int64[Tensor, " n"], targets: Int64[Tensor, " n"] | None = None) -> Objective:
+    """CE(z, y); with targets -CE(z, target), which climbs towards the target."""
+
+    def loss(logits: Float[Tensor, "n k"]) -> Float[Tensor, " n"]:
+        check_classes(labels, logits)
+        if targets is None:
+            return cross_entropy(logits, labels, reduction="none")
+        return -cross_entropy(logits, targets, reduction="none")
+
+    return loss
+
+
+def margin_of(labels: Int64[Tensor, " n"], targets: Int64[Tensor, " n"] | None = None) -> Objective:
+    """max_{j != y} z_j - z_y, positive once the model errs (Carlini and Wagner 2017); with targets z_target - z_y."""
+
+    def margin(logits: Float[Tensor, "n k"]) -> Float[Tensor, " n"]:
+        if targets is not None:
+            return _at(logits, targets) - _at(logits, labels)
+        return _without(logits, labels).amax(1) - _at(logits, labels)
+
+    return margin
+
+
+def dlr_of(labels: Int64[Tensor, " n"], targets: Int64[Tensor, " n"] | None = None) -> Objective:
+    """The difference of logits ratio (Croce and Hein 2020), blind to shifts and scale of the logits::
+
+        -(z_y - max_{j != y} z_j) / (z_(1) - z_(3) + 1e-12)
+        -(z_y - z_target) / (z_(1) - (z_(3) + z_(4)) / 2 + 1e-12)      with targets
+
+    z_(i) is the i-th largest. A model of fewer classes than that has none: the smallest stands in, so that three
+    classes (four with targets) and even two keep a scale.
+    """
+
+    def ratio(logits: Float[Tensor, "n k"]) -> Float[Tensor, " n"]:
+        ordered, order = logits.sort(dim=1)
+        classes = logits.shape[1]
+        third, fourth = (ordered[:, max(classes - rank, 0)] for rank in (3, 4))
+        if targets is None:
+            right = (order[:, -1] == labels).to(logits.dtype)
+            other = ordered[:, -2] * right + ordered[:, -1] * (1 - right)
+            return -(_at(logits, labels) - other) / (ordered[:, -1] - third + 1e-12)
+        return -(_at(logits, labels) - _at(logits, targets)) / (ordered[:, -1] - 0.5 * (third + fourth) + 1e-12)
+
+    return ratio
+
+
+def divergence_of(clean: Float[Tensor, "n k"]) -> Objective:
+    """KL(softmax(clean) || softmax(z)): how far the prediction has moved, whatever the label (TRADES' inner loss)."""
+    before = log_softmax(clean.detach(), 1)
+    return lambda logits: (before.exp() * (before - log_softmax(logits, 1))).sum(1)
+
+
+OBJECTIVES = {"ce": cross_entropy_of, "margin": margin_of, "dlr": dlr_of}
+
+
+def find_objective(name: str) -> Callable[..., Objective]:
+    """An objective's maker by its name.
+
+    Raises:
+        SpikeproofError: there is none of that name.
+
+    Example:
+        >>> find_objective("margin")(torch.tensor([0]))(torch.tensor([[1.0, 3.0]]))
+        tensor([2.])
+    """
+    if name not in OBJECTIVES:
+        raise SpikeproofError(f"An attack climbs one of {', '.join(OBJECTIVES)}, not {name!r}.")
+    return OBJECTIVES[name]
+
+
+def check_classes(labels: Int64[Tensor, " n"], logits: Float[Tensor, "n k"]) -> None:
+    """Refuse a label that is no class of these logits, in a sentence."""
+    wrong = labels[(labels < 0) | (labels >= logits.shape[1])]
+    if len(wrong):
+        raise SpikeproofError(
+            f"Label {int(wrong[0])} is no class of this model; its {logits.shape[1]} classes count from 0."
+        )
+
+
+def _at(logits: Tensor, labels: Tensor) -> Tensor:
+    check_classes(labels, logits)
+    return logits.gather(1, labels[:, None])[:, 0]
+
+
+def _without(logits: Tensor, labels: Tensor) -> Tensor:
+    return logits.scatter(1, labels[:, None], -torch.inf)

@@ -1,0 +1,149 @@
+"""The pursuit: chase the samples that are not broken yet, step by step, and keep for each the best image found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from spikeproof.attacks.craft import Attacked, Craft
+from spikeproof.attacks.objective import Objective, check_classes, cross_entropy_of
+
+
+class Pursuit:
+    """Which samples are still chased, and the best image of each.
+
+    A sample leaves once the judge confirms that it is broken (crafting may be bfloat16, and its word does not count):
+    that the model errs, or with targets that it says the target. One never broken ends with the image of highest
+    cross-entropy (lowest to the target), so no attack returns worse than it found.
+
+    Attributes:
+        images, labels, targets: of the samples still chased; these shrink.
+        index: which samples of the batch those are.
+    """
+
+    def __init__(self, craft: Craft, images: Tensor, labels: Tensor, targets: Tensor | None = None) -> None:
+        self.craft = craft
+        self._labels, self._targets = labels, targets
+        logits = craft.judge(images).float()
+        check_classes(labels, logits)
+        if targets is not None:
+            check_classes(targets, logits)
+        self._clean, self._clean_loss = images, self._loss(torch.arange(len(images), device=images.device), logits)
+        self._best, self._best_loss = images.clone(), self._clean_loss.clone()
+        self._unbroken = ~self._breaks(logits, labels, targets)
+        self._chase(self._unbroken.nonzero().flatten())
+
+    def __len__(self) -> int:
+        """How many samples are still chased."""
+        return len(self.index)
+
+    def objective(self, maker: Callable[..., Objective] = cross_entropy_of) -> Objective:
+        """The maker's objective for the samples still chased."""
+        return maker(self.labels, self.targets)
+
+    def offer(self, candidates: Float[Tensor, "n c h w"], logits: Float[Tensor, "n k"]) -> Bool[Tensor, " n"] | None:
+        """Note the candidates of the samples still chased; returns which to keep when some leave, else None."""
+        loss = self._loss(self.index, logits)
+        broken = self._breaks(logits, self.labels, self.targets)
+        if broken.any():
+            targets = None if self.targets is None else self.targets[broken]
+            verdict = self.craft.judge(candidates[broken])
+            broken[broken.clone()] = self._breaks(verdict, self.labels[broken], targets)
+        better = broken | (loss > self._best_loss[self.index])
+        improved = self.index[better]
+        self._best[improved] = candidates[better]
+        self._best_loss[improved] = loss[better]
+        if not broken.any():
+            return None
+        self._unbroken[self.index[broken]] = False
+        self._chase(self.index[~broken])
+        self.craft.keep(~broken)
+        return ~broken
+
+    def finish(self, candidates: Float[Tensor, "n c h w"] | None = None) -> Attacked:
+        """Look at the last candidates too, if any, let the judge see every survivor's best image, and close."""
+        if len(self) and candidates is not None:
+            self.offer(candidates, self.craft.judge(candidates).float())
+        if len(self):
+            # bfloat16 logits may have called right what float32 does not.
+            logits = self.craft.judge(self._best[self.index]).float()
+            broken = self._breaks(logits, self.labels, self.targets)
+            self._unbroken[self.index] = ~broken
+            weaker = (self._loss(self.index, logits) < self._clean_loss[self.index]) & ~broken
+            self._best[self.index[weaker]] = self._clean[self.index[weaker]]
+        if self._targets is None:
+            return Attacked(self._best, self._unbroken)
+        return Attacked(self._best, self.craft.judge(self._best).argmax(1) == self._labels, ~self._unbroken)
+
+    def _chase(self, index: Tensor) -> None:
+        self.index = index
+        self.images, self.labels = self._clean[index], self._labels[index]
+        self.targets = None if self._targets is None else self._targets[index]
+
+    def _loss(self, index: Tensor, logits: Tensor) -> Tensor:
+        targets = None if self._targets is None else self._targets[index]
+        return cross_entropy_of(self._labels[index], targets)(logits)
+
+    @staticmethod
+    def _breaks(logits: Tensor, labels: Tensor, targets: Tensor | None) -> Tensor:
+        predicted = logits.argmax(1)
+        return predicted != labels if targets is None else predicted == targets
+
+
+@runtime_checkable
+class Rule(Protocol):
+    """How an iterated attack moves from one image to the next."""
+
+    def move(
+        self,
+        current: Float[Tensor, "n c h w"],
+        original: Float[Tensor, "n c h w"],
+        gradient: Float[Tensor, "n c h w"],
+        step: int,
+    ) -> Float[Tensor, "n c h w"]: ...
+
+    def keep(self, kept: Bool[Tensor, " n"]) -> None:
+        """Forget what is remembered of all other samples."""
+
+
+def chase(
+    pursuit: Pursuit,
+    start: Float[Tensor, "n c h w"],
+    rule: Rule,
+    *,
+    steps: int,
+    maker: Callable[..., Objective] = cross_entropy_of,
+) -> Float[Tensor, "m c h w"]:
+    """Move the chased samples from ``start`` for so many steps; the last candidates of those that are left, unseen."""
+    current = start
+    for step in range(steps):
+        if len(pursuit) == 0:
+            break
+        gradient, logits = pursuit.craft.gradient(current, pursuit.objective(maker))
+        kept = pursuit.offer(current, logits)
+        if kept is not None:
+            current, gradient = current[kept], gradient[kept]
+            rule.keep(kept)
+        current = rule.move(current, pursuit.images, gradient, step)
+    return current
+
+
+def climb(
+    craft: Craft,
+    images: Float[Tensor, "n c h w"],
+    start: Float[Tensor, "n c h w"],
+    rule: Rule,
+    *,
+    steps: int,
+    objective: Objective,
+) -> Float[Tensor, "n c h w"]:
+    """The bare climb of every sample, broken or not; its last iterate, unjudged: the papers' protocol."""
+    current = start
+    for step in range(steps):
+        gradient, _ = craft.gradient(current, objective)
+        current = rule.move(current, images, gradient, step)
+    return current

@@ -1,0 +1,78 @@
+"""Mixed gradients: the mean of several sources' gradients before the step ("MIX" of Hao et al. 2024: BPTT and HART)."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from spikeproof.errors import SpikeproofError
+from spikeproof.gradients.bptt import Bptt
+from spikeproof.gradients.rate import Hart
+from spikeproof.gradients.source import Attached, GradientSource
+from spikeproof.spiking import override_gradient, sites
+from spikeproof.spiking.site import GradientOverride
+
+
+@dataclasses.dataclass(frozen=True)
+class Mixed:
+    """The mean of the gradients of ``sources``; a forward and a backward for each of them.
+
+    With noise every source sees draws of its own.
+
+    Raises:
+        SpikeproofError: fewer than two sources; on attaching, what its sources raise.
+
+    Example:
+        >>> Mixed().name
+        'BPTT+HART'
+    """
+
+    sources: tuple[GradientSource, ...] = (Bptt(), Hart())
+
+    def __post_init__(self) -> None:
+        if len(self.sources) < 2:
+            raise SpikeproofError("A mixed gradient needs two sources at least; attack with the one as it is.")
+
+    @property
+    def name(self) -> str:
+        return "+".join(source.name for source in self.sources)
+
+    @contextlib.contextmanager
+    def attach(self, model: nn.Module) -> Iterator[Attached]:
+        parts: list[tuple[Attached, Mapping[str, GradientOverride | None]]] = []
+        with contextlib.ExitStack() as stack:
+            for source in self.sources:
+                # Each source finds the sites as they were, and leaves on them what is its own.
+                stack.enter_context(override_gradient(model, dict.fromkeys(sites(model))))
+                attached = stack.enter_context(source.attach(model))
+                parts.append((attached, {name: site.override for name, site in sites(model).items()}))
+            yield _AttachedMixed(model, parts)
+
+
+class _AttachedMixed(Attached):
+    def __init__(self, model: nn.Module, parts: list[tuple[Attached, Mapping[str, GradientOverride | None]]]) -> None:
+        self._model, self._parts = model, parts
+
+    def keep(self, kept: Bool[Tensor, " n"]) -> None:
+        for attached, _ in self._parts:
+            attached.keep(kept)
+
+    def hold(self, held: bool) -> None:
+        for attached, _ in self._parts:
+            attached.hold(held)
+
+    def forward(
+        self, call: Callable[[Tensor], Tensor], images: Float[Tensor, "n c h w"]
+    ) -> tuple[Float[Tensor, "n k"], Float[Tensor, "n k"]]:
+        """The first source's logits, and the same numbers with the mean of the backwards."""
+        found = []
+        for attached, overrides in self._parts:
+            with override_gradient(self._model, overrides):
+                found.append(attached.forward(call, images))
+        logits = found[0][0]
+        mean = sum((differentiated - differentiated.detach()) / len(found) for _, differentiated in found)
+        return logits, logits.detach() + mean

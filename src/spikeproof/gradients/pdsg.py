@@ -1,0 +1,73 @@
+"""PDSG: a surrogate as wide as the potentials are spread (Lu et al. 2025, CVPR 2025).
+
+The spread is taken over the batch, so here, alone among our sources, a sample's gradient depends on its neighbours.
+Deviation: the spread is of the noise-free potential.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from spikeproof.errors import SpikeproofError
+from spikeproof.gradients.source import Attached
+from spikeproof.spiking import Drive, Gaussian, Site, override_gradient, sites
+
+_UNIT = Gaussian(sigma=1.0, centre=0.5)
+
+
+@dataclasses.dataclass(frozen=True)
+class Pdsg:
+    """BPTT with h(v) = exp(-(v - s/2)^2 / (2 s^2)) / (sqrt(2 pi) s), s of each channel and step::
+
+        s[t] = std of u[1..t] over steps, batch and positions;  1 where that is 0
+
+    Raises:
+        SpikeproofError: on attaching, a model without sites.
+
+    Example:
+        >>> Pdsg().name
+        'PDSG'
+    """
+
+    @property
+    def name(self) -> str:
+        return "PDSG"
+
+    @contextlib.contextmanager
+    def attach(self, model: nn.Module) -> Iterator[Attached]:
+        watched = sites(model)
+        if not watched:
+            raise SpikeproofError("PDSG needs spiking sites and this model has none; use the BPTT source instead.")
+        with override_gradient(model, dict.fromkeys(watched, _spread_surrogate)):
+            yield Attached()
+
+
+def _spread_surrogate(site: Site, drive: Drive, *, pooled: bool) -> Tensor:
+    with torch.no_grad():
+        seen = site.fire(drive, want_moments=True)
+        assert seen.total is not None and seen.total_of_squares is not None
+        spread = running_spread(seen.total, seen.total_of_squares, drive.values[0, ..., 0].numel())
+    return site.fire(drive._replace(sharpness=1 / spread), surrogate=_UNIT, pooled=pooled).spikes
+
+
+def running_spread(
+    total: Float[Tensor, "t c"], total_of_squares: Float[Tensor, "t c"], count: int
+) -> Float[Tensor, "t c"]:
+    """The (unbiased) standard deviation of all steps up to each, from the sums of each step; 1 where it is 0.
+
+    Example:
+        >>> running_spread(torch.tensor([[4.0], [6.0]]), torch.tensor([[10.0], [20.0]]), 2).flatten()
+        tensor([1.4142, 1.2910])
+    """
+    counts = count * torch.arange(1, len(total) + 1, device=total.device, dtype=total.dtype)[:, None]
+    summed, squared = total.cumsum(0), total_of_squares.cumsum(0)
+    variance = (squared - summed * summed / counts) / (counts - 1).clamp_min(1)
+    # Sums in float32: below this share of the mean square, a variance is rounding.
+    still = variance <= 1e-6 * squared / counts
+    return torch.where(still, 1.0, variance.clamp_min(0).sqrt())
