@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from types import TracebackType
 
 from tqdm import tqdm
@@ -24,6 +25,7 @@ class Progress:
 
     def __init__(self, total: int, label: str, *, start: int = 0, show: bool = True) -> None:
         self._show = show
+        self._total, self._done, self._began = total, 0, time.monotonic()
         self._bar = tqdm(
             total=total,
             initial=start,
@@ -43,7 +45,20 @@ class Progress:
         self._bar.close()
 
     def advance(self, units: int = 1) -> None:
+        self._done += units
         self._bar.update(units)
+
+    def left(self) -> str:
+        """About how long the rest takes, at the pace so far.
+
+        Example:
+            >>> Progress(3, "train", show=False).left()
+            'time left unknown'
+        """
+        if self._done == 0:
+            return "time left unknown"
+        seconds = (time.monotonic() - self._began) / self._done * max(self._total - self._done, 0)
+        return f"about {seconds:.0f} s left" if seconds < 100 else f"about {seconds / 60:.0f} min left"
 
     def line(self, text: str) -> None:
         """One line of news, above the bar on a terminal."""

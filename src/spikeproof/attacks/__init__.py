@@ -1,19 +1,39 @@
 """Attacks: functions of (model, images, labels, threat, how) that return images and outcomes."""
 
+from spikeproof.attacks.auto_pgd import apgd, apgd_targeted
+from spikeproof.attacks.carlini_wagner import cw_l2
+from spikeproof.attacks.corruptions import corrupt, corruption
 from spikeproof.attacks.craft import Attacked, Craft, Crafting, Precision, check_batch, crafting
+from spikeproof.attacks.ddn import ddn
+from spikeproof.attacks.fab import fab_targeted
 from spikeproof.attacks.gradient_sign import ffgsm, fgsm, rfgsm
 from spikeproof.attacks.judge import evaluating, judge
-from spikeproof.attacks.objective import (
-    cross_entropy_of,
-    divergence_of,
-    dlr_of,
-    margin_of,
-)
+from spikeproof.attacks.multi_targeted import mtpgd
+from spikeproof.attacks.noise import gaussian_noise, uniform_noise
+from spikeproof.attacks.objective import cross_entropy_of, divergence_of, dlr_of, margin_of
 from spikeproof.attacks.projected_gradient import SteepestStep, bim, iterated_rfgsm, mi_fgsm, pgd
 from spikeproof.attacks.pursuit import Pursuit, chase, climb
+from spikeproof.attacks.spsa import spsa
+from spikeproof.attacks.square import square
 from spikeproof.attacks.stable_adaptive import sa_pgd
+from spikeproof.attacks.tpgd import tpgd
+from spikeproof.attacks.transfer import transfer
 
 __all__ = [
+    "transfer",
+    "tpgd",
+    "square",
+    "spsa",
+    "uniform_noise",
+    "gaussian_noise",
+    "mtpgd",
+    "fab_targeted",
+    "ddn",
+    "corruption",
+    "corrupt",
+    "cw_l2",
+    "apgd_targeted",
+    "apgd",
     "Attacked",
     "Craft",
     "Crafting",

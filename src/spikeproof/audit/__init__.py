@@ -1,7 +1,28 @@
-"""Audits: a battery of attacks, every outcome kept, nominal and worst case side by side."""
+"""Audits: a battery of attacks, every outcome kept, nominal and worst case side by side, flags where to doubt them."""
 
-from spikeproof.audit.audit import Audit, audit
-from spikeproof.audit.battery import AuditConfig, Trial, battery
+from spikeproof.audit.audit import audit
+from spikeproof.audit.batteries import BATTERIES, NINETEEN_SOURCES, Battery
+from spikeproof.audit.config import AuditConfig
+from spikeproof.audit.diagnostics import Flag
+from spikeproof.audit.findings import Audit, Result
 from spikeproof.audit.outcomes import Measured, Outcomes, worst_case
+from spikeproof.audit.shards import Shard
+from spikeproof.audit.trials import Trial, Tuned, make_trial
 
-__all__ = ["Audit", "AuditConfig", "Measured", "Outcomes", "Trial", "audit", "battery", "worst_case"]
+__all__ = [
+    "BATTERIES",
+    "NINETEEN_SOURCES",
+    "Audit",
+    "AuditConfig",
+    "Battery",
+    "Flag",
+    "Measured",
+    "Outcomes",
+    "Result",
+    "Shard",
+    "Trial",
+    "Tuned",
+    "audit",
+    "make_trial",
+    "worst_case",
+]

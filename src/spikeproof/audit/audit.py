@@ -1,117 +1,45 @@
-"""``audit``: nominal accuracy, worst case and the gap between them, for one model."""
+"""``audit``: nominal accuracy, worst case and the gap between them, for one model, and whether to believe them."""
 
 from __future__ import annotations
 
 import dataclasses
-import io
-import json
 import time
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
-from spikeproof.atomic import write_atomically
-from spikeproof.attacks import Attacked, Crafting, check_batch, crafting, cross_entropy_of, judge
-from spikeproof.audit.battery import AuditConfig, Trial, battery
+from spikeproof.attacks import Crafting, check_batch, judge, transfer
+from spikeproof.audit.config import AuditConfig
+from spikeproof.audit.curves import CurvePlan, swept_pair
+from spikeproof.audit.diagnostics import Curves, Flag, flags_of, input_gradients, zero_share
+from spikeproof.audit.engine import Attempt, Engine
+from spikeproof.audit.findings import Audit, Result
 from spikeproof.audit.outcomes import Measured, Outcomes, worst_case
+from spikeproof.audit.parts import Parts, fingerprint
+from spikeproof.audit.trials import Trial, Tuned
+from spikeproof.audit.tuning import Tuning, tune
 from spikeproof.data import ImageSet
 from spikeproof.errors import SpikeproofError
-from spikeproof.insight import SiteStatistics, describe_sites
+from spikeproof.gradients import Bptt
+from spikeproof.insight import describe_sites
 from spikeproof.models import SpikingModel
 from spikeproof.private_rng import private_rng
 from spikeproof.progress import Progress
 from spikeproof.spiking import inference_noise, sites
-from spikeproof.threat import Linf, parse_radius
-from spikeproof.train import RunFolder
+from spikeproof.threat import Linf
+from spikeproof.train import fitting_microbatch
 
 _PICTURES = 6
 _INSIGHT_IMAGES = 100
+_BATCH = 250
 # A gap of this many accuracy points is more than chance at the sample sizes in use, and worth a warning.
 _NOTABLE_GAP = 0.05
-
-
-@dataclasses.dataclass(frozen=True)
-class Audit:
-    """What an audit found; ``outcomes`` holds every verdict, so any other number can be computed later.
-
-    Attributes:
-        nominal: under the papers' protocol attack (PGD where the battery has it, else BIM, R+FGSM, FGSM).
-        worst_case: right on the clean image and under every trial.
-        masking_gap: nominal - worst case accuracy.
-        zero_gradient_share: share of samples whose input gradient (BPTT, own surrogate) is exactly zero.
-    """
-
-    config: AuditConfig
-    trials: list[tuple[Trial | None, Measured]]  # None: the clean images
-    nominal_trial: str
-    nominal: Measured
-    worst_case: Measured
-    zero_gradient_share: float
-    sweep: list[tuple[float, Trial, Measured]]
-    sites: list[SiteStatistics]
-    warnings: list[str]
-    pictures: dict[str, Any]
-    outcomes: pa.Table
-    device: str
-    seconds: float
-
-    @property
-    def masking_gap(self) -> float:
-        return self.nominal.accuracy - self.worst_case.accuracy
-
-    def to_json(self, command: str) -> dict[str, Any]:
-        """Plain values for audit.json."""
-        config = self.config
-        return {
-            "version": 1,
-            "samples": self.worst_case.samples,
-            "split": config.split,
-            "threat": {"norm": "linf", "radius": config.threat.radius},
-            "noise": "on" if config.noise else "off",
-            "draws": config.draws,
-            "device": self.device,
-            "crafting_precision": config.precision,
-            "seed": config.seed,
-            "seconds": round(self.seconds, 1),
-            "command": command,
-            "trials": [
-                {**_columns(trial), "name": _columns(trial)["trial"], **measured.to_json()}
-                for trial, measured in self.trials
-            ],
-            "nominal": {"trial": self.nominal_trial, **self.nominal.to_json()},
-            "worst_case": self.worst_case.to_json(),
-            "masking_gap": self.masking_gap,
-            "zero_gradient_share": self.zero_gradient_share,
-            "warnings": self.warnings,
-            "sweep": [
-                {"radius": radius, "trial": trial.name, "kind": trial.kind, **measured.to_json()}
-                for radius, trial, measured in self.sweep
-            ],
-            "sites": [site.to_json() for site in self.sites],
-        }
-
-    def save(self, folder: str | Path, command: str = "spikeproof.audit(...)") -> None:
-        """Write outcomes.parquet, pictures.npz and, last, audit.json into a run folder, each whole or not at all.
-
-        A folder without a run becomes one with an audit and no training, so that it can be reported too.
-        """
-        folder = Path(folder)
-        if not (folder / "config.json").exists():
-            bare = RunFolder(folder)
-            bare.open(folder.name, {}, device=self.device, command=command, resume=False)
-            bare.write_metrics([])
-        text = json.dumps(self.to_json(command), indent=1) + "\n"
-        buffer = io.BytesIO()
-        np.savez(buffer, **self.pictures)
-        write_atomically(folder / "outcomes.parquet", lambda path: pq.write_table(self.outcomes, path))
-        write_atomically(folder / "pictures.npz", lambda path: path.write_bytes(buffer.getvalue()))
-        write_atomically(folder / "audit.json", lambda path: path.write_text(text))
 
 
 def audit(
@@ -120,25 +48,32 @@ def audit(
     config: AuditConfig | None = None,
     *,
     threat: Linf | None = None,
+    validation: ImageSet | None = None,
+    substitutes: Sequence[nn.Module] = (),
+    parts: str | Path | None = None,
     show: bool = True,
 ) -> Audit:
     """Attack ``model`` with a battery and judge every image in float32.
 
     Args:
-        model: images [N,C,H,W] in [0,1] -> logits. A network without sites can be audited with nominal trials only.
+        model: images [N,C,H,W] in [0,1] -> logits. A network without sites can be audited with BPTT trials only.
         images: the split to audit, on the model's device or any other.
         config: what to run; ``AuditConfig()`` by default.
         threat: taken instead of the config's radius.
+        validation: other images, on which the attacks' own settings are chosen; without them defaults are taken.
+        substitutes: models whose adversarial images are tried on this one (black-box transfer, PGD-20 on each).
+        parts: a folder for what is finished, so that an audit that was killed goes on where it was.
 
     Raises:
-        SpikeproofError: no such samples, images that do not fit, or an adaptive trial on a model without sites.
+        SpikeproofError: no such samples, images that do not fit, or a trial that this model cannot have.
 
     Example:
         >>> from spikeproof.data import load_data
         >>> from spikeproof.models import create_model
         >>> data = load_data("digits", validation=50)
         >>> model = create_model("conv", num_classes=10, image_size=8, in_channels=1)
-        >>> found = audit(model, data.test, AuditConfig(radius=0.1, samples=10, sa_pgd_steps=5), show=False)
+        >>> config = AuditConfig(radius=0.1, samples=10, battery=None, trials=("PGD-5", "SA-PGD-5@ASSG"))
+        >>> found = audit(model, data.test, config, show=False)
         >>> found.worst_case.accuracy <= found.nominal.accuracy
         True
     """
@@ -146,14 +81,27 @@ def audit(
     if threat is not None:
         config = dataclasses.replace(config, radius=threat.radius)
     began = time.monotonic()
+    pixels, labels = _chosen(model, images, config.samples, config.split)
+    if config.noise and not any(site.noise_std > 0 for site in sites(model).values()):
+        raise SpikeproofError("Noise at inference was asked for, but no site of this model has any; train with TGO.")
+    held = None
+    if parts is not None:
+        held = Path(parts) / fingerprint(model, pixels, labels, config)
+    with inference_noise(model, config.noise):
+        tuning = _tuned(model, validation, config)
+        auditor = _Auditor(model, pixels, labels, images.class_names, config, tuning, tuple(substitutes))
+        return auditor.run(Parts(held), began, show)
+
+
+def _chosen(model: nn.Module, images: ImageSet, samples: int | None, split: str) -> tuple[Tensor, Tensor]:
+    """The first images and labels on the model's device, if they fit it."""
     parameter = next(model.parameters(), None)
     device = torch.device("cpu") if parameter is None else parameter.device
-    count = len(images) if config.samples is None else config.samples
+    count = len(images) if samples is None else samples
     if count > len(images):
-        raise SpikeproofError(f"The {config.split} split has {len(images)} images, fewer than the {count} asked for.")
+        raise SpikeproofError(f"The {split} split has {len(images)} images, fewer than the {count} asked for.")
     chosen = images.take(slice(0, count)).to(device)
-    labels = chosen.labels
-    pixels = check_batch(chosen.images.float() / 255, labels)
+    pixels = check_batch(chosen.images.float() / 255, chosen.labels)
     if isinstance(model, SpikingModel):
         held, given = model.description, (*pixels.shape[1:], images.num_classes)
         if (held.in_channels, held.image_size, held.image_size, held.num_classes) != given:
@@ -161,10 +109,16 @@ def audit(
                 f"The model takes {held.in_channels}x{held.image_size}x{held.image_size} images of {held.num_classes} "
                 f"classes and these are {given[0]}x{given[1]}x{given[2]} of {given[3]}; give the data it was made for."
             )
-    if config.noise and not any(site.noise_std > 0 for site in sites(model).values()):
-        raise SpikeproofError("Noise at inference was asked for, but no site of this model has any; train with TGO.")
-    with inference_noise(model, config.noise):
-        return _Auditor(model, pixels, labels, images.class_names, config, show).run(began)
+    return pixels, chosen.labels
+
+
+def _tuned(model: nn.Module, validation: ImageSet | None, config: AuditConfig) -> Tuning:
+    count = min(config.tune_samples, 0 if validation is None else len(validation))
+    if validation is None or count == 0:
+        return Tuning(Tuned(), 0, {})
+    pixels, labels = _chosen(model, validation, count, "validation")
+    how = Crafting(draws=config.draws, judge_draws=config.judge_draws, precision=config.precision, seed=config.seed)
+    return tune(model, pixels, labels, config.threat, config.members(), how)
 
 
 class _Auditor:
@@ -175,151 +129,180 @@ class _Auditor:
         labels: Int64[Tensor, " n"],
         class_names: tuple[str, ...],
         config: AuditConfig,
-        show: bool,
+        tuning: Tuning,
+        substitutes: tuple[nn.Module, ...],
     ) -> None:
         self.model, self.pixels, self.labels, self.class_names = model, pixels, labels, class_names
-        self.config, self.show = config, show
+        self.config, self.tuning = config, tuning
+        self.trials = config.members(tuning.tuned)
+        if substitutes:
+            attack = partial(transfer, substitutes=substitutes)
+            cost = 20.0 * len(substitutes)
+            self.trials.append(Trial("TRANSFER-20", "black-box", "TRANSFER", 20, attack, Bptt(), cost))
+        self.radius = config.threat.radius
         self.outcomes = Outcomes()
 
-    def run(self, began: float) -> Audit:
-        config, trials = self.config, battery(self.config)
-        swept = [trial for trial in trials if trial.swept]
+    def run(self, parts: Parts, began: float, show: bool) -> Audit:
+        config = self.config
+        batch_size = config.batch_size or self._fitting_batch()
+        headline, adaptive = swept_pair(self.trials)
+        plan = CurvePlan(config, headline, adaptive, self.tuning.tuned)
         few = min(config.sweep_samples, len(self.labels))
-        work = len(trials) * len(self.labels) + len(config.sweep) * len(swept) * few
-        with private_rng():
-            torch.manual_seed(config.seed)
-            logits = judge(self.model, self.pixels, draws=config.draws)
-            measured: list[tuple[Trial | None, Measured]] = [(None, self._record(None, 0.0, logits.argmax(1)))]
-            sweep: list[tuple[float, Trial, Measured]] = []
-            with Progress(work, "audit", show=self.show) as progress:
-                for trial in trials:
-                    found = self._attack(trial, config.threat.radius, len(self.labels), progress)
-                    measured.append((trial, _measure(found.correct)))
-                    if trial in swept:  # the curve passes through what is known already
-                        sweep += [(0.0, trial, measured[0][1]), (config.threat.radius, trial, measured[-1][1])]
-                pictures = self._pictures(found.images, logits.argmax(1), trials[-1].name)
-                for radius in sorted(set(map(parse_radius, config.sweep)) - {0.0, config.threat.radius}):
-                    for trial in swept:
-                        sweep.append((radius, trial, _measure(self._attack(trial, radius, few, progress).correct)))
-            zero = self._zero_gradient_share()
+        batches = -(-len(self.labels) // batch_size) * batch_size
+        work = sum(trial.cost for trial in self.trials) * batches
+        work += sum(trial.cost for _, trial, _ in plan.points) * few
+        with private_rng(), Progress(round(work), "audit", show=show) as progress:
+            engine = Engine(self.model, self.pixels, self.labels, config, batch_size, parts, progress)
+            logits = engine.clean()
+            right = logits.argmax(1) == self.labels
+            attempts = engine.battery(self.trials, right, self.radius)
+            clean, results = self._results(right, attempts)
+            curve = engine.curve(plan.points, right, few)
+            zero = self._zero_gradient_share(batch_size)
+            chosen = right[:few].nonzero().flatten()
+            checked = config.diagnostics and len(chosen) > 0
+            flags = self._flags(chosen, plan.for_diagnostics(curve), zero) if checked else []
             statistics = describe_sites(self.model, self.pixels[:_INSIGHT_IMAGES])
-        table = self.outcomes.table()
-        worst = worst_case(table, config.threat.radius)
-        ranked = [(trial.rank, trial.name, m) for trial, m in measured if trial is not None and trial.kind == "nominal"]
-        _, protocol, nominal = max(ranked, key=lambda entry: entry[0])
+            pictures = self._pictures(logits.argmax(1), results, attempts)
+        nominal = next(result for result in results if result.trial is headline)
+        assert nominal.own is not None
+        worst = worst_case(self.outcomes.table(), self.radius)
+        parts.forget()
         return Audit(
             config=config,
-            trials=measured,
-            nominal_trial=protocol,
-            nominal=nominal,
+            clean=clean,
+            results=results,
+            nominal_trial=headline.name,
+            nominal=nominal.own,
             worst_case=worst,
             zero_gradient_share=zero,
-            sweep=sorted(sweep, key=lambda point: point[0]),
+            sweep=plan.by_radius(curve, right[:few]),
+            step_sweep=plan.by_steps(curve, right[:few]),
             sites=statistics,
-            warnings=_warnings(config, measured, nominal, worst, zero),
+            flags=flags,
+            warnings=_warnings(results, nominal.own, worst, flags),
+            tuning=self.tuning,
+            batch_size=batch_size,
             pictures=pictures,
-            outcomes=table,
+            outcomes=self.outcomes.table(),
             device=self.pixels.device.type,
             seconds=time.monotonic() - began,
         )
 
-    def _attack(self, trial: Trial, radius: float, count: int, progress: Progress) -> Attacked:
-        parts = []
-        for start in range(0, count, self.config.batch_size):
-            chunk = slice(start, min(start + self.config.batch_size, count))
-            how = Crafting(
-                source=trial.source,
-                draws=self.config.draws,
-                precision=self.config.precision,
-                seed=self.config.seed * 1_000_003 + start,
+    def _fitting_batch(self) -> int:
+        bf16 = self.config.precision == "bf16"
+        try:
+            return fitting_microbatch(self.model, self.pixels[0], _BATCH, bf16=bf16, training=False)
+        except SpikeproofError:  # a machine that does not say how much memory it has
+            return _BATCH
+
+    def _results(self, right: Bool[Tensor, " n"], attempts: Sequence[Attempt]) -> tuple[Measured, list[Result]]:
+        """Every trial's numbers; on the way all verdicts go into the outcomes."""
+        everything = torch.arange(len(right))
+        right = right.cpu()
+        self._record(None, 0.0, everything, right)
+        clean, left, results = _measure(right), right.clone(), []
+        for trial, attempt in zip(self.trials, attempts, strict=True):
+            everyone = trial.kind == "nominal" or self.config.every_member_attacks_all
+            own = torch.zeros_like(right)
+            own[attempt.samples] = attempt.correct
+            before = int(left.sum())
+            if not trial.unbounded:
+                left[attempt.samples[~attempt.correct]] = False
+            recorded = everything if everyone else attempt.samples
+            self._record(trial, self.radius, recorded, own[recorded])
+            results.append(
+                Result(
+                    trial=trial,
+                    everyone=everyone,
+                    attempted=len(attempt.samples),
+                    broken=int((~attempt.correct).sum()),
+                    newly=before - int(left.sum()),
+                    own=_measure(own) if everyone else None,
+                    left=_measure(left),
+                    seconds=attempt.seconds,
+                )
             )
-            parts.append(trial.attack(self.model, self.pixels[chunk], self.labels[chunk], Linf(radius), how))
-            progress.advance(chunk.stop - chunk.start)
-        found = Attacked(torch.cat([part.images for part in parts]), torch.cat([part.correct for part in parts]))
-        self._add_outcomes(trial, radius, found.correct)
-        progress.line(
-            f"{trial.name} at {radius:.4f}: {100 * found.correct.float().mean():.1f} % of {count} still right"
-        )
-        return found
+        return clean, results
 
-    def _record(self, trial: Trial | None, radius: float, predictions: Int64[Tensor, " n"]) -> Measured:
-        correct = predictions == self.labels
-        self._add_outcomes(trial, radius, correct)
-        return _measure(correct)
-
-    def _add_outcomes(self, trial: Trial | None, radius: float, correct: Bool[Tensor, " n"]) -> None:
+    def _record(self, trial: Trial | None, radius: float, samples: Tensor, correct: Bool[Tensor, " n"]) -> None:
         config = self.config
+        named = {"trial": "clean", "kind": "clean", "attack": "none", "source": "none"}
+        norm = "linf"
+        if trial is not None:
+            attack = trial.attack_name if trial.number is None else f"{trial.attack_name}-{trial.number}"
+            named = {"trial": trial.name, "kind": trial.kind, "attack": attack, "source": trial.source.name}
+            threat = trial.threat(radius, self.pixels[0].numel())
+            norm, radius = threat.norm, threat.radius
         self.outcomes.add(
-            self.labels[: len(correct)],
+            samples,
+            self.labels.cpu()[samples],
             correct,
-            **_columns(trial),
-            norm="linf",
+            **named,
+            norm=norm,
             radius=radius,
             seed=config.seed,
             draws=config.draws,
+            judge_draws=config.judge_draws or config.draws,
             noise="on" if config.noise else "off",
         )
 
-    def _zero_gradient_share(self) -> float:
-        zero = 0
-        for start in range(0, len(self.labels), self.config.batch_size):
-            chunk = slice(start, start + self.config.batch_size)
-            with crafting(self.model, Crafting(draws=self.config.draws)) as craft:
-                gradient, _ = craft.gradient(self.pixels[chunk], cross_entropy_of(self.labels[chunk]))
-            zero += int((gradient.flatten(1) == 0).all(1).sum())
-        return zero / len(self.labels)
+    def _flags(self, chosen: Int64[Tensor, " m"], curves: Curves, zero: float) -> list[Flag]:
+        config = self.config
+        how = Crafting(draws=config.draws, judge_draws=config.judge_draws, precision=config.precision, seed=config.seed)
+        images, labels = self.pixels[chosen], self.labels[chosen]
+        gradients = input_gradients(self.model, images, labels, how, _BATCH)
+        return flags_of(
+            self.model, images, labels, config.threat, how, curves, gradients, zero=zero, noisy=config.noise
+        )
 
-    def _pictures(self, adversarial: Tensor, predictions: Tensor, trial: str) -> dict[str, Any]:
-        after = judge(self.model, adversarial, draws=self.config.draws).argmax(1)
-        # Samples that the attack turned are the telling ones; others fill up where there are too few.
-        turned = (predictions == self.labels) & (after != self.labels)
-        order = torch.argsort(turned.int(), descending=True, stable=True)[:_PICTURES]
+    def _zero_gradient_share(self, batch_size: int) -> float:
+        zero = 0.0
+        for chunk in torch.arange(len(self.labels)).split(batch_size):
+            how = Crafting(draws=self.config.draws)
+            zero += len(chunk) * zero_share(
+                input_gradients(self.model, self.pixels[chunk], self.labels[chunk], how, batch_size)
+            )
+        return round(zero) / len(self.labels)
+
+    def _pictures(
+        self, predictions: Int64[Tensor, " n"], results: Sequence[Result], attempts: Sequence[Attempt]
+    ) -> dict[str, Any]:
+        """Some samples before and after the trial that broke most; those that it turned come first."""
+        trial, attempt = max(zip(self.trials, attempts, strict=True), key=lambda pair: int((~pair[1].correct).sum()))
+        correct = dict(zip(attempt.samples.tolist(), attempt.correct.tolist(), strict=True))
+        kept = sorted(range(len(attempt.shown)), key=lambda at: correct[int(attempt.shown[at])])[:_PICTURES]
+        order = attempt.shown[kept].to(self.pixels.device)
+        adversarial = attempt.adversarial[kept]
+        draws = self.config.judge_draws or self.config.draws
+        after = judge(self.model, adversarial.to(self.pixels), draws=draws).argmax(1) if kept else order
         return {
             "clean": (self.pixels[order] * 255).round().byte().cpu().numpy(),
-            "adversarial": adversarial[order].float().cpu().numpy(),
+            "adversarial": adversarial.numpy(),
             "labels": self.labels[order].cpu().numpy(),
             "clean_predictions": predictions[order].cpu().numpy(),
-            "adversarial_predictions": after[order].cpu().numpy(),
+            "adversarial_predictions": after.cpu().numpy(),
             "class_names": np.array(self.class_names),
-            "trial": np.array(trial),
+            "trial": np.array(trial.name),
         }
-
-
-def _columns(trial: Trial | None) -> dict[str, str]:
-    """How outcomes name a trial; None is the clean image."""
-    if trial is None:
-        return {"trial": "clean", "kind": "clean", "attack": "none", "source": "none"}
-    return {"trial": trial.name, "kind": trial.kind, "attack": trial.attack_name, "source": trial.source.name}
 
 
 def _measure(correct: Bool[Tensor, " n"]) -> Measured:
     return Measured(int(correct.sum()), len(correct))
 
 
-def _warnings(
-    config: AuditConfig,
-    measured: list[tuple[Trial | None, Measured]],
-    nominal: Measured,
-    worst: Measured,
-    zero_gradient_share: float,
-) -> list[str]:
+def _warnings(results: Sequence[Result], nominal: Measured, worst: Measured, flags: Sequence[Flag]) -> list[str]:
     """Reasons not to believe the nominal number, one sentence each."""
     found = []
-    adaptive = [m.accuracy for trial, m in measured if trial is not None and trial.kind == "adaptive"]
     if nominal.accuracy - worst.accuracy >= _NOTABLE_GAP:
         found.append(
             f"The worst case is {100 * (nominal.accuracy - worst.accuracy):.1f} points below the nominal accuracy: "
             "a fixed surrogate overstates this model's robustness."
         )
-    if zero_gradient_share > 0:
-        found.append(
-            f"{100 * zero_gradient_share:.1f} % of the samples have an exactly zero input gradient: attacks through "
-            "this surrogate cannot move them at all."
-        )
+    adaptive = [result for result in results if result.trial.kind == "adaptive"]
     if not adaptive:
-        found.append("No adaptive attack was run: the worst case is over the papers' own attacks only.")
-    elif min(adaptive) > nominal.accuracy:
+        found.append("No adaptive attack was run: the worst case is over fixed backwards only.")
+    own = [result.own.accuracy for result in adaptive if result.own is not None]
+    if own and min(own) > nominal.accuracy:
         found.append("The adaptive attack was weaker than the nominal one; run it for more steps.")
-    if config.noise and config.draws < 10:
-        found.append(f"Noise was on with {config.draws} draw(s); 10 or more are needed for an average to mean much.")
-    return found
+    return found + [f"{flag.sentence[0].upper()}{flag.sentence[1:]}" for flag in flags if flag.raised]

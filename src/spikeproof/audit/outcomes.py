@@ -22,6 +22,7 @@ _SCHEMA = pa.schema(
         ("radius", pa.float64()),
         ("seed", pa.int64()),
         ("draws", pa.int64()),
+        ("judge_draws", pa.int64()),
         ("noise", pa.string()),
         ("correct", pa.bool_()),
     ]
@@ -62,10 +63,12 @@ class Outcomes:
     def __init__(self) -> None:
         self._columns: dict[str, list[Any]] = {name: [] for name in _SCHEMA.names}
 
-    def add(self, labels: Int64[Tensor, " n"], correct: Bool[Tensor, " n"], **same: Any) -> None:
-        """Samples 0 .. n-1 of the audited split under one trial; ``same`` are the columns that all of them share."""
+    def add(
+        self, samples: Int64[Tensor, " n"], labels: Int64[Tensor, " n"], correct: Bool[Tensor, " n"], **same: Any
+    ) -> None:
+        """Some samples of the audited split under one trial; ``same`` are the columns that all of them share."""
         count = len(labels)
-        self._columns["sample"] += range(count)
+        self._columns["sample"] += samples.tolist()
         self._columns["label"] += labels.tolist()
         self._columns["correct"] += correct.tolist()
         for name, value in same.items():
@@ -75,21 +78,24 @@ class Outcomes:
         return pa.table(self._columns, schema=_SCHEMA)
 
 
-def worst_case(outcomes: pa.Table, radius: float) -> Measured:
-    """How many samples stay right under *every* trial at this radius and on the clean image.
+def worst_case(outcomes: pa.Table, radius: float, norm: str = "linf") -> Measured:
+    """How many samples stay right on the clean image and under *every* trial of this norm and radius.
+
+    A sample that a trial did not attack was broken before, or wrong from the start.
 
     Example:
         >>> import torch
         >>> outcomes, right = Outcomes(), torch.tensor([True, True, False])
-        >>> shared = dict(kind="", attack="", source="", norm="linf", radius=0.1, seed=0, draws=1, noise="off")
-        >>> outcomes.add(torch.tensor([0, 1, 2]), right, trial="a", **shared)
-        >>> outcomes.add(torch.tensor([0, 1, 2]), right.flip(0), trial="b", **shared)
+        >>> shared = dict(kind="", attack="", source="", norm="linf", radius=0.1, seed=0, draws=1, judge_draws=1)
+        >>> shared |= dict(noise="off")
+        >>> outcomes.add(torch.arange(3), torch.tensor([0, 1, 2]), right, trial="a", **shared)
+        >>> outcomes.add(torch.arange(3), torch.tensor([0, 1, 2]), right.flip(0), trial="b", **shared)
         >>> worst_case(outcomes.table(), 0.1).correct
         1
     """
     still: dict[int, bool] = {}
-    columns = (outcomes.column(name).to_pylist() for name in ("sample", "radius", "kind", "correct"))
-    for sample, at, kind, correct in zip(*columns, strict=True):
-        if kind == "clean" or math.isclose(at, radius, rel_tol=1e-9):
+    columns = (outcomes.column(name).to_pylist() for name in ("sample", "norm", "radius", "kind", "correct"))
+    for sample, measured_in, at, kind, correct in zip(*columns, strict=True):
+        if kind == "clean" or (measured_in == norm and math.isclose(at, radius, rel_tol=1e-9)):
             still[sample] = still.get(sample, True) and correct
     return Measured(sum(still.values()), len(still))

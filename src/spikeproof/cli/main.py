@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from spikeproof.audit import Shard
 from spikeproof.cli.arguments import AuditArguments, DemoArguments, ReportArguments, TrainArguments, read_arguments
 from spikeproof.errors import SpikeproofError
 from spikeproof.recipes import DIGITS, RECIPES, audit_run, find_recipe, recorded_audit_config, train_recipe
@@ -99,7 +100,8 @@ def _audit(words: list[str], command: str) -> None:
     default = AuditArguments(config=recorded_audit_config(folder))
     arguments = read_arguments(AuditArguments, rest, prog=f"spikeproof audit {name}", default=default)
     audit_run(folder, arguments.config, data_dir=arguments.data_dir, device=arguments.device, command=command)
-    _show([folder], folder / "report.html")
+    if Shard.of_this_process().rank == 0:
+        _show([folder], folder / "report.html")
 
 
 def _report(words: list[str], command: str) -> None:

@@ -19,9 +19,7 @@ DIGITS = family(
         data=DataConfig(name="digits", validation=200),
         model=ModelConfig(name="conv", kernels="reference"),
         train=TrainConfig(epochs=20, augmentation=Augmentation(crop_padding=0, flip=False, cutout=0)),
-        audit=AuditConfig(
-            radius=0.1, samples=200, trials=("FGSM", "PGD", "ASSG+SA-PGD"), sa_pgd_steps=60, sweep=(0.05, 0.15, 0.2)
-        ),
+        audit=AuditConfig(radius=0.1, samples=200, battery="quick", sweep=(0.05, 0.15, 0.2)),
     ),
     at=AdversarialTraining(eps=0.1),
     mpd_sgr=MPDSGR(eta=0.5),

@@ -26,9 +26,7 @@ MINI_CIFAR10 = family(
             augmentation=Augmentation(crop_padding=0, flip=False, cutout=0),
             validate_every=5,
         ),
-        audit=AuditConfig(
-            radius=4 / 255, samples=500, sa_pgd_steps=50, precision="bf16", sweep=(8 / 255,), sweep_samples=200
-        ),
+        audit=AuditConfig(radius=4 / 255, samples=500, precision="bf16"),
     ),
     at=AdversarialTraining(eps=2 / 255, precision="bf16"),
     mpd_sgr=MPDSGR(eta=3.0, warmup=0.5),

@@ -20,7 +20,7 @@ _VGG11 = Recipe(
     name="vgg11-cifar10",
     model=ModelConfig(name="vgg11"),
     train=TrainConfig(epochs=200, precision="bf16"),
-    audit=AuditConfig(radius=8 / 255, samples=1000, pgd_steps=7, pgd_step_size=2.55 / 255, precision="bf16"),
+    audit=AuditConfig(radius=8 / 255, samples=1000, trials=("PGD-7", "BIM-7"), precision="bf16"),
 )
 _WRN16 = dataclasses.replace(_VGG11, name="wrn16-cifar10", model=ModelConfig(name="wrn16"))
 _PGD2 = AdversarialTraining(eps=2 / 255, attack="pgd", steps=2, precision="bf16")

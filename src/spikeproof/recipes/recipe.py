@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from spikeproof.audit import Audit, AuditConfig, audit
+from spikeproof.audit import Audit, AuditConfig, Shard, audit
 from spikeproof.data import Data, load_data
 from spikeproof.defenses import MPDSGR, TGO, AdversarialTraining, Defense
 from spikeproof.errors import SpikeproofError
@@ -146,6 +146,9 @@ def audit_run(
 ) -> Audit:
     """Audit a run folder's network on its own data and leave the result in the folder.
 
+    An audit that was killed goes on where it was. Under `torchrun` every process does its share and the first one
+    writes and tells.
+
     Raises:
         SpikeproofError: an unfinished run, damaged weights, or weights of another model than the run's recipe.
     """
@@ -153,6 +156,7 @@ def audit_run(
     recorded = run.config()
     if not run.finished:
         raise SpikeproofError(f"The run in {folder} is not finished; continue it with `spikeproof train ... --resume`.")
+    first = Shard.of_this_process().rank == 0
     asked = recorded["recipe"].get("model")
     if not isinstance(asked, dict):
         raise SpikeproofError(f"{folder}/config.json does not describe its model; use the version that wrote it.")
@@ -167,9 +171,17 @@ def audit_run(
             f"{run.weights} holds another model than the run's recipe: {'; '.join(differing)}; "
             "restore the run's own weights."
         )
-    split = data.test if config.split == "test" else data.validation
-    found = audit(model.to(pick_device(device)), split, config, show=show)
-    found.save(folder, command)
+    testing = config.split == "test"
+    found = audit(
+        model.to(pick_device(device)),
+        data.test if testing else data.validation,
+        config,
+        validation=data.validation if testing else None,
+        parts=folder / "audit-parts",
+        show=show and first,
+    )
+    if first:
+        found.save(folder, command)
     return found
 
 

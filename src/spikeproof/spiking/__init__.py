@@ -15,6 +15,7 @@ from spikeproof.spiking.surrogate import (
     SuperSpike,
     Surrogate,
     Triangle,
+    parse_surrogate,
 )
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "inference_noise",
     "joint_moments",
     "override_gradient",
+    "parse_surrogate",
     "probe",
     "sites",
 ]

@@ -2,6 +2,7 @@
 
 from spikeproof.train.config import TrainConfig, pick_device
 from spikeproof.train.loop import Interrupted, Run, train
+from spikeproof.train.microbatch import fitting_microbatch
 from spikeproof.train.run_folder import RunFolder
 
-__all__ = ["Interrupted", "Run", "RunFolder", "TrainConfig", "pick_device", "train"]
+__all__ = ["Interrupted", "Run", "RunFolder", "TrainConfig", "fitting_microbatch", "pick_device", "train"]

@@ -14,13 +14,17 @@ from spikeproof.errors import SpikeproofError
 from spikeproof.private_rng import private_rng
 
 # What a step holds at its peak, over what its backward saves: gradients of a layer and the convolution's own buffers
-# come on top. 1.3 to 1.7 were measured (docs/performance.md); the rest is caution.
+# come on top. 0.9 to 1.7 were measured (docs/performance.md); the rest is caution.
 _PEAK_OVER_SAVED = 2.0
 _SHARE_OF_FREE = 0.8
 
 
-def fitting_microbatch(model: nn.Module, image: Float[Tensor, "c h w"], batch_size: int, *, bf16: bool) -> int:
+def fitting_microbatch(
+    model: nn.Module, image: Float[Tensor, "c h w"], batch_size: int, *, bf16: bool, training: bool = True
+) -> int:
     """The largest even part of a batch whose training step fits into the memory that is free on the image's device.
+
+    With ``training`` off the step is an attack's: eval mode, and the gradient is the image's.
 
     What a step saves for its backward is counted on two images and on four, and grows so with every further one. At
     least 1, even where nothing fits: then the step itself will say so.
@@ -28,15 +32,17 @@ def fitting_microbatch(model: nn.Module, image: Float[Tensor, "c h w"], batch_si
     Raises:
         SpikeproofError: the machine does not say how much memory is free.
     """
-    two, four = (saved_bytes(model, image.expand(count, *image.shape), bf16=bf16) for count in (2, 4))
-    a_sample = (four - two) / 2 * _PEAK_OVER_SAVED
+    two, four = (
+        saved_bytes(model, image.expand(count, *image.shape), bf16=bf16, training=training) for count in (2, 4)
+    )
+    a_sample = max((four - two) / 2 * _PEAK_OVER_SAVED, 1)
     most = max(1, int(free_bytes(image.device) * _SHARE_OF_FREE / a_sample))
     parts = -(-batch_size // most)
     return -(-batch_size // parts)
 
 
-def saved_bytes(model: nn.Module, images: Float[Tensor, "n c h w"], *, bf16: bool) -> int:
-    """The bytes that a training forward of these images keeps for its backward, parameters not counted.
+def saved_bytes(model: nn.Module, images: Float[Tensor, "n c h w"], *, bf16: bool, training: bool = True) -> int:
+    """The bytes that a forward of these images keeps for its backward, parameters not counted.
 
     The model is left as it was: running statistics, mode, and random numbers.
     """
@@ -58,7 +64,7 @@ def saved_bytes(model: nn.Module, images: Float[Tensor, "n c h w"], *, bf16: boo
             torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
             torch.autocast(images.device.type, torch.bfloat16, enabled=bf16),
         ):
-            model.train()(images)
+            model.train(training)(images if training else images.clone().requires_grad_())
     finally:
         for buffer, value in zip(model.buffers(), before, strict=True):
             buffer.copy_(value)

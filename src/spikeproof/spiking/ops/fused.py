@@ -83,7 +83,7 @@ def _canonical(drive: Drive, pooled: bool) -> Drive:
 
 
 def _with_samples(part: Tensor, pooled: bool) -> Tensor:
-    """[K, N, *space, C] as [K, N, P, C], or before pooling as [K, N, H/2, 2, W/2, 2, C]; [T, C] or a number as it is."""
+    """[K, N, *space, C] as [K, N, P, C], or before pooling as [K, N, H/2, 2, W/2, 2, C]; less than that as it is."""
     if part.ndim <= 2:
         return part.contiguous()
     if pooled:

@@ -1,0 +1,61 @@
+"""Batteries: named lists of trials. Which of them is whose protocol, and what ``reliable`` is made of and why."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal, get_args
+
+BatteryName = Literal["quick", "reliable", "paper-mpd-sgr", "paper-tgo", "autoattack", "autoattack-rand", "everything"]
+
+# Ozdenizci and Legenstein (2024): 19 backwards.
+NINETEEN_SOURCES = (
+    *(f"BPTT:triangle({width})" for width in (1, 2, 3, 0.5, 0.25)),
+    *(f"BPTT:exp({scale},{decay})" for scale in (0.3, 1) for decay in (0.5, 1, 2)),
+    *(f"BPTT:rectangular({width})" for width in (0.25, 0.5, 1, 2, 4)),
+    "STE",
+    "BPTR",
+    "RELU",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Battery:
+    """Trials in the order in which they are run.
+
+    Attributes:
+        per_member: every trial attacks every sample, so that each has an accuracy of its own; otherwise all but the
+            nominal trials get only the samples that the ones before left.
+    """
+
+    trials: tuple[str, ...]
+    per_member: bool = False
+
+
+BATTERIES: dict[str, Battery] = {
+    "quick": Battery(("FGSM", "PGD-20", "SA-PGD-20@ASSG")),
+    "reliable": Battery(
+        ("FGSM", "PGD-20", "SA-PGD-100@ASSG", "APGD-DLR-100@ASSG", "APGD-CE-100@HART", "SQUARE-1000"),
+    ),
+    # MPD-SGR's Table 2; CW at the settings of the same group's code (c = 0.5, 10 steps).
+    "paper-mpd-sgr": Battery(
+        ("FGSM", "PGD-7", "BIM-7", "CW-10", "FGSM@RGA", "PGD-7@RGA", "BIM-7@RGA", "CW-10@RGA"), per_member=True
+    ),
+    "paper-tgo": Battery(
+        ("FGSM", "R+FGSM", "PGD-10", "PGD-20", "PGD-40", "MTPGD-7", "MTPGD-40", "APGD-CE-7", "APGD-CE-40"),
+        per_member=True,
+    ),
+    "autoattack": Battery(("PGD-20", "APGD-CE-100", "APGD-T-100", "FAB-T-100", "SQUARE-5000")),
+    # With draws=20 in the config, as AutoAttack's own.
+    "autoattack-rand": Battery(("PGD-20", "APGD-CE-100", "APGD-DLR-100")),
+    "everything": Battery(
+        (
+            *("FGSM", "FFGSM", "R+FGSM", "MI-FGSM-10", "RFGSM-10", "BIM-20", "PGD-7", "PGD-20", "PGD-40"),
+            *("SA-PGD-100@ASSG", "SA-PGD-MARGIN-100@ASSG", "APGD-CE-100@ASSG", "APGD-DLR-100@ASSG"),
+            *(f"{attack}@{source}" for source in ("HART", "PDSG", "MIXED", "RGA") for attack in ("APGD-CE-100",)),
+            *(f"PGD-ANY-20@{source}" for source in NINETEEN_SOURCES),
+            *("TPGD-10", "MTPGD-20", "APGD-CE-100", "APGD-DLR-100", "APGD-T-100@ASSG", "FAB-T-100@ASSG"),
+            *("UNIFORM", "SQUARE-5000", "SPSA-20"),
+        )
+    ),
+}
+assert set(BATTERIES) == set(get_args(BatteryName))

@@ -1,0 +1,104 @@
+"""What an audit is asked to do."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal, get_args
+
+from spikeproof.attacks import Precision
+from spikeproof.audit.batteries import BATTERIES, BatteryName
+from spikeproof.audit.trials import Trial, Tuned, make_trial
+from spikeproof.errors import SpikeproofError
+from spikeproof.threat import Linf, Radius, parse_radius
+
+Split = Literal["test", "validation"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AuditConfig:
+    """What an audit does.
+
+    Args:
+        radius: of the Linf threat; a number in [0, 1] or text like "8/255".
+        samples: how many images of the split, from its first; None for all.
+        split: "test", or "validation" while choosing hyper-parameters.
+        battery: the named list of trials; None for those of ``trials`` alone.
+        trials: further trials, as text: "PGD-20", "SA-PGD-100@ASSG", "APGD-CE-100@BPTT:sigmoid(4)".
+        per_member: every trial attacks every sample, so that each has an accuracy of its own; False gives all but the
+            nominal trials only what is left, which is much cheaper; None as the battery has it.
+        noise: whether the sites' noise (NLIF) stays on at inference.
+        draws: E, forwards averaged in each gradient; more than 1 only makes sense for a model that draws noise.
+        judge_draws: R, forwards whose logits are averaged in each verdict; None for as many as ``draws``.
+        precision: of crafting; verdicts are float32 always.
+        tune_samples: validation images on which ASSG's and HART's settings are chosen, 0 for their defaults.
+        sweep: further radii for the accuracy-against-radius curves.
+        step_sweep: numbers of steps for the accuracy-against-steps curves.
+        sweep_samples: images in those curves, and in the diagnostics.
+        diagnostics: whether to check if the numbers can be believed.
+        batch_size: images attacked at a time; None for 250, or fewer where memory holds no more.
+        seed: of the attacks.
+
+    Raises:
+        SpikeproofError: counts below 1, an impossible radius, an unknown trial, or no nominal trial.
+    """
+
+    radius: Radius = 8 / 255
+    samples: int | None = None
+    split: Split = "test"
+    battery: BatteryName | None = "reliable"
+    trials: tuple[str, ...] = ()
+    per_member: bool | None = None
+    noise: bool = False
+    draws: int = 1
+    judge_draws: int | None = None
+    precision: Precision = "fp32"
+    tune_samples: int = 100
+    sweep: tuple[Radius, ...] = ()
+    step_sweep: tuple[int, ...] = ()
+    sweep_samples: int = 100
+    diagnostics: bool = True
+    batch_size: int | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "radius", parse_radius(self.radius))
+        object.__setattr__(self, "sweep", tuple(parse_radius(radius) for radius in self.sweep))
+        for name in ("samples", "draws", "judge_draws", "sweep_samples", "batch_size"):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
+                raise SpikeproofError(f"An audit needs {name} >= 1, got {getattr(self, name)}.")
+        if self.tune_samples < 0 or min(self.step_sweep, default=1) < 1:
+            raise SpikeproofError(
+                f"An audit needs tune_samples >= 0 and a step_sweep of numbers >= 1, got {self.tune_samples} and "
+                f"{list(self.step_sweep)}."
+            )
+        if self.radius == 0:
+            raise SpikeproofError("An audit needs a radius > 0, got 0; the clean images are judged in any case.")
+        for name, known in (("split", get_args(Split)), ("precision", get_args(Precision)), ("battery", BATTERIES)):
+            word = getattr(self, name)
+            if word not in known and not (name == "battery" and word is None):
+                raise SpikeproofError(f"An audit's {name} can be {', '.join(known)}, not {word}.")
+        if not any(trial.rank is not None for trial in self.members()):
+            raise SpikeproofError(
+                "An audit needs at least one nominal trial through the model's own surrogate; PGD-20 tells the most."
+            )
+
+    @property
+    def threat(self) -> Linf:
+        return Linf(self.radius)
+
+    @property
+    def every_member_attacks_all(self) -> bool:
+        if self.per_member is not None:
+            return self.per_member
+        return self.battery is not None and BATTERIES[self.battery].per_member
+
+    def members(self, tuned: Tuned | None = None) -> list[Trial]:
+        """The trials in the order in which they are run: nominal ones first, all else as it is written.
+
+        Example:
+            >>> [trial.name for trial in AuditConfig(battery="quick", trials=("R+FGSM",)).members()]
+            ['FGSM', 'PGD-20', 'R+FGSM', 'SA-PGD-20@ASSG']
+        """
+        listed = (*(BATTERIES[self.battery].trials if self.battery else ()), *self.trials)
+        made = {trial.name: trial for trial in (make_trial(text, tuned) for text in listed)}
+        return sorted(made.values(), key=lambda trial: trial.kind != "nominal")

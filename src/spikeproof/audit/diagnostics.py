@@ -1,0 +1,257 @@
+"""Red flags: signs that an attack failed for another reason than the model's robustness, each with what to do.
+
+After Athalye et al. (2018, obfuscated gradients), Carlini et al. (2019, on evaluating
+robustness) and AutoAttack's own checks (Croce and Hein 2020), with those that spiking networks need.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from spikeproof.attacks import Crafting, SteepestStep, crafting, cross_entropy_of, evaluating
+from spikeproof.private_rng import private_rng
+from spikeproof.threat import Linf
+
+# Shares of samples; with some hundred samples one or two more or less are chance.
+_ZERO_GRADIENT = 0.01
+_SPARSITY = 0.5
+_CHANCE = 0.03
+_STALLED_RISE = 0.1
+_EOT_DRAWS = 10
+
+
+@dataclasses.dataclass(frozen=True)
+class Flag:
+    """One check.
+
+    Attributes:
+        name: what is looked for.
+        value, threshold: what was measured, and from where on it is a sign; in words.
+        raised: whether it is.
+        advice: what to do then.
+    """
+
+    name: str
+    value: str
+    threshold: str
+    raised: bool
+    advice: str
+
+    def to_json(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    @property
+    def sentence(self) -> str:
+        return f"{self.name}: {self.value} (raised {self.threshold}); {self.advice}."
+
+
+@dataclasses.dataclass(frozen=True)
+class Curves:
+    """Accuracies of the nominal attack on the diagnosed samples, of those that are right when clean.
+
+    Attributes:
+        by_radius: from radius to accuracy; 1 is the whole box.
+        by_steps: from steps to accuracy, at the audit's radius.
+        one_step: FGSM's.
+        black_box: what queries leave of what the nominal attack leaves, as a share of all; None where it left nothing.
+    """
+
+    by_radius: dict[float, float]
+    by_steps: dict[int, float]
+    one_step: float
+    black_box: float | None
+
+
+def flags_of(
+    model: nn.Module,
+    images: Float[Tensor, "n c h w"],
+    labels: Int64[Tensor, " n"],
+    threat: Linf,
+    how: Crafting,
+    curves: Curves,
+    gradients: Float[Tensor, "n c h w"],
+    *,
+    zero: float,
+    noisy: bool,
+) -> list[Flag]:
+    """Every check, raised or not.
+
+    Args:
+        images, labels: samples that are right when clean.
+        how: the nominal attack's crafting, with its own source.
+        curves: what was measured on them.
+        gradients: of the loss by the images.
+        zero: the share of all samples whose gradient is exactly zero.
+        noisy: whether the model draws noise in this audit.
+    """
+    return [
+        _zero_gradients(zero),
+        _sparse_gradients(gradients),
+        *_against_expectation(curves, threat.radius),
+        _survivors_of_everything(curves),
+        _stalled(model, images, labels, threat, how),
+        _repeatable(model, images, noisy),
+        _expectation(how, noisy),
+        _neighbours(model, images, noisy),
+    ]
+
+
+def input_gradients(
+    model: nn.Module,
+    images: Float[Tensor, "n c h w"],
+    labels: Int64[Tensor, " n"],
+    how: Crafting,
+    batch_size: int,
+) -> Float[Tensor, "n c h w"]:
+    """The gradient of each sample's cross-entropy, in float32."""
+    parts = []
+    for start in range(0, len(labels), batch_size):
+        chunk = slice(start, start + batch_size)
+        with crafting(model, dataclasses.replace(how, precision="fp32")) as craft:
+            parts.append(craft.gradient(images[chunk], cross_entropy_of(labels[chunk]))[0])
+    return torch.cat(parts) if parts else torch.zeros_like(images)
+
+
+def zero_share(gradients: Float[Tensor, "n c h w"]) -> float:
+    """The share of samples whose whole gradient is exactly zero."""
+    return (gradients.flatten(1) == 0).all(1).float().mean().item() if len(gradients) else 0.0
+
+
+def _zero_gradients(share: float) -> Flag:
+    return Flag(
+        "zero input gradients",
+        f"{100 * share:.1f} % of samples",
+        f"above {100 * _ZERO_GRADIENT:.0f} %",
+        share > _ZERO_GRADIENT,
+        "attacks through this surrogate cannot move them at all: believe ASSG, wider surrogates and black-box attacks",
+    )
+
+
+def _sparse_gradients(gradients: Tensor) -> Flag:
+    share = (gradients.flatten(1) == 0).float().mean(1).median().item() if len(gradients) else 0.0
+    return Flag(
+        "sparse input gradients",
+        f"{100 * share:.1f} % of an image's values have none (median)",
+        f"above {100 * _SPARSITY:.0f} %",
+        share > _SPARSITY,
+        "the surrogate is too narrow for these potentials: attack through wider ones and through ASSG",
+    )
+
+
+def _against_expectation(curves: Curves, radius: float) -> Iterator[Flag]:
+    many = curves.by_radius[radius]
+    yield Flag(
+        "one step beats many",
+        f"one step leaves {100 * curves.one_step:.1f} %, many leave {100 * many:.1f} %",
+        f"when many leave over {100 * _CHANCE:.0f} points more",
+        many - curves.one_step > _CHANCE,
+        "the iterated attack is caught in a masked region: use momentum, restarts, SA-PGD or APGD",
+    )
+    broken = 0.0 if curves.black_box is None else many - curves.black_box
+    yield Flag(
+        "black box beats white box",
+        f"queries alone break {100 * broken:.1f} % that the gradient attack left",
+        f"above {100 * _CHANCE:.0f} %",
+        broken > _CHANCE,
+        "the gradients hide what a search finds: the white-box accuracy is no bound, take the worst case",
+    )
+    for what, found in (("radius", _worst_rise(curves.by_radius)), ("steps", _worst_rise(curves.by_steps))):
+        yield Flag(
+            f"not monotone in {what}",
+            f"accuracy rises by up to {100 * found:.1f} points along it",
+            f"above {100 * _CHANCE:.0f} points",
+            found > _CHANCE,
+            "a larger search must not find less: its gradient or its step size is wrong for this model",
+        )
+
+
+def _worst_rise(curve: dict[Any, float]) -> float:
+    """How far an accuracy rises above the lowest one before it."""
+    worst, lowest = 0.0, 1.0
+    for _, accuracy in sorted(curve.items()):
+        worst, lowest = max(worst, accuracy - lowest), min(lowest, accuracy)
+    return worst
+
+
+def _survivors_of_everything(curves: Curves) -> Flag:
+    left = curves.by_radius[1.0]
+    return Flag(
+        "radius 1 leaves survivors",
+        f"{100 * left:.1f} % are right though any image was allowed",
+        f"above {100 * _CHANCE:.0f} %",
+        left > _CHANCE,
+        "the gradient leads nowhere: no number of this attack says anything about robustness",
+    )
+
+
+def _stalled(model: nn.Module, images: Tensor, labels: Tensor, threat: Linf, how: Crafting) -> Flag:
+    """PGD-20 looked at on its way: do losses still rise in its second half, where nothing more breaks?"""
+    losses, right = [], []
+    with crafting(model, how) as craft:
+        current, rule = threat.random_start(images), SteepestStep(threat, 2.5 * threat.radius / 20)
+        for step in range(20):
+            gradient, logits = craft.gradient(current, cross_entropy_of(labels))
+            losses.append(cross_entropy(logits, labels, reduction="none"))
+            right.append(logits.argmax(1) == labels)
+            current = rule.move(current, images, gradient, step)
+    left = right[-1]
+    gained = right[10].float().mean().item() - left.float().mean().item() if len(labels) else 0.0
+    rise = ((losses[-1] - losses[10]) / losses[10].clamp_min(1e-6))[left] if len(labels) else torch.zeros(0)
+    share = (rise > _STALLED_RISE).float().mean().item() if bool(left.any()) else 0.0
+    return Flag(
+        "loss rises while success stalls",
+        f"{100 * share:.0f} % of what is left still gain loss in steps 11 to 20, which break {100 * gained:.1f} %",
+        "when over half still gain over a tenth and under 1 % break",
+        share > 0.5 and gained < 0.01 and left.float().mean().item() > _CHANCE,
+        "the attack has not converged, or climbs the wrong loss: more steps, the margin or the DLR loss",
+    )
+
+
+def _repeatable(model: nn.Module, images: Tensor, noisy: bool) -> Flag:
+    first, again = _forwards(model, images[:8], 2)
+    differs = 0.0 if first.numel() == 0 else (first - again).abs().max().item()
+    return Flag(
+        "state leak",
+        "the model draws noise" if noisy else f"the same images twice differ by {differs:.2g} in their logits",
+        "above 0 without noise",
+        not noisy and differs > 0,
+        "potentials or buffers survive a forward, so an attack changes the model it attacks: reset before each forward",
+    )
+
+
+def _expectation(how: Crafting, noisy: bool) -> Flag:
+    return Flag(
+        "randomness without EoT",
+        f"{'noise on' if noisy else 'no noise'}, {how.draws} draw(s) a gradient",
+        f"with noise and under {_EOT_DRAWS} draws",
+        noisy and how.draws < _EOT_DRAWS,
+        "one draw's gradient is not the expectation's: average over 10 or more draws, in the verdict too",
+    )
+
+
+def _neighbours(model: nn.Module, images: Tensor, noisy: bool) -> Flag:
+    few = images[:8]
+    (together,) = _forwards(model, few, 1)
+    alone = torch.cat([_forwards(model, few[n : n + 1], 1)[0] for n in range(len(few))]) if len(few) else together
+    # Another batch size may round otherwise, and a rounding may flip a spike: only the bulk of the samples tells.
+    scale = together.abs().amax().clamp_min(1e-6) if together.numel() else 1.0
+    moved = ((together - alone).abs().amax(1) > 0.05 * scale).float().mean().item() if together.numel() else 0.0
+    return Flag(
+        "train-mode batch norm",
+        "not measurable under noise" if noisy else f"{100 * moved:.0f} % of verdicts depend on the batch around them",
+        "above 50 %",
+        not noisy and moved > 0.5,
+        "the model normalises by its batch even in eval mode: give it running statistics",
+    )
+
+
+def _forwards(model: nn.Module, images: Tensor, times: int) -> list[Tensor]:
+    with torch.no_grad(), private_rng(), evaluating(model):
+        return [model(images).float() for _ in range(times)]

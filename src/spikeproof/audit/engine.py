@@ -1,0 +1,160 @@
+"""The engine: batch by batch, every trial on the samples that are left; every verdict kept."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor, nn
+
+from spikeproof.attacks import Crafting, judge
+from spikeproof.audit.config import AuditConfig
+from spikeproof.audit.parts import Arrays, Parts
+from spikeproof.audit.shards import Shard
+from spikeproof.audit.trials import Trial
+from spikeproof.private_rng import private_rng
+from spikeproof.progress import Progress
+
+# Pictures of an attack that are kept of each batch.
+_SHOWN = 6
+
+
+@dataclasses.dataclass(frozen=True)
+class Attempt:
+    """What one trial did to the samples it was given.
+
+    Attributes:
+        samples: their numbers in the audited split.
+        correct: the judge's word on each after the attack.
+        seconds: the time it took, of all processes together.
+        shown: numbers of a few of them, those that were turned first; adversarial: their images.
+    """
+
+    samples: Int64[Tensor, " n"]
+    correct: Bool[Tensor, " n"]
+    seconds: float
+    shown: Int64[Tensor, " k"]
+    adversarial: Float[Tensor, "k c h w"]
+
+
+class Engine:
+    """Runs trials over one model and its images; whatever was finished before is taken from ``parts``."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        pixels: Float[Tensor, "n c h w"],
+        labels: Int64[Tensor, " n"],
+        config: AuditConfig,
+        batch_size: int,
+        parts: Parts,
+        progress: Progress,
+    ) -> None:
+        self.model, self.pixels, self.labels, self.config = model, pixels, labels, config
+        self.batch_size, self.parts, self.progress = batch_size, parts, progress
+        self.shard = Shard.of_this_process()
+
+    def clean(self) -> Float[Tensor, "n k"]:
+        """The judge's logits of the clean images."""
+        with private_rng():
+            torch.manual_seed(self.config.seed)
+            return judge(self.model, self.pixels, draws=self.config.judge_draws or self.config.draws)
+
+    def battery(self, trials: Sequence[Trial], right: Bool[Tensor, " n"], radius: float) -> list[Attempt]:
+        """Every trial, in this order, on the samples that are right when clean; one attempt for each trial.
+
+        Nominal trials, and all of them where the config says ``per_member``, get every such sample; the others only
+        what all before them left. Batches do not know of each other, so that any process may do any of them.
+        """
+        mine: dict[str, Arrays] = {}
+        starts = range(0, len(self.labels), self.batch_size)
+        for number, start in enumerate(starts):
+            if not self.shard.owns(number):
+                continue
+            chosen = torch.arange(start, min(start + self.batch_size, len(self.labels)), device=self.labels.device)
+            chosen = left = chosen[right[chosen]]
+            for trial in trials:
+                everyone = trial.kind == "nominal" or self.config.every_member_attacks_all
+                name = f"batch-{number:05d}-{_file_name(trial.name)}"
+                asked = chosen if everyone else left
+                mine[name] = found = self._once(name, trial, radius, asked, start)
+                broken = torch.from_numpy(found["samples"][~found["correct"]]).to(left.device)
+                if not trial.unbounded:
+                    left = left[~torch.isin(left, broken)]
+                self.progress.advance(round(trial.cost * self.batch_size))
+            self.progress.line(
+                f"batch {number + 1}/{len(starts)}: {len(chosen)} right when clean, {len(left)} under every trial; "
+                f"{self.progress.left()}"
+            )
+        merged = self.shard.merge(mine)
+        return [
+            _joined([merged[f"batch-{number:05d}-{_file_name(trial.name)}"] for number in range(len(starts))])
+            for trial in trials
+        ]
+
+    def curve(
+        self, points: Sequence[tuple[str, Trial, float]], right: Bool[Tensor, " n"], count: int
+    ) -> dict[str, Attempt]:
+        """Each named trial at its radius, on those of the first ``count`` samples that are right when clean."""
+        mine: dict[str, Arrays] = {}
+        chosen = right[:count].nonzero().flatten()
+        for number, (name, trial, radius) in enumerate(points):
+            if self.shard.owns(number):
+                file = f"curve-{_file_name(name)}"
+                mine[file] = self._once(file, trial, radius, chosen, 0)
+                self.progress.advance(round(trial.cost * len(chosen)))
+        merged = self.shard.merge(mine)
+        return {name: _joined([merged[f"curve-{_file_name(name)}"]]) for name, _, _ in points}
+
+    def _once(self, name: str, trial: Trial, radius: float, samples: Tensor, start: int) -> Arrays:
+        found = self.parts.get(name)
+        if found is None:
+            found = self._attack(trial, radius, samples, start)
+            self.parts.put(name, found)
+        return found
+
+    def _attack(self, trial: Trial, radius: float, samples: Tensor, start: int) -> Arrays:
+        config, began = self.config, time.monotonic()
+        images, labels = self.pixels[samples], self.labels[samples]
+        correct, adversarial = labels == labels, images
+        if len(samples):
+            how = Crafting(
+                source=trial.source,
+                draws=config.draws,
+                judge_draws=config.judge_draws,
+                precision=config.precision,
+                seed=config.seed * 1_000_003 + start,
+            )
+            threat = trial.threat(radius, images[0].numel())
+            attacked = trial.attack(self.model, images, labels, threat, how)
+            correct, adversarial = attacked.correct, attacked.images
+            if config.noise:
+                # Chosen as a success, an image had luck with its draws; draws that chose nothing judge it again.
+                with private_rng():
+                    torch.manual_seed(how.seed + 1)
+                    again = judge(self.model, adversarial, draws=config.judge_draws or config.draws)
+                correct = again.argmax(1) == labels
+        shown = torch.argsort(correct.int(), stable=True)[:_SHOWN]
+        return {
+            "samples": samples.cpu().numpy(),
+            "correct": correct.cpu().numpy(),
+            "seconds": np.array(time.monotonic() - began),
+            "shown": samples[shown].cpu().numpy(),
+            "adversarial": adversarial[shown].float().cpu().numpy(),
+        }
+
+
+def _joined(parts: Sequence[Arrays]) -> Attempt:
+    together = {
+        name: torch.from_numpy(np.concatenate([part[name] for part in parts]))
+        for name in ("samples", "correct", "shown", "adversarial")
+    }
+    return Attempt(**together, seconds=float(sum(part["seconds"] for part in parts)))
+
+
+def _file_name(trial: str) -> str:
+    return "".join(letter if letter.isalnum() or letter in "-+." else "_" for letter in trial)

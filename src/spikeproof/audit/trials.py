@@ -1,0 +1,218 @@
+"""Trials: one attack with one gradient source each, written as text: ATTACK[-NUMBER][@SOURCE[:VALUE]].
+
+"PGD-20" is 20 steps through the model's own surrogate, "SA-PGD-100@ASSG" adapts, "APGD-CE@HART:0.5" fixes HART's width.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Literal
+
+from torch import Tensor, nn
+
+from spikeproof import attacks
+from spikeproof.attacks import Attacked, Crafting
+from spikeproof.errors import SpikeproofError
+from spikeproof.gradients import Assg, Bptr, Bptt, GradientSource, Hart, Mixed, Pdsg, ReluTransfer, Rga
+from spikeproof.spiking import Exponential, StraightThrough, Surrogate, parse_surrogate
+from spikeproof.threat import L2, Linf, Threat
+
+Kind = Literal["nominal", "fixed", "adaptive", "black-box", "noise"]
+Attack = Callable[[nn.Module, Tensor, Tensor, Threat, Crafting], Attacked]
+
+# The papers' PGD-7 and BIM-7 step by 2.55/255 at 8/255; every other count of theirs is near 2.5 radius / steps.
+_PAPERS_SHARE_AT_SEVEN = 2.55 / 8
+
+
+@dataclasses.dataclass(frozen=True)
+class Tuned:
+    """What attacks take from validation samples; the defaults where there were none (see ``audit/tuning.py``)."""
+
+    half_mass: float = Assg().half_mass
+    hart_width: float = Hart().width
+
+
+@dataclasses.dataclass(frozen=True)
+class Trial:
+    """One attack with one gradient source.
+
+    Attributes:
+        name: the text it was made from, in full.
+        kind: nominal (the papers' protocol: fixed surrogate, last iterate), fixed (stronger, through a fixed
+            backward), adaptive (its backward follows the model's potentials), black-box, or noise.
+        attack_name, number: the attack and its steps or queries; None where it has none.
+        cost: forwards and backwards a sample, roughly.
+        rank: which nominal trial's accuracy is *the* nominal accuracy: the highest of a battery.
+        unbounded: judged at any distance in L2, like the papers' CW column; no part of an Linf worst case.
+    """
+
+    name: str
+    kind: Kind
+    attack_name: str
+    number: int | None
+    attack: Attack
+    source: GradientSource
+    cost: float
+    rank: tuple[int, int] | None = None
+    unbounded: bool = False
+
+    def threat(self, radius: float, pixels: int) -> Threat:
+        """The threat it is run under, for an audit at this Linf radius of images with so many values."""
+        return L2(pixels**0.5) if self.unbounded else Linf(radius)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Entry:
+    """An attack of the catalogue: how it is made for a number of steps, which is the default, and what it is."""
+
+    make: Callable[[int], Attack]
+    number: int | None
+    kind: Kind
+    passes: Callable[[int], float] = float
+    rank: int | None = None
+    unbounded: bool = False
+
+
+def _iterated(attack: Callable[..., Attacked], rank: int) -> _Entry:
+    def make(steps: int) -> Attack:
+        settings: dict[str, Any] = {"steps": steps, "keep": "last"}
+        if steps != 7:
+            return partial(attack, **settings)
+        return lambda model, images, labels, threat, how: attack(
+            model, images, labels, threat, how, step_size=_PAPERS_SHARE_AT_SEVEN * threat.radius, **settings
+        )
+
+    return _Entry(make, 20, "nominal", rank=rank)
+
+
+def _plain(attack: Callable[..., Attacked], kind: Kind, cost: float, rank: int | None = None) -> _Entry:
+    return _Entry(lambda _: attack, None, kind, lambda _: cost, rank)
+
+
+def _steps(attack: Callable[..., Attacked], number: int, **settings: Any) -> _Entry:
+    return _Entry(lambda steps: partial(attack, steps=steps, **settings), number, "fixed")
+
+
+def _targets(attack: Callable[..., Attacked], number: int) -> _Entry:
+    """Nine targets, each with so many steps."""
+    return _Entry(lambda steps: partial(attack, steps=steps), number, "fixed", lambda steps: 9.0 * steps)
+
+
+_ATTACKS: dict[str, _Entry] = {
+    "FGSM": _plain(attacks.fgsm, "nominal", 1, rank=0),
+    "FFGSM": _plain(attacks.ffgsm, "nominal", 1, rank=1),
+    "R+FGSM": _plain(attacks.rfgsm, "nominal", 1, rank=2),
+    "MI-FGSM": _Entry(lambda steps: partial(attacks.mi_fgsm, steps=steps, keep="last"), 10, "nominal", rank=3),
+    "RFGSM": _Entry(lambda steps: partial(attacks.iterated_rfgsm, steps=steps, keep="last"), 10, "nominal", rank=4),
+    "BIM": _iterated(attacks.bim, rank=5),
+    "PGD": _iterated(attacks.pgd, rank=6),
+    "PGD-ANY": _steps(attacks.pgd, 100),
+    "TPGD": _steps(attacks.tpgd, 10),
+    "SA-PGD": _steps(attacks.sa_pgd, 100),
+    "SA-PGD-MARGIN": _steps(attacks.sa_pgd, 100, objective="margin"),
+    "APGD-CE": _steps(attacks.apgd, 100, objective="ce"),
+    "APGD-DLR": _steps(attacks.apgd, 100, objective="dlr"),
+    "APGD-T": _targets(attacks.apgd_targeted, 100),
+    "FAB-T": _targets(attacks.fab_targeted, 100),
+    "MTPGD": _targets(attacks.mtpgd, 20),
+    "SQUARE": _Entry(lambda queries: partial(attacks.square, queries=queries), 5000, "black-box", lambda q: q / 3),
+    "SPSA": _Entry(lambda steps: partial(attacks.spsa, steps=steps), 20, "black-box", lambda steps: 128.0 * steps / 3),
+    "CW": _Entry(
+        lambda steps: partial(attacks.cw_l2, steps=steps, searches=1, initial_c=0.5), 10, "nominal", unbounded=True
+    ),
+    "GAUSSIAN": _plain(attacks.gaussian_noise, "noise", 1),
+    "UNIFORM": _plain(attacks.uniform_noise, "noise", 1),
+}
+
+_SOURCES: dict[str, Callable[[Tuned], GradientSource]] = {
+    "BPTT": lambda tuned: Bptt(),
+    "STE": lambda tuned: Bptt(StraightThrough()),
+    "BPTR": lambda tuned: Bptr(),
+    "RGA": lambda tuned: Rga(),
+    "HART": lambda tuned: Hart(width=tuned.hart_width),
+    "PDSG": lambda tuned: Pdsg(),
+    "ASSG": lambda tuned: Assg(half_mass=tuned.half_mass),
+    "RELU": lambda tuned: ReluTransfer(),
+    "MIXED": lambda tuned: Mixed((Bptt(), Hart(width=tuned.hart_width))),
+}
+_ADAPTIVE = (Assg, Hart, Pdsg, Mixed)
+
+
+def make_trial(text: str, tuned: Tuned | None = None) -> Trial:
+    """The trial that a text describes.
+
+    Args:
+        tuned: the settings of ASSG and HART where the text gives none.
+
+    Raises:
+        SpikeproofError: an unknown attack or source, or a number that does not fit.
+
+    Example:
+        >>> make_trial("SA-PGD@ASSG").name, make_trial("PGD-7").kind
+        ('SA-PGD-100@ASSG', 'nominal')
+    """
+    what, at, by = text.partition("@")
+    match = re.fullmatch(r"(.+?)(?:-(\d+))?", what)
+    name = match[1] if match else what
+    if name not in _ATTACKS:
+        raise SpikeproofError(f"{text!r} is no trial: the attacks are {', '.join(_ATTACKS)}, as in 'PGD-20@RGA'.")
+    entry = _ATTACKS[name]
+    asked = match[2] if match else None
+    if asked is not None and (entry.number is None or int(asked) < 1):
+        fit = "takes no number" if entry.number is None else "needs a number >= 1"
+        raise SpikeproofError(f"{text!r} is no trial: {name} {fit}.")
+    number = entry.number if asked is None else int(asked)
+    source, source_name = parse_source(by or "BPTT", tuned or Tuned())
+    kind: Kind = "adaptive" if entry.kind == "fixed" and isinstance(source, _ADAPTIVE) else entry.kind
+    own = source == Bptt()
+    return Trial(
+        name=(name if number is None else f"{name}-{number}") + ("" if own else f"@{source_name}"),
+        kind=kind,
+        attack_name=name,
+        number=number,
+        attack=entry.make(number or 0),
+        source=source,
+        cost=entry.passes(number or 0),
+        rank=None if entry.rank is None or not own else (entry.rank, number or 0),
+        unbounded=entry.unbounded,
+    )
+
+
+def parse_source(text: str, tuned: Tuned) -> tuple[GradientSource, str]:
+    """A gradient source from text, and how a trial's name calls it.
+
+    "BPTT:sigmoid(4)" is BPTT with another surrogate, "ASSG:0.45" and "HART:0.5" fix what is otherwise tuned.
+
+    Raises:
+        SpikeproofError: an unknown source, or a value that it cannot take.
+
+    Example:
+        >>> parse_source("HART:0.5", Tuned())[0].name
+        'HART width=0.5'
+    """
+    name, colon, value = text.partition(":")
+    if name not in _SOURCES:
+        raise SpikeproofError(f"{text!r} is no gradient source; give one of {', '.join(_SOURCES)}.")
+    if not colon:
+        return _SOURCES[name](tuned), text
+    try:
+        makers: dict[str, Callable[[], GradientSource]] = {
+            "BPTT": lambda: Bptt(_surrogate(value)),
+            "ASSG": lambda: Assg(half_mass=float(value)),
+            "HART": lambda: Hart(width=float(value)),
+        }
+        made = makers[name]()
+    except KeyError:
+        raise SpikeproofError(f"{text!r} is no gradient source: {name} takes no value.") from None
+    except ValueError as error:
+        raise SpikeproofError(f"{text!r} is no gradient source: {error}") from None
+    return made, text
+
+
+def _surrogate(text: str) -> Surrogate:
+    """A surrogate that a recipe may name, or "exp(A,b)": A e^(-b |v|)."""
+    match = re.fullmatch(r"exp\(([^,()]+),([^,()]+)\)", text)
+    return Exponential(float(match[1]), float(match[2])) if match else parse_surrogate(text)
