@@ -76,8 +76,7 @@ class Linf:
         self, candidate: Float[Tensor, "n c h w"], original: Float[Tensor, "n c h w"]
     ) -> Float[Tensor, "n c h w"]:
         """The nearest allowed image."""
-        lower, upper = (original - self.radius).clamp_min(0), (original + self.radius).clamp_max(1)
-        return torch.minimum(torch.maximum(candidate, lower), upper)
+        return (original + (candidate - original).clamp(-self.radius, self.radius)).clamp(0, 1)
 
     def steepest(self, gradient: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
         """The direction of norm 1 that climbs most: the sign."""

@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from spikeproof.attacks import Crafting, bim, fgsm, judge, rfgsm, sa_pgd
+from spikeproof.attacks import Crafting, bim, fgsm, judge, pgd, rfgsm, sa_pgd
 from spikeproof.attacks.stable_adaptive import halving_steps
 from spikeproof.gradients import Bptt
 from spikeproof.spiking import ArcTan
-from spikeproof.threat import Linf
+from spikeproof.threat import L2, Linf
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # foolbox imports what scipy has deprecated
@@ -24,25 +24,43 @@ def test_the_digits_were_learned(model, batch):
     assert (model(images).argmax(1) == labels).float().mean() > 0.9
 
 
-def test_fgsm_is_foolboxs(model, batch):
-    images, labels = batch
+def foolboxs(attack, model, images, labels):
+    return attack.run(foolbox.PyTorchModel(model, bounds=(0, 1)), images, labels, epsilon=EPS)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_fgsm_is_foolboxs_bit_for_bit(model, batch, dtype):
+    model, images, labels = model.to(dtype), batch[0].to(dtype), batch[1]
     ours = fgsm(model, images, labels, Linf(EPS))
-    theirs = foolbox.attacks.LinfFastGradientAttack(random_start=False).run(
-        foolbox.PyTorchModel(model, bounds=(0, 1)), images, labels, epsilon=EPS
-    )
+    theirs = foolboxs(foolbox.attacks.LinfFastGradientAttack(random_start=False), model, images, labels)
     assert (ours.images - images).abs().max() > EPS / 2
-    torch.testing.assert_close(ours.images, theirs, rtol=0, atol=1e-6)
+    assert torch.equal(ours.images, theirs)
     assert torch.equal(ours.correct, model(theirs).argmax(1) == labels)
 
 
-def test_bim_is_foolboxs(model, batch):
-    model.double()
-    images, labels = batch[0].double(), batch[1]
-    ours = bim(model, images, labels, Linf(EPS), steps=7, step_size=0.02, keep="last").images
-    theirs = foolbox.attacks.LinfBasicIterativeAttack(abs_stepsize=0.02, steps=7, random_start=False).run(
-        foolbox.PyTorchModel(model, bounds=(0, 1)), images, labels, epsilon=EPS
-    )
-    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-12)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_bim_and_pgd_without_random_start_are_foolboxs_bit_for_bit(model, batch, dtype):
+    model, images, labels = model.to(dtype), batch[0].to(dtype), batch[1]
+    settings = {"steps": 7, "step_size": 0.02, "keep": "last"}
+    basic = foolbox.attacks.LinfBasicIterativeAttack(abs_stepsize=0.02, steps=7, random_start=False)
+    projected = foolbox.attacks.LinfProjectedGradientDescentAttack(abs_stepsize=0.02, steps=7, random_start=False)
+    found = bim(model, images, labels, Linf(EPS), **settings).images
+    assert torch.equal(found, foolboxs(basic, model, images, labels))
+    found = pgd(model, images, labels, Linf(EPS), random_start=False, **settings).images
+    assert torch.equal(found, foolboxs(projected, model, images, labels))
+    assert (found - images).abs().max() > EPS / 2
+
+
+def test_l2_fgsm_and_pgd_are_foolboxs(model, batch):
+    # Ours takes the loss of float32 logits, so the direction agrees to 1e-7.
+    model, images, labels = model.double(), batch[0].double(), batch[1]
+    fast = foolbox.attacks.L2FastGradientAttack(random_start=False)
+    projected = foolbox.attacks.L2ProjectedGradientDescentAttack(abs_stepsize=0.02, steps=7, random_start=False)
+    found = fgsm(model, images, labels, L2(EPS)).images
+    torch.testing.assert_close(found, foolboxs(fast, model, images, labels), rtol=0, atol=1e-6)
+    found = pgd(model, images, labels, L2(EPS), steps=7, step_size=0.02, random_start=False, keep="last").images
+    torch.testing.assert_close(found, foolboxs(projected, model, images, labels), rtol=0, atol=1e-6)
+    assert (found - images).flatten(1).norm(dim=1).max() > EPS / 2
 
 
 def test_rfgsm_by_hand(model, batch):

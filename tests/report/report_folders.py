@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+FLAGS = ("black box beats white box", "radius 1 leaves survivors", "state leak")
+
 
 def wilson(accuracy: float, samples: int) -> dict[str, float]:
     """An accuracy with its 95 % Wilson bounds."""
@@ -18,10 +20,37 @@ def wilson(accuracy: float, samples: int) -> dict[str, float]:
     return {"accuracy": accuracy, "low": max(0.0, centre - half), "high": min(1.0, centre + half)}
 
 
-def make_trial(name: str, kind: str, attack: str, source: str, correct: int, samples: int) -> dict[str, Any]:
-    """One entry of audit.json's trials."""
-    row = {"name": name, "kind": kind, "attack": attack, "source": source, "correct": correct, "samples": samples}
-    return row | wilson(correct / samples, samples)
+def counted(correct: int, samples: int) -> dict[str, Any]:
+    """A count as an accuracy with its bounds."""
+    return {"correct": correct, "samples": samples} | wilson(correct / samples, samples)
+
+
+def make_trial(
+    name: str, kind: str, correct: int, *, clean: int, before: int, samples: int = 500, everyone: bool = True
+) -> dict[str, Any]:
+    """One entry of audit.json's trials, whose victims include all of the trials before it.
+
+    Args:
+        correct: samples that are right under it; with ``everyone`` its own accuracy.
+        clean: samples that are right when clean; before: those that the trials before it left.
+    """
+    attack, _, source = name.partition("@")
+    left = min(correct, before)
+    attempted = samples if kind == "clean" else clean if everyone else before
+    row = {"name": name, "kind": kind, "attack": attack.lower(), "source": source.lower() or "bptt", "norm": "linf"}
+    row |= {"everyone": everyone, "attempted": attempted, "broken": attempted - correct, "seconds": 1.25}
+    return row | {"newly_broken": before - left, "left": counted(left, samples)} | counted(correct, samples)
+
+
+def make_flag(name: str, *, raised: bool = False) -> dict[str, Any]:
+    """One check."""
+    return {
+        "name": name,
+        "value": f"{name} measured 7.5 %",
+        "threshold": "above 3 %",
+        "raised": raised,
+        "advice": f"look into {name}",
+    }
 
 
 def make_site(index: int, spread: float, random: np.random.Generator) -> dict[str, Any]:
@@ -47,40 +76,63 @@ def make_audit(
     spread: float = 1.0,
     sites: int = 3,
     seed: int = 0,
+    everyone: bool = False,
+    raised: str | None = None,
 ) -> dict[str, Any]:
-    """audit.json: clean, FGSM, PGD-20 and ASSG counts that are right, and the same network at other radii."""
+    """audit.json: clean, FGSM, PGD-20 and ASSG counts that are right, and the same network at other radii.
+
+    Args:
+        everyone: whether the adaptive trial attacked every sample; else it has no accuracy of its own.
+        raised: the one check that raised a flag.
+    """
     random = np.random.default_rng(seed)
     clean, fgsm, pgd, adaptive = correct
-    sweep = []
+    known = {"clean": clean, "samples": samples}
+    sweep, step_sweep = [], []
     for level in (1, 2, 4, 6, 8):
-        for trial, kind, count in (("PGD-20", "nominal", pgd), ("ASSG+SA-PGD-100", "adaptive", adaptive)):
+        for trial, kind, count in (("PGD-20", "nominal", pgd), ("SA-PGD-100@ASSG", "adaptive", adaptive)):
             accuracy = round(128 * clean / samples * (max(count, 1) / clean) ** (level / 2)) / 128
             row = {"radius": level / 255, "trial": trial, "kind": kind, "samples": 128}
             sweep.append(row | wilson(accuracy, 128))
+    for steps in (5, 20, 40):
+        for attack, source, kind, count in (("PGD", "", "nominal", pgd), ("SA-PGD", "@ASSG", "adaptive", adaptive)):
+            row = {"steps": steps, "trial": f"{attack}-{steps}{source}", "kind": kind}
+            step_sweep.append(row | counted(min(128, round(128 * count / samples) + 20 // steps), 128))
     return {
-        "version": 1,
+        "version": 2,
         "samples": samples,
         "split": "test",
         "threat": {"norm": "linf", "radius": radius},
         "noise": "off",
         "draws": 1,
+        "judge_draws": 1,
+        "battery": "reliable",
+        "batch_size": 250,
         "device": "cpu",
         "crafting_precision": "bf16",
         "seed": 0,
         "seconds": 81.2,
         "command": f"spikeproof audit runs/x --battery reliable --samples {samples}",
         "trials": [
-            make_trial("clean", "clean", "none", "none", clean, samples),
-            make_trial("FGSM", "nominal", "fgsm", "bptt", fgsm, samples),
-            make_trial("PGD-20", "nominal", "pgd", "bptt", pgd, samples),
-            make_trial("ASSG+SA-PGD-100", "adaptive", "sa-pgd", "assg", adaptive, samples),
+            make_trial("clean", "clean", clean, before=samples, **known),
+            make_trial("FGSM", "nominal", fgsm, before=clean, **known),
+            make_trial("PGD-20", "nominal", pgd, before=fgsm, **known),
+            make_trial("SA-PGD-100@ASSG", "adaptive", adaptive, before=pgd, everyone=everyone, **known),
         ],
-        "nominal": {"trial": "PGD-20"} | wilson(pgd / samples, samples),
-        "worst_case": wilson(adaptive / samples, samples),
+        "nominal": {"trial": "PGD-20"} | counted(pgd, samples),
+        "worst_case": counted(adaptive, samples),
         "masking_gap": (pgd - adaptive) / samples,
         "zero_gradient_share": 0.0,
+        "flags": [make_flag(name, raised=name == raised) for name in FLAGS],
         "warnings": [],
+        "tuning": {
+            "samples": 100,
+            "half_mass": 0.45,
+            "hart_width": 1.0,
+            "tried": {"half_mass": {"0.41": 0.5, "0.45": 0.375}},
+        },
         "sweep": sweep,
+        "step_sweep": step_sweep,
         "sites": [make_site(index, spread, random) for index in range(sites)],
     }
 

@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from report_folders import make_audit, make_epochs, make_pictures, write_run
+from report_folders import make_audit, make_epochs, make_flag, make_pictures, write_run
 
 from spikeproof.errors import SpikeproofError
 from spikeproof.report import write_report
@@ -149,7 +149,7 @@ def test_the_sweep_of_several_runs_takes_the_lowest_trial_of_each_kind(folders: 
     audit["sweep"] = [*weaker, *audit["sweep"]]
     other = write_run(tmp_path / "d", name="other", audit=audit)
     text = write_report([folders[1], other], tmp_path / "report.html").read_text(encoding="utf-8").split("Each run")[0]
-    assert "other: PGD-20 (nominal) at 2/255" in text and "other: ASSG+SA-PGD-100 (adaptive) at 2/255" in text
+    assert "other: PGD-20 (nominal) at 2/255" in text and "other: SA-PGD-100@ASSG (adaptive) at 2/255" in text
     assert "weaker" not in text
 
 
@@ -169,13 +169,15 @@ def test_strings_are_escaped(tmp_path: Path) -> None:
     audit = make_audit() | {"warnings": [bad], "command": bad, "split": bad, "device": bad, "crafting_precision": bad}
     for trial in audit["trials"]:
         trial["attack"] = trial["source"] = bad
+    audit["battery"] = audit["step_sweep"][0]["trial"] = audit["step_sweep"][0]["kind"] = bad
+    audit["flags"] = [make_flag(bad, raised=True) | {"value": bad, "threshold": bad, "advice": bad}]
     audit["trials"][3]["name"] = audit["sites"][0]["name"] = audit["sweep"][0]["trial"] = bad
     pictures = make_pictures()
     pictures["class_names"] = pictures["class_names"].astype("U20")
     pictures["class_names"][0] = bad
     epochs = make_epochs(penalties=(bad,))
     first = write_run(tmp_path / "x", name=bad, audit=audit, pictures=pictures, epochs=epochs)
-    second = write_run(tmp_path / "y", name="<b>x", audit=audit | {"samples": 400})
+    second = write_run(tmp_path / "y", name="<b>x", audit=audit | {"seed": 7})
     for runs in ([first], [first, second]):
         text = write_report(runs, tmp_path / "report.html").read_text(encoding="utf-8")
         assert "<b>x" not in text and bad in Balanced(text).text

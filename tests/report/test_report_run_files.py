@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from report_folders import make_audit, make_epochs, make_pictures, write_run
+from report_folders import counted, make_audit, make_epochs, make_flag, make_pictures, write_run
 
 from spikeproof.errors import SpikeproofError
 from spikeproof.report import read_run
@@ -66,7 +66,14 @@ def test_cut_file(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
-        ({"version": 2}, "version"),
+        ({"version": 1}, "has version 1, and this spikeproof reads version 2; audit the run again"),
+        ({"version": 3}, "version"),
+        ({"judge_draws": None}, "'judge_draws' should be a whole number"),
+        ({"battery": 3}, "'battery' should be a text"),
+        ({"flags": [{}]}, "'flags' entry 0: 'name' should be a text"),
+        ({"flags": [make_flag("x") | {"raised": "no"}]}, "'raised' should be true or false"),
+        ({"tuning": {"samples": 1, "half_mass": 0, "hart_width": 1}}, "'half_mass' should be a positive number"),
+        ({"step_sweep": [{"accuracy": 0.5, "low": 0.4, "high": 0.6, "steps": 0}]}, "'trial' should be a text"),
         ({"samples": "many"}, "'samples' should be a whole number"),
         ({"samples": True}, "'samples' should be a whole number"),
         ({"nominal": None}, "'nominal' should be a JSON object"),
@@ -74,7 +81,7 @@ def test_cut_file(tmp_path: Path, name: str) -> None:
         ({"worst_case": {"accuracy": 0.5, "low": 0.1, "high": 0.3}}, "between its bounds"),
         ({"masking_gap": 0.5}, "masking gap"),
         ({"masking_gap": float("nan")}, "masking gap"),
-        ({"nominal": {"trial": "PGD-7", "accuracy": 0.438, "low": 0.4, "high": 0.5}}, "one of the nominal trials"),
+        ({"nominal": {"trial": "PGD-7", **counted(219, 500)}}, "one of the nominal trials"),
         ({"warnings": "none"}, "'warnings' should be a list of texts"),
         ({"threat": {"norm": "linf", "radius": 0}}, "'radius' should be a positive number"),
         ({"trials": [3]}, "'trials' entry 0 should be a JSON object"),
@@ -90,6 +97,40 @@ def test_a_worst_case_above_the_nominal_is_refused(tmp_path: Path) -> None:
     audit = make_audit(correct=(431, 300, 176, 219))
     with pytest.raises(SpikeproofError, match="not negative"):
         read_run(write_run(tmp_path / "x", audit=audit))
+
+
+@pytest.mark.parametrize(
+    ("at", "change", "complaint"),
+    [
+        (1, {"newly_broken": 130}, "after 'FGSM' newly broke 130 samples, 301 of 500 should be left, got 300"),
+        (1, {"attempted": 501}, "should not decrease"),
+        (1, {"newly_broken": 132}, "should not decrease, got 132, 131, 431 and 500"),
+        (1, {"correct": 299}, "should be correct / samples, got 0.6 from 299 of 500"),
+        (3, counted(150, 500), "has no accuracy but what it left, got 150 and 176"),
+        (3, {"left": 176}, "'left' should be a JSON object"),
+        (2, {"everyone": False} | counted(219, 500), "one of the nominal trials"),
+    ],
+)
+def test_a_trial_that_disagrees_with_itself(tmp_path: Path, at: int, change: dict[str, Any], complaint: str) -> None:
+    audit = make_audit()
+    audit["trials"][at] |= change
+    with pytest.raises(SpikeproofError, match=complaint):
+        read_run(write_run(tmp_path / "x", audit=audit))
+
+
+def test_the_worst_case_is_what_the_last_trial_left(tmp_path: Path) -> None:
+    audit = make_audit() | {"worst_case": counted(175, 500), "masking_gap": 44 / 500}
+    with pytest.raises(SpikeproofError, match="should be the 176 samples that the trials left, got 175"):
+        read_run(write_run(tmp_path / "x", audit=audit))
+
+
+def test_a_trial_has_an_accuracy_of_its_own_only_if_it_attacked_everyone(tmp_path: Path) -> None:
+    for everyone, own in ((False, None), (True, 176)):
+        run = read_run(write_run(tmp_path / str(everyone), audit=make_audit(everyone=everyone)))
+        assert run.audit is not None
+        last = run.audit.trials[-1]
+        assert (last.own.correct if last.own else None) == own
+        assert (last.left.correct, last.newly_broken) == (176, 43)
 
 
 def test_a_histogram_needs_one_edge_more_than_counts(tmp_path: Path) -> None:

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from report_folders import make_audit, make_trial, wilson, write_run
+from report_folders import FLAGS, make_audit, make_trial, wilson, write_run
 
 from spikeproof.errors import SpikeproofError
 from spikeproof.report import read_run, text_table
-from spikeproof.report.table import html_table
+from spikeproof.report.html_table import html_table
+from spikeproof.report.table import WIDEST
 from spikeproof.report.wording import labels, percent, radius_text
 
 
@@ -24,12 +25,14 @@ def table_of(tmp_path: Path, **audits: dict[str, Any] | None) -> str:
 
 def test_rows_hold_the_percentages(tmp_path: Path) -> None:
     lines = table_of(tmp_path, one=make_audit(), two=make_audit(correct=(462, 121, 31, 2))).splitlines()
-    assert cells(lines[0]) == ["Run", "Clean", "FGSM", "PGD-20", "ASSG+SA-PGD-100", "Worst case", "Masking gap"]
-    assert cells(lines[2]) == ["one", "86.2", "60.0", "43.8*", "35.2", "35.2", "8.6"]
-    assert cells(lines[3]) == ["two", "92.4", "24.2", "6.2*", "0.4", "0.4", "5.8"]
+    heads = ["Run", "Clean", "FGSM", "PGD-20", "Strongest other", "Worst case", "Masking gap", "Red flags"]
+    assert cells(lines[0]) == heads
+    assert cells(lines[2]) == ["one", "86.2", "60.0", "43.8*", "SA-PGD-100@ASSG -8.6", "35.2", "8.6", "0 of 3"]
+    assert cells(lines[3]) == ["two", "92.4", "24.2", "6.2*", "SA-PGD-100@ASSG -5.8", "0.4", "5.8", "0 of 3"]
     assert len({len(line) for line in lines[:4]}) == 1
     assert (
-        "Linf 2/255, n = 500, test split, noise off, crafted in bf16, judged in float32, device cpu, seed 0." in lines
+        "Linf 2/255, n = 500, test split, battery reliable, noise off, crafted in bf16, judged in float32, device cpu, "
+        "seed 0." in lines
     )
     assert "different conditions" not in "\n".join(lines)
 
@@ -56,24 +59,104 @@ def test_differing_conditions_become_columns(tmp_path: Path) -> None:
 def test_a_different_set_of_attacks_is_said_too(tmp_path: Path) -> None:
     nominal_only = make_audit(correct=(431, 300, 219, 219))
     nominal_only["trials"].pop()
+    nominal_only["battery"] = "custom"
     text = table_of(tmp_path, one=make_audit(), two=nominal_only)
-    assert cells(text.splitlines()[3]) == ["two", "86.2", "60.0", "43.8*", "-", "43.8", "0.0?"]
+    assert cells(text.splitlines()[3]) == [
+        *("two", "battery custom", "86.2", "60.0", "43.8*", "-", "43.8", "0.0?", "0 of 3")
+    ]
     assert "different conditions (attacks)" in text
-    assert "! two: no adaptive attack was run" in text
+    assert "! two: No adaptive attack was run" in text
     assert "no adaptive attack" in html_table([read_run(tmp_path / "two")])
 
 
 def test_a_run_without_audit_keeps_its_row(tmp_path: Path) -> None:
     text = table_of(tmp_path, one=make_audit(), two=None)
-    assert cells(text.splitlines()[3]) == ["two", "-", "-", "-", "-", "not audited", "-"]
+    assert cells(text.splitlines()[3]) == ["two", "-", "-", "-", "-", "not audited", "-", "-"]
     assert "! two: not audited yet." in text
-    assert cells(table_of(tmp_path, three=None).splitlines()[2]) == ["three", "not audited", "-"]
+    assert cells(table_of(tmp_path, three=None).splitlines()[2]) == ["three", "-", "-", "not audited", "-", "-"]
 
 
-def test_a_trial_on_fewer_samples_says_so(tmp_path: Path) -> None:
+def test_what_was_left_is_never_printed_as_an_accuracy_of_its_own(tmp_path: Path) -> None:
+    audit = make_audit(correct=(431, 300, 219, 176))
+    square = make_trial("SQUARE-1000", "black-box", 170, clean=431, before=176, everyone=False)
+    audit["trials"].append(square)
+    audit |= {"worst_case": square["left"], "masking_gap": (219 - 170) / 500}
+    one, two = (read_run(write_run(tmp_path / name, name=name, audit=audit)) for name in ("one", "two"))
+    text, html = text_table([one, two]), html_table([one, two])
+    assert cells(text.splitlines()[2])[4:6] == ["SA-PGD-100@ASSG -8.6", "34.0"]
+    assert "35.2" not in text and "<span>35.2" not in html
+    assert html.count("<span>−8.6</span><small>newly broken</small>") == 2  # in the table of every trial
+    assert html.count("newly broke 6 of the 176 samples that the trials before it left") == 2
+    assert "The HTML report has the other trials too: SQUARE-1000." in text
+
+
+def test_an_adaptive_trial_on_everyone_has_its_own_accuracy(tmp_path: Path) -> None:
+    audit = make_audit(everyone=True)
+    weaker = make_trial("APGD-CE-100@HART", "adaptive", 250, clean=431, before=176)
+    audit["trials"].append(weaker)
+    text = table_of(tmp_path, one=audit)
+    assert cells(text.splitlines()[2])[4] == "SA-PGD-100@ASSG 35.2"
+    assert "with its own accuracy" in text and "minus sign" not in text
+
+
+def test_an_own_accuracy_is_not_compared_with_what_is_left(tmp_path: Path) -> None:
     audit = make_audit()
-    audit["trials"].append(make_trial("Square", "adaptive", "square", "none", 90, 128))
-    assert "n = 128</small>" in html_table([read_run(write_run(tmp_path / "x", audit=audit))])
+    audit["trials"].append(make_trial("UNIFORM", "noise", 170, clean=431, before=176))
+    audit |= {"worst_case": audit["trials"][-1]["left"], "masking_gap": 49 / 500}
+    assert cells(table_of(tmp_path, one=audit).splitlines()[2])[4] == "SA-PGD-100@ASSG -8.6"
+
+
+def test_many_nominal_trials_give_way_to_the_width_of_a_terminal(tmp_path: Path) -> None:
+    audit = make_audit()
+    names = [f"MI-FGSM-{number}@RGA" for number in range(10, 40)]
+    audit["trials"][2:2] = [make_trial(name, "nominal", 310, clean=431, before=300) for name in names]
+    lines = table_of(tmp_path, one=audit).splitlines()
+    assert len(lines[0]) <= WIDEST
+    assert "FGSM" in cells(lines[0]) and "PGD-20" in cells(lines[0]) and names[0] in cells(lines[0])
+    assert any(line.startswith("The HTML report has the other trials too") and "more." in line for line in lines)
+    long = read_run(write_run(tmp_path / "long", name="x" * 60, audit=audit))
+    assert cells(text_table([long]).splitlines()[0])[1:4] == ["Clean", "PGD-20", "Strongest other"]
+
+
+def test_an_unbounded_trial_is_marked_and_comes_last(tmp_path: Path) -> None:
+    audit = make_audit()
+    unbounded = make_trial("CW-10", "nominal", 300, clean=431, before=300) | {"norm": "l2"}
+    audit["trials"].insert(2, unbounded)
+    run = read_run(write_run(tmp_path / "x", name="x", audit=audit))
+    assert "CW-10 (any L2)" in cells(text_table([run]).splitlines()[0])
+    assert "no part of the worst case" in html_table([run])
+
+
+def test_a_raised_flag_is_seen_and_a_quiet_audit_says_so(tmp_path: Path) -> None:
+    loud = make_audit(raised=FLAGS[1])
+    text = table_of(tmp_path, loud=loud, quiet=make_audit(), unchecked=make_audit() | {"flags": []})
+    rows = [cells(line)[-1] for line in text.splitlines()[2:5]]
+    assert rows == ["1 of 3", "0 of 3", "unchecked"]
+    sentence = "Radius 1 leaves survivors: radius 1 leaves survivors measured 7.5 % (raised above 3 %); look into"
+    assert f"! loud: {sentence}" in text
+    assert "! quiet" not in text and "black box beats" not in text.lower()
+    assert "quiet: no red flag in 3 checks." in text and "loud: no red flag" not in text
+    assert "! unchecked: No check looked for red flags" in text and "unchecked: no red flag" not in text
+    html = html_table([read_run(tmp_path / "loud")])
+    assert sentence in html
+    assert 'title="radius 1 leaves survivors"><span><span aria-hidden="true">⚑</span> 1 of 3' in html
+
+
+def test_a_flag_that_a_warning_already_says_is_not_said_twice(tmp_path: Path) -> None:
+    said = "Radius 1 leaves survivors: 7.5 % (raised above 3 %); look into it."
+    text = table_of(tmp_path, one=make_audit(raised=FLAGS[1]) | {"warnings": [said]})
+    assert text.lower().count("radius 1 leaves survivors:") == 1
+
+
+def test_noise_names_the_draws_of_gradients_and_of_verdicts(tmp_path: Path) -> None:
+    noisy = make_audit() | {"noise": "on", "draws": 10, "judge_draws": 5}
+    assert "noise on, E = 10 draws a gradient, R = 5 a verdict" in table_of(tmp_path, one=noisy)
+    assert "draws" not in table_of(tmp_path, two=make_audit() | {"draws": 10})
+
+
+def test_a_battery_is_only_a_name(tmp_path: Path) -> None:
+    text = table_of(tmp_path, one=make_audit(), two=make_audit() | {"battery": "custom"})
+    assert "battery custom" in text and "different conditions" not in text
 
 
 def test_html_row_has_values_intervals_and_counts(tmp_path: Path) -> None:
@@ -83,8 +166,8 @@ def test_html_row_has_values_intervals_and_counts(tmp_path: Path) -> None:
     assert (
         f'data-label="Worst case" title="right under every attack of the audit; 95 % interval {low}–{high} %"' in html
     )
-    assert "219 of 500 right" in html and "gradient source: assg" in html
-    for value in ("86.2", "60.0", "43.8", "35.2", "8.6"):
+    assert "219 of 500 right" in html and "gradient source: bptt" in html
+    for value in ("86.2", "60.0", "43.8", "−8.6", "35.2", "8.6"):
         assert f"<span>{value}" in html
     assert html.count('class="star"') == 1
 

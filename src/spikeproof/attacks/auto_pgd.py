@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from spikeproof.attacks.craft import Attacked, Crafting, check_batch, crafting
 from spikeproof.attacks.multi_targeted import check_counts, likeliest_wrong, towards
-from spikeproof.attacks.objective import Objective, dlr_of, find_objective
+from spikeproof.attacks.objective import Objective, dlr_of, find_objective, margin_of
 from spikeproof.attacks.pursuit import Pursuit
 from spikeproof.attacks.stable_adaptive import halving_steps
 from spikeproof.threat import Linf, Threat
@@ -82,8 +82,8 @@ def apgd_targeted(
 
     Any mistake counts, not only the class that is chased, and each class is chased only for samples still right.
     Deviations from the authors' code, beside :func:`apgd`'s: classes are ranked by the judge's logits and once (theirs
-    asks the model before each run, which is the same for one without noise), and fewer than four classes are served,
-    see :func:`~spikeproof.attacks.objective.dlr_of`.
+    asks the model before each run, which is the same for one without noise), and where there are fewer than four, the
+    margin z_t - z_y is climbed: towards the last of three classes, or of two, the DLR is constant.
 
     Args:
         threat, steps: as in :func:`apgd`.
@@ -104,9 +104,11 @@ def apgd_targeted(
     check_counts("APGD-T", steps=steps, restarts=restarts, classes=classes)
     with crafting(model, how or Crafting()) as craft:
         pursuit = Pursuit(craft, images, labels)
-        for wrong in likeliest_wrong(craft.judge(images), labels, classes):
+        logits = craft.judge(images)
+        maker = dlr_of if logits.shape[1] >= 4 else margin_of
+        for wrong in likeliest_wrong(logits, labels, classes):
             for _ in range(restarts):
-                _run(pursuit, threat, steps, towards(wrong, dlr_of, pursuit))
+                _run(pursuit, threat, steps, towards(wrong, maker, pursuit))
         return pursuit.finish()
 
 
@@ -125,6 +127,8 @@ def border_direction(images: Float[Tensor, "n c h w"], threat: Threat) -> Float[
 
 def _run(pursuit: Pursuit, threat: Threat, steps: int, maker: Callable[..., Objective]) -> None:
     """One start for the samples still chased, followed until its last image has been judged."""
+    if len(pursuit) == 0:
+        return
     craft = pursuit.craft
     current = threat.project(pursuit.images + threat.radius * border_direction(pursuit.images, threat), pursuit.images)
     climb = _Climb(threat, steps, current)

@@ -13,9 +13,8 @@ from spikeproof.attacks.objective import Objective, check_classes, margin_of
 from spikeproof.errors import SpikeproofError
 from spikeproof.threat import L2
 
-# How much of tanh's range the box [0, 1] takes. At 1 a pixel of exactly 0 or 1 would lie at infinity and stay there.
-_SHARE = 0.9
-_EDGE = math.atanh(_SHARE)
+# Where pixels of 0 and 1 lie: tanh(log(3) / 2) = 1/2. If the box took all of tanh's range, they would lie at infinity.
+_EDGE = math.log(3)
 
 
 def cw_l2(
@@ -34,13 +33,14 @@ def cw_l2(
 ) -> Attacked:
     """The closest mistake, by Adam over w and a binary search of each sample's own c::
 
-        minimise ||x' - x||^2 + c max(z_y - max_{j != y} z_j, -kappa),   x' = 1/2 + tanh(w) / 1.8,   |w| <= atanh(0.9)
+        minimise ||x' - x||^2 + c max(z_y - max_{j != y} z_j, -kappa),   x' = 1/2 + tanh(w/2),   |w| <= log 3
 
     (max_{j != t} z_j - z_t with a target t). Every iterate counts, once the judge confirms it in float32; the closest
     is kept. Not the original's, and on purpose:
 
-    - The box takes 90 % of tanh's range and w is clipped to it, so that pixels of exactly 0 or 1 have a slope too; in
-      the original (and in torchattacks, so in FEEL's and RGA's CW) they lie at infinity and never move.
+    - The box takes the middle half of tanh's range and w is clipped to it. A mid-grey pixel moves as in the original,
+      (1 + tanh w) / 2, and one of exactly 0 or 1 three quarters as fast; there (and in torchattacks, so in FEEL's and
+      RGA's CW) it lies at infinity and never moves.
     - There is no early abort: it would make a sample depend on its batch.
     - Where the model's own logits already satisfy the hinge it is silent, also when the gradient is another network's.
     - Ten searches or more do not repeat the last one at the largest c.
@@ -86,7 +86,7 @@ def cw_l2(
 
 def _search(craft: Craft, closest: Closest, c: Tensor, steps: int, learning_rate: float) -> Tensor:
     """One descent from the clean images at fixed c; which samples it broke."""
-    place = torch.atanh(_SHARE * (2 * closest.images - 1))
+    place = 2 * torch.atanh(closest.images - 0.5)
     adam = torch.optim.Adam([place], lr=learning_rate)
     broke = torch.zeros_like(c, dtype=torch.bool)
     lead = closest.lead()
@@ -97,7 +97,7 @@ def _search(craft: Craft, closest: Closest, c: Tensor, steps: int, learning_rate
         # The hinge by the model's own logits. A tie is not a mistake yet, so there it still pulls.
         pull = c * (lead(logits) <= closest.confidence)
         by_image = 2 * (current - closest.images) - pull[:, None, None, None] * towards
-        place.grad = by_image * (1 - place.tanh().square()) / (2 * _SHARE)
+        place.grad = by_image * (1 - (place / 2).tanh().square()) / 2
         adam.step()
         place.clamp_(-_EDGE, _EDGE)
     current = _image_at(place)
@@ -106,7 +106,7 @@ def _search(craft: Craft, closest: Closest, c: Tensor, steps: int, learning_rate
 
 def _image_at(place: Tensor) -> Tensor:
     # The clamp only mends rounding.
-    return (0.5 + place.tanh() / (2 * _SHARE)).clamp(0, 1)
+    return (0.5 + (place / 2).tanh()).clamp(0, 1)
 
 
 class _Weight:

@@ -87,11 +87,8 @@ class Craft:
         for draw in range(self._how.draws):
             self._attached.hold(draw > 0)
             with torch.enable_grad():
-                with torch.autocast(images.device.type, torch.bfloat16, enabled=self._how.precision == "bf16"):
-                    logits, differentiated = self._attached.forward(self._call, images)
-                # A sum, so that no sample's gradient depends on its neighbours in the batch.
-                loss = objective(differentiated.float()).sum()
-            gradient = gradient + torch.autograd.grad(loss, images)[0] / self._how.draws
+                found, logits = self._attached.gradient(self._call, images, objective)
+            gradient = gradient + found / self._how.draws
             share = logits.detach().float() / self._how.draws
             mean_logits = share if mean_logits is None else mean_logits + share
         self._attached.hold(False)
@@ -101,11 +98,12 @@ class Craft:
     @torch.no_grad()
     def logits(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k"]:
         """A forward without a gradient at crafting precision, averaged over the draws: for attacks by queries."""
-        with torch.autocast(images.device.type, torch.bfloat16, enabled=self._how.precision == "bf16"):
+        with override_gradient(self._model, dict.fromkeys(sites(self._model))):  # a source must not learn from queries
             return torch.stack([self._call(images).float() for _ in range(self._how.draws)]).mean(0)
 
     def _call(self, images: Tensor) -> Tensor:
-        logits: Tensor = torch.func.functional_call(self._model, self._cast_weights, (images,))
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=self._how.precision == "bf16"):
+            logits: Tensor = torch.func.functional_call(self._model, self._cast_weights, (images,))
         return logits
 
     def judge(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k"]:

@@ -59,6 +59,8 @@ def mtpgd(
         pursuit = Pursuit(craft, images, labels)
         for wrong in likeliest_wrong(craft.judge(images), labels, classes):
             for _ in range(restarts):
+                if len(pursuit) == 0:
+                    break
                 start = threat.random_start(pursuit.images)
                 maker = towards(wrong, margin_of, pursuit)
                 last = chase(pursuit, start, SteepestStep(threat, size), steps=steps, maker=maker)

@@ -46,7 +46,8 @@ def spsa(
         steps: Adam's.
         samples: queries in each estimate, an even number: samples / 2 directions v_i, each with its opposite. The paper
             goes up to 8192.
-        delta: how far from the image to query; a spiking network's steps ask for no less than the paper's 0.01.
+        delta: how far from the image to query; by default the paper's. A spiking network's coarse steps may ask for
+            more: of 56 digits 0.01 left 23 standing and 0.03 left 10, at a radius of 0.15.
         learning_rate: Adam's, in pixel units.
         targets: classes to be reached instead of any mistake.
 

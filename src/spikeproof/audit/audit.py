@@ -207,7 +207,7 @@ class _Auditor:
             own = torch.zeros_like(right)
             own[attempt.samples] = attempt.correct
             before = int(left.sum())
-            if not trial.unbounded:
+            if trial.bounded:
                 left[attempt.samples[~attempt.correct]] = False
             recorded = everything if everyone else attempt.samples
             self._record(trial, self.radius, recorded, own[recorded])
@@ -232,8 +232,7 @@ class _Auditor:
         if trial is not None:
             attack = trial.attack_name if trial.number is None else f"{trial.attack_name}-{trial.number}"
             named = {"trial": trial.name, "kind": trial.kind, "attack": attack, "source": trial.source.name}
-            threat = trial.threat(radius, self.pixels[0].numel())
-            norm, radius = threat.norm, threat.radius
+            norm, radius = trial.norm, trial.threat(radius, self.pixels[0].numel()).radius
         self.outcomes.add(
             samples,
             self.labels.cpu()[samples],

@@ -83,7 +83,7 @@ class Engine:
                 asked = chosen if everyone else left
                 mine[name] = found = self._once(name, trial, radius, asked, start)
                 broken = torch.from_numpy(found["samples"][~found["correct"]]).to(left.device)
-                if not trial.unbounded:
+                if trial.bounded:
                     left = left[~torch.isin(left, broken)]
                 self.progress.advance(round(trial.cost * self.batch_size))
             self.progress.line(

@@ -56,7 +56,7 @@ class Result:
             "kind": trial.kind,
             "attack": trial.attack_name if trial.number is None else f"{trial.attack_name}-{trial.number}",
             "source": trial.source.name,
-            "norm": "l2" if trial.unbounded else "linf",
+            "norm": trial.norm,
             "everyone": self.everyone,
             "attempted": self.attempted,
             "broken": self.broken,

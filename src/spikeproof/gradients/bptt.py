@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from spikeproof.errors import SpikeproofError
 from spikeproof.gradients.source import Attached
 from spikeproof.spiking import Drive, Rectangular, Site, Surrogate, Triangle, override_gradient, sites
 
@@ -19,6 +20,9 @@ class Bptt:
     """Backpropagation through time with the model's own surrogate, or with ``surrogate`` at every site instead.
 
     With None the model is left exactly as it is, so this source also serves networks without sites.
+
+    Raises:
+        SpikeproofError: on attaching, another surrogate for a model without sites.
 
     Example:
         >>> from spikeproof.spiking import Sigmoid
@@ -37,7 +41,10 @@ class Bptt:
         if self.surrogate is None:
             yield Attached()
             return
-        with override_gradient(model, dict.fromkeys(sites(model), self._fire)):
+        watched = sites(model)
+        if not watched:
+            raise SpikeproofError(f"{self.name} needs spiking sites and this model has none; use plain BPTT instead.")
+        with override_gradient(model, dict.fromkeys(watched, self._fire)):
             yield Attached()
 
     def _fire(self, site: Site, drive: Drive, *, pooled: bool) -> Float[Tensor, "t n *space c"]:

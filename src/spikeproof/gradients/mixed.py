@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 
+import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
@@ -65,14 +66,16 @@ class _AttachedMixed(Attached):
         for attached, _ in self._parts:
             attached.hold(held)
 
-    def forward(
-        self, call: Callable[[Tensor], Tensor], images: Float[Tensor, "n c h w"]
-    ) -> tuple[Float[Tensor, "n k"], Float[Tensor, "n k"]]:
-        """The first source's logits, and the same numbers with the mean of the backwards."""
+    def gradient(
+        self,
+        call: Callable[[Tensor], Tensor],
+        images: Float[Tensor, "n c h w"],
+        objective: Callable[[Tensor], Tensor],
+    ) -> tuple[Float[Tensor, "n c h w"], Float[Tensor, "n k"]]:
+        """The mean of the sources' gradients, each of the loss at its own logits, and the first source's logits."""
         found = []
         for attached, overrides in self._parts:
             with override_gradient(self._model, overrides):
-                found.append(attached.forward(call, images))
-        logits = found[0][0]
-        mean = sum((differentiated - differentiated.detach()) / len(found) for _, differentiated in found)
-        return logits, logits.detach() + mean
+                found.append(attached.gradient(call, images, objective))
+        gradients, logits = zip(*found, strict=True)
+        return torch.stack(gradients).mean(0), logits[0]

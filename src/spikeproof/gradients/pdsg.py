@@ -68,6 +68,6 @@ def running_spread(
     counts = count * torch.arange(1, len(total) + 1, device=total.device, dtype=total.dtype)[:, None]
     summed, squared = total.cumsum(0), total_of_squares.cumsum(0)
     variance = (squared - summed * summed / counts) / (counts - 1).clamp_min(1)
-    # Sums in float32: below this share of the mean square, a variance is rounding.
-    still = variance <= 1e-6 * squared / counts
+    # Below this share of the mean square (1e-6 in float32), a variance of sums is rounding.
+    still = variance <= 8 * torch.finfo(total.dtype).eps * squared / counts
     return torch.where(still, 1.0, variance.clamp_min(0).sqrt())

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
+import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
@@ -26,6 +27,18 @@ class Attached:
         """
         logits = call(images)
         return logits, logits
+
+    def gradient(
+        self,
+        call: Callable[[Tensor], Tensor],
+        images: Float[Tensor, "n c h w"],
+        objective: Callable[[Tensor], Tensor],
+    ) -> tuple[Float[Tensor, "n c h w"], Float[Tensor, "n k"]]:
+        """The gradient of each sample's objective by its image (a leaf that asks for it), and the model's logits."""
+        logits, differentiated = self.forward(call, images)
+        # A sum, so that no sample's gradient depends on its neighbours in the batch.
+        loss = objective(differentiated.float()).sum()
+        return torch.autograd.grad(loss, images)[0], logits
 
     def hold(self, held: bool) -> None:
         """Whether forwards leave the state alone (all draws of one expectation after the first)."""

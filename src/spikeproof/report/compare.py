@@ -7,10 +7,11 @@ from collections.abc import Callable, Sequence
 from html import escape
 
 from spikeproof.report.figures import FULL, THIRD, epoch_axis, epoch_line, figure, highest, panels
+from spikeproof.report.html_table import html_table
+from spikeproof.report.picks import clean_of
 from spikeproof.report.records import Epoch, Run, Site
 from spikeproof.report.svg import Axis, Bar, Line, amount_axis, bars, legend, line_chart
 from spikeproof.report.sweeps import sweep_of_trials, sweeps_of_runs
-from spikeproof.report.table import html_table
 from spikeproof.report.wording import (
     NORMS,
     interval,
@@ -69,18 +70,10 @@ def _headline_bars(runs: Sequence[Run]) -> str:
         if run.audit is None:
             continue
         audit = run.audit
-        group = [
-            Bar(
-                "clean" if trial.name == "clean" else trial.name,
-                trial.accuracy,
-                trial.low,
-                trial.high,
-                percent(trial.accuracy),
-                "clean",
-            )
-            for trial in audit.trials
-            if trial.kind == "clean"
-        ]
+        clean = clean_of(audit)
+        group = []
+        if clean is not None:
+            group.append(Bar("clean", clean.accuracy, clean.low, clean.high, percent(clean.accuracy), "clean"))
         low, worst = audit.nominal, audit.worst_case
         group.append(Bar("nominal", low.accuracy, low.low, low.high, percent(low.accuracy), "nominal"))
         text = f"{percent(worst.accuracy)}, gap {percent(audit.masking_gap)}"

@@ -65,6 +65,12 @@ class Fields:
             raise self._wrong(name, "a whole number from 0")
         return value
 
+    def truth(self, name: str) -> bool:
+        value = self.raw.get(name)
+        if not isinstance(value, bool):
+            raise self._wrong(name, "true or false")
+        return value
+
     def number(self, name: str) -> float:
         """Any number; NaN and infinities pass."""
         value = self.raw.get(name)

@@ -28,6 +28,10 @@ GLOSSARY = {
     "gradients were masked.",
     "Adaptive": "an attack whose gradient source follows the network, so that it does not stop where the window of a "
     "fixed surrogate ends.",
+    "Newly broken": "samples that a trial broke and no trial before it had; what a trial leaves is the accuracy under "
+    "it and all before it, and its own accuracy only if it attacked every sample that is right when clean.",
+    "Red flag": "a sign that an attack failed for another reason than the network's robustness.",
+    "E and R": "under noise, the forwards averaged in each gradient and in each verdict.",
     "Margin": "potential minus threshold, before reset; a neuron spikes where it is 0 or more.",
     "Ω": "the share of margins inside the surrogate's window, estimated from their mean and spread.",
     "95 % interval": "the Wilson interval of a measured share: where the accuracy on all such samples plausibly lies.",

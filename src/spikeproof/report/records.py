@@ -20,15 +20,42 @@ class Measured:
 
 
 @dataclasses.dataclass(frozen=True)
-class Trial(Measured):
-    """One attack with one gradient source on the audited samples; kind is clean, nominal or adaptive."""
+class Counted(Measured):
+    """An accuracy that is a count of samples."""
+
+    correct: int
+    samples: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Trial:
+    """One attack with one gradient source on the audited samples, in the order in which they were run.
+
+    Attributes:
+        kind: clean, nominal, fixed, adaptive, black-box or noise.
+        norm: "linf", or "l2" for an unbounded attack, which is no part of the worst case.
+        attempted, broken: samples that it attacked, and how many of these it broke.
+        newly_broken: samples that no trial before it had broken; for the clean row the clean errors.
+        own: its own accuracy; None where it attacked only what the trials before it left.
+        left: the accuracy under it and every trial before it.
+    """
 
     name: str
     kind: str
     attack: str
     source: str
-    correct: int
-    samples: int
+    norm: str
+    attempted: int
+    broken: int
+    newly_broken: int
+    own: Counted | None
+    left: Counted
+    seconds: float
+
+    @property
+    def counts(self) -> bool:
+        """Whether it is part of the worst case."""
+        return self.norm != "l2"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +66,37 @@ class SweepPoint(Measured):
     trial: str
     kind: str
     samples: int
+
+
+@dataclasses.dataclass(frozen=True)
+class StepPoint(Measured):
+    """One trial with one number of steps, at the audit's radius; ``trial`` names the number too."""
+
+    steps: int
+    trial: str
+    kind: str
+    samples: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Flag:
+    """One check of whether the numbers can be believed; value, threshold and advice are words."""
+
+    name: str
+    value: str
+    threshold: str
+    raised: bool
+    advice: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Tuning:
+    """The attacks' own settings; ``tried`` has, for each that was searched, its values with the accuracy they left."""
+
+    samples: int
+    half_mass: float
+    hart_width: float
+    tried: Mapping[str, Mapping[str, float]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,25 +123,36 @@ class Audit:
     radius: float
     noise: str
     draws: int
+    judge_draws: int
+    battery: str
     device: str
     crafting_precision: str
+    batch_size: int
     seed: int
     seconds: float
     command: str
     trials: tuple[Trial, ...]
-    nominal: Measured
+    nominal: Counted
     nominal_trial: str
-    worst_case: Measured
+    worst_case: Counted
     masking_gap: float
     zero_gradient_share: float
+    flags: tuple[Flag, ...]
     warnings: tuple[str, ...]
+    tuning: Tuning
     sweep: tuple[SweepPoint, ...]
+    step_sweep: tuple[StepPoint, ...]
     sites: tuple[Site, ...]
 
     @property
     def has_adaptive(self) -> bool:
         """Without an adaptive attack the worst case is over nominal attacks only, and a small gap proves nothing."""
         return any(trial.kind == "adaptive" for trial in self.trials)
+
+    @property
+    def raised(self) -> tuple[Flag, ...]:
+        """The red flags; none of no checks is no good sign."""
+        return tuple(flag for flag in self.flags if flag.raised)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Read and check one run folder: config.json, metrics.jsonl, and, where they exist, audit.json and pictures.npz.
 
-All checks of the report room stand here, at the door; what `read_run` returns can be drawn without asking again.
+All checks of the report room stand at the door, here and in `audit_file`; what `read_run` returns can be drawn
+without asking again.
 """
 
 from __future__ import annotations
@@ -14,11 +15,9 @@ from pathlib import Path
 import numpy as np
 
 from spikeproof.errors import SpikeproofError
+from spikeproof.report.audit_file import read_audit
 from spikeproof.report.fields import Fields, parse_json, read_text
-from spikeproof.report.records import Audit, Epoch, Measured, Pictures, Run, Site, SweepPoint, Trial
-
-AUDIT_VERSION = 1
-ROUNDING = 1e-3  # how far two numbers of one file may disagree because one of them was rounded
+from spikeproof.report.records import Epoch, Pictures, Run
 
 
 def read_run(folder: str | os.PathLike[str]) -> Run:
@@ -42,7 +41,7 @@ def read_run(folder: str | os.PathLike[str]) -> Run:
         command=config.text("command"),
         config=config.raw,
         epochs=_read_epochs(folder / "metrics.jsonl"),
-        audit=_read_audit(folder / "audit.json"),
+        audit=read_audit(folder / "audit.json"),
         pictures=_read_pictures(folder / "pictures.npz"),
     )
 
@@ -73,105 +72,6 @@ def _read_epochs(path: Path) -> tuple[Epoch, ...]:
                 f"that came twice."
             )
     return tuple(epochs)
-
-
-def _measured(row: Fields) -> Measured:
-    measured = Measured(row.fraction("accuracy"), row.fraction("low"), row.fraction("high"))
-    if not measured.low - ROUNDING <= measured.accuracy <= measured.high + ROUNDING:
-        raise SpikeproofError(
-            f"{row.where}: the accuracy {measured.accuracy} should lie between its bounds, got {measured.low} and "
-            f"{measured.high}; {row.mend}."
-        )
-    return measured
-
-
-def _read_audit(path: Path) -> Audit | None:
-    if not path.exists():
-        return None
-    mend = "audit the run again with `spikeproof audit`"
-    row = Fields(parse_json(read_text(path, mend), str(path), mend), str(path), mend)
-    if row.whole("version") != AUDIT_VERSION:
-        raise SpikeproofError(
-            f"{path} has version {row.whole('version')}, and this spikeproof reads version {AUDIT_VERSION}; {mend}."
-        )
-    nominal, worst = _measured(row.child("nominal")), _measured(row.child("worst_case"))
-    gap = row.number("masking_gap")
-    if worst.accuracy > nominal.accuracy + ROUNDING or not abs(gap - (nominal.accuracy - worst.accuracy)) <= ROUNDING:
-        raise SpikeproofError(
-            f"{path}: the masking gap should be nominal - worst case and not negative, got {gap} from nominal "
-            f"{nominal.accuracy} and worst case {worst.accuracy}; {mend}."
-        )
-    trials = tuple(_trial(entry) for entry in row.children("trials"))
-    nominal_trial = row.child("nominal").text("trial")
-    if not any(trial.kind == "nominal" and trial.name == nominal_trial for trial in trials):
-        raise SpikeproofError(
-            f"{path}: the nominal accuracy should come from one of the nominal trials, got {nominal_trial!r}; {mend}."
-        )
-    threat = row.child("threat")
-    return Audit(
-        samples=row.whole("samples"),
-        split=row.text("split"),
-        norm=threat.text("norm"),
-        radius=threat.positive("radius"),
-        noise=row.text("noise"),
-        draws=row.whole("draws"),
-        device=row.text("device"),
-        crafting_precision=row.text("crafting_precision"),
-        seed=row.whole("seed"),
-        seconds=row.number("seconds"),
-        command=row.text("command"),
-        trials=trials,
-        nominal=nominal,
-        nominal_trial=nominal_trial,
-        worst_case=worst,
-        masking_gap=gap,
-        zero_gradient_share=row.fraction("zero_gradient_share", undefined=True),
-        warnings=row.texts("warnings"),
-        sweep=tuple(_sweep_point(entry) for entry in row.children("sweep")),
-        sites=tuple(_site(entry) for entry in row.children("sites")),
-    )
-
-
-def _trial(row: Fields) -> Trial:
-    return Trial(
-        **vars(_measured(row)),
-        name=row.text("name"),
-        kind=row.text("kind"),
-        attack=row.text("attack"),
-        source=row.text("source"),
-        correct=row.whole("correct"),
-        samples=row.whole("samples"),
-    )
-
-
-def _sweep_point(row: Fields) -> SweepPoint:
-    return SweepPoint(
-        **vars(_measured(row)),
-        radius=row.number("radius"),
-        trial=row.text("trial"),
-        kind=row.text("kind"),
-        samples=row.whole("samples"),
-    )
-
-
-def _site(row: Fields) -> Site:
-    histogram = row.child("histogram")
-    edges, counts = histogram.numbers("edges"), histogram.numbers("counts")
-    if not counts or len(edges) != len(counts) + 1 or min(counts) < 0 or np.diff(edges).min() <= 0:
-        raise SpikeproofError(
-            f"{histogram.where} should hold increasing edges, one more than its counts, and no negative count, got "
-            f"{len(edges)} edges and {len(counts)} counts; {row.mend}."
-        )
-    return Site(
-        name=row.text("name"),
-        window=row.positive("window"),
-        omega=row.fraction("omega", undefined=True),
-        proximal_share=row.fraction("proximal_share", undefined=True),
-        proximal_width=row.positive("proximal_width"),
-        firing_rate=row.fraction("firing_rate", undefined=True),
-        edges=edges,
-        counts=counts,
-    )
 
 
 def _read_pictures(path: Path) -> Pictures | None:

@@ -7,12 +7,14 @@ import math
 from collections.abc import Sequence
 from html import escape
 
+from spikeproof.report.checks import checks
 from spikeproof.report.figures import THIRD, epoch_axis, epoch_line, highest, panels
 from spikeproof.report.pictures import html_pictures
 from spikeproof.report.records import Audit, Epoch, Run, Site
 from spikeproof.report.svg import Line, amount_axis, histogram, line_chart, swatch
-from spikeproof.report.sweeps import sweep_of_trials
-from spikeproof.report.wording import conditions, interval, percent, share
+from spikeproof.report.sweeps import steps_of_trials, sweep_of_trials
+from spikeproof.report.waterfall import waterfall
+from spikeproof.report.wording import conditions, interval, percent, reservations, share
 
 
 def run_section(index: int, name: str, run: Run, *, alone: bool) -> str:
@@ -33,7 +35,8 @@ def run_section(index: int, name: str, run: Run, *, alone: bool) -> str:
     ]
     parts.append(f'<div class="figures"><section class="card">{_facts(audit)}{_trained(run)}{_commands(run)}</section>')
     if audit is not None:
-        parts += ["" if alone else sweep_of_trials(audit), _sites(audit.sites)]
+        parts += ["" if alone else sweep_of_trials(audit), steps_of_trials(audit)]
+        parts += [waterfall(audit), checks(audit), _sites(audit.sites)]
     if run.pictures is not None:
         parts.append(html_pictures(run.pictures, audit))
     config = json.dumps(run.config, indent=2, ensure_ascii=False)
@@ -48,9 +51,9 @@ def _facts(audit: Audit | None) -> str:
             '<h4>Robustness</h4><p class="warning"><span aria-hidden="true">⚠</span> This run has not been audited, so '
             "nothing is known about its robustness. Run <code>spikeproof audit</code> on its folder.</p>"
         )
-    facts = [*conditions(audit).values(), f"audit took {audit.seconds:.0f} s"]
+    facts = [*conditions(audit).values(), f"{audit.batch_size} images at a time", f"audit took {audit.seconds:.0f} s"]
     zero = f"zero-gradient share {percent(audit.zero_gradient_share)} %"
-    items = "".join(f"<li>{escape(warning)}</li>" for warning in audit.warnings)
+    items = "".join(f"<li>{escape(warning)}</li>" for warning in reservations(audit))
     warnings = f'<ul class="warning" aria-label="Warnings">{items}</ul>' if items else ""
     return (
         f"<h4>Robustness</h4><p>Nominal ({escape(audit.nominal_trial)}): <b>{percent(audit.nominal.accuracy)} %</b> "

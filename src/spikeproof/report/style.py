@@ -37,6 +37,19 @@ td small{display:block;color:var(--soft);font-size:.75rem;white-space:nowrap}
 td.nominal>span,td.worst>span,td.gap>span{font-weight:700}
 td.worst,td.gap{background:color-mix(in srgb,var(--shade) 55%,transparent)}
 td.wide{text-align:left;color:var(--soft)}
+.flagged>span,.raised td:nth-child(2)>span{font-weight:700;color:var(--warn)}
+.checks th,.checks td{text-align:left}.checks td:nth-child(2)>span{white-space:nowrap}
+.checks .quiet td{color:var(--soft)}
+.checks tbody th,.waterfall tbody th{font-size:.9rem}.checks td{font-size:.88rem}
+.waterfall th,.waterfall td,.checks th,.checks td{padding:.32rem .6rem}
+.waterfall th:nth-child(2),.bar-cell{width:38%;text-align:left;vertical-align:middle}
+.waterfall thead th:nth-child(2){padding-left:0}
+.bar-cell{padding-inline:0!important;background:repeating-linear-gradient(90deg,transparent 0 calc(25% - 1px),
+var(--rule) calc(25% - 1px) 25%);border-inline:1px solid var(--soft)}
+.bar-cell svg{display:block;width:100%;height:18px}
+.bar-cell.none{color:var(--soft);font-size:.78rem;padding-left:.6rem!important}
+.waterfall tbody th .conditions{margin:0;font-size:.75rem}.waterfall .end>*{font-weight:700}
+rect.new{fill:var(--c)}rect.left{fill:var(--below);opacity:.45}
 .star{text-decoration:none;color:var(--accent);font-weight:700;position:absolute;margin-left:.1em}
 .figures{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,430px),1fr));gap:1rem;margin:1.2rem 0}
 details>summary{font-size:.9rem}
@@ -100,7 +113,8 @@ tbody tr{padding:.6rem .8rem;border-bottom:1px solid var(--rule)}tbody tr:last-c
 tbody th,td{border:0;padding:.12rem 0}
 td{display:grid;grid-template-columns:1fr auto 6.2rem;column-gap:.6rem;align-items:baseline}
 td::before{content:attr(data-label);text-align:left;color:var(--soft)}
-td.wide{display:block}td.wide::before{content:none}
+td.wide,.bar-cell,.checks td{display:block}td.wide::before,.bar-cell::before{content:none}
+.bar-cell{width:100%}.checks td::before{content:attr(data-label) ": "}
 td.worst,td.gap{margin:0 -.8rem;padding-inline:.8rem}
 summary .conditions{margin-left:1.4rem;width:100%}dl{grid-template-columns:1fr}dd{margin-bottom:.4rem}
 figure,.card{padding:.8rem}.run figure,.run .card{border:0;padding:.3rem 0}details.run{padding:0 .7rem}}

@@ -1,15 +1,17 @@
-"""Accuracy against radius: one figure for many runs, one figure for the trials of one run."""
+"""Accuracy against radius, for many runs and for the trials of one run, and against steps for the trials of one run."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from html import escape
 
 from spikeproof.report.figures import FULL, figure
-from spikeproof.report.records import Audit, Run, SweepPoint
+from spikeproof.report.records import Audit, Run, StepPoint, SweepPoint
 from spikeproof.report.svg import HEIGHT, WIDTH, Axis, Line, legend, line_chart, round_steps
 from spikeproof.report.wording import NORMS, interval, labels, listed, percent, radius_text, unlike_sentence
 
+LEAST_GAP = 0.08  # of the x axis, between two numbers of steps that are written below it
 RADII_WRITTEN = 8  # with more radii than this the axis takes round steps instead of the radii themselves
 
 
@@ -119,3 +121,58 @@ def sweep_of_trials(audit: Audit) -> str:
         f"adaptive.{' The dotted line marks the radius of the table.' if guide else ''}"
     )
     return figure("Accuracy against radius", chart, caption, key)
+
+
+def steps_of_trials(audit: Audit) -> str:
+    """One run: accuracy against the number of steps, at the audit's radius, one line with its 95 % band per attack."""
+    if not audit.step_sweep:
+        return ""
+    families: dict[tuple[str, str], list[StepPoint]] = {}
+    for point in sorted(audit.step_sweep, key=lambda point: point.steps):
+        families.setdefault((point.kind, _without_steps(point)), []).append(point)
+    lines = [
+        Line(
+            label=name,
+            look=look,
+            x=[math.log2(point.steps) for point in points],
+            y=[point.accuracy for point in points],
+            notes=[
+                f"{point.trial} ({kind}): {percent(point.accuracy)} % ({interval(point)}), n = {point.samples}"
+                for point in points
+            ],
+            dashed=kind == "adaptive",
+            band=([point.low for point in points], [point.high for point in points]),
+        )
+        for look, ((kind, name), points) in enumerate(families.items())
+    ]
+    key = legend(
+        [(f"{name} ({kind})", line.look, line.dashed) for line, (kind, name) in zip(lines, families, strict=True)]
+    )
+    chart = line_chart("Accuracy against steps, one line per attack", lines, _step_axis(audit.step_sweep), FULL)
+    sizes = listed([str(size) for size in sorted({point.samples for point in audit.step_sweep})])
+    caption = (
+        f"Accuracy at {radius_text(audit.norm, audit.radius)} as an attack takes more steps (an equal way to the right "
+        "multiplies them equally), with its 95 % band: solid is nominal, dashed is adaptive. A line that still falls "
+        "at its end belongs to an attack that has not converged, and one that rises to an attack that is caught. n = "
+        f"{sizes} per point."
+    )
+    return figure("Accuracy against steps", chart, caption, key)
+
+
+def _without_steps(point: StepPoint) -> str:
+    """SA-PGD-100@ASSG with 100 steps is a point of SA-PGD@ASSG."""
+    attack, at, source = point.trial.partition("@")
+    return attack.removesuffix(f"-{point.steps}") + at + source
+
+
+def _step_axis(points: Sequence[StepPoint]) -> Axis:
+    """A logarithmic x axis over the numbers of steps; of two that would touch only the first is written."""
+    numbers = sorted({point.steps for point in points})
+    low, high = math.log2(numbers[0]), math.log2(numbers[-1])
+    room = max(high - low, 1.0) * LEAST_GAP
+    ticks: list[tuple[float, str]] = []
+    for number in numbers:
+        if not ticks or math.log2(number) - ticks[-1][0] >= room:
+            ticks.append((math.log2(number), str(number)))
+    margin = 0.0 if high > low else 0.5
+    return Axis(low - margin, high + margin, tuple(ticks), "steps (logarithmic)")

@@ -9,6 +9,10 @@ from collections.abc import Sequence
 from spikeproof.report.records import Audit, Measured, Run
 
 NORMS = {"linf": "L∞", "l2": "L2", "l1": "L1"}
+WITHOUT_ADAPTIVE = (
+    "No adaptive attack was run, so its worst case is over fixed backwards only and its gap proves nothing."
+)
+UNCHECKED = "No check looked for red flags, so nothing says that its attacks worked; audit with diagnostics."
 
 
 def percent(fraction: float) -> str:
@@ -37,16 +41,38 @@ def radius_text(norm: str, radius: float) -> str:
 
 def conditions(audit: Audit) -> dict[str, str]:
     """What must agree before two audits may be compared, by name, in the order it is written."""
-    noise = f"noise {audit.noise}" if audit.noise == "off" else f"noise {audit.noise}, {audit.draws} draws"
+    noise = f"noise {audit.noise}"
+    if audit.noise != "off":
+        noise += f", E = {audit.draws} draws a gradient, R = {audit.judge_draws} a verdict"
     return {
         "Threat": f"{NORMS.get(audit.norm, audit.norm)} {radius_text(audit.norm, audit.radius)}",
         "Samples": f"n = {audit.samples}",
         "Split": f"{audit.split} split",
+        "Battery": f"battery {audit.battery}",
         "Noise": noise,
         "Precision": f"crafted in {audit.crafting_precision}, judged in float32",
         "Device": f"device {audit.device}",
         "Seed": f"seed {audit.seed}",
     }
+
+
+def checks_text(audit: Audit) -> str:
+    """How many checks raised a red flag: 2 of 10, or unchecked."""
+    return f"{len(audit.raised)} of {len(audit.flags)}" if audit.flags else "unchecked"
+
+
+def reservations(audit: Audit) -> list[str]:
+    """Every sentence that says why not to believe the numbers: the warnings, and what they leave unsaid."""
+    said = [warning.lower() for warning in audit.warnings]
+    found = list(audit.warnings)
+    if not audit.has_adaptive and not any("no adaptive attack" in warning for warning in said):
+        found.append(WITHOUT_ADAPTIVE)
+    for flag in audit.raised:
+        if not any(warning.startswith(f"{flag.name.lower()}:") for warning in said):
+            found.append(f"{flag.name.capitalize()}: {flag.value} (raised {flag.threshold}); {flag.advice}.")
+    if not audit.flags:
+        found.append(UNCHECKED)
+    return found
 
 
 def differing(runs: Sequence[Run]) -> list[str]:
@@ -56,11 +82,14 @@ def differing(runs: Sequence[Run]) -> list[str]:
 
 
 def unlike(runs: Sequence[Run]) -> list[str]:
-    """Why worst cases must not be ranked: the differing conditions, and Attacks where the trials differ."""
+    """Why worst cases must not be ranked: the differing conditions, and Attacks where the trials differ.
+
+    A battery is only a name: what counts is its trials.
+    """
     trials = {
         frozenset((trial.kind, trial.name) for trial in run.audit.trials) for run in runs if run.audit is not None
     }
-    return differing(runs) + (["Attacks"] if len(trials) > 1 else [])
+    return [name for name in differing(runs) if name != "Battery"] + (["Attacks"] if len(trials) > 1 else [])
 
 
 def unlike_sentence(runs: Sequence[Run]) -> str:

@@ -1,0 +1,191 @@
+"""Read and check one audit.json."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from spikeproof.errors import SpikeproofError
+from spikeproof.report.fields import Fields, parse_json, read_text
+from spikeproof.report.records import Audit, Counted, Flag, Measured, Site, StepPoint, SweepPoint, Trial, Tuning
+
+AUDIT_VERSION = 2
+ROUNDING = 1e-3  # how far two numbers of one file may disagree because one of them was rounded
+
+
+def read_audit(path: Path) -> Audit | None:
+    """The audit that ``path`` holds; None where there is no such file.
+
+    Raises:
+        SpikeproofError: the file is damaged, of another version, or disagrees with itself.
+    """
+    if not path.exists():
+        return None
+    mend = "audit the run again with `spikeproof audit`"
+    row = Fields(parse_json(read_text(path, mend), str(path), mend), str(path), mend)
+    if row.whole("version") != AUDIT_VERSION:
+        raise SpikeproofError(
+            f"{path} has version {row.whole('version')}, and this spikeproof reads version {AUDIT_VERSION}; {mend}."
+        )
+    nominal, worst = _counted(row.child("nominal")), _counted(row.child("worst_case"))
+    gap = row.number("masking_gap")
+    if worst.accuracy > nominal.accuracy + ROUNDING or not abs(gap - (nominal.accuracy - worst.accuracy)) <= ROUNDING:
+        raise SpikeproofError(
+            f"{path}: the masking gap should be nominal - worst case and not negative, got {gap} from nominal "
+            f"{nominal.accuracy} and worst case {worst.accuracy}; {mend}."
+        )
+    trials = tuple(_trial(entry) for entry in row.children("trials"))
+    nominal_trial = row.child("nominal").text("trial")
+    if not any(trial.kind == "nominal" and trial.own and trial.name == nominal_trial for trial in trials):
+        raise SpikeproofError(
+            f"{path}: the nominal accuracy should come from one of the nominal trials, got {nominal_trial!r}; {mend}."
+        )
+    _check_chain(trials, row.whole("samples"), worst, row)
+    threat, tuning = row.child("threat"), row.child("tuning")
+    return Audit(
+        samples=row.whole("samples"),
+        split=row.text("split"),
+        norm=threat.text("norm"),
+        radius=threat.positive("radius"),
+        noise=row.text("noise"),
+        draws=row.whole("draws"),
+        judge_draws=row.whole("judge_draws"),
+        battery=row.text("battery"),
+        device=row.text("device"),
+        crafting_precision=row.text("crafting_precision"),
+        batch_size=row.whole("batch_size"),
+        seed=row.whole("seed"),
+        seconds=row.number("seconds"),
+        command=row.text("command"),
+        trials=trials,
+        nominal=nominal,
+        nominal_trial=nominal_trial,
+        worst_case=worst,
+        masking_gap=gap,
+        zero_gradient_share=row.fraction("zero_gradient_share", undefined=True),
+        flags=tuple(_flag(entry) for entry in row.children("flags")),
+        warnings=row.texts("warnings"),
+        tuning=Tuning(
+            samples=tuning.whole("samples"),
+            half_mass=tuning.positive("half_mass"),
+            hart_width=tuning.positive("hart_width"),
+            tried={name: tuning.child("tried").named_numbers(name) for name in tuning.child("tried").raw},
+        ),
+        sweep=tuple(_sweep_point(entry) for entry in row.children("sweep")),
+        step_sweep=tuple(_step_point(entry) for entry in row.children("step_sweep")),
+        sites=tuple(_site(entry) for entry in row.children("sites")),
+    )
+
+
+def _check_chain(trials: tuple[Trial, ...], samples: int, worst: Counted, row: Fields) -> None:
+    """From all samples, each trial takes what it newly broke and leaves the rest; the last leaves the worst case."""
+    left = samples
+    for trial in trials:
+        left -= trial.newly_broken
+        if trial.left.correct != left:
+            raise SpikeproofError(
+                f"{row.where}: after {trial.name!r} newly broke {trial.newly_broken} samples, {left} of {samples} "
+                f"should be left, got {trial.left.correct}; {row.mend}."
+            )
+    if worst.correct != left:
+        raise SpikeproofError(
+            f"{row.where}: the worst case should be the {left} samples that the trials left, got {worst.correct}; "
+            f"{row.mend}."
+        )
+
+
+def _measured(row: Fields) -> Measured:
+    measured = Measured(row.fraction("accuracy"), row.fraction("low"), row.fraction("high"))
+    if not measured.low - ROUNDING <= measured.accuracy <= measured.high + ROUNDING:
+        raise SpikeproofError(
+            f"{row.where}: the accuracy {measured.accuracy} should lie between its bounds, got {measured.low} and "
+            f"{measured.high}; {row.mend}."
+        )
+    return measured
+
+
+def _counted(row: Fields) -> Counted:
+    counted = Counted(**vars(_measured(row)), correct=row.whole("correct"), samples=row.whole("samples"))
+    if not abs(counted.correct - counted.accuracy * counted.samples) <= ROUNDING * counted.samples:
+        raise SpikeproofError(
+            f"{row.where}: the accuracy should be correct / samples, got {counted.accuracy} from {counted.correct} of "
+            f"{counted.samples}; {row.mend}."
+        )
+    return counted
+
+
+def _trial(row: Fields) -> Trial:
+    measured = _counted(row)
+    trial = Trial(
+        name=row.text("name"),
+        kind=row.text("kind"),
+        attack=row.text("attack"),
+        source=row.text("source"),
+        norm=row.text("norm"),
+        attempted=row.whole("attempted"),
+        broken=row.whole("broken"),
+        newly_broken=row.whole("newly_broken"),
+        own=measured if row.truth("everyone") else None,
+        left=_counted(row.child("left")),
+        seconds=row.number("seconds"),
+    )
+    if not trial.newly_broken <= trial.broken <= trial.attempted <= measured.samples:
+        raise SpikeproofError(
+            f"{row.where}: newly broken, broken, attempted and all samples should not decrease, got "
+            f"{trial.newly_broken}, {trial.broken}, {trial.attempted} and {measured.samples}; {row.mend}."
+        )
+    if trial.own is None and measured.correct != trial.left.correct:
+        raise SpikeproofError(
+            f"{row.where}: a trial that did not attack everyone has no accuracy but what it left, got "
+            f"{measured.correct} and {trial.left.correct}; {row.mend}."
+        )
+    return trial
+
+
+def _sweep_point(row: Fields) -> SweepPoint:
+    return SweepPoint(
+        **vars(_measured(row)),
+        radius=row.number("radius"),
+        trial=row.text("trial"),
+        kind=row.text("kind"),
+        samples=row.whole("samples"),
+    )
+
+
+def _step_point(row: Fields) -> StepPoint:
+    point = StepPoint(
+        **vars(_measured(row)),
+        steps=row.whole("steps"),
+        trial=row.text("trial"),
+        kind=row.text("kind"),
+        samples=row.whole("samples"),
+    )
+    if point.steps < 1:
+        raise SpikeproofError(f"{row.where}: 'steps' should be at least 1, got {point.steps}; {row.mend}.")
+    return point
+
+
+def _flag(row: Fields) -> Flag:
+    words = {name: row.text(name) for name in ("name", "value", "threshold", "advice")}
+    return Flag(**words, raised=row.truth("raised"))
+
+
+def _site(row: Fields) -> Site:
+    histogram = row.child("histogram")
+    edges, counts = histogram.numbers("edges"), histogram.numbers("counts")
+    if not counts or len(edges) != len(counts) + 1 or min(counts) < 0 or np.diff(edges).min() <= 0:
+        raise SpikeproofError(
+            f"{histogram.where} should hold increasing edges, one more than its counts, and no negative count, got "
+            f"{len(edges)} edges and {len(counts)} counts; {row.mend}."
+        )
+    return Site(
+        name=row.text("name"),
+        window=row.positive("window"),
+        omega=row.fraction("omega", undefined=True),
+        proximal_share=row.fraction("proximal_share", undefined=True),
+        proximal_width=row.positive("proximal_width"),
+        firing_rate=row.fraction("firing_rate", undefined=True),
+        edges=edges,
+        counts=counts,
+    )

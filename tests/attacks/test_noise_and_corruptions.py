@@ -1,0 +1,159 @@
+"""Noise of the size asked for, corruptions by hand and against scipy and colorsys."""
+
+import colorsys
+from functools import partial
+
+import pytest
+import torch
+from scipy.ndimage import gaussian_filter
+
+from spikeproof.attacks import Crafting, judge
+from spikeproof.attacks.corruptions import SIZES, corrupt, corruption
+from spikeproof.attacks.noise import gaussian_noise, uniform_noise
+from spikeproof.gradients import Assg
+from spikeproof.threat import L2, Linf
+
+NOISES = pytest.mark.parametrize("noise", [gaussian_noise, uniform_noise])
+
+
+def drawn(seed, draw):
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return draw()
+
+
+@NOISES
+def test_one_draw_by_hand(model, batch, noise):
+    images, labels = batch
+    found = noise(model, images, labels, Linf(0.3), Crafting(seed=4), keep="last")
+    if noise is gaussian_noise:
+        expected = images + drawn(4, lambda: 0.3 * torch.randn_like(images))
+    else:
+        expected = images + drawn(4, lambda: 0.3 * (2 * torch.rand_like(images) - 1))
+    torch.testing.assert_close(found.images, expected.clamp(0, 1), rtol=0, atol=1e-6)
+    assert torch.equal(found.correct, judge(model, found.images).argmax(1) == labels)
+    assert not torch.equal(found.images, noise(model, images, labels, Linf(0.3), keep="last").images)
+
+
+@NOISES
+def test_more_trials_break_more_and_what_fewer_broke(model, batch, noise):
+    images, labels = batch
+    clean = judge(model, images).argmax(1) == labels
+    standing = [noise(model, images, labels, Linf(0.4), trials=trials).correct for trials in (1, 3, 12)]
+    for fewer, more in zip(standing, standing[1:], strict=False):
+        assert not (more & ~fewer).any()
+    assert standing[2].sum() < standing[0].sum() < clean.sum()
+    last = noise(model, images, labels, Linf(0.4), keep="last").correct
+    assert torch.equal(standing[0], last & clean)
+
+
+@NOISES
+def test_no_image_is_easier_than_the_clean_one(model, batch, noise):
+    images, labels = batch
+    found = noise(model, images, labels, Linf(0.1), Crafting(source=Assg(), precision="bf16"), trials=2)
+    loss = partial(torch.nn.functional.cross_entropy, target=labels, reduction="none")
+    held = found.correct
+    assert (loss(judge(model, found.images))[held] >= loss(judge(model, images))[held] - 1e-5).all()
+    assert (found.images[held] != images[held]).flatten(1).any(1).any()
+    assert torch.equal(found.correct, judge(model, found.images).argmax(1) == labels)
+
+
+def test_uniform_noise_stays_in_ball_and_box_and_gaussian_noise_in_the_box(model, batch):
+    images, labels = batch
+    for threat in (Linf(0.1), L2(0.5)):
+        found = uniform_noise(model, images, labels, threat, trials=2).images
+        assert (threat.distance(found, images) <= threat.radius + 1e-6).all()
+        assert found.min() >= 0 and found.max() <= 1
+    grey = torch.full((60, 1, 8, 8), 0.5)
+    found = gaussian_noise(model, grey, labels, Linf(0.1), keep="last").images
+    assert abs((found - grey).std().item() - 0.1) < 0.01
+    assert ((found - grey).abs() > 0.1).float().mean() > 0.25  # as its docstring warns
+    asked = gaussian_noise(model, grey, labels, Linf(0.0), std="51/255", keep="last").images
+    assert abs((asked - grey).std().item() - 0.2) < 0.02
+
+
+@pytest.mark.parametrize("severity", [1, 2, 3, 4, 5])
+def test_blur_is_scipys(severity):
+    torch.manual_seed(0)
+    images = torch.rand(2, 3, 12, 9, dtype=torch.float64)
+    found = corrupt(images, "gaussian_blur", severity)
+    for image, blurred in zip(images, found, strict=True):
+        for channel, got in zip(image, blurred, strict=True):
+            sigma = SIZES["gaussian_blur"][severity - 1]
+            expected = torch.from_numpy(gaussian_filter(channel.numpy(), sigma, mode="nearest", truncate=4.0))
+            torch.testing.assert_close(got, expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("severity", [1, 3, 5])
+def test_brightness_is_added_in_hsv(severity):
+    torch.manual_seed(0)
+    images = torch.rand(1, 3, 4, 4, dtype=torch.float64)
+    images[0, :, 0, 0], images[0, :, 0, 1] = 0, 1
+    found = corrupt(images, "brightness", severity)
+    added = (0.05, 0.1, 0.15, 0.2, 0.3)[severity - 1]
+    for row in range(4):
+        for column in range(4):
+            hue, saturation, value = colorsys.rgb_to_hsv(*images[0, :, row, column].tolist())
+            expected = colorsys.hsv_to_rgb(hue, saturation, min(value + added, 1))
+            assert found[0, :, row, column].tolist() == pytest.approx(expected, abs=1e-12)
+
+
+def test_values_by_hand():
+    images = torch.tensor([0.2, 0.4, 0.6, 0.8]).reshape(1, 1, 2, 2)
+    contrast = corrupt(images, "contrast", 4)  # 0.5 + 0.3 (x - 0.5)
+    torch.testing.assert_close(contrast.flatten(), torch.tensor([0.41, 0.47, 0.53, 0.59]))
+    bright = corrupt(images, "brightness", 5)
+    torch.testing.assert_close(bright.flatten(), torch.tensor([0.5, 0.7, 0.9, 1.0]))
+    two = torch.cat([images, images / 2], 1)  # the second channel follows the first
+    bright = corrupt(two, "brightness", 2)
+    torch.testing.assert_close(bright[:, 1], bright[:, 0] / 2)
+    noisy = corrupt(images, "gaussian_noise", 3, seed=9)
+    expected = images + drawn(9, lambda: 0.08 * torch.randn_like(images))
+    torch.testing.assert_close(noisy, expected.clamp(0, 1))
+
+
+@pytest.mark.parametrize("kind", SIZES)
+def test_corruptions_grow_stay_in_the_box_and_are_pure(kind):
+    torch.manual_seed(0)
+    images = torch.rand(3, 3, 8, 8)
+    copy, before = images.clone(), torch.get_rng_state()
+    found = [corrupt(images, kind, severity) for severity in range(1, 6)]
+    assert torch.equal(images, copy) and torch.equal(torch.get_rng_state(), before)
+    sizes = [(changed - images).norm().item() for changed in found]
+    assert sizes == sorted(sizes) and sizes[0] > 0 and len(set(sizes)) == 5
+    assert all(changed.min() >= 0 and changed.max() <= 1 for changed in found)
+    assert torch.equal(found[2], corrupt(images, kind, 3))
+    assert torch.equal(found[2], corrupt(images, kind, 3, seed=1)) == (kind != "gaussian_noise")
+
+
+@pytest.mark.parametrize("kind", SIZES)
+def test_corruption_judges_the_corrupted_images(model, batch, kind):
+    images, labels = batch
+    found = corruption(model, images, labels, Linf(0.0), Crafting(seed=2), kind=kind, severity=5)
+    assert torch.equal(found.images, corrupt(images, kind, 5, seed=2))
+    assert torch.equal(found.correct, judge(model, found.images).argmax(1) == labels)
+    assert torch.equal(
+        found.correct, corruption(model, images, labels, None, Crafting(seed=2), kind=kind, severity=5).correct
+    )
+
+
+def test_a_strong_corruption_costs_accuracy(model, batch):
+    images, labels = batch
+    right = {
+        kind: corruption(model, images, labels, kind=kind, severity=5).correct.sum().item()
+        for kind in ("contrast", "gaussian_blur")
+    }
+    clean = (judge(model, images).argmax(1) == labels).sum().item()
+    assert min(right.values()) < clean
+
+
+def test_impossible_settings(model, batch, refuses):
+    for kind, severity, piece in (("fog", 3, "fog"), ("contrast", 0, "0"), ("contrast", 6, "6")):
+        with refuses(piece):
+            corruption(model, *batch, kind=kind, severity=severity)
+    with refuses("trials", "0"):
+        uniform_noise(model, *batch, Linf(0.1), trials=0)
+    with refuses("trials", "2", "best"):
+        gaussian_noise(model, *batch, Linf(0.1), trials=2, keep="last")
+    with refuses("std", "1.5"):
+        gaussian_noise(model, *batch, Linf(0.1), std=1.5)
