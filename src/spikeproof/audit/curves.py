@@ -60,7 +60,9 @@ class CurvePlan:
             for name, trial, at in self.points
             if at == self._radius and (trial.attack_name, trial.source) in families
         ]
-        return sorted(curve, key=lambda point: (point.trial.kind != "nominal", point.at))
+        # One point is no curve.
+        several = [point for point in curve if sum(p.trial.kind == point.trial.kind for p in curve) > 1]
+        return sorted(several, key=lambda point: (point.trial.kind != "nominal", point.at))
 
     def for_diagnostics(self, found: Mapping[str, Attempt]) -> Curves:
         """The nominal attack's shares of the samples that are right when clean."""
@@ -76,6 +78,7 @@ class CurvePlan:
             by_steps=by_steps | {self._probe.number or 20: share(self._probe, self._radius)},
             one_step=share(_ONE_STEP, self._radius),
             black_box=left_by_both.float().mean().item(),
+            samples=len(left_by_both),
         )
 
 
