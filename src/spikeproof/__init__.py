@@ -11,21 +11,22 @@ found.save("runs/mine")
 sp.write_report(["runs/mine"], "report.html")
 """
 
-from spikeproof.attacks import Attacked, Crafting, bim, fgsm, judge, pgd, rfgsm, sa_pgd
+from spikeproof.attacks import Attacked, Crafting, apgd, bim, fgsm, judge, pgd, rfgsm, sa_pgd
 from spikeproof.audit import Audit, AuditConfig, audit
 from spikeproof.data import Augmentation, Data, ImageSet, load_data
 from spikeproof.defenses import MPDSGR, TGO, AdversarialTraining, Defense
 from spikeproof.errors import SpikeproofError
-from spikeproof.gradients import Assg, Bptt
+from spikeproof.gradients import Assg, Bptr, Bptt, Hart, Mixed, Pdsg, ReluTransfer, Rga
 from spikeproof.insight import describe_sites
 from spikeproof.models import create_model, load_model, save_model
 from spikeproof.report import write_report
 from spikeproof.spiking import ArcTan, Neuron, Rectangular, Sigmoid, Site, SuperSpike, Triangle, probe, sites
-from spikeproof.threat import Linf
+from spikeproof.threat import L2, Linf
 from spikeproof.train import Run, TrainConfig, train
 from spikeproof.version import __version__
 
 __all__ = [
+    "L2",
     "MPDSGR",
     "TGO",
     "AdversarialTraining",
@@ -35,14 +36,20 @@ __all__ = [
     "Audit",
     "AuditConfig",
     "Augmentation",
+    "Bptr",
     "Bptt",
     "Crafting",
     "Data",
     "Defense",
+    "Hart",
     "ImageSet",
     "Linf",
+    "Mixed",
     "Neuron",
+    "Pdsg",
     "Rectangular",
+    "ReluTransfer",
+    "Rga",
     "Run",
     "Sigmoid",
     "Site",
@@ -51,6 +58,7 @@ __all__ = [
     "TrainConfig",
     "Triangle",
     "__version__",
+    "apgd",
     "audit",
     "bim",
     "create_model",

@@ -126,7 +126,7 @@ class L2:
     def random_start(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
         """A uniform draw from the ball, clipped to [0, 1]."""
         share = torch.rand(len(images), 1, 1, 1, dtype=images.dtype, device=images.device)
-        length = self.radius * share ** (1 / images[0].numel())
+        length = self.radius * share ** (1 / images.shape[1:].numel())
         return self.project(images + length * self.steepest(torch.randn_like(images)), images)
 
     def distance(self, images: Float[Tensor, "n c h w"], others: Float[Tensor, "n c h w"]) -> Float[Tensor, " n"]:

@@ -7,7 +7,27 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from spikeproof.attacks import Crafting, bim, crafting, cross_entropy_of, fgsm, judge, pgd, rfgsm, sa_pgd
+from spikeproof.attacks import (
+    Crafting,
+    apgd,
+    apgd_targeted,
+    bim,
+    crafting,
+    cross_entropy_of,
+    fab_targeted,
+    ffgsm,
+    fgsm,
+    iterated_rfgsm,
+    judge,
+    mi_fgsm,
+    mtpgd,
+    pgd,
+    rfgsm,
+    sa_pgd,
+    spsa,
+    square,
+    uniform_noise,
+)
 from spikeproof.errors import SpikeproofError
 from spikeproof.gradients import Assg, Bptt
 from spikeproof.models import create_model
@@ -21,6 +41,18 @@ ATTACKS = {
     "pgd-last": partial(pgd, steps=5, keep="last"),
     "bim": partial(bim, steps=5),
     "sa-pgd": partial(sa_pgd, steps=5),
+    "ffgsm": ffgsm,
+    "mi-fgsm": partial(mi_fgsm, steps=5, step_size=0.1),
+    "rfgsm-iterated": partial(iterated_rfgsm, steps=5),
+    "pgd-restarts": partial(pgd, steps=5, restarts=2),
+    "apgd": partial(apgd, steps=10),
+    "apgd-dlr": partial(apgd, steps=10, objective="dlr"),
+    "apgd-t": partial(apgd_targeted, steps=5, classes=3),
+    "mtpgd": partial(mtpgd, steps=5, classes=3),
+    "fab-t": partial(fab_targeted, steps=5, classes=3),
+    "square": partial(square, queries=30),
+    "spsa": partial(spsa, steps=3, samples=16),
+    "uniform": uniform_noise,
 }
 each_attack = pytest.mark.parametrize("attack", ATTACKS.values(), ids=ATTACKS.keys())
 chasing = pytest.mark.parametrize(
@@ -185,7 +217,7 @@ def test_works_inside_no_grad(model, batch, attack):
 def test_same_seed_same_images(model, batch, attack):
     first, again, other = (attack(model, *batch, Linf(0.1), Crafting(seed=seed)).images for seed in (1, 1, 2))
     assert torch.equal(first, again)
-    assert torch.equal(first, other) == (attack in (ATTACKS["fgsm"], ATTACKS["bim"]))
+    assert torch.equal(first, other) == (attack in [ATTACKS[name] for name in ("fgsm", "bim", "mi-fgsm", "fab-t")])
 
 
 @each_attack

@@ -103,6 +103,15 @@ def test_cw_is_told_and_never_enters_the_worst_case(model, digits, quick, per_me
     assert found.nominal_trial == "PGD-3"
 
 
+@pytest.mark.parametrize("trial", ["GAUSSIAN", "CONTRAST-5"])
+def test_noise_beyond_the_ball_is_told_and_never_enters_the_worst_case(model, digits, quick, trial):
+    found = audit(model, digits.test, quick(trials=("FGSM", trial), radius=0.01), show=False)
+    (_, noise) = found.results
+    assert (noise.newly, noise.left) == (0, found.results[0].left)
+    assert found.worst_case == found.results[0].left
+    assert {row["norm"] for row in rows_by_trial(found)[trial]} == {noise.to_json()["norm"]} == {"none"}
+
+
 def test_a_model_that_is_never_right_leaves_nothing_to_attack(model, digits, quick):
     labels = (digits.test.labels[:12] + 1) % 10
     wrong = type(digits.test)(digits.test.images[:12], labels, digits.test.class_names)

@@ -217,7 +217,9 @@ def test_no_damage_of_a_part_is_an_error(tmp_path):
     (file,) = files(tmp_path)
     whole = file.read_bytes()
     damaged = [whole[:at] for at in range(len(whole))]
-    damaged += [whole[:at] + bytes([whole[at] ^ mask]) + whole[at + 1 :] for at in range(len(whole)) for mask in (1, 255)]
+    damaged += [
+        whole[:at] + bytes([whole[at] ^ mask]) + whole[at + 1 :] for at in range(len(whole)) for mask in (1, 255)
+    ]
     redone = 0
     for content in damaged:
         file.write_bytes(content)

@@ -31,7 +31,9 @@ def without_seconds(value):
 def test_two_processes_say_what_one_says(tiny, digits, quick, told, start, together, tmp_path):
     trials = ("R+FGSM", "PGD-2", "SA-PGD-3@ASSG", "SQUARE-10", "CW-2")
     config = quick(trials=trials, batch_size=9, sweep=(0.05,), step_sweep=(1,), sweep_samples=10)
-    started = [start(tiny, digits.test, config, parts=str(tmp_path / "parts"), **environment) for environment in together]
+    started = [
+        start(tiny, digits.test, config, parts=str(tmp_path / "parts"), **environment) for environment in together
+    ]
     alone = audit(tiny, digits.test, config, show=False)
     assert [process.wait(120) for process, _ in started] == [0, 0], [
         path.read_text() for path in sorted(tmp_path.glob("said-*"))

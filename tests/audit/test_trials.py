@@ -33,9 +33,13 @@ DEFAULTS = {
     "SPSA": 20,
     "CW": 10,
     "GAUSSIAN": None,
+    "GAUSSIAN-NOISE": 3,
+    "GAUSSIAN-BLUR": 3,
+    "CONTRAST": 3,
+    "BRIGHTNESS": 3,
     "UNIFORM": None,
 }
-NUMBERED = [name for name, number in DEFAULTS.items() if number is not None]
+NUMBERED = [name for name, number in DEFAULTS.items() if number not in (None, 3)]
 
 
 @pytest.mark.parametrize("name", DEFAULTS)
@@ -107,7 +111,7 @@ def test_nineteen_different_sources():
         ("adaptive", ["SA-PGD@ASSG", "SA-PGD-MARGIN@ASSG", "APGD-CE@HART", "APGD-DLR@PDSG", "FAB-T@MIXED"]),
         ("adaptive", ["APGD-CE@HART:0.5", "APGD-T@ASSG:0.41"]),
         ("black-box", ["SQUARE-100", "SPSA"]),
-        ("noise", ["UNIFORM", "GAUSSIAN"]),
+        ("noise", ["UNIFORM", "GAUSSIAN", "GAUSSIAN-NOISE-1", "GAUSSIAN-BLUR", "CONTRAST-5", "BRIGHTNESS"]),
     ],
 )
 def test_kinds(kind, texts):
@@ -125,8 +129,19 @@ def test_only_the_own_surrogate_can_be_the_headline():
 
 def test_cw_is_judged_at_any_distance():
     assert make_trial("CW-10").threat(0.1, 64) == L2(8.0)  # black to white, 64 values
-    assert {name for name in DEFAULTS if make_trial(name).unbounded} == {"CW"}
+    assert {name for name in DEFAULTS if make_trial(name).norm == "l2"} == {"CW"}
     assert make_trial("PGD-10").threat(0.1, 64) == Linf(0.1)
+
+
+def test_what_leaves_the_ball_is_no_part_of_the_worst_case():
+    outside = {name for name in DEFAULTS if not make_trial(name).bounded}
+    assert outside == {"CW", "GAUSSIAN", "GAUSSIAN-NOISE", "GAUSSIAN-BLUR", "CONTRAST", "BRIGHTNESS"}
+
+
+@pytest.mark.parametrize("severity", [1, 2, 3, 4, 5])
+def test_a_corruptions_number_is_its_severity(severity):
+    trial, mildest = make_trial(f"CONTRAST-{severity}"), make_trial("CONTRAST-1")
+    assert (trial.name, trial.number, trial.cost) == (f"CONTRAST-{severity}", severity, mildest.cost)
 
 
 @pytest.mark.parametrize("attack", ["PGD", "BIM"])
@@ -136,9 +151,7 @@ def test_the_papers_step_at_seven_and_ours_elsewhere(model, digits, attack, step
     for radius in (8 / 255, 4 / 255):  # at another radius the step shrinks with it
         found = make_trial(f"{attack}-{steps}").attack(model, images, labels, Linf(radius), Crafting(seed=4))
         settings = {"steps": steps, "step_size": size * radius / (8 / 255), "keep": "last"}
-        by_hand = getattr(attacks, attack.lower())(
-            model, images, labels, Linf(radius), Crafting(seed=4), **settings
-        )
+        by_hand = getattr(attacks, attack.lower())(model, images, labels, Linf(radius), Crafting(seed=4), **settings)
         assert torch.equal(found.images, by_hand.images)
 
 
@@ -161,6 +174,7 @@ def test_the_nominal_pgd_keeps_its_last_image(model, digits):
         ("PGD--20", ["'PGD--20'"]),
         ("PGD-20-", ["'PGD-20-'"]),
         ("PGD-2.5", ["'PGD-2.5'"]),
+        ("CONTRAST-6", ["'CONTRAST-6'", "5"]),
         (" PGD", ["' PGD'"]),
         ("PGD-0", ["'PGD-0'", "number >= 1"]),
         ("FGSM-3", ["'FGSM-3'", "no number"]),

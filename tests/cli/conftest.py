@@ -12,8 +12,10 @@ TINY = {
     "data.train-limit": 256,
     "data.validation": 50,
     "audit.samples": 20,
-    "audit.pgd-steps": 2,
-    "audit.sa-pgd-steps": 3,
+    "audit.battery": None,
+    "audit.trials": ["FGSM", "PGD-2", "SA-PGD-3@ASSG"],
+    "audit.tune-samples": 0,
+    "audit.sweep-samples": 5,
     "audit.sweep": 0.05,
 }
 
@@ -24,7 +26,10 @@ def train_words():
 
     def words(out, *more, recipe="demo-digits-vanilla", **changes):
         settings = TINY | {name.replace("__", ".").replace("_", "-"): value for name, value in changes.items()}
-        options = [word for name, value in settings.items() for word in (f"--{name}", str(value))]
+        options = []
+        for name, value in settings.items():
+            options += [f"--{name}", *(str(word) for word in (value if isinstance(value, list) else [value]))]
+        options += ["--audit.no-diagnostics"]
         return ["train", recipe, *options, "--out", str(out), *more]
 
     return words

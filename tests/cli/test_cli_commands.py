@@ -1,6 +1,7 @@
 """The commands on their happy paths."""
 
 import dataclasses
+import importlib
 import json
 import os
 import signal
@@ -13,10 +14,12 @@ from pathlib import Path
 import pytest
 
 import spikeproof
+from spikeproof.audit import AuditConfig, Shard
 from spikeproof.cli import main as cli
 from spikeproof.recipes import DIGITS, RECIPES
 
 SPIKEPROOF = Path(sys.executable).with_name("spikeproof")
+TRIALS = ("FGSM", "PGD-2", "SA-PGD-3@ASSG")
 RUN_FILES = {"config.json", "metrics.jsonl", "model.safetensors"}
 AUDIT_FILES = {"outcomes.parquet", "audit.json", "pictures.npz", "report.html"}
 
@@ -33,7 +36,7 @@ def two_quick_demos(monkeypatch):
             recipe,
             data=dataclasses.replace(recipe.data, train_limit=256, validation=50),
             train=dataclasses.replace(recipe.train, epochs=1, device="cpu"),
-            audit=dataclasses.replace(recipe.audit, samples=20, sa_pgd_steps=3, pgd_steps=2, sweep=()),
+            audit=AuditConfig(radius=0.1, samples=20, battery=None, trials=TRIALS, tune_samples=0, diagnostics=False),
         )
         for recipe in DIGITS[:2]
     ]
@@ -56,7 +59,7 @@ def test_train_audit_report(call, train_words, tmp_path):
     assert config["command"].startswith("spikeproof train demo-digits-vanilla --train.epochs 1")
     assert "'sigmoid(2.5)'" in config["command"]  # quoted, so that it can be pasted
 
-    code, out, _ = call("audit", folder, "--device", "cpu", "--sa-pgd-steps", 4)
+    code, out, _ = call("audit", folder, "--device", "cpu", "--trials", "PGD-2", "SA-PGD-4@ASSG")
     assert code == 0
     assert names_in(folder) == RUN_FILES | AUDIT_FILES
     assert "demo-digits-vanilla" in out
@@ -64,8 +67,8 @@ def test_train_audit_report(call, train_words, tmp_path):
     said = json.loads((folder / "audit.json").read_text())
     assert said["samples"] == 20
     assert said["threat"]["radius"] == 8 / 255
-    assert [trial["name"] for trial in said["trials"]] == ["clean", "FGSM", "PGD-2", "ASSG+SA-PGD-4"]
-    assert said["command"] == f"spikeproof audit {folder} --device cpu --sa-pgd-steps 4"
+    assert [trial["name"] for trial in said["trials"]] == ["clean", "PGD-2", "SA-PGD-4@ASSG"]
+    assert said["command"] == f"spikeproof audit {folder} --device cpu --trials PGD-2 SA-PGD-4@ASSG"
     # The weights carry the surrogate too, so the windows are the sigmoid's: 4 / 2.5.
     assert {site["window"] for site in said["sites"]} == {1.6}
 
@@ -162,7 +165,7 @@ def test_help_of_train_names_the_fields(call):
 def test_help_of_audit_names_the_fields(call, trained):
     code, out, err = call("audit", trained, "--help")
     assert (code, err) == (0, "")
-    for field in ("--radius", "--samples", "--trials", "--sa-pgd-steps", "--noise", "--sweep", "--device"):
+    for field in ("--radius", "--samples", "--trials", "--battery", "--draws", "--noise", "--sweep", "--device"):
         assert field in out
 
 
@@ -203,13 +206,63 @@ def test_overrides_reach_the_defenses_and_the_data(call, train_words, tmp_path):
 def test_audit_overrides_leave_the_run_alone(call, trained):
     before = (trained / "config.json").read_text()
     code, _, _ = call(
-        "audit", trained, "--device", "cpu", "--trials", "FGSM", "PGD", "--radius", "4/255", "--split", "validation"
+        "audit", trained, "--device", "cpu", "--trials", "FGSM", "PGD-2", "--radius", "4/255", "--split", "validation"
     )
     assert code == 0
     said = json.loads((trained / "audit.json").read_text())
     assert (said["split"], said["threat"]["radius"]) == ("validation", 4 / 255)
     assert [trial["name"] for trial in said["trials"]] == ["clean", "FGSM", "PGD-2"]
     assert (trained / "config.json").read_text() == before
+
+
+def test_a_battery_from_the_command_line(call, trained):
+    """The recipe's own trials come on top unless others are named; tuning and flags are a part of it."""
+    words = ["--battery", "quick", "--trials", "SQUARE-20", "--tune-samples", "10", "--samples", "12"]
+    code, out, err = call("audit", trained, "--device", "cpu", *words)
+    assert code == 0
+    said = json.loads((trained / "audit.json").read_text())
+    assert (said["version"], said["battery"], said["tuning"]["samples"]) == (2, "quick", 10)
+    names = [trial["name"] for trial in said["trials"]]
+    assert names == ["clean", "FGSM", "PGD-20", "SA-PGD-20@ASSG", "SQUARE-20"]
+    assert [line.split(":")[0] for line in err.splitlines()] == ["batch 1/1"]
+    assert "demo-digits-vanilla" in out
+    assert names_in(trained) == RUN_FILES | AUDIT_FILES  # and no parts
+
+
+def test_an_audit_that_was_stopped_goes_on(call, trained, monkeypatch):
+    first = call("audit", trained, "--device", "cpu")
+    assert first[0] == 0
+    undisturbed = (trained / "audit.json").read_text()
+    engine = importlib.import_module("spikeproof.audit.engine")
+    attack, attacked = engine.Engine._attack, []
+
+    def stopped(self, trial, *arguments):
+        attacked.append(trial.name)
+        if attacked == ["FGSM", "PGD-2"]:
+            raise KeyboardInterrupt
+        return attack(self, trial, *arguments)
+
+    monkeypatch.setattr(engine.Engine, "_attack", stopped)
+    (trained / "audit.json").unlink()
+    code, _, err = call("audit", trained, "--device", "cpu")
+    assert (code, err) == (130, "spikeproof: stopped.\n")
+    assert not (trained / "audit.json").exists()
+    code, _, _ = call("audit", trained, "--device", "cpu")
+    assert code == 0
+    assert attacked[2:4] == ["PGD-2", "SA-PGD-3@ASSG"]
+    assert names_in(trained) == RUN_FILES | AUDIT_FILES
+
+    def timeless(text):
+        return [line for line in text.splitlines() if '"seconds"' not in line]
+
+    assert timeless((trained / "audit.json").read_text()) == timeless(undisturbed)
+
+
+def test_only_the_first_process_tells_and_writes(call, trained, monkeypatch):
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setattr(Shard, "owns", lambda shard, job: True)  # of a world of one, whatever its number
+    assert call("audit", trained, "--device", "cpu", "--trials", "FGSM") == (0, "", "")
+    assert names_in(trained) == RUN_FILES
 
 
 def test_resume_of_a_finished_run_changes_nothing(call, trained, train_words):

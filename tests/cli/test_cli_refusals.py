@@ -57,7 +57,10 @@ def test_commands_that_are_none(refused, words, says):
         (["--audit.radius", "1/0"], ["--audit.radius", "1/0"]),
         (["--audit.radius", "nan"], ["--audit.radius", "nan"]),
         (["--audit.sweep", "0.1", "2"], ["--audit.sweep", "2"]),
-        (["--audit.trials", "CW"], ["CW", "ASSG+SA-PGD"]),
+        (["--audit.trials", "CWW"], ["CWW", "PGD-20@RGA"]),
+        (["--audit.trials", "PGD-20@HARD"], ["HARD", "HART"]),
+        (["--audit.battery", "quik"], ["quik", "quick"]),
+        (["--audit.step-sweep", "0"], ["step_sweep", "0"]),
         (["--audit.samples", "0"], ["samples >= 1"]),
         (["--model.neuron.surrogate", "step"], ["step", "triangle"]),
         (["--model.neuron.surrogate", "sigmoid(-1)"], ["sigmoid(-1)", "alpha"]),
@@ -125,11 +128,14 @@ def test_a_file_where_the_folder_should_be(refused, train_words, tmp_path):
         (["--samples", "501"], ["500 images", "501"]),
         (["--samples", "60", "--split", "validation"], ["50 images", "60"]),
         (["--split", "train"], ["train", "validation"]),
-        (["--trials", "CW"], ["CW", "PGD"]),
+        (["--trials", "CWW"], ["CWW", "PGD"]),
+        (["--trials", "PGD-20@ASSG:high"], ["ASSG:high"]),
+        (["--trials", "SA-PGD@ASSG"], ["nominal", "PGD-20"]),
+        (["--battery", "quik"], ["quik", "quick"]),
+        (["--judge-draws", "0"], ["judge_draws >= 1"]),
         (["--draws", "0"], ["draws >= 1"]),
         (["--noise"], ["Noise", "TGO"]),
         (["--device", "tpu"], ["tpu", "cpu"]),
-        (["--pgd-step-size", "0"], ["step_size", "0"]),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) and value[0].startswith("-") else None,
 )
@@ -139,7 +145,7 @@ def test_audit_options_that_do_not_fit(refused, audited, options, says):
     assert {path.name: path.read_bytes() for path in audited.iterdir()} == before
 
 
-@pytest.mark.parametrize("options", [["--trials", "ASSG+SA-PGD"], ["--radius", "0"]], ids=" ".join)
+@pytest.mark.parametrize("options", [["--trials", "PGD-2", "CW-2"], ["--radius", "0"]], ids=" ".join)
 def test_an_audit_never_leaves_a_folder_that_cannot_be_reported(call, audited, options):
     code, _, err = call("audit", audited, "--device", "cpu", *options)
     assert code in (0, 2)

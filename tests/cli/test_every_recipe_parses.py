@@ -13,10 +13,10 @@ def test_a_recipe_without_options_is_itself(name):
 
 
 def test_radii_and_step_sizes_take_fractions_and_none():
-    words = ["--audit.radius", "2/255", "--audit.pgd-step-size", "None", "--audit.sweep", "1/255", "0.1"]
+    words = ["--audit.radius", "2/255", "--audit.samples", "None", "--audit.sweep", "1/255", "0.1"]
     default = TrainArguments(recipe=RECIPES["vgg11-cifar10-at"])
     words += ["--adversarial-training.eps", "4/255", "--adversarial-training.step-size", "1/255"]
     recipe = read_arguments(TrainArguments, words, prog="spikeproof train", default=default).recipe
-    assert (recipe.audit.radius, recipe.audit.pgd_step_size, recipe.audit.sweep) == (2 / 255, None, (1 / 255, 0.1))
+    assert (recipe.audit.radius, recipe.audit.samples, recipe.audit.sweep) == (2 / 255, None, (1 / 255, 0.1))
     assert recipe.adversarial_training.eps == 4 / 255
     assert recipe.adversarial_training.step_size == 1 / 255

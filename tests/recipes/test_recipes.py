@@ -115,7 +115,8 @@ def test_the_papers_protocol():
             train, audit = recipe.train, recipe.audit
             assert (train.epochs, train.batch_size, train.learning_rate, train.momentum) == (200, 64, 0.1, 0.9)
             assert train.weight_decay == 5e-4
-            assert (audit.radius, audit.pgd_steps, audit.pgd_step_size) == (8 / 255, 7, 2.55 / 255)
+            assert audit.radius == 8 / 255
+            assert {"PGD-7", "BIM-7"} <= {trial.name for trial in audit.members()}
             assert recipe.model.num_steps == 4
             if recipe.adversarial_training is not None:
                 assert (recipe.adversarial_training.eps, recipe.adversarial_training.steps) == (2 / 255, 2)
@@ -213,7 +214,7 @@ def tiny():
         recipe,
         data=dataclasses.replace(recipe.data, train_limit=256, validation=60),
         train=dataclasses.replace(recipe.train, epochs=1, device="cpu"),
-        audit=AuditConfig(radius=0.1, samples=20, trials=("FGSM",)),
+        audit=AuditConfig(radius=0.1, samples=20, battery=None, trials=("FGSM",), tune_samples=0, diagnostics=False),
     )
 
 
@@ -230,6 +231,17 @@ def test_a_recipe_trained_and_audited(tiny, tmp_path):
     # The sites' noise came along with the weights, and stayed off.
     noisy = dataclasses.replace(tiny.audit, noise=True, draws=2)
     assert audit_run(tmp_path / "first", noisy, data_dir=None, show=False).config.noise
+
+
+def test_settings_are_chosen_on_validation_images_and_never_on_the_audited(tiny, tmp_path):
+    train_recipe(tiny, data_dir=None, out=tmp_path, show=False)
+    config = dataclasses.replace(tiny.audit, trials=("FGSM", "SA-PGD-2@ASSG"), tune_samples=10)
+    tuned = {}
+    for split in ("test", "validation"):
+        found = audit_run(tmp_path, dataclasses.replace(config, split=split), data_dir=None, show=False)
+        tuned[split] = found.tuning.samples
+    assert tuned == {"test": 10, "validation": 0}
+    assert not (tmp_path / "audit-parts").exists()
 
 
 @pytest.mark.parametrize("split", ["test", "validation"])

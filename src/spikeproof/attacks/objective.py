@@ -46,19 +46,20 @@ def dlr_of(labels: Int64[Tensor, " n"], targets: Int64[Tensor, " n"] | None = No
         -(z_y - max_{j != y} z_j) / (z_(1) - z_(3) + 1e-12)
         -(z_y - z_target) / (z_(1) - (z_(3) + z_(4)) / 2 + 1e-12)      with targets
 
-    z_(i) is the i-th largest. A model of fewer classes than that has none: the smallest stands in, so that three
-    classes (four with targets) and even two keep a scale.
+    z_(i) is the i-th largest. With fewer than three classes (four with targets) the ratio would be constant while the
+    label is on top; the margin takes its place, whose sign is the same.
     """
 
     def ratio(logits: Float[Tensor, "n k"]) -> Float[Tensor, " n"]:
+        if logits.shape[1] < (3 if targets is None else 4):
+            return margin_of(labels, targets)(logits)
         ordered, order = logits.sort(dim=1)
-        classes = logits.shape[1]
-        third, fourth = (ordered[:, max(classes - rank, 0)] for rank in (3, 4))
+        third = ordered[:, -3]
         if targets is None:
             right = (order[:, -1] == labels).to(logits.dtype)
             other = ordered[:, -2] * right + ordered[:, -1] * (1 - right)
             return -(_at(logits, labels) - other) / (ordered[:, -1] - third + 1e-12)
-        return -(_at(logits, labels) - _at(logits, targets)) / (ordered[:, -1] - 0.5 * (third + fourth) + 1e-12)
+        return -(_at(logits, labels) - _at(logits, targets)) / (ordered[:, -1] - 0.5 * (third + ordered[:, -4]) + 1e-12)
 
     return ratio
 

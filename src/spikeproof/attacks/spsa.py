@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 
 import torch
@@ -14,7 +13,6 @@ from spikeproof.attacks.craft import Attacked, Craft, Crafting, check_batch, cra
 from spikeproof.attacks.objective import Objective
 from spikeproof.attacks.pursuit import Pursuit
 from spikeproof.errors import SpikeproofError
-from spikeproof.gradients import Bptt
 from spikeproof.threat import Linf
 
 _AT_ONCE = 512  # images in one forward
@@ -70,8 +68,7 @@ def spsa(
         raise SpikeproofError(f"SPSA queries in pairs and needs an even number of samples, 2 at least; got {samples}.")
     if not (0 < delta < math.inf and 0 < learning_rate < math.inf):
         raise SpikeproofError(f"SPSA needs a positive delta and learning rate, got {delta} and {learning_rate}.")
-    # Nothing is differentiated. A source with a memory would take the queries, of another number, for its samples.
-    with crafting(model, dataclasses.replace(how or Crafting(), source=Bptt())) as craft:
+    with crafting(model, how or Crafting()) as craft:
         started = threat.random_start(images)
         pursuit = Pursuit(craft, images, labels, targets)
         current, adam = started[pursuit.index], _Adam(learning_rate)

@@ -22,6 +22,7 @@ from spikeproof.audit.engine import Attempt, Engine
 from spikeproof.audit.findings import Audit, Result
 from spikeproof.audit.outcomes import Measured, Outcomes, worst_case
 from spikeproof.audit.parts import Parts, fingerprint
+from spikeproof.audit.shards import Shard
 from spikeproof.audit.trials import Trial, Tuned
 from spikeproof.audit.tuning import Tuning, tune
 from spikeproof.data import ImageSet
@@ -84,11 +85,15 @@ def audit(
     pixels, labels = _chosen(model, images, config.samples, config.split)
     if config.noise and not any(site.noise_std > 0 for site in sites(model).values()):
         raise SpikeproofError("Noise at inference was asked for, but no site of this model has any; train with TGO.")
-    held = None
-    if parts is not None:
-        held = Path(parts) / fingerprint(model, pixels, labels, config)
-    with inference_noise(model, config.noise):
+    for trial in config.members():
+        with trial.source.attach(model):
+            pass  # a source that this model cannot have says so now, and not when its turn comes
+    with inference_noise(model, config.noise), private_rng():
+        torch.manual_seed(config.seed)
         tuning = _tuned(model, validation, config)
+        held = None
+        if parts is not None:
+            held = Path(parts) / fingerprint((model, *substitutes), pixels, labels, config, tuning.tuned)
         auditor = _Auditor(model, pixels, labels, images.class_names, config, tuning, tuple(substitutes))
         return auditor.run(Parts(held), began, show)
 
@@ -144,7 +149,7 @@ class _Auditor:
 
     def run(self, parts: Parts, began: float, show: bool) -> Audit:
         config = self.config
-        batch_size = config.batch_size or self._fitting_batch()
+        batch_size = config.batch_size or self._fitting_batch(parts)
         headline, adaptive = swept_pair(self.trials)
         plan = CurvePlan(config, headline, adaptive, self.tuning.tuned)
         few = min(config.sweep_samples, len(self.labels))
@@ -189,12 +194,19 @@ class _Auditor:
             seconds=time.monotonic() - began,
         )
 
-    def _fitting_batch(self) -> int:
-        bf16 = self.config.precision == "bf16"
+    def _fitting_batch(self, parts: Parts) -> int:
+        """The same for every process and for an audit that goes on: it decides who is in which batch."""
+        held = parts.get("batch-size")
+        if held is not None:
+            return int(held["size"])
+        shard, bf16 = Shard.of_this_process(), self.config.precision == "bf16"
         try:
-            return fitting_microbatch(self.model, self.pixels[0], _BATCH, bf16=bf16, training=False)
+            fitting = fitting_microbatch(self.model, self.pixels[0], _BATCH, bf16=bf16, training=False)
         except SpikeproofError:  # a machine that does not say how much memory it has
-            return _BATCH
+            fitting = _BATCH
+        smallest = min(shard.merge({str(shard.rank): fitting}).values())
+        parts.put("batch-size", {"size": np.array(smallest)})
+        return smallest
 
     def _results(self, right: Bool[Tensor, " n"], attempts: Sequence[Attempt]) -> tuple[Measured, list[Result]]:
         """Every trial's numbers; on the way all verdicts go into the outcomes."""
@@ -268,7 +280,8 @@ class _Auditor:
         self, predictions: Int64[Tensor, " n"], results: Sequence[Result], attempts: Sequence[Attempt]
     ) -> dict[str, Any]:
         """Some samples before and after the trial that broke most; those that it turned come first."""
-        trial, attempt = max(zip(self.trials, attempts, strict=True), key=lambda pair: int((~pair[1].correct).sum()))
+        inside = [pair for pair in zip(self.trials, attempts, strict=True) if pair[0].bounded]
+        trial, attempt = max(inside, key=lambda pair: int((~pair[1].correct).sum()))
         correct = dict(zip(attempt.samples.tolist(), attempt.correct.tolist(), strict=True))
         kept = sorted(range(len(attempt.shown)), key=lambda at: correct[int(attempt.shown[at])])[:_PICTURES]
         order = attempt.shown[kept].to(self.pixels.device)

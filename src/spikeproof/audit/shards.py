@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from datetime import timedelta
 from typing import TypeVar
 
+import torch
 import torch.distributed as dist
 
 _Value = TypeVar("_Value")
+
+_PATIENCE = timedelta(days=7)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,12 +31,21 @@ class Shard:
         """Whether the job of this number is for this process."""
         return job % self.world == self.rank
 
+    def device(self, picked: torch.device) -> torch.device:
+        """This process's own GPU (LOCAL_RANK), where GPUs were picked."""
+        local = os.environ.get("LOCAL_RANK")
+        return torch.device("cuda", int(local)) if picked.type == "cuda" and local is not None else picked
+
+    def meet(self) -> None:
+        """Find the other processes. They may be hours apart, where one has the harder batches: be patient."""
+        if self.world > 1 and not dist.is_initialized():
+            dist.init_process_group("gloo", timeout=_PATIENCE)
+
     def merge(self, own: dict[str, _Value]) -> dict[str, _Value]:
         """The results of all processes, by name; every process gets them all."""
         if self.world == 1:
             return own
-        if not dist.is_initialized():
-            dist.init_process_group("gloo")
+        self.meet()
         gathered: list[dict[str, _Value]] = [{} for _ in range(self.world)]
         dist.all_gather_object(gathered, own)
         return {name: value for part in gathered for name, value in part.items()}

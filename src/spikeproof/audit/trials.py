@@ -80,6 +80,7 @@ class _Entry:
     passes: Callable[[int], float] = float
     rank: int | None = None
     norm: Norm = "linf"
+    most: int | None = None
 
 
 def _iterated(attack: Callable[..., Attacked], rank: int) -> _Entry:
@@ -110,7 +111,12 @@ def _targets(attack: Callable[..., Attacked], number: int) -> _Entry:
 def _corrupted(kind: str) -> _Entry:
     """The number is the severity."""
     return _Entry(
-        lambda severity: partial(attacks.corruption, kind=kind, severity=severity), 3, "noise", lambda _: 1, norm="none"
+        lambda severity: partial(attacks.corruption, kind=kind, severity=severity),
+        3,
+        "noise",
+        lambda _: 1,
+        norm="none",
+        most=5,
     )
 
 
@@ -174,6 +180,8 @@ def make_trial(text: str, tuned: Tuned | None = None) -> Trial:
         ('SA-PGD-100@ASSG', 'nominal')
     """
     what, at, by = text.partition("@")
+    if at and not by:
+        raise SpikeproofError(f"{text!r} is no trial: name a gradient source after the @, as in 'PGD-20@RGA'.")
     match = re.fullmatch(r"(.+?)(?:-(\d+))?", what)
     name = match[1] if match else what
     if name not in _ATTACKS:
@@ -184,8 +192,11 @@ def make_trial(text: str, tuned: Tuned | None = None) -> Trial:
         fit = "takes no number" if entry.number is None else "needs a number >= 1"
         raise SpikeproofError(f"{text!r} is no trial: {name} {fit}.")
     number = entry.number if asked is None else int(asked)
+    if number is not None and entry.most is not None and number > entry.most:
+        raise SpikeproofError(f"{text!r} is no trial: {name} needs a number of at most {entry.most}.")
     source, source_name = parse_source(by or "BPTT", tuned or Tuned())
-    kind: Kind = "adaptive" if entry.kind == "fixed" and isinstance(source, _ADAPTIVE) else entry.kind
+    searching = entry.kind in ("nominal", "fixed") and entry.norm == "linf"
+    kind: Kind = "adaptive" if searching and isinstance(source, _ADAPTIVE) else entry.kind
     own = source == Bptt()
     return Trial(
         name=(name if number is None else f"{name}-{number}") + ("" if own else f"@{source_name}"),
@@ -220,18 +231,25 @@ def parse_source(text: str, tuned: Tuned) -> tuple[GradientSource, str]:
     try:
         makers: dict[str, Callable[[], GradientSource]] = {
             "BPTT": lambda: Bptt(_surrogate(value)),
-            "ASSG": lambda: Assg(half_mass=float(value)),
-            "HART": lambda: Hart(width=float(value)),
+            "ASSG": lambda: Assg(half_mass=_number(value)),
+            "HART": lambda: Hart(width=_number(value)),
         }
         made = makers[name]()
     except KeyError:
         raise SpikeproofError(f"{text!r} is no gradient source: {name} takes no value.") from None
-    except ValueError as error:
+    except SpikeproofError as error:
         raise SpikeproofError(f"{text!r} is no gradient source: {error}") from None
     return made, text
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise SpikeproofError(f"{text!r} is no number.") from None
 
 
 def _surrogate(text: str) -> Surrogate:
     """A surrogate that a recipe may name, or "exp(A,b)": A e^(-b |v|)."""
     match = re.fullmatch(r"exp\(([^,()]+),([^,()]+)\)", text)
-    return Exponential(float(match[1]), float(match[2])) if match else parse_surrogate(text)
+    return Exponential(_number(match[1]), _number(match[2])) if match else parse_surrogate(text)

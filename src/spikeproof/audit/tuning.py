@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from spikeproof.attacks import Attacked, Crafting, judge, pgd, sa_pgd
-from spikeproof.audit.trials import Trial, Tuned
-from spikeproof.gradients import Assg, GradientSource, Hart, Mixed
+from spikeproof.audit.trials import Trial, Tuned, make_trial
+from spikeproof.gradients import Assg, GradientSource, Hart
 from spikeproof.threat import Linf
 
 HALF_MASSES = (0.37, 0.41, 0.43, 0.45, 0.47)
@@ -50,16 +50,15 @@ def tune(
 
     Where two leave the same, the one whose images have the higher loss. 15 steps each.
     """
-    sources = [trial.source for trial in trials]
-    inner = [part for source in sources for part in (source.sources if isinstance(source, Mixed) else (source,))]
     chosen, tried = Tuned(), {}
-    searches: list[tuple[str, type, tuple[float, ...], Callable[[float], GradientSource], Callable[..., Attacked]]] = [
-        ("half_mass", Assg, HALF_MASSES, lambda value: Assg(half_mass=value), partial(sa_pgd, steps=_STEPS)),
-        ("hart_width", Hart, HART_WIDTHS, lambda value: Hart(width=value), partial(pgd, steps=_STEPS)),
+    searches: list[tuple[str, tuple[float, ...], Callable[[float], GradientSource], Callable[..., Attacked]]] = [
+        ("half_mass", HALF_MASSES, lambda value: Assg(half_mass=value), partial(sa_pgd, steps=_STEPS)),
+        ("hart_width", HART_WIDTHS, lambda value: Hart(width=value), partial(pgd, steps=_STEPS)),
     ]
-    for name, kind, values, make, attack in searches:
-        if not any(isinstance(source, kind) for source in inner):
-            continue
+    for name, values, make, attack in searches:
+        low, high = (dataclasses.replace(Tuned(), **{name: value}) for value in (values[0], values[-1]))
+        if all(make_trial(trial.name, low).source == make_trial(trial.name, high).source for trial in trials):
+            continue  # no trial takes it, or their texts fix it
         measured = {}
         for value in values:
             found = attack(model, images, labels, threat, dataclasses.replace(how, source=make(value)))

@@ -156,7 +156,8 @@ def audit_run(
     recorded = run.config()
     if not run.finished:
         raise SpikeproofError(f"The run in {folder} is not finished; continue it with `spikeproof train ... --resume`.")
-    first = Shard.of_this_process().rank == 0
+    shard = Shard.of_this_process()
+    first = shard.rank == 0
     asked = recorded["recipe"].get("model")
     if not isinstance(asked, dict):
         raise SpikeproofError(f"{folder}/config.json does not describe its model; use the version that wrote it.")
@@ -173,7 +174,7 @@ def audit_run(
         )
     testing = config.split == "test"
     found = audit(
-        model.to(pick_device(device)),
+        model.to(shard.device(pick_device(device))),
         data.test if testing else data.validation,
         config,
         validation=data.validation if testing else None,

@@ -1,0 +1,81 @@
+"""What an audit is asked to do, and what it refuses before it starts."""
+
+import dataclasses
+import math
+
+import pytest
+
+from spikeproof.audit import AuditConfig
+
+
+def test_the_default_is_the_reliable_battery():
+    config = AuditConfig()
+    assert (config.battery, config.trials, config.radius) == ("reliable", (), 8 / 255)
+    assert not config.every_member_attacks_all
+    assert config.diagnostics
+    assert config.tune_samples > 0
+
+
+@pytest.mark.parametrize("name", ["samples", "draws", "judge_draws", "sweep_samples", "batch_size"])
+@pytest.mark.parametrize("value", [0, -3])
+def test_counts_start_at_one(refuses, quick, name, value):
+    with refuses(name, ">= 1", value):
+        quick(**{name: value})
+
+
+@pytest.mark.parametrize("changes", [{"tune_samples": -1}, {"step_sweep": (5, 0)}])
+def test_tuning_may_be_left_out_and_steps_start_at_one(refuses, quick, changes):
+    with refuses(next(iter(changes)), ">="):
+        quick(**changes)
+
+
+@pytest.mark.parametrize("radius", [-0.1, 1.5, math.nan, math.inf])
+def test_radii_lie_in_the_box(refuses, quick, radius):
+    with refuses("radius", radius):
+        quick(radius=radius)
+    with refuses("radius", radius):
+        quick(sweep=(0.1, radius))
+
+
+def test_an_audit_at_radius_zero_says_nothing(refuses, quick):
+    with refuses("radius > 0"):
+        quick(radius=0)
+
+
+@pytest.mark.parametrize(
+    "trials", [(), ("SA-PGD-5@ASSG",), ("SQUARE-10", "UNIFORM"), ("PGD-20@RGA", "CW-10")], ids=",".join
+)
+def test_a_battery_has_a_nominal_trial(refuses, quick, trials):
+    with refuses("nominal", "PGD-20"):
+        quick(trials=trials)
+
+
+@pytest.mark.parametrize("trial", ["CWW", "PGD-0", "FGSM-3", "PGD-20@X", "PGD-20@HART:0"])
+def test_an_unknown_trial_is_refused_at_once(refuses, quick, trial):
+    with refuses(trial.split("@")[-1]):
+        quick(trials=("PGD-20", trial))
+
+
+@pytest.mark.parametrize(("field", "value"), [("precision", "fp16"), ("battery", "quikc"), ("split", "train")])
+def test_an_unknown_word_is_refused(refuses, quick, field, value):
+    # The tests' own type checker would speak before the sentence if this were given to the constructor.
+    config = quick()
+    object.__setattr__(config, field, value)
+    with refuses(field, value):
+        config.__post_init__()
+
+
+def test_config_is_frozen_data(quick):
+    config = quick(radius="51/255", sweep=("8/255", 0.05))
+    assert (config.radius, config.sweep) == (0.2, (8 / 255, 0.05))
+    assert dataclasses.replace(config, radius=0.1, sweep=()) == quick()
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        config.radius = 0.3
+
+
+def test_members_take_what_was_tuned(quick):
+    from spikeproof.audit import Tuned
+    from spikeproof.gradients import Assg
+
+    (_, adaptive) = quick(trials=("FGSM", "SA-PGD-2@ASSG")).members(Tuned(half_mass=0.4))
+    assert adaptive.source == Assg(half_mass=0.4)

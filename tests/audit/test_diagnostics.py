@@ -1,0 +1,270 @@
+"""Red flags: each can be raised, and each can be silent."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from spikeproof.attacks import Crafting
+from spikeproof.audit import audit
+from spikeproof.audit.diagnostics import Curves, flags_of, input_gradients, zero_share
+from spikeproof.spiking import inference_noise, sites
+from spikeproof.threat import Linf
+
+HEALTHY = {
+    "by_radius": {0.05: 0.6, 0.1: 0.3, 0.2: 0.1, 1.0: 0.0},
+    "by_steps": {5: 0.35, 20: 0.3, 40: 0.3},
+    "one_step": 0.4,
+    "black_box": 0.3,
+    "samples": 100,
+}
+
+
+class Linear(nn.Module):
+    """Ten classes by the brightness of rows; no spike, no state, nothing to flag."""
+
+    def __init__(self, classes=10):
+        super().__init__()
+        torch.manual_seed(0)
+        self.weight = nn.Parameter(torch.randn(64, classes))
+
+    def forward(self, images):
+        return images.flatten(1) @ self.weight
+
+
+class Leaking(Linear):
+    """What it says depends on how often it was asked."""
+
+    def __init__(self):
+        super().__init__()
+        self.asked = 0
+
+    def forward(self, images):
+        self.asked += 1
+        return super().forward(images) + 0.01 * self.asked * torch.arange(10.0)
+
+
+class ByBatch(Linear):
+    """Normalises by the batch it is given, in eval mode too."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm = nn.BatchNorm1d(10, track_running_stats=False)
+
+    def forward(self, images):
+        return self.norm(super().forward(images)) + 0 * images.sum()
+
+
+@pytest.fixture
+def flags(digits):
+    """The flags raised for a model on a few images, by what curves say of it, all else being well."""
+
+    def make(model=None, *, draws=1, noisy=False, zero=0.0, gradients=None, **changed):
+        model = model or Linear()
+        images = digits.test.images[:8].float() / 255
+        with torch.no_grad():
+            labels = model.eval()(images).argmax(1)
+        gradients = torch.ones_like(images) if gradients is None else gradients
+        curves, how = Curves(**(HEALTHY | changed)), Crafting(draws=draws)
+        found = flags_of(model, images, labels, Linf(0.1), how, curves, gradients, zero=zero, noisy=noisy)
+        assert len({flag.name for flag in found}) == len(found) == 11
+        assert all(flag.to_json()["raised"] == flag.raised for flag in found)
+        return {flag.name for flag in found if flag.raised}
+
+    return make
+
+
+def test_a_healthy_model_raises_none(flags):
+    assert flags() == set()
+
+
+def test_a_state_that_leaks(flags):
+    assert "state leak" in flags(Leaking())
+
+
+def test_batch_norm_by_the_batch(flags):
+    assert "train-mode batch norm" in flags(ByBatch())
+
+
+def test_batch_norm_by_running_statistics(flags, model):
+    assert "train-mode batch norm" not in flags(model)
+    model.train()  # the mode a caller left it in is none of the audit's
+    assert "train-mode batch norm" not in flags(model)
+
+
+@pytest.mark.parametrize(("share", "raised"), [(0.0, False), (0.01, False), (0.011, True), (1.0, True)])
+def test_zero_gradients(flags, share, raised):
+    assert ("zero input gradients" in flags(zero=share)) == raised
+
+
+@pytest.mark.parametrize(("share", "raised"), [(0.0, False), (0.5, False), (0.6, True), (1.0, True)])
+def test_sparse_gradients(flags, share, raised):
+    gradients = torch.ones(8, 1, 8, 8)
+    gradients.flatten(1)[:, : math.ceil(64 * share)] = 0
+    gradients[:3] = 1  # of the samples it is the median that counts
+    assert ("sparse input gradients" in flags(gradients=gradients)) == raised
+
+
+@pytest.mark.parametrize(("one_step", "raised"), [(0.4, False), (0.28, False), (0.26, True), (0.0, True)])
+def test_one_step_beats_many(flags, one_step, raised):
+    assert ("one step beats many" in flags(one_step=one_step)) == raised
+
+
+@pytest.mark.parametrize(("left", "raised"), [(0.3, False), (0.28, False), (0.26, True), (0.0, True)])
+def test_black_box_beats_white_box(flags, left, raised):
+    assert ("black box beats white box" in flags(black_box=left)) == raised
+
+
+@pytest.mark.parametrize(("last", "raised"), [(0.0, False), (0.12, False), (0.14, True)])
+def test_not_monotone_in_radius(flags, last, raised):
+    curve = {1.0: 0.0, 0.2: last, 0.1: 0.1, 0.05: 0.6}  # in any order
+    found = flags(by_radius=curve, one_step=0.4, black_box=0.1)
+    assert ("not monotone in radius" in found) == raised
+
+
+@pytest.mark.parametrize(("last", "raised"), [(0.3, False), (0.32, False), (0.34, True)])
+def test_not_monotone_in_steps(flags, last, raised):
+    assert ("not monotone in steps" in flags(by_steps={40: last, 20: 0.3, 5: 0.5})) == raised
+
+
+@pytest.mark.parametrize(("samples", "raised"), [(20, False), (40, True)])
+def test_one_sample_of_few_is_chance(flags, samples, raised):
+    """A difference of 5 % is one sample of twenty, and two of forty."""
+    worse = {
+        "one step beats many": {"one_step": 0.25},
+        "black box beats white box": {"black_box": 0.25},
+        "not monotone in radius": {"by_radius": {0.05: 0.25, 0.1: 0.3, 0.2: 0.1, 1.0: 0.0}},
+        "not monotone in steps": {"by_steps": {5: 0.25, 20: 0.3}},
+        "radius 1 leaves survivors": {"by_radius": {0.05: 0.6, 0.1: 0.3, 0.2: 0.1, 1.0: 0.05}},
+    }
+    for name, changed in worse.items():
+        assert flags(samples=samples, **changed) == ({name} if raised else set())
+
+
+def test_a_rise_is_measured_from_the_lowest_point_before(flags):
+    # Two points up at a time, four in all.
+    assert "not monotone in steps" in flags(by_steps={5: 0.3, 20: 0.32, 40: 0.34})
+
+
+@pytest.mark.parametrize(("left", "raised"), [(0.0, False), (0.03, False), (0.04, True), (1.0, True)])
+def test_radius_one_leaves_survivors(flags, left, raised):
+    assert ("radius 1 leaves survivors" in flags(by_radius=HEALTHY["by_radius"] | {1.0: left})) == raised
+
+
+class Slope(nn.Module):
+    """Two logits, z and 0, where z falls with the brightness: steps raise the loss ever on."""
+
+    def __init__(self, start, slope):
+        super().__init__()
+        self.start, self.slope = start, nn.Parameter(torch.tensor(slope))
+
+    def forward(self, images):
+        z = self.start - self.slope * images.flatten(1).mean(1)
+        return torch.stack([z, torch.zeros_like(z)], 1)
+
+
+@pytest.mark.parametrize(
+    ("start", "slope", "raised"),
+    [
+        (16.0, 50.0, True),  # the loss grows by more than a tenth, and nobody breaks
+        (3.0, 0.001, False),  # the loss stands still
+        (12.0, 50.0, False),  # everybody breaks
+    ],
+)
+def test_loss_rises_while_success_stalls(flags, digits, start, slope, raised):
+    model = Slope(start, slope)
+    # From a random start, some pixels reach the border of the ball only in the second half.
+    dim = torch.full((8, 1, 8, 8), 0.2)
+    curves = Curves(**HEALTHY)
+    with torch.no_grad():
+        labels = model(dim).argmax(1)
+    found = flags_of(model, dim, labels, Linf(0.1), Crafting(), curves, torch.ones_like(dim), zero=0.0, noisy=False)
+    (flag,) = (flag for flag in found if flag.name == "loss rises while success stalls")
+    assert flag.raised == raised
+
+
+@pytest.mark.parametrize(
+    ("draws", "noisy", "raised"), [(1, True, True), (9, True, True), (10, True, False), (1, False, False)]
+)
+def test_randomness_without_eot(flags, tiny, draws, noisy, raised):
+    for site in sites(tiny).values():
+        site.noise_std = 0.2
+    with inference_noise(tiny, noisy):
+        assert ("randomness without EoT" in flags(tiny, draws=draws, noisy=noisy)) == raised
+
+
+def test_noise_that_nobody_asked_for_is_a_leak(flags, tiny):
+    for site in sites(tiny).values():
+        site.noise_std = 0.5
+    with inference_noise(tiny, True):
+        assert "state leak" in flags(tiny)
+
+
+def test_gradients_are_autograds_in_any_batch(model, digits):
+    images, labels = digits.test.images[:10].float() / 255, digits.test.labels[:10]
+    wanted = images.clone().requires_grad_()
+    loss = nn.functional.cross_entropy(model.eval()(wanted), labels, reduction="sum")
+    (by_hand,) = torch.autograd.grad(loss, wanted)
+    for batch_size in (3, 10):
+        found = input_gradients(model, images, labels, Crafting(precision="bf16"), batch_size)
+        assert torch.allclose(found, by_hand, atol=1e-6)  # in float32 whatever the attacks craft in
+    by_hand[:4] = 0
+    assert zero_share(by_hand) == pytest.approx(0.4)
+    assert zero_share(by_hand[:0]) == 0.0
+
+
+def test_an_honest_model_raises_no_flag(model, digits, quick):
+    found = audit(model, digits.test, quick(diagnostics=True, sweep_samples=30), show=False)
+    assert [flag.name for flag in found.flags if flag.raised] == []
+    assert len(found.flags) == 11
+    assert [flag["name"] for flag in found.to_json("")["flags"]] == [flag.name for flag in found.flags]
+
+
+def test_diagnostics_can_be_left_out(model, digits, quick):
+    found = audit(model, digits.test, quick(samples=10), show=False)
+    assert found.flags == []
+
+
+@pytest.mark.parametrize("factor", [16.0, 256.0])
+def test_a_masked_model_is_found_out(learned, masked, digits, quick, factor):
+    """The same function behind a surrogate that is too narrow: PGD sees robustness where there is none."""
+    spoilt, images = masked(factor), digits.test.images[:40].float() / 255
+    assert torch.equal(spoilt.eval()(images), learned.eval()(images))
+    trials = ("FGSM", "PGD-20", "SA-PGD-60@ASSG")
+    honest = audit(learned, digits.test, quick(trials=trials), show=False)
+    config = quick(trials=trials, diagnostics=True, sweep_samples=12)
+    found = audit(spoilt, digits.test, config, show=False)
+    assert found.clean == honest.clean
+    assert found.nominal.accuracy > honest.nominal.accuracy + 0.3
+    # The worst case is not taken in, and neither is the reader.
+    assert found.worst_case.accuracy < honest.worst_case.accuracy + 0.15
+    assert found.masking_gap > 0.5
+    raised = {flag.name for flag in found.flags if flag.raised}
+    assert "black box beats white box" in raised
+    assert any(f"{100 * found.masking_gap:.1f} points" in warning for warning in found.warnings)
+    assert all(any(name[1:] in warning for warning in found.warnings) for name in raised)
+    if factor == 256:  # so narrow that images have no gradient at all
+        assert "zero input gradients" in raised
+        assert found.zero_gradient_share > 0.01
+
+
+def test_queries_alone_break_the_masked_model(masked, digits, quick):
+    found = audit(masked(16.0), digits.test, quick(trials=("PGD-20", "SQUARE-300"), samples=20), show=False)
+    nominal, queries = found.results
+    assert nominal.broken == 0
+    assert queries.newly > 4
+
+
+def test_warnings_say_what_is_doubtful(model, digits, quick):
+    strong = audit(model, digits.test, quick(trials=("FGSM", "SA-PGD-40@ASSG")), show=False)
+    gap = strong.masking_gap
+    assert gap >= 0.05
+    assert any(f"{100 * gap:.1f} points" in warning for warning in strong.warnings)
+    assert not any("No adaptive" in warning for warning in strong.warnings)
+    # One small step of the adaptive attack from a random start is weaker than twenty of PGD.
+    weak = audit(model, digits.test, quick(trials=("PGD-20", "SA-PGD-1@ASSG"), per_member=True), show=False)
+    assert any("weaker than the nominal" in warning for warning in weak.warnings)
+    assert not any("points" in warning for warning in weak.warnings)
+    fixed = audit(model, digits.test, quick(trials=("PGD-20", "APGD-CE-3"), samples=10), show=False)
+    assert any("No adaptive" in warning for warning in fixed.warnings)
