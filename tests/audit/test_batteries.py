@@ -49,7 +49,9 @@ def test_everything_is_everything():
 
 def test_further_trials_join_a_battery_once():
     config = AuditConfig(battery="quick", trials=("PGD-7", "PGD", "SQUARE-10"))
-    assert [trial.name for trial in config.members()] == ["FGSM", "PGD-20", "PGD-7", "SA-PGD-20@ASSG", "SQUARE-10"]
+    assert [trial.name for trial in config.members()] == [
+        *("FGSM", "PGD-20", "PGD-7", "SA-PGD-20@ASSG", "APGD-CE-20@PDSG", "SQUARE-10")
+    ]
 
 
 def small(text):
@@ -69,7 +71,8 @@ def test_every_trial_runs_and_stays_in_its_ball(tiny, digits, text):
     threat = trial.threat(0.2, 64)
     found = trial.attack(tiny, images, labels, threat, Crafting(source=trial.source, seed=1))
     assert found.images.shape == images.shape
-    assert float(threat.distance(found.images, images).max()) <= threat.radius + 1e-6
+    if trial.norm != "none":  # noise and corruptions of other kinds lie in no ball
+        assert float(threat.distance(found.images, images).max()) <= threat.radius + 1e-6
     assert 0 <= float(found.images.min()) <= float(found.images.max()) <= 1
     # The verdict is the model's own on these very images, and they are not the ones that were given. (CW gives back
     # the ones that were given where it finds nothing.)

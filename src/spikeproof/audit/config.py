@@ -97,7 +97,7 @@ class AuditConfig:
 
         Example:
             >>> [trial.name for trial in AuditConfig(battery="quick", trials=("R+FGSM",)).members()]
-            ['FGSM', 'PGD-20', 'R+FGSM', 'SA-PGD-20@ASSG']
+            ['FGSM', 'PGD-20', 'R+FGSM', 'SA-PGD-20@ASSG', 'APGD-CE-20@PDSG']
         """
         listed = (*(BATTERIES[self.battery].trials if self.battery else ()), *self.trials)
         made = {trial.name: trial for trial in (make_trial(text, tuned) for text in listed)}
