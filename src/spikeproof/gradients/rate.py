@@ -23,6 +23,7 @@ import contextlib
 import dataclasses
 import math
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -31,10 +32,10 @@ from torch import Tensor, nn
 from spikeproof.errors import SpikeproofError
 from spikeproof.gradients.source import Attached
 from spikeproof.spiking import Drive, Neuron, Site, Triangle, override_gradient, sites
-from spikeproof.spiking.ops.drive import Setting, noisy_margins
+from spikeproof.spiking.ops.drive import Setting, forward, noisy_margins
 
-# Of a site, what drives it and its spikes: G at every neuron, [1, N, *space, C], or [T, ...] where its mean is meant.
-Gain = Callable[[Site, Drive, Float[Tensor, "t n *space c"]], Float[Tensor, "k n *space c"]]
+# What a source says of a site: G at every neuron times batch norm's scale, [1, N, *space, C], by the site's kernels.
+Gain = Callable[[Site, Drive], Float[Tensor, "1 n *space c"]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +55,17 @@ class Bptr:
         return "BPTR"
 
     def attach(self, model: nn.Module) -> contextlib.AbstractContextManager[Attached]:
-        return _attach(model, lambda site, drive, spikes: (spikes.mean(0, keepdim=True) > 0).to(_wide(drive)))
+        return _attach(model, _ever_fired)
+
+
+def _ever_fired(site: Site, drive: Drive) -> Tensor:
+    (mask,) = site.elementwise(fired_mask, _setting(site), drive)
+    return mask
+
+
+def fired_mask(setting: Setting, drive: Drive) -> tuple[Tensor]:
+    """1 where a neuron fired at some step, in units of what drives it."""
+    return (_by_values(drive, forward(setting, drive).spikes.amax(0, keepdim=True).to(_wide(drive))),)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -92,7 +103,26 @@ class Rga:
         return (above + below) / neuron.threshold
 
     def attach(self, model: nn.Module) -> contextlib.AbstractContextManager[Attached]:
-        return _attach(model, lambda site, drive, spikes: self.gain(site.neuron, _mean_current(drive)))
+        return _attach(model, self._gain)
+
+    def _gain(self, site: Site, drive: Drive) -> Tensor:
+        (slope,) = site.elementwise(gain_of_mean, _OfMean(_setting(site), self), drive)
+        return slope
+
+
+class _OfMean(NamedTuple):
+    """All that is fixed about RGA at a site."""
+
+    setting: Setting
+    source: Rga
+
+
+def gain_of_mean(how: _OfMean, drive: Drive) -> tuple[Tensor]:
+    """G at the mean current over the steps, in units of what drives it."""
+    current = drive.values.to(_wide(drive)).mean(0, keepdim=True)
+    if drive.scale is not None and drive.shift is not None:
+        current = current * drive.scale + drive.shift
+    return (_by_values(drive, how.source.gain(how.setting.neuron, current)),)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -124,25 +154,28 @@ class Hart:
     def attach(self, model: nn.Module) -> contextlib.AbstractContextManager[Attached]:
         return _attach(model, self._gain)
 
-    def _gain(self, site: Site, drive: Drive, spikes: Tensor) -> Tensor:
-        setting = Setting(site.neuron, Triangle(), site.num_steps)
+    def _gain(self, site: Site, drive: Drive) -> Tensor:
         sharpness = torch.full((), 1 / self.width, dtype=_wide(drive), device=drive.values.device)
-        (slopes,) = site.elementwise(scaled_slopes, setting, drive, sharpness)
-        return slopes
+        (slope,) = site.elementwise(mean_slope, _setting(site), drive, sharpness)
+        return slope
 
 
-def scaled_slopes(setting: Setting, drive: Drive, sharpness: Tensor) -> tuple[Tensor]:
-    """a h(a v) at every noisy margin, [T, N, *space, C]."""
-    return (sharpness * setting.surrogate(sharpness * noisy_margins(setting, drive)),)
+def mean_slope(setting: Setting, drive: Drive, sharpness: Tensor) -> tuple[Tensor]:
+    """The mean over the steps of a h(a v) at the noisy margins, in units of what drives the site."""
+    slopes = sharpness * setting.surrogate(sharpness * noisy_margins(setting, drive))
+    return (_by_values(drive, slopes.mean(0, keepdim=True)),)
+
+
+def _setting(site: Site) -> Setting:
+    return Setting(site.neuron, Triangle(), site.num_steps)
+
+
+def _by_values(drive: Drive, slope: Tensor) -> Tensor:
+    return slope if drive.scale is None else slope * drive.scale
 
 
 def _wide(drive: Drive) -> torch.dtype:
     return torch.promote_types(drive.values.dtype, torch.float32)
-
-
-def _mean_current(drive: Drive) -> Float[Tensor, "1 n *space c"]:
-    current = drive.values.to(_wide(drive)).mean(0, keepdim=True)
-    return current if drive.scale is None or drive.shift is None else current * drive.scale + drive.shift
 
 
 @contextlib.contextmanager
@@ -166,38 +199,36 @@ class _RateSite:
     def __call__(self, site: Site, drive: Drive, *, pooled: bool) -> Tensor:
         if site.collapsed:
             assert self.rate is not None and self.slope is not None
-            spikes = _Gained.apply(drive.values, self.slope.mean(0, keepdim=True), self.rate)
-        else:
-            with torch.no_grad():
-                fired = site.fire(drive).spikes
-                self.rate = fired.mean(0, keepdim=True)
-                self.slope = self.gain(site, drive, fired)
-                if drive.scale is not None:
-                    self.slope = self.slope * drive.scale
-            spikes = _Gained.apply(drive.values, self.slope, fired)
-        return spikes.unflatten(3, (-1, 2)).unflatten(2, (-1, 2)).mean((3, 5)) if pooled else spikes
+            return _Gained.apply(drive.values, self.slope, self.rate, pooled)
+        with torch.no_grad():
+            fired = site.fire(drive, pooled=pooled).spikes
+            self.rate = fired.mean(0, keepdim=True)
+            self.slope = self.gain(site, drive)
+        return _Gained.apply(drive.values, self.slope, fired, pooled)
 
 
 class _Gained(torch.autograd.Function):
     """``outputs`` forward; backward the gradient by them times ``slope``, to the values that drove them.
 
-    A slope that differs from step to step is averaged together with the gradient it meets.
+    ``pooled`` outputs are means of 2x2 positions. Where the steps' gradients differ, in training, each takes the same
+    slope; HART's original would average them there.
     """
 
     @staticmethod
-    def forward(ctx, values, slope, outputs):  # type: ignore[no-untyped-def]  # noqa: ANN001
+    def forward(ctx, values, slope, outputs, pooled):  # type: ignore[no-untyped-def]  # noqa: ANN001
         ctx.save_for_backward(slope)
-        ctx.copies = len(values)
+        ctx.pooled, ctx.copies = pooled, len(values)
         return outputs.view_as(outputs)
 
     @staticmethod
     def backward(ctx, grad):  # type: ignore[no-untyped-def]  # noqa: ANN001
         (slope,) = ctx.saved_tensors
-        steps = len(grad)
-        by_values = (grad * slope).to(grad.dtype)
-        if len(slope) > 1:
-            by_values = by_values.mean(0, keepdim=True).expand(steps, *by_values.shape[1:])
-        return by_values.sum(0, keepdim=True) if ctx.copies < steps else by_values, None, None
+        if ctx.pooled:
+            parts = slope.unflatten(3, (-1, 2)).unflatten(2, (-1, 2)) * (grad[:, :, :, None, :, None] / 4)
+            by_values = parts.flatten(4, 5).flatten(2, 3).to(grad.dtype)
+        else:
+            by_values = (grad * slope).to(grad.dtype)
+        return by_values.sum(0, keepdim=True) if ctx.copies < len(grad) else by_values, None, None, None
 
 
 class _AttachedRate(Attached):
