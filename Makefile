@@ -11,8 +11,9 @@ export SPIKEPROOF_DATA_DIR ?= $(wildcard $(abspath ../shared/data))
 demo: $(STAMP)
 	$(BIN)/spikeproof demo
 
+# Two processes of one thread each: small networks gain nothing from two threads.
 test: $(STAMP) lint
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

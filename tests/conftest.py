@@ -21,8 +21,11 @@ def kernels_of_the_session(tmp_path_factory):
     if os.environ.get("SPIKEPROOF_CACHE_DIR"):
         yield
         return
+    base = tmp_path_factory.getbasetemp()
+    if os.environ.get("PYTEST_XDIST_WORKER"):
+        base = base.parent  # which all workers share
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SPIKEPROOF_CACHE_DIR", str(tmp_path_factory.mktemp("kernels")))
+        patch.setenv("SPIKEPROOF_CACHE_DIR", str(base / "kernels"))
         yield
 
 

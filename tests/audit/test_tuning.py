@@ -35,17 +35,18 @@ def searched(monkeypatch):
 
 
 def test_only_validation_images_are_searched_on(tiny, digits, quick, searched):
-    config = quick(tune_samples=20, samples=5, trials=("FGSM", "SA-PGD-2@ASSG", "PGD-ANY-2@HART"))
+    config = quick(tune_samples=20, samples=5, trials=("FGSM", "SA-PGD-2@ASSG", "APGD-CE-4@ASSG", "PGD-ANY-3@HART"))
     audit(tiny, digits.test, config, validation=digits.validation, show=False)
     assert len(searched["images"]) == len(HALF_MASSES) + len(HART_WIDTHS)
     for images, labels in zip(searched["images"], searched["labels"], strict=True):
         assert torch.equal(images, digits.validation.images[:20].float() / 255)
         assert torch.equal(labels, digits.validation.labels[:20])
-    wanted = [(Assg, value, 15) for value in HALF_MASSES] + [(Hart, value, 15) for value in HART_WIDTHS]
+    # As many steps as the longest trial that will use the value: what is best for few is not for many.
+    wanted = [(Assg, value, 4) for value in HALF_MASSES] + [(Hart, value, 3) for value in HART_WIDTHS]
     assert searched["values"] == wanted
 
 
-@pytest.mark.parametrize(("assg", "hart"), [(0.37, 2.0), (0.45, 0.25)])
+@pytest.mark.parametrize(("assg", "hart"), [(0.39, 2.0), (0.45, 0.25)])
 def test_the_value_that_leaves_the_lowest_accuracy_is_taken(tiny, digits, quick, searched, assg, hart):
     searched["left"] = {assg: 0.3, 0.41: 0.5, hart: 0.4, 1.0: 0.5}
     trials = ("FGSM", "SA-PGD-2@ASSG", "PGD-ANY-2@MIXED", "PGD-ANY-2@HART", "PGD-ANY-2@ASSG:0.2")
@@ -67,14 +68,14 @@ def test_the_value_that_leaves_the_lowest_accuracy_is_taken(tiny, digits, quick,
 
 
 def test_the_search_is_of_real_attacks(tiny, digits, quick):
-    """The accuracies that are told are those of SA-PGD-15 with each value; a tie goes to the higher loss."""
+    """The accuracies that are told are those of SA-PGD with each value; a tie goes to the higher loss."""
     config = quick(tune_samples=30, samples=5, seed=2)
     found = audit(tiny, digits.test, config, validation=digits.validation, show=False)
     images, labels = digits.validation.images[:30].float() / 255, digits.validation.labels[:30]
     left = {}
     for value in HALF_MASSES:
         how = Crafting(source=Assg(half_mass=value), seed=2)
-        by_hand = sa_pgd(tiny, images, labels, config.threat, how, steps=15)
+        by_hand = sa_pgd(tiny, images, labels, config.threat, how, steps=6)
         loss = torch.nn.functional.cross_entropy(judge(tiny, by_hand.images), labels)
         left[value] = (by_hand.correct.float().mean().item(), -loss.item())
     assert found.tuning.tried == {"half_mass": {value: accuracy for value, (accuracy, _) in left.items()}}

@@ -52,7 +52,7 @@ class AuditConfig:
     draws: int = 1
     judge_draws: int | None = None
     precision: Precision = "fp32"
-    tune_samples: int = 100
+    tune_samples: int = 50
     sweep: tuple[Radius, ...] = ()
     step_sweep: tuple[int, ...] = ()
     sweep_samples: int = 100
