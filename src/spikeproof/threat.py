@@ -82,6 +82,11 @@ class Linf:
         """The direction of norm 1 that climbs most: the sign."""
         return gradient.sign()
 
+    def random_direction(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
+        """A direction of norm 1: uniform noise over its largest value; where APGD and SA-PGD start."""
+        noise = 2 * torch.rand_like(images) - 1
+        return noise / noise.abs().amax((1, 2, 3), keepdim=True)
+
     def random_start(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
         """A uniform draw from the ball, clipped to [0, 1]."""
         return self.project(images + (2 * torch.rand_like(images) - 1) * self.radius, images)
@@ -123,11 +128,15 @@ class L2:
         unit = gradient / gradient.abs().flatten(1).amax(1)[:, None, None, None].clamp_min(torch.finfo().tiny)
         return unit / unit.flatten(1).norm(dim=1)[:, None, None, None].clamp_min(1e-12)
 
+    def random_direction(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
+        """A direction of norm 1: normal noise over its length."""
+        return self.steepest(torch.randn_like(images))
+
     def random_start(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
         """A uniform draw from the ball, clipped to [0, 1]."""
         share = torch.rand(len(images), 1, 1, 1, dtype=images.dtype, device=images.device)
         length = self.radius * share ** (1 / images.shape[1:].numel())
-        return self.project(images + length * self.steepest(torch.randn_like(images)), images)
+        return self.project(images + length * self.random_direction(images), images)
 
     def distance(self, images: Float[Tensor, "n c h w"], others: Float[Tensor, "n c h w"]) -> Float[Tensor, " n"]:
         """The norm of each difference."""

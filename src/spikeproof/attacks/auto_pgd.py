@@ -13,7 +13,7 @@ from spikeproof.attacks.multi_targeted import check_counts, likeliest_wrong, tow
 from spikeproof.attacks.objective import Objective, dlr_of, find_objective, margin_of
 from spikeproof.attacks.pursuit import Pursuit
 from spikeproof.attacks.stable_adaptive import halving_steps
-from spikeproof.threat import Linf, Threat
+from spikeproof.threat import Threat
 
 
 def apgd(
@@ -112,25 +112,12 @@ def apgd_targeted(
         return pursuit.finish()
 
 
-def border_direction(images: Float[Tensor, "n c h w"], threat: Threat) -> Float[Tensor, "n c h w"]:
-    """A random direction of norm 1: uniform noise over its largest value in Linf, normal noise over its length in L2.
-
-    Example:
-        >>> border_direction(torch.zeros(2, 1, 4, 4), Linf(0.1)).abs().amax((1, 2, 3))
-        tensor([1., 1.])
-    """
-    if isinstance(threat, Linf):
-        noise = 2 * torch.rand_like(images) - 1
-        return noise / noise.abs().amax((1, 2, 3), keepdim=True)
-    return threat.steepest(torch.randn_like(images))
-
-
 def _run(pursuit: Pursuit, threat: Threat, steps: int, maker: Callable[..., Objective]) -> None:
     """One start for the samples still chased, followed until its last image has been judged."""
     if len(pursuit) == 0:
         return
     craft = pursuit.craft
-    current = threat.project(pursuit.images + threat.radius * border_direction(pursuit.images, threat), pursuit.images)
+    current = threat.project(pursuit.images + threat.radius * threat.random_direction(pursuit.images), pursuit.images)
     climb = _Climb(threat, steps, current)
     for step in range(steps):
         if len(pursuit) == 0:

@@ -8,7 +8,6 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from spikeproof.attacks.auto_pgd import border_direction
 from spikeproof.attacks.craft import Attacked, Crafting, check_batch, crafting
 from spikeproof.attacks.multi_targeted import check_counts, likeliest_wrong, towards
 from spikeproof.attacks.objective import Objective, margin_of
@@ -70,7 +69,7 @@ def fab_targeted(
             for restart in range(restarts):
                 start = pursuit.images
                 if restart > 0:
-                    start = (start + threat.radius / 2 * border_direction(start, threat)).clamp(0, 1)
+                    start = (start + threat.radius / 2 * threat.random_direction(start)).clamp(0, 1)
                 _walk(pursuit, start, threat, steps, towards(wrong, margin_of, pursuit), clean_logits)
         return pursuit.finish()
 

@@ -48,7 +48,6 @@ def sa_pgd(
         >>> sa_pgd(model, torch.rand(2, 1, 8, 8), torch.tensor([3, 7]), Linf(0.1), steps=5).correct.shape
         torch.Size([2])
     """
-    with_default = how or Crafting(source=Assg())
     if steps < 1:
         raise SpikeproofError(f"SA-PGD needs steps >= 1, got {steps}.")
     return iterate(
@@ -56,19 +55,13 @@ def sa_pgd(
         images,
         labels,
         threat,
-        with_default,
+        how or Crafting(source=Assg()),
         rule=lambda: StableStep(threat, steps),
         steps=steps,
-        start=lambda originals: _largest_start(originals, threat),
+        start=lambda clean: threat.project(clean + threat.radius * threat.random_direction(clean), clean),
         objective=objective,
         targets=targets,
     )
-
-
-def _largest_start(images: Tensor, threat: Linf) -> Tensor:
-    """APGD's: a uniform direction stretched until its largest pixel touches the ball."""
-    direction = 2 * torch.rand_like(images) - 1
-    return threat.project(images + threat.radius * direction / direction.abs().amax(_PER_SAMPLE, keepdim=True), images)
 
 
 class StableStep:
