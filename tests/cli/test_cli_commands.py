@@ -245,7 +245,7 @@ def test_an_audit_that_was_stopped_goes_on(call, trained, monkeypatch):
     monkeypatch.setattr(engine.Engine, "_attack", stopped)
     (trained / "audit.json").unlink()
     code, _, err = call("audit", trained, "--device", "cpu")
-    assert (code, err) == (130, "spikeproof: stopped.\n")
+    assert (code, err) == (130, "spikeproof: stopped; the same command goes on with the attack it was at.\n")
     assert not (trained / "audit.json").exists()
     code, _, _ = call("audit", trained, "--device", "cpu")
     assert code == 0

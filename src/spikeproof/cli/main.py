@@ -40,7 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"spikeproof: stopped; {again} goes on from this step.", file=sys.stderr)
         sys.exit(130)
     except KeyboardInterrupt:
-        print("spikeproof: stopped.", file=sys.stderr)
+        again = "; the same command goes on with the attack it was at" if words[:1] == ["audit"] else ""
+        print(f"spikeproof: stopped{again}.", file=sys.stderr)
         sys.exit(130)
 
 
