@@ -229,6 +229,15 @@ def test_a_battery_from_the_command_line(call, trained):
     assert names_in(trained) == RUN_FILES | AUDIT_FILES  # and no parts
 
 
+def test_images_of_other_runs_are_tried_on_this_one(call, trained, tmp_path):
+    code, _, _ = call("audit", trained, "--device", "cpu", "--samples", "12", "--substitutes", trained)
+    assert code == 0
+    last = json.loads((trained / "audit.json").read_text())["trials"][-1]
+    assert (last["name"], last["kind"]) == ("TRANSFER-20", "black-box")
+    code, _, err = call("audit", trained, "--substitutes", tmp_path / "nowhere")
+    assert code == 2 and "nowhere" in err and err.count("\n") == 1
+
+
 def test_an_audit_that_was_stopped_goes_on(call, trained, monkeypatch):
     first = call("audit", trained, "--device", "cpu")
     assert first[0] == 0

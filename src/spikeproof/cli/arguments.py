@@ -50,6 +50,8 @@ class AuditArguments:
     """Folder of the data sets; else SPIKEPROOF_DATA_DIR, else the Hugging Face hub."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to attack."""
+    substitutes: tuple[Path, ...] = ()
+    """Run folders of other networks, whose adversarial images are tried on this one (black-box transfer)."""
 
 
 @dataclasses.dataclass(kw_only=True)

@@ -100,7 +100,14 @@ def _audit(words: list[str], command: str) -> None:
     folder = Path(name)
     default = AuditArguments(config=recorded_audit_config(folder))
     arguments = read_arguments(AuditArguments, rest, prog=f"spikeproof audit {name}", default=default)
-    audit_run(folder, arguments.config, data_dir=arguments.data_dir, device=arguments.device, command=command)
+    audit_run(
+        folder,
+        arguments.config,
+        data_dir=arguments.data_dir,
+        device=arguments.device,
+        substitutes=arguments.substitutes,
+        command=command,
+    )
     if Shard.of_this_process().rank == 0:
         _show([folder], folder / "report.html")
 

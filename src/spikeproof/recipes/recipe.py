@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +142,7 @@ def audit_run(
     *,
     data_dir: Path | None,
     device: str = "auto",
+    substitutes: Sequence[Path] = (),
     command: str = "",
     show: bool = True,
 ) -> Audit:
@@ -149,20 +151,23 @@ def audit_run(
     An audit that was killed goes on where it was. Under `torchrun` every process does its share and the first one
     writes and tells.
 
+    Args:
+        substitutes: run folders of other networks for the same data, for black-box transfer.
+
     Raises:
-        SpikeproofError: an unfinished run, damaged weights, or weights of another model than the run's recipe.
+        SpikeproofError: an unfinished run, damaged weights, weights of another model than the run's recipe, or a
+            substitute for other data.
     """
-    run = RunFolder(folder)
+    run = _finished(folder)
     recorded = run.config()
-    if not run.finished:
-        raise SpikeproofError(f"The run in {folder} is not finished; continue it with `spikeproof train ... --resume`.")
     shard = Shard.of_this_process()
     first = shard.rank == 0
     asked = recorded["recipe"].get("model")
     if not isinstance(asked, dict):
         raise SpikeproofError(f"{folder}/config.json does not describe its model; use the version that wrote it.")
     data = _rebuild(DataConfig, recorded, "data", folder).load(data_dir)
-    model = load_model(run.weights, kernels="fused" if asked.get("kernels") == "fused" else "reference")
+    kernels: Kernels = "fused" if asked.get("kernels") == "fused" else "reference"
+    model = load_model(run.weights, kernels=kernels)
     held = model.description.to_json()
     wanted = {name: asked.get(name) for name in ("name", "num_steps", "width", "neuron")}
     wanted |= {"num_classes": data.num_classes, "in_channels": data.channels, "image_size": data.image_size[0]}
@@ -172,18 +177,41 @@ def audit_run(
             f"{run.weights} holds another model than the run's recipe: {'; '.join(differing)}; "
             "restore the run's own weights."
         )
-    testing = config.split == "test"
+    testing, place = config.split == "test", shard.device(pick_device(device))
     found = audit(
-        model.to(shard.device(pick_device(device))),
+        model.to(place),
         data.test if testing else data.validation,
         config,
         validation=data.validation if testing else None,
+        substitutes=[_substitute(other, model, kernels).to(place) for other in substitutes],
         parts=folder / "audit-parts",
         show=show and first,
     )
     if first:
         found.save(folder, command)
     return found
+
+
+def _finished(folder: Path) -> RunFolder:
+    run = RunFolder(folder)
+    run.config()
+    if not run.finished:
+        raise SpikeproofError(f"The run in {folder} is not finished; continue it with `spikeproof train ... --resume`.")
+    return run
+
+
+def _substitute(folder: Path, audited: SpikingModel, kernels: Kernels) -> SpikingModel:
+    """Another run's network, for images of the same kind."""
+    model = load_model(_finished(folder).weights, kernels=kernels)
+    takes, wanted = (
+        (held.in_channels, held.image_size, held.num_classes) for held in (model.description, audited.description)
+    )
+    if takes != wanted:
+        raise SpikeproofError(
+            f"The substitute in {folder} takes {takes[0]}x{takes[1]}x{takes[1]} images of {takes[2]} classes, and the "
+            f"audited network {wanted[0]}x{wanted[1]}x{wanted[1]} of {wanted[2]}; give a run on the same data."
+        )
+    return model
 
 
 def _rebuild(kind: type[Any], recorded: dict[str, Any], part: str, folder: Path) -> Any:
