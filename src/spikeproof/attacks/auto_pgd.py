@@ -53,6 +53,7 @@ def apgd(
 
     Example:
         >>> from spikeproof.models import create_model
+        >>> from spikeproof.threat import Linf
         >>> model = create_model("conv", num_classes=10, image_size=8, in_channels=1)
         >>> apgd(model, torch.rand(2, 1, 8, 8), torch.tensor([3, 7]), Linf(0.1), steps=5).correct.shape
         torch.Size([2])
@@ -95,6 +96,7 @@ def apgd_targeted(
 
     Example:
         >>> from spikeproof.models import create_model
+        >>> from spikeproof.threat import Linf
         >>> model = create_model("conv", num_classes=10, image_size=8, in_channels=1)
         >>> images, labels = torch.rand(2, 1, 8, 8), torch.tensor([3, 7])
         >>> apgd_targeted(model, images, labels, Linf(0.1), steps=5, classes=2).correct.shape
