@@ -1,8 +1,8 @@
 """mini-cifar10-*: quarter-width VGG11, T=4, three classes, 2,000 images far past convergence: MPD-SGR and TGO in small.
 
 Command: ``spikeproof train mini-cifar10-mpd-sgr --data-dir DATA`` and ``spikeproof audit runs/mini-cifar10-mpd-sgr``.
-Hardware: 4 to 12 minutes of training and 2 to 4 of audit on one CPU core. Expect 80 to 90 % clean and, at 4/255, 50 to
-72 % under PGD-20 and 32 to 54 % in the worst case (README). eta and lambda_max were chosen on the validation split, two
+Hardware: 4 to 12 minutes of training and 5 to 9 of audit on one CPU core. Expect 80 to 89 % clean and, at 4/255, 49 to
+74 % under PGD-20 and 22 to 47 % in the worst case (README). eta and lambda_max were chosen on the validation split, two
 values each; delta and sigma were not searched further (docs/log.md).
 """
 
