@@ -28,7 +28,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from spikeproof.attacks import Crafting, crafting
+from spikeproof.attacks import Crafting, crafting, cross_entropy_of
 from spikeproof.defenses import MPDSGR, TGO, Defense, compose
 from spikeproof.models import SpikingModel, create_model
 from spikeproof.spiking import Record, probe
@@ -158,7 +158,12 @@ def measure_peers(setting: Setting, peers: Sequence[str]) -> list[Row]:
         contender.network.eval().requires_grad_(not contender.freezes)
     steps = {key: attack_step(contender, images, labels) for key, contender in contenders.items()}
     with crafting(model, Crafting(precision="bf16")) as craft:  # as every attack of ours takes its gradients
-        measure("attack step", steps | {"ours": lambda: craft.gradient(images, labels)}, floor.attack, peaks=True)
+        measure(
+            "attack step",
+            steps | {"ours": lambda: craft.gradient(images, cross_entropy_of(labels))},
+            floor.attack,
+            peaks=True,
+        )
     steps = {key: inference(contender, images) for key, contender in contenders.items()}
     measure("inference", steps, floor.inference, peaks=False)
     return rows

@@ -122,8 +122,7 @@ def _tuned(model: nn.Module, validation: ImageSet | None, config: AuditConfig) -
     if validation is None or count == 0:
         return Tuning(Tuned(), 0, {})
     pixels, labels = _chosen(model, validation, count, "validation")
-    how = Crafting(draws=config.draws, judge_draws=config.judge_draws, precision=config.precision, seed=config.seed)
-    return tune(model, pixels, labels, config.threat, config.members(), how)
+    return tune(model, pixels, labels, config.threat, config.members(), config.crafting())
 
 
 class _Auditor:
@@ -259,8 +258,7 @@ class _Auditor:
         )
 
     def _flags(self, chosen: Int64[Tensor, " m"], curves: Curves, zero: float) -> list[Flag]:
-        config = self.config
-        how = Crafting(draws=config.draws, judge_draws=config.judge_draws, precision=config.precision, seed=config.seed)
+        config, how = self.config, self.config.crafting()
         images, labels = self.pixels[chosen], self.labels[chosen]
         gradients = input_gradients(self.model, images, labels, how, _BATCH)
         return flags_of(

@@ -34,8 +34,8 @@ class Battery:
 BATTERIES: dict[str, Battery] = {
     "quick": Battery(("FGSM", "PGD-20", "SA-PGD-20@ASSG", "APGD-CE-20@PDSG")),
     # Chosen on validation images of five networks, by what each adds to those before (docs/log.md). Adding nothing:
-    # APGD-CE and APGD-T on ASSG, PDSG, MIXED, RGA, STE, a triangle of width 3, SQUARE-1000 (which costs as much as all
-    # the others); the diagnostics keep 300 queries, which are enough to tell a masked model.
+    # APGD-CE and APGD-T on ASSG, PDSG, MIXED, RGA, STE, a triangle of width 3, SQUARE-1000 (the dearest of them); the
+    # diagnostics keep 300 queries, which are enough to tell a masked model.
     "reliable": Battery(
         (
             *("FGSM", "PGD-20", "SA-PGD-100@ASSG", "SA-PGD-MARGIN-100@ASSG", "APGD-DLR-100@ASSG"),

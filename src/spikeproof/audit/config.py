@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal, get_args
 
-from spikeproof.attacks import Precision
+from spikeproof.attacks import Crafting, Precision
 from spikeproof.audit.batteries import BATTERIES, BatteryName
 from spikeproof.audit.trials import Trial, Tuned, make_trial
 from spikeproof.errors import SpikeproofError
@@ -85,6 +85,10 @@ class AuditConfig:
     @property
     def threat(self) -> Linf:
         return Linf(self.radius)
+
+    def crafting(self) -> Crafting:
+        """How this audit obtains gradients and verdicts, but for the source."""
+        return Crafting(draws=self.draws, judge_draws=self.judge_draws, precision=self.precision, seed=self.seed)
 
     @property
     def every_member_attacks_all(self) -> bool:

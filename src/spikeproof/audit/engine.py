@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
-from spikeproof.attacks import Crafting, judge
+from spikeproof.attacks import judge
 from spikeproof.audit.config import AuditConfig
 from spikeproof.audit.parts import Arrays, Parts
 from spikeproof.audit.shards import Shard
@@ -122,13 +122,8 @@ class Engine:
         images, labels = self.pixels[samples], self.labels[samples]
         correct, adversarial = labels == labels, images
         if len(samples):
-            how = Crafting(
-                source=trial.source,
-                draws=config.draws,
-                judge_draws=config.judge_draws,
-                precision=config.precision,
-                seed=config.seed * 1_000_003 + start,
-            )
+            seed = config.seed * 1_000_003 + start
+            how = dataclasses.replace(config.crafting(), source=trial.source, seed=seed)
             threat = trial.threat(radius, images[0].numel())
             attacked = trial.attack(self.model, images, labels, threat, how)
             correct, adversarial = attacked.correct, attacked.images
