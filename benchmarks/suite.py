@@ -29,9 +29,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from spikeproof.attacks import Crafting, crafting, cross_entropy_of
-from spikeproof.defenses import MPDSGR, TGO, Defense, compose
+from spikeproof.defenses import MPDSGR, TGO, Defense, Step, compose, watch
 from spikeproof.models import SpikingModel, create_model
-from spikeproof.spiking import Record, probe
 
 try:
     from floor import Floor
@@ -260,15 +259,12 @@ def defended_step(setting: Setting, defenses: Sequence[Defense]) -> Callable[[],
     optimizer = torch.optim.SGD(model.parameters(), lr=0.0, momentum=0.9)
 
     def step() -> None:
-        if needs.moments or needs.hinge_width is not None:
-            asked = ("moments",) if needs.moments else ()
-            with probe(model, *asked, hinge_width=needs.hinge_width) as record:
-                logits = call(images)
-        else:
-            record, logits = Record(), call(images)
-        loss = cross_entropy(logits, labels)
+        here = Step(model=model, clean=images, images=images, labels=labels, progress=0.5)
+        with watch(model, needs) as here.record:
+            here.logits = call(images)
+        loss = cross_entropy(here.logits, labels)
         for defense in defenses:
-            penalty = defense.penalty(record, 0.5)
+            penalty = defense.penalty(here)
             if penalty is not None:
                 loss = loss + penalty
         loss.backward()

@@ -21,11 +21,12 @@ def noisy(tiny):
     return tiny
 
 
-def test_noise_is_off_unless_asked_for_and_recorded(noisy, digits, quick):
+def test_noise_is_as_the_network_was_made_or_as_asked_and_recorded(noisy, digits, quick):
     for site in sites(noisy).values():
         site.noise_std = 50.0  # enough to drown every margin
-    quiet = audit(noisy, digits.test, quick(trials=("FGSM",)), show=False)
+    quiet = audit(noisy, digits.test, quick(trials=("FGSM",), noise=False), show=False)
     loud = audit(noisy, digits.test, quick(trials=("FGSM",), noise=True, draws=2), show=False)
+    assert audit(noisy, digits.test, quick(trials=("FGSM",), draws=2), show=False).clean == loud.clean
     for site in sites(noisy).values():
         site.noise_std = 0.0
     silent = audit(noisy, digits.test, quick(trials=("FGSM",)), show=False)
@@ -67,7 +68,7 @@ def test_verdicts_are_drawn_again_with_noise(noisy, digits, quick, monkeypatch):
     right = clean[2] == digits.test.labels[:40]
     assert found.nominal.correct == int((again[2] == digits.test.labels[:40][right]).sum()) > 0
     # Without noise the attack's own verdict, which is the judge's, stands.
-    assert audit(noisy, digits.test, quick(trials=("FGSM",)), show=False).nominal.correct == 0
+    assert audit(noisy, digits.test, quick(trials=("FGSM",), noise=False), show=False).nominal.correct == 0
 
 
 def test_fresh_draws_are_not_those_of_the_attack(noisy, digits, quick):
@@ -85,11 +86,18 @@ def test_fresh_draws_are_not_those_of_the_attack(noisy, digits, quick):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(trials._ATTACKS, "FGSM", trials._plain(watched, "nominal", 1, rank=0))
-        found = audit(noisy, digits.test, quick(trials=("FGSM",), noise=True), show=False)
+        found = audit(noisy, digits.test, quick(trials=("FGSM",), noise=True, draws=1), show=False)
     rows = [row for row in found.outcomes.to_pylist() if row["kind"] == "nominal"]
     right = [row["sample"] for row in found.outcomes.to_pylist() if row["kind"] == "clean" and row["correct"]]
     verdicts = [rows[sample]["correct"] for sample in right]
     assert verdicts != claimed[0].tolist()
+
+
+def test_random_networks_get_ten_draws_and_others_one(noisy, digits, quick):
+    drawn = [
+        audit(noisy, digits.test, quick(trials=("FGSM",), samples=3, noise=on), show=False) for on in (None, False)
+    ]
+    assert [(found.config.draws, found.config.verdict_draws) for found in drawn] == [(10, 10), (1, 1)]
 
 
 def test_same_seed_same_audit_under_noise(noisy, digits, quick, told):
@@ -107,7 +115,7 @@ def test_same_seed_same_audit_under_noise(noisy, digits, quick, told):
 
 
 def test_a_gradient_of_one_draw_is_a_red_flag(noisy, digits, quick):
-    config = quick(trials=("FGSM",), noise=True, samples=3, sweep_samples=2, diagnostics=True)
+    config = quick(trials=("FGSM",), noise=True, draws=1, samples=3, sweep_samples=2, diagnostics=True)
     found = audit(noisy, digits.test, config, show=False)
     (flag,) = (flag for flag in found.flags if flag.name == "randomness without EoT")
     assert flag.raised

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
+from training_steps import step_on
 
 from spikeproof.attacks import Crafting, fgsm, pgd
 from spikeproof.defenses import AdversarialTraining
@@ -43,7 +44,7 @@ DEFENSES = [
 @pytest.mark.parametrize("defense", DEFENSES, ids=str)
 def test_perturbed_batch_is_allowed_and_worse(model, batch, defense):
     images, labels = batch
-    found = defense.perturb(model, images, labels, seed=5)
+    found = defense.perturb(step_on(model, images, labels, seed=5))
     assert found.dtype == torch.float32 and not found.requires_grad
     assert found.min() >= 0 and found.max() <= 1
     moved = (found - images).abs()
@@ -58,35 +59,35 @@ def test_crafting_leaves_model_and_rng_as_they_were(model, batch, defense):
     flags = [module.training for module in model.modules()]
     state = {key: value.clone() for key, value in model.state_dict().items()}
     random = torch.get_rng_state()
-    first = defense.perturb(model, *batch, seed=5)
+    first = defense.perturb(step_on(model, *batch, seed=5))
     assert torch.equal(torch.get_rng_state(), random)
     assert [module.training for module in model.modules()] == flags
     assert all(p.requires_grad and p.grad is None for p in model.parameters())
     assert all(torch.equal(value, state[key]) for key, value in model.state_dict().items())
-    assert torch.equal(defense.perturb(model, *batch, seed=5), first)
-    different = defense.perturb(model, *batch, seed=6)
+    assert torch.equal(defense.perturb(step_on(model, *batch, seed=5)), first)
+    different = defense.perturb(step_on(model, *batch, seed=6))
     assert torch.equal(different, first) == (defense.attack == "fgsm")
 
 
 def test_the_fgsm_kind_is_fgsm_in_eval_mode(model, batch):
-    found = AdversarialTraining(eps=EPS).perturb(model, *batch, seed=0)
+    found = AdversarialTraining(eps=EPS).perturb(step_on(model, *batch, seed=0))
     assert torch.equal(found, fgsm(model.eval(), *batch, Linf(EPS)).images)
 
 
 def test_the_pgd_kind_is_the_last_iterate_of_pgd_with_half_eps_steps(model, batch):
-    found = AdversarialTraining(eps=EPS, attack="pgd", steps=3).perturb(model, *batch, seed=9)
+    found = AdversarialTraining(eps=EPS, attack="pgd", steps=3).perturb(step_on(model, *batch, seed=9))
     expected = pgd(model, *batch, Linf(EPS), Crafting(seed=9), steps=3, step_size=EPS / 2, keep="last").images
     assert torch.equal(found, expected)
 
 
 def test_noise_of_training_is_off_while_crafting(model, batch):
-    expected = AdversarialTraining(eps=EPS).perturb(model, *batch, seed=0)
+    expected = AdversarialTraining(eps=EPS).perturb(step_on(model, *batch, seed=0))
     for site in sites(model).values():
         site.noise_std = 0.5
-    assert torch.equal(AdversarialTraining(eps=EPS).perturb(model, *batch, seed=0), expected)
+    assert torch.equal(AdversarialTraining(eps=EPS).perturb(step_on(model, *batch, seed=0)), expected)
     for site in sites(model).values():
         site.noise_at_inference = True
-    assert not torch.equal(AdversarialTraining(eps=EPS).perturb(model, *batch, seed=0), expected)
+    assert not torch.equal(AdversarialTraining(eps=EPS).perturb(step_on(model, *batch, seed=0)), expected)
 
 
 def test_text_radius_is_read():

@@ -3,10 +3,11 @@
 import dataclasses
 
 import pytest
+from training_steps import after_forward
 
 from spikeproof.defenses import MPDSGR, TGO, AdversarialTraining, Defense, Needs, compose
 from spikeproof.errors import SpikeproofError
-from spikeproof.spiking import Record
+from spikeproof.spiking import Hinge, Record
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -15,7 +16,7 @@ class OtherHinge(Defense):
 
     @property
     def needs(self):
-        return Needs(hinge_width=self.width)
+        return Needs(cost=Hinge(self.width))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -31,11 +32,11 @@ class OtherBatch(Defense):
         ([], Needs()),
         ([AdversarialTraining()], Needs()),
         ([MPDSGR()], Needs(moments=True)),
-        ([TGO(delta=0.3)], Needs(hinge_width=0.3)),
+        ([TGO(delta=0.3)], Needs(cost=Hinge(0.3))),
         ([TGO(lambda_max=0.0)], Needs()),
-        ([AdversarialTraining(), MPDSGR(), TGO(delta=0.4)], Needs(moments=True, hinge_width=0.4)),
-        ([TGO(delta=0.4), OtherHinge(width=0.4)], Needs(hinge_width=0.4)),
-        ([TGO(lambda_max=0.0, delta=0.4), OtherHinge(width=0.3)], Needs(hinge_width=0.3)),
+        ([AdversarialTraining(), MPDSGR(), TGO(delta=0.4)], Needs(moments=True, cost=Hinge(0.4))),
+        ([TGO(delta=0.4), OtherHinge(width=0.4)], Needs(cost=Hinge(0.4))),
+        ([TGO(lambda_max=0.0, delta=0.4), OtherHinge(width=0.3)], Needs(cost=Hinge(0.3))),
     ],
     ids=str,
 )
@@ -60,4 +61,4 @@ def test_what_cannot_work_together_is_refused(defenses, pieces):
 
 def test_a_defense_does_nothing_unless_it_says_so():
     nothing = Defense()
-    assert nothing.needs == Needs() and not nothing.perturbs and nothing.penalty(Record(), 0.5) is None
+    assert nothing.needs == Needs() and not nothing.perturbs and nothing.penalty(after_forward(Record(), 0.5)) is None

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from training_steps import after_forward
 
 from spikeproof.defenses import MPDSGR, overlap
 from spikeproof.errors import SpikeproofError
@@ -75,7 +76,7 @@ def test_penalty_is_the_slow_sum_with_the_surrogates_window(surrogate, window):
     model = new_model(surrogate).train()
     with probe(model, "moments", "margins") as record:
         model(some_images())
-    found = MPDSGR(eta=0.7).penalty(record, 0.0)
+    found = MPDSGR(eta=0.7).penalty(after_forward(record, 0.0))
     assert found.shape == () and found.requires_grad
     assert found.item() == pytest.approx(slow_penalty(record, window, 0.7), rel=1e-4)
 
@@ -87,7 +88,7 @@ def test_following_its_gradient_empties_the_window():
     for _ in range(12):
         with probe(model, "moments") as record:
             model(images)
-        penalty = MPDSGR(eta=1.0).penalty(record, 0.0)
+        penalty = MPDSGR(eta=1.0).penalty(after_forward(record, 0.0))
         optimizer.zero_grad()
         penalty.backward()
         if not penalties:
@@ -104,11 +105,11 @@ def test_a_warm_up_rises_linearly():
     model = new_model()
     with probe(model, "moments") as record:
         model(some_images())
-    full = MPDSGR(eta=0.4).penalty(record, 0.0).item()
+    full = MPDSGR(eta=0.4).penalty(after_forward(record, 0.0)).item()
     assert full > 0
     rising = MPDSGR(eta=0.4, warmup=0.2)
     for progress, share in ((0.0, 0.0), (0.05, 0.25), (0.1, 0.5), (0.2, 1.0), (0.99, 1.0)):
-        assert rising.penalty(record, progress).item() == pytest.approx(share * full)
+        assert rising.penalty(after_forward(record, progress)).item() == pytest.approx(share * full)
 
 
 @pytest.mark.parametrize(

@@ -5,11 +5,12 @@ import math
 import pytest
 import torch
 from torch import nn
+from training_steps import after_forward
 
 from spikeproof.defenses import TGO
 from spikeproof.errors import SpikeproofError
 from spikeproof.models import create_model
-from spikeproof.spiking import Record, probe, sites
+from spikeproof.spiking import Hinge, Record, probe, sites
 
 
 @pytest.fixture
@@ -26,8 +27,8 @@ def images():
 @pytest.mark.parametrize("delta", [0.2, 0.9])
 def test_mc_is_the_slow_sum_over_sites_of_the_mean_hinge(model, images, delta):
     defense = TGO(lambda_max=0.6, delta=delta, sigma=0.0)
-    assert defense.needs.hinge_width == delta and not defense.needs.moments
-    with probe(model, "margins", hinge_width=defense.needs.hinge_width) as record:
+    assert defense.needs.cost == Hinge(delta) and not defense.needs.moments
+    with probe(model, "margins", cost=defense.needs.cost) as record:
         model(images)
     expected = 0.0
     for seen in record.values():
@@ -35,7 +36,9 @@ def test_mc_is_the_slow_sum_over_sites_of_the_mean_hinge(model, images, delta):
         expected += sum(max(0.0, delta - abs(v)) for v in margins) / len(margins)
     assert expected > 0
     for progress, weight in ((0.0, 0.0), (0.5, 0.3), (1 / 3, 0.15), (1 - 1e-9, 0.6)):
-        assert defense.penalty(record, progress).item() == pytest.approx(weight * expected, rel=1e-5, abs=1e-12)
+        assert defense.penalty(after_forward(record, progress)).item() == pytest.approx(
+            weight * expected, rel=1e-5, abs=1e-12
+        )
 
 
 def test_following_mc_drives_potentials_from_the_threshold(model, images):
@@ -43,11 +46,11 @@ def test_following_mc_drives_potentials_from_the_threshold(model, images):
     optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
     near = []
     for _ in range(12):
-        with probe(model, "margins", hinge_width=0.5) as record:
+        with probe(model, "margins", cost=Hinge(0.5)) as record:
             model(images)
         near.append(sum((seen.margins.abs() < 0.5).float().mean().item() for seen in record.values()))
         optimizer.zero_grad()
-        defense.penalty(record, 0.9).backward()
+        defense.penalty(after_forward(record, 0.9)).backward()
         optimizer.step()
     assert near[-1] < 0.9 * near[0]
 
@@ -64,8 +67,8 @@ def test_install_sets_the_noise_of_every_site(model, images, at_inference):
 
 def test_without_mc_nothing_is_recorded_or_added(model):
     noise_only = TGO(lambda_max=0.0, sigma=0.2)
-    assert noise_only.needs.hinge_width is None
-    assert noise_only.penalty(Record(), 0.5) is None
+    assert noise_only.needs.cost is None
+    assert noise_only.penalty(after_forward(Record(), 0.5)) is None
 
 
 def test_a_model_without_sites_is_refused():

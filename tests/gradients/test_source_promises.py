@@ -11,6 +11,7 @@ from torch import nn
 
 from spikeproof.attacks import Crafting, crafting, cross_entropy_of
 from spikeproof.attacks.judge import judge
+from spikeproof.coding import Direct
 from spikeproof.errors import SpikeproofError
 from spikeproof.gradients import Bptr, Bptt, Hart, Mixed, Pdsg, ReluTransfer, Rga
 from spikeproof.models.spiking_model import ModelDescription, SiteFactory, SpikingModel
@@ -149,7 +150,9 @@ def small(head, kernels="reference"):
     options = {"in_channels": 1, "image_size": 4, "num_classes": 4, "width": 1.0}
     stem, body = build_vgg((6, "A"), head, new_site=SiteFactory(Neuron(), STEPS, kernels), **options)
     coding = {"num_steps": STEPS, "mean": (0.5,), "std": (0.25,)}
-    described = ModelDescription(name="small", neuron=Neuron(), **options, **coding)
+    described = ModelDescription(
+        name="small", neuron=Neuron(), coding=Direct(), batch_norm="merged", **options, **coding
+    )
     model = SpikingModel(stem, body, description=described, **coding).double().eval()
     for module in model.modules():
         if isinstance(module, nn.Linear):

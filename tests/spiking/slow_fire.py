@@ -5,7 +5,7 @@ import math
 
 import torch
 
-from spikeproof.spiking import ArcTan, Rectangular, Sigmoid, SuperSpike, Triangle
+from spikeproof.spiking import ArcTan, Hinge, Rectangular, Sigmoid, SuperSpike, Triangle
 
 
 def _sigmoid_slope(alpha, v):
@@ -96,13 +96,14 @@ def draw_case(shape=(3, 7, 5), *, seed=0, dtype=torch.float32, noisy=False):
 def run_op(op, current, neuron, cotangents, **options):
     """The op under test with every statistic asked for, and its gradients by current, leak and gain, as float64."""
     surrogate = options.pop("surrogate", neuron.surrogate)
+    options["cost"] = Hinge(options.pop("hinge_width"))
     current = current.clone().requires_grad_()
     leaves = {"gradient": current}
     for name in ("leak", "gain"):
         if options.get(name) is not None:
             options[name] = leaves[f"on_{name}"] = options[name].clone().requires_grad_()
     fired = op(current, neuron, surrogate=surrogate, want_margins=True, want_moments=True, **options)
-    outputs = (fired.spikes, fired.total, fired.total_of_squares, fired.hinge_total)
+    outputs = (fired.spikes, fired.total, fired.total_of_squares, fired.cost_total)
     loss = sum((out * cotangent.to(out.dtype)).sum() for out, cotangent in zip(outputs, cotangents, strict=True))
     gradients = torch.autograd.grad(loss, list(leaves.values()))
     found = {
@@ -110,7 +111,7 @@ def run_op(op, current, neuron, cotangents, **options):
         "margins": fired.margins,
         "total": fired.total,
         "squares": fired.total_of_squares,
-        "hinge": fired.hinge_total,
+        "hinge": fired.cost_total,
         **dict(zip(leaves, gradients, strict=True)),
     }
     return {name: part.detach().double() for name, part in found.items()}

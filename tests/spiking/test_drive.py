@@ -4,13 +4,13 @@ import pytest
 import torch
 from torch.nn.functional import avg_pool2d, batch_norm
 
-from spikeproof.spiking import Neuron
+from spikeproof.spiking import Hinge, Neuron
 from spikeproof.spiking.ops import drive as plain
 from spikeproof.spiking.ops.drive import Cotangents, Drive, Setting
 from spikeproof.spiking.ops.noise import draw_tapes, standard_normals
 from spikeproof.spiking.ops.reference import fire
 
-STEPS, HINGE, EPS = 3, 0.4, 1e-5
+STEPS, HINGE, EPS = 3, Hinge(0.4), 1e-5
 NEURON = Neuron(leak=0.9, threshold=0.6)
 
 
@@ -43,7 +43,7 @@ class Case:
         noise = None
         if self.tapes is not None:
             noise = [self.std * standard_normals(tape, currents[0]).to(currents[0].dtype) for tape in self.tapes]
-        asked = {"surrogate": NEURON.surrogate, "noise": noise, "want_moments": True, "hinge_width": HINGE}
+        asked = {"surrogate": NEURON.surrogate, "noise": noise, "want_moments": True, "cost": HINGE}
         fired = fire(currents, NEURON, leak=self.leak, gain=self.gain, **asked)
         spikes = fired.spikes
         if self.pooled:

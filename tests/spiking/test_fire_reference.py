@@ -4,7 +4,7 @@ import pytest
 import torch
 from slow_fire import draw_case, run_op, slow_fire
 
-from spikeproof.spiking import ArcTan, Neuron, Rectangular, Sigmoid, SuperSpike, Triangle
+from spikeproof.spiking import ArcTan, Hinge, Neuron, Rectangular, Sigmoid, SuperSpike, Triangle
 from spikeproof.spiking.ops import reference
 from spikeproof.spiking.ops.reference import fire
 
@@ -127,9 +127,9 @@ def test_with_the_surrogates_primitive_for_the_step_every_gradient_is_the_true_d
     leak, gain = _draw_like((3, 1, 2), 0.4, 1.0), _draw_like((3, 4, 1), 0.6, 1.5)
 
     def outputs(current, leak, gain):
-        options = {"noise": noise, "want_moments": True, "hinge_width": 0.8}
+        options = {"noise": noise, "want_moments": True, "cost": Hinge(0.8)}
         fired = fire(current, neuron, surrogate=neuron.surrogate, leak=leak, gain=gain, **options)
-        return fired.spikes, fired.total, fired.total_of_squares, fired.hinge_total
+        return fired.spikes, fired.total, fired.total_of_squares, fired.cost_total
 
     leaves = [part.requires_grad_() for part in (current, leak, gain)]
     assert torch.autograd.gradcheck(outputs, leaves, eps=1e-6, atol=1e-7)
@@ -138,15 +138,15 @@ def test_with_the_surrogates_primitive_for_the_step_every_gradient_is_the_true_d
 def test_only_what_is_asked_comes_back():
     current = torch.rand(2, 3, 4)
     plain = fire(current, Neuron(), surrogate=Triangle())
-    assert (plain.margins, plain.total, plain.total_of_squares, plain.hinge_total) == (None,) * 4
-    hinged = fire(current, Neuron(), surrogate=Triangle(), hinge_width=0.1)
-    assert hinged.hinge_total is not None and hinged.total is None and hinged.margins is None
+    assert (plain.margins, plain.total, plain.total_of_squares, plain.cost_total) == (None,) * 4
+    hinged = fire(current, Neuron(), surrogate=Triangle(), cost=Hinge(0.1))
+    assert hinged.cost_total is not None and hinged.total is None and hinged.margins is None
 
 
 def _statistics(neuron, hinge_width):
     def statistics(current):
-        fired = fire(current, neuron, surrogate=neuron.surrogate, want_moments=True, hinge_width=hinge_width)
-        return fired.total, fired.total_of_squares, fired.hinge_total
+        fired = fire(current, neuron, surrogate=neuron.surrogate, want_moments=True, cost=Hinge(hinge_width))
+        return fired.total, fired.total_of_squares, fired.cost_total
 
     return statistics
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from spikeproof.models import create_model
-from spikeproof.spiking import Neuron, Site, inference_noise, probe, sites
+from spikeproof.spiking import Hinge, Neuron, Site, inference_noise, probe, sites
 
 SIGMA = 0.3
 MANY = 200_000
@@ -52,12 +52,12 @@ def test_statistics_are_free_of_noise():
     for std in (0.0, 0.01):  # far too little to fire at margins below -0.2
         site = noisy_site(2)
         site.noise_std = std
-        with probe(site, "moments", hinge_width=0.7) as record:
+        with probe(site, "moments", cost=Hinge(0.7)) as record:
             assert site(current).sum() == 0
         seen[std] = record[""]
     assert torch.equal(seen[0.0].total, seen[0.01].total)
     assert torch.equal(seen[0.0].total_of_squares, seen[0.01].total_of_squares)
-    assert torch.equal(seen[0.0].hinge_total, seen[0.01].hinge_total)
+    assert torch.equal(seen[0.0].cost_total, seen[0.01].cost_total)
 
 
 def test_noise_of_steps_neurons_and_samples_is_independent():

@@ -4,7 +4,7 @@ import pytest
 import torch
 from twin import STEPS, assert_same, assert_twins, currents, freeze, new_site, normed, observe, spiked
 
-from spikeproof.spiking import probe
+from spikeproof.spiking import Hinge, probe
 from spikeproof.spiking.ops.compile import compiler_available
 
 
@@ -154,10 +154,10 @@ def test_a_penalty_on_the_statistics_alone_needs_no_gradient_of_the_spikes():
         every_ask(site)
         leaf = currents((3, 5, 4, 6)).requires_grad_()
         torch.manual_seed(0)
-        with probe(site, "moments", "margins", hinge_width=0.4) as record:
+        with probe(site, "moments", "margins", cost=Hinge(0.4)) as record:
             site(leaf)
         mean, std = record[""].moments()
-        penalty = mean.square().sum() + std.sum() + record[""].hinge_total.sum()
+        penalty = mean.square().sum() + std.sum() + record[""].cost_total.sum()
         gradients.append(torch.autograd.grad(penalty, leaf)[0])
     assert_same({"input": gradients[1]}, {"input": gradients[0]})
 

@@ -10,7 +10,7 @@ from torch import nn
 from spikeproof.errors import SpikeproofError
 from spikeproof.gradients import Assg, Bptt
 from spikeproof.models import create_model
-from spikeproof.spiking import Neuron, Sigmoid, Site, override_gradient, probe, sites
+from spikeproof.spiking import Hinge, Neuron, Sigmoid, Site, override_gradient, probe, sites
 
 
 @pytest.fixture
@@ -91,13 +91,13 @@ FIELDS = {"moments": {"total", "total_of_squares"}, "margins": {"margins"}, "rat
 
 
 @pytest.mark.parametrize("asked", [c for n in range(4) for c in itertools.combinations(FIELDS, n)], ids=str)
-@pytest.mark.parametrize("hinge_width", [None, 0.3])
-def test_record_is_exactly_what_was_asked(model, images, asked, hinge_width):
-    with probe(model, *asked, hinge_width=hinge_width) as record:
+@pytest.mark.parametrize("cost", [None, Hinge(0.3)], ids=str)
+def test_record_is_exactly_what_was_asked(model, images, asked, cost):
+    with probe(model, *asked, cost=cost) as record:
         logits = model(images)
     assert torch.equal(logits, model(images))
     expected = set().union({"count", "window"}, *(FIELDS[ask] for ask in asked))
-    expected |= set() if hinge_width is None else {"hinge_total"}
+    expected |= set() if cost is None else {"cost_total"}
     assert list(record) == list(sites(model))
     for seen in record.values():
         assert {name for name, value in vars(seen).items() if value is not None} == expected
@@ -130,7 +130,7 @@ def _face(model):
 
 def test_nothing_is_left_behind(model, images):
     before = _face(model)
-    with probe(model, "moments", "margins", "rate", hinge_width=0.5) as record:
+    with probe(model, "moments", "margins", "rate", cost=Hinge(0.5)) as record:
         model(images)
     assert _face(model) == before
     kept = {name: seen.total for name, seen in record.items()}

@@ -34,15 +34,15 @@ def currents(shape, *, constant=False, seed=0, dtype=torch.float64):
     return (drawn * 1.8 - 0.4).to(dtype)
 
 
-def observe(site, current, *, training, asked=(), hinge_width=None, seed=0):
+def observe(site, current, *, training, asked=(), cost=None, seed=0):
     """Spikes, statistics, all gradients of a random loss over both, and the batch norm's state after."""
     site.train(training)
     leaf = current.clone(memory_format=torch.preserve_format).requires_grad_()
     torch.manual_seed(seed)
-    with probe(site, *asked, hinge_width=hinge_width) as record:
+    with probe(site, *asked, cost=cost) as record:
         spikes = site(leaf)
     seen = record[""]
-    outputs = {"spikes": spikes, "total": seen.total, "squares": seen.total_of_squares, "hinge": seen.hinge_total}
+    outputs = {"spikes": spikes, "total": seen.total, "squares": seen.total_of_squares, "hinge": seen.cost_total}
     outputs = {name: part for name, part in outputs.items() if part is not None}
     generator = torch.Generator().manual_seed(99)
     loss = sum(
@@ -76,7 +76,7 @@ def assert_same(found, expected, tolerance=1e-10):
 
 def assert_twins(shape, *, training, with_norm=False, prepare=None, seed=0, current=None, **options):
     """Both kernels on one input; ``prepare`` is done to both sites. Returns what the reference gave."""
-    asks = {name: options.pop(name) for name in ("asked", "hinge_width") if name in options}
+    asks = {name: options.pop(name) for name in ("asked", "cost") if name in options}
     if current is None:
         current = currents(shape, constant=options.get("constant", False), seed=seed)
     seen = {}

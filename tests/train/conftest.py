@@ -4,14 +4,13 @@ import dataclasses
 import json
 import os
 import signal
-from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from spikeproof.data import Data, load_data
-from spikeproof.defenses import MPDSGR, TGO, AdversarialTraining, Defense
+from spikeproof.defenses import MPDSGR, TGO, AdversarialTraining, Defense, Step
 from spikeproof.models import create_model
 from spikeproof.train import TrainConfig
 
@@ -64,9 +63,9 @@ class SignalAt(Defense):
     number: int = signal.SIGINT
     sent: list[float] = dataclasses.field(default_factory=list)
 
-    def penalty(self, record: Any, progress: float) -> None:
-        if progress >= self.share and not self.sent:
-            self.sent.append(progress)
+    def penalty(self, step: Step) -> None:
+        if step.progress >= self.share and not self.sent:
+            self.sent.append(step.progress)
             os.kill(os.getpid(), self.number)
 
 

@@ -25,10 +25,10 @@ class Recorder(Defense):
     def perturbs(self) -> bool:
         return True
 
-    def perturb(self, model: Any, images: Any, labels: Any, seed: int) -> Any:
-        self.batches.append((images.clone(), labels.clone()))
-        self.seeds.append(seed)
-        return images
+    def perturb(self, step: Any) -> Any:
+        self.batches.append((step.clean.clone(), step.labels.clone()))
+        self.seeds.append(step.seed)
+        return step.clean
 
 
 def batches_of(model, data, config, *others):

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
-from spikeproof.attacks import Crafting, check_batch, judge, transfer
+from spikeproof.attacks import Crafting, check_batch, evaluating, judge, transfer
 from spikeproof.audit.config import AuditConfig
 from spikeproof.audit.curves import CurvePlan, swept_pair
 from spikeproof.audit.diagnostics import Curves, Flag, flags_of, input_gradients, zero_share
@@ -29,7 +29,7 @@ from spikeproof.data import ImageSet
 from spikeproof.errors import SpikeproofError
 from spikeproof.gradients import Bptt
 from spikeproof.insight import describe_sites
-from spikeproof.models import SpikingModel
+from spikeproof.models import SpikingModel, draws_at_random
 from spikeproof.private_rng import private_rng
 from spikeproof.progress import Progress
 from spikeproof.spiking import inference_noise, sites
@@ -85,10 +85,14 @@ def audit(
     pixels, labels = _chosen(model, images, config.samples, config.split)
     if config.noise and not any(site.noise_std > 0 for site in sites(model).values()):
         raise SpikeproofError("Noise at inference was asked for, but no site of this model has any; train with TGO.")
+    asked = config.noise
+    with inference_noise(model, asked), evaluating(model):
+        random = draws_at_random(model)
+    config = dataclasses.replace(config, noise=random, draws=config.draws or (10 if random else 1))
     for trial in config.members():
         with trial.source.attach(model):
             pass  # a source that this model cannot have says so now, and not when its turn comes
-    with inference_noise(model, config.noise), private_rng():
+    with inference_noise(model, asked), private_rng():
         torch.manual_seed(config.seed)
         tuning = _tuned(model, validation, config)
         held = None
@@ -253,7 +257,7 @@ class _Auditor:
             radius=radius,
             seed=config.seed,
             draws=config.draws,
-            judge_draws=config.judge_draws or config.draws,
+            judge_draws=config.verdict_draws,
             noise="on" if config.noise else "off",
         )
 
@@ -262,13 +266,13 @@ class _Auditor:
         images, labels = self.pixels[chosen], self.labels[chosen]
         gradients = input_gradients(self.model, images, labels, how, _BATCH)
         return flags_of(
-            self.model, images, labels, config.threat, how, curves, gradients, zero=zero, noisy=config.noise
+            self.model, images, labels, config.threat, how, curves, gradients, zero=zero, noisy=bool(config.noise)
         )
 
     def _zero_gradient_share(self, batch_size: int) -> float:
         zero = 0.0
         for chunk in torch.arange(len(self.labels)).split(batch_size):
-            how = Crafting(draws=self.config.draws)
+            how = Crafting(draws=self.config.draws or 1)
             zero += len(chunk) * zero_share(
                 input_gradients(self.model, self.pixels[chunk], self.labels[chunk], how, batch_size)
             )
@@ -284,7 +288,7 @@ class _Auditor:
         kept = sorted(range(len(attempt.shown)), key=lambda at: correct[int(attempt.shown[at])])[:_PICTURES]
         order = attempt.shown[kept].to(self.pixels.device)
         adversarial = attempt.adversarial[kept]
-        draws = self.config.judge_draws or self.config.draws
+        draws = self.config.verdict_draws
         after = judge(self.model, adversarial.to(self.pixels), draws=draws).argmax(1) if kept else order
         return {
             "clean": (self.pixels[order] * 255).round().byte().cpu().numpy(),

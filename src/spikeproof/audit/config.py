@@ -26,8 +26,8 @@ class AuditConfig:
         trials: further trials, as text: "PGD-20", "SA-PGD-100@ASSG", "APGD-CE-100@BPTT:sigmoid(4)".
         per_member: every trial attacks every sample, so that each has an accuracy of its own; False gives all but the
             nominal trials only what is left, which is much cheaper; None as the battery has it.
-        noise: whether the sites' noise (NLIF) stays on at inference.
-        draws: E, forwards averaged in each gradient; more than 1 only makes sense for a model that draws noise.
+        noise: whether the sites' firing noise (NLIF, NDL) is on at inference; None as the network was made.
+        draws: E, forwards averaged in each gradient; None for 10 where the network is random at inference, else 1.
         judge_draws: R, forwards whose logits are averaged in each verdict; None for as many as ``draws``.
         precision: of crafting; verdicts are float32 always.
         tune_samples: validation images on which ASSG's and HART's settings are chosen, 0 for their defaults.
@@ -48,8 +48,8 @@ class AuditConfig:
     battery: BatteryName | None = "reliable"
     trials: tuple[str, ...] = ()
     per_member: bool | None = None
-    noise: bool = False
-    draws: int = 1
+    noise: bool | None = None
+    draws: int | None = None
     judge_draws: int | None = None
     precision: Precision = "fp32"
     tune_samples: int = 50
@@ -88,7 +88,12 @@ class AuditConfig:
 
     def crafting(self) -> Crafting:
         """How this audit obtains gradients and verdicts, but for the source."""
-        return Crafting(draws=self.draws, judge_draws=self.judge_draws, precision=self.precision, seed=self.seed)
+        return Crafting(draws=self.draws or 1, judge_draws=self.judge_draws, precision=self.precision, seed=self.seed)
+
+    @property
+    def verdict_draws(self) -> int:
+        """R as it is meant."""
+        return self.judge_draws or self.draws or 1
 
     @property
     def every_member_attacks_all(self) -> bool:

@@ -62,7 +62,7 @@ class Engine:
         """The judge's logits of the clean images."""
         with private_rng():
             torch.manual_seed(self.config.seed)
-            return judge(self.model, self.pixels, draws=self.config.judge_draws or self.config.draws)
+            return judge(self.model, self.pixels, draws=self.config.verdict_draws)
 
     def battery(self, trials: Sequence[Trial], right: Bool[Tensor, " n"], radius: float) -> list[Attempt]:
         """Every trial, in this order, on the samples that are right when clean; one attempt for each trial.
@@ -131,7 +131,7 @@ class Engine:
                 # Chosen as a success, an image had luck with its draws; draws that chose nothing judge it again.
                 with private_rng():
                     torch.manual_seed(how.seed + 1)
-                    again = judge(self.model, adversarial, draws=config.judge_draws or config.draws)
+                    again = judge(self.model, adversarial, draws=config.verdict_draws)
                 correct = again.argmax(1) == labels
         shown = torch.argsort(correct.int(), stable=True)[:_SHOWN]
         return {

@@ -130,7 +130,7 @@ class Audit:
             "battery": config.battery or "custom",
             "noise": "on" if config.noise else "off",
             "draws": config.draws,
-            "judge_draws": config.judge_draws or config.draws,
+            "judge_draws": config.verdict_draws,
             "device": self.device,
             "crafting_precision": config.precision,
             "batch_size": self.batch_size,

@@ -77,7 +77,9 @@ def fingerprint(models: Sequence[nn.Module], images: Tensor, labels: Tensor, *se
     for model in models:
         digest.update(str(model).encode())
         for name, site in sites(model).items():
-            digest.update(f"{name} {site.noise_std}".encode())
+            digest.update(
+                f"{name} {site.noise_std} {site.noise_at_inference} {site.random_leak} {site.neuron}".encode()
+            )
         for name, value in sorted(model.state_dict().items()):
             digest.update(name.encode())
             digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())

@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal
 
-from jaxtyping import Float, Int64
-from torch import Tensor, nn
+from jaxtyping import Float
+from torch import Tensor
 
 from spikeproof.attacks import Crafting, Precision, SteepestStep, climb, crafting, cross_entropy_of
-from spikeproof.defenses.defense import Defense
+from spikeproof.defenses.defense import Defense, Step
 from spikeproof.errors import SpikeproofError
 from spikeproof.threat import Linf, OptionalRadius, Radius, parse_radius
 
@@ -63,14 +63,12 @@ class AdversarialTraining(Defense):
     def perturbs(self) -> bool:
         return True
 
-    def perturb(
-        self, model: nn.Module, images: Float[Tensor, "n c h w"], labels: Int64[Tensor, " n"], seed: int
-    ) -> Float[Tensor, "n c h w"]:
+    def perturb(self, step: Step) -> Float[Tensor, "n c h w"]:
         one_step = self.attack == "fgsm"
         threat = Linf(self.eps)
         step_size = threat.radius / 2 if self.step_size is None else parse_radius(self.step_size)
-        with crafting(model, Crafting(precision=self.precision, seed=seed)) as craft:
-            start = images if one_step else threat.random_start(images)
+        with crafting(step.model, Crafting(precision=self.precision, seed=step.seed)) as craft:
+            start = step.clean if one_step else threat.random_start(step.clean)
             rule = SteepestStep(threat, threat.radius if one_step else step_size)
             steps = 1 if one_step else self.steps
-            return climb(craft, images, start, rule, steps=steps, objective=cross_entropy_of(labels))
+            return climb(craft, step.clean, start, rule, steps=steps, objective=cross_entropy_of(step.labels))

@@ -2,27 +2,82 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
+import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from spikeproof.errors import SpikeproofError
-from spikeproof.spiking import Record
+from spikeproof.spiking import Cost, Record, probe, sites
 
 
 @dataclasses.dataclass(frozen=True)
 class Needs:
-    """What a defense wants each site to record in the training forward."""
+    """What a defense wants the sites to record in the training forward.
+
+    Attributes:
+        moments, cost: see :func:`spikeproof.spiking.probe`.
+        after_reset: whether these are of the potential after reset.
+        currents: what the last site integrates, in the graph.
+    """
 
     moments: bool = False
-    hinge_width: float | None = None
+    cost: Cost | None = None
+    after_reset: bool = False
+    currents: bool = False
+
+
+@dataclasses.dataclass(kw_only=True)
+class Step:
+    """One training step on one batch (or a part of it), as the hooks see it; filled as the step goes on.
+
+    Attributes:
+        model: in train mode from the forward on.
+        clean: the batch after augmentation, in [0, 1].
+        labels: their classes.
+        images: what the network trains on: ``clean``, or what a defense made of it. ``images.grad`` is there in
+            ``learned`` where a defense ``wants_image_gradient``.
+        logits, record: of the training forward of ``images``.
+        progress: the share of training done, in [0, 1).
+        replay: which time the network is trained on this batch, from 0.
+        part: which part of the batch this is, from 0; one that is not split has one part.
+        seed: of the random numbers of this step.
+        bf16: whether training forwards run under bfloat16 autocast.
+        memory: tensors that a defense keeps from step to step, under names of its own; saved with the run's state.
+    """
+
+    model: nn.Module
+    clean: Float[Tensor, "n c h w"]
+    labels: Int64[Tensor, " n"]
+    images: Float[Tensor, "n c h w"] = dataclasses.field(default_factory=lambda: torch.empty(0, 0, 0, 0))
+    logits: Float[Tensor, "n k"] = dataclasses.field(default_factory=lambda: torch.empty(0, 0))
+    record: Record = dataclasses.field(default_factory=Record)
+    progress: float = 0.0
+    replay: int = 0
+    part: int = 0
+    seed: int = 0
+    bf16: bool = False
+    memory: dict[str, Tensor] = dataclasses.field(default_factory=dict)
+
+    def forward(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k"]:
+        """A further forward of the network as it trains, in the graph; it moves batch norm's running statistics."""
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=self.bf16):
+            logits: Tensor = self.model(images)
+        return logits
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Defense:
-    """A defense that does nothing; each real one overrides the hooks it has a use for."""
+    """A defense that does nothing; each real one overrides the hooks it has a use for.
+
+    In a step the hooks are called in this order: ``begin``, ``perturb``, the training forward, ``loss``, ``penalty``,
+    the backward, ``learned``, and when the whole batch has been gone through ``after_backward``, the optimiser,
+    ``after_step``.
+    """
 
     @property
     def label(self) -> str:
@@ -35,37 +90,108 @@ class Defense:
 
     @property
     def perturbs(self) -> bool:
-        """Whether it replaces the training batch; at most one defense of a list may."""
+        """Whether it makes the batch that is trained on; at most one defense of a list may."""
         return False
 
-    def install(self, model: nn.Module) -> None:
-        """Change the model once, before training."""
+    @property
+    def replaces_loss(self) -> bool:
+        """Whether its ``loss`` stands in the place of the cross-entropy; at most one defense of a list may."""
+        return False
 
-    def perturb(
-        self, model: nn.Module, images: Float[Tensor, "n c h w"], labels: Int64[Tensor, " n"], seed: int
-    ) -> Float[Tensor, "n c h w"]:
-        """The batch to train on."""
+    @property
+    def wants_image_gradient(self) -> bool:
+        """Whether it wants the gradient by ``step.images``."""
+        return False
+
+    @property
+    def replays(self) -> int:
+        """How many optimiser steps are made on each batch; at most one defense of a list may ask for more than 1."""
+        return 1
+
+    @property
+    def weight_decay(self) -> float | None:
+        """What belongs to it where the training config leaves the weight decay open; None for no wish."""
+        return None
+
+    def clashes(self, other: Defense) -> str | None:
+        """Why it cannot work together with another defense, as a sentence; None where it can."""
+        return None
+
+    def install(self, model: nn.Module) -> None:
+        """Change the network once, before training; what it puts at the sites is saved with the weights."""
+
+    def groups(self, model: nn.Module) -> list[dict[str, Any]]:
+        """The optimiser's parameter groups for what it installed, with options of their own (not the learning rate)."""
+        return []
+
+    def begin(self, step: Step) -> None:
+        """Before the step's batch is made."""
+
+    def perturb(self, step: Step) -> Float[Tensor, "n c h w"]:
+        """The batch to train on, made of ``step.clean``."""
         raise NotImplementedError
 
-    def penalty(self, record: Record, progress: float) -> Float[Tensor, ""] | None:
-        """A term of the loss; ``progress`` is the share of training done, in [0, 1)."""
+    def loss(self, step: Step) -> Float[Tensor, ""]:
+        """The task's loss, after the training forward."""
+        raise NotImplementedError
+
+    def penalty(self, step: Step) -> Float[Tensor, ""] | None:
+        """A further term of the loss."""
         return None
+
+    def learned(self, step: Step) -> None:
+        """After the backward of a batch (or of a part of it)."""
+
+    def after_backward(self, model: nn.Module, progress: float) -> None:
+        """Change the gradients, which are complete."""
+
+    def after_step(self, model: nn.Module, seed: int) -> None:
+        """Change the weights, which the optimiser has just moved."""
 
 
 def compose(defenses: Sequence[Defense]) -> Needs:
     """Check that the defenses work together; returns what they need recorded.
 
     Raises:
-        SpikeproofError: the same defense twice, two that replace the batch, or two hinges of different width.
+        SpikeproofError: the same defense twice, two that make the batch, the loss or replays, two that ask for other
+            costs of the margins or for margins before and after reset, or a pair that says it clashes.
     """
     kinds = [type(defense) for defense in defenses]
     for kind in set(kinds):
         if kinds.count(kind) > 1:
             raise SpikeproofError(f"{kind.__name__} is listed twice; list each defense once.")
-    perturbing = [defense.label for defense in defenses if defense.perturbs]
-    if len(perturbing) > 1:
-        raise SpikeproofError(f"{' and '.join(perturbing)} both replace the training batch; keep one of them.")
-    widths = {need.hinge_width for need in (d.needs for d in defenses) if need.hinge_width is not None}
-    if len(widths) > 1:
-        raise SpikeproofError(f"Two defenses ask for hinges of different widths {sorted(widths)}; give them one width.")
-    return Needs(moments=any(defense.needs.moments for defense in defenses), hinge_width=next(iter(widths), None))
+    for does, what in (
+        ([d.label for d in defenses if d.perturbs], "make the training batch"),
+        ([d.label for d in defenses if d.replaces_loss], "replace the loss"),
+        ([d.label for d in defenses if d.replays > 1], "replay each batch"),
+    ):
+        if len(does) > 1:
+            raise SpikeproofError(f"{' and '.join(does)} both {what}; keep one of them.")
+    for defense in defenses:
+        for other in defenses:
+            if other is not defense and (reason := defense.clashes(other)):
+                raise SpikeproofError(f"{defense.label} and {other.label} do not go together: {reason}")
+    needs = [defense.needs for defense in defenses]
+    costs = {need.cost for need in needs if need.cost is not None}
+    if len(costs) > 1:
+        raise SpikeproofError(f"Two defenses ask for different sums at the sites {sorted(map(str, costs))}; keep one.")
+    watching = {need.after_reset for need in needs if need.moments or need.cost is not None}
+    if len(watching) > 1:
+        raise SpikeproofError("One defense watches potentials before reset and another after it; give them the same.")
+    return Needs(
+        moments=any(need.moments for need in needs),
+        cost=next(iter(costs), None),
+        after_reset=watching == {True},
+        currents=any(need.currents for need in needs),
+    )
+
+
+def watch(model: nn.Module, needs: Needs) -> contextlib.AbstractContextManager[Record]:
+    """The probe that records what is needed.
+
+    Raises:
+        SpikeproofError: a model without sites.
+    """
+    last = list(sites(model))[-1:] if needs.currents else []
+    asked = ("moments",) if needs.moments else ()
+    return probe(model, *asked, cost=needs.cost, after_reset=needs.after_reset, currents_at=last)

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from spikeproof.defenses.defense import Defense, Needs
+from spikeproof.defenses.defense import Defense, Needs, Step
 from spikeproof.errors import SpikeproofError
 from spikeproof.spiking import Record, joint_moments
 
@@ -55,9 +55,9 @@ class MPDSGR(Defense):
     def needs(self) -> Needs:
         return Needs(moments=True)
 
-    def penalty(self, record: Record, progress: float) -> Float[Tensor, ""]:
-        rise = min(1.0, progress / self.warmup) if self.warmup else 1.0
-        return self.eta * rise * mean_overlap(record)
+    def penalty(self, step: Step) -> Float[Tensor, ""]:
+        rise = min(1.0, step.progress / self.warmup) if self.warmup else 1.0
+        return self.eta * rise * mean_overlap(step.record)
 
 
 def mean_overlap(record: Record) -> Float[Tensor, ""]:

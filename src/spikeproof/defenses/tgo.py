@@ -14,9 +14,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from spikeproof.defenses.defense import Defense, Needs
+from spikeproof.defenses.defense import Defense, Needs, Step
 from spikeproof.errors import SpikeproofError
-from spikeproof.spiking import Record, sites
+from spikeproof.spiking import Hinge, sites
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -57,7 +57,7 @@ class TGO(Defense):
 
     @property
     def needs(self) -> Needs:
-        return Needs(hinge_width=self.delta if self.lambda_max > 0 else None)
+        return Needs(cost=Hinge(self.delta) if self.lambda_max > 0 else None)
 
     def install(self, model: nn.Module) -> None:
         watched = sites(model)
@@ -67,13 +67,13 @@ class TGO(Defense):
             site.noise_std = self.sigma
             site.noise_at_inference = self.noise_at_inference
 
-    def penalty(self, record: Record, progress: float) -> Float[Tensor, ""] | None:
+    def penalty(self, step: Step) -> Float[Tensor, ""] | None:
         if self.lambda_max == 0:
             return None
-        weight = self.lambda_max * (1 - math.cos(math.pi * progress)) / 2
-        return weight * torch.stack([_mean_hinge(seen.hinge_total, seen.count) for seen in record.values()]).sum()
+        weight = self.lambda_max * (1 - math.cos(math.pi * step.progress)) / 2
+        return weight * torch.stack([_mean_cost(seen.cost_total, seen.count) for seen in step.record.values()]).sum()
 
 
-def _mean_hinge(hinge_total: Float[Tensor, "t c"] | None, count: int) -> Float[Tensor, ""]:
-    assert hinge_total is not None  # the training loop records what `needs` names
-    return hinge_total.mean() / count
+def _mean_cost(cost_total: Float[Tensor, "t c"] | None, count: int) -> Float[Tensor, ""]:
+    assert cost_total is not None  # the training loop records what `needs` names
+    return cost_total.mean() / count

@@ -54,6 +54,8 @@ class Bptt:
             wide = torch.promote_types(drive.values.dtype, torch.float32)
             given = torch.full((site.num_steps, 1), sharpness, dtype=wide, device=drive.values.device)
             drive = drive._replace(sharpness=given)
+        else:
+            drive = drive._replace(sharpness=None)  # the site may have learned one for its own surrogate
         return site.fire(drive, surrogate=surrogate, pooled=pooled).spikes
 
 

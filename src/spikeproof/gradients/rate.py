@@ -13,6 +13,10 @@ HART (Hao et al. 2024) averages the gradient by the currents over the steps and 
 time, so dL/dx[t] = mean_s (dL/ds[s] h(v[s])). As dL/ds is the same at every step, that is the form above with
 G = mean_s h(v[s]).
 
+Where the steps differ (a learned leak or gain by step, batch norm by step, gates), all T copies are differentiated with
+these same gains, and a site's own gain is a factor of the chain rule. RGA then takes the means over the steps of the
+current times the gain, and of the leak.
+
 Deviations: the originals fire at a strict margin > 0 in these modes, ours never changes the forward. For a threshold
 other than 1, RGA's gain is taken at the current over the threshold.
 """
@@ -95,10 +99,13 @@ class Rga:
     def name(self) -> str:
         return "RGA" if self == Rga() else f"RGA slope={self.slope}"
 
-    def gain(self, neuron: Neuron, current: Float[Tensor, "*many"]) -> Float[Tensor, "*many"]:
-        """G at a mean current."""
-        x, leaked = current / neuron.threshold, 1 - neuron.leak
-        above = ((x >= leaked) & (x <= 2)).to(x.dtype) * (1 - self.slope * leaked) / (1 + neuron.leak)
+    def gain(
+        self, neuron: Neuron, current: Float[Tensor, "*many"], leak: float | Float[Tensor, "*some"] | None = None
+    ) -> Float[Tensor, "*many"]:
+        """G at a mean current; ``leak`` in the place of the neuron's."""
+        tau = neuron.leak if leak is None else leak
+        x, leaked = current / neuron.threshold, 1 - tau
+        above = ((x >= leaked) & (x <= 2)).to(x.dtype) * (1 - self.slope * leaked) / (1 + tau)
         below = ((x >= 0) & (x <= leaked)).to(x.dtype) * self.slope
         return (above + below) / neuron.threshold
 
@@ -122,7 +129,10 @@ def gain_of_mean(how: _OfMean, drive: Drive) -> tuple[Tensor]:
     current = drive.values.to(_wide(drive)).mean(0, keepdim=True)
     if drive.scale is not None and drive.shift is not None:
         current = current * drive.scale + drive.shift
-    return (_by_values(drive, how.source.gain(how.setting.neuron, current)),)
+    if drive.gain is not None:
+        current = current * drive.gain.mean(0)
+    leak = how.setting.neuron.leak if drive.leak is None else drive.leak.mean(0)
+    return (_by_values(drive, how.source.gain(how.setting.neuron, current, leak)),)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -203,8 +213,15 @@ class _RateSite:
         with torch.no_grad():
             fired = site.fire(drive, pooled=pooled).spikes
             self.rate = fired.mean(0, keepdim=True)
-            self.slope = self.gain(site, drive)
+            slope = self.gain(site, drive)
+            self.slope = slope if drive.gain is None else slope * _by_step(drive.gain, slope, site.steps_differ)
         return _Gained.apply(drive.values, self.slope, fired, pooled)
+
+
+def _by_step(gain: Tensor, slope: Tensor, steps_differ: bool) -> Tensor:
+    """A site's gain as it multiplies a slope [1, N, *space, C]: of every step, or of the one that they all are."""
+    shaped = gain.reshape(len(gain), *(1,) * (slope.ndim - gain.ndim), *gain.shape[1:])
+    return shaped if steps_differ else shaped[:1]
 
 
 class _Gained(torch.autograd.Function):
@@ -239,8 +256,8 @@ class _AttachedRate(Attached):
         self, call: Callable[[Tensor], Tensor], images: Float[Tensor, "n c h w"]
     ) -> tuple[Float[Tensor, "n k"], Float[Tensor, "n k"]]:
         """The spiking logits, and the same numbers with the gradient of the single copy."""
-        if any(site.norm is not None and site.norm.training for site in self._watched):
-            logits = call(images)  # by the batch's statistics the steps differ
+        if any(site.steps_differ or (site.norm is not None and site.norm.training) for site in self._watched):
+            logits = call(images)
             return logits, logits
         with torch.no_grad():
             logits = call(images)

@@ -1,7 +1,19 @@
 """Networks by name, all keeping one contract: images in [0,1] to logits, stateless."""
 
 from spikeproof.models.create import MODELS, create_model
-from spikeproof.models.spiking_model import ModelDescription, SpikingModel
-from spikeproof.models.weights import load_model, save_model
+from spikeproof.models.site_shapes import site_shapes
+from spikeproof.models.spiking_model import BatchNormKind, ModelDescription, SpikingModel, draws_at_random
+from spikeproof.models.weights import load_model, make_room, save_model
 
-__all__ = ["MODELS", "ModelDescription", "SpikingModel", "create_model", "load_model", "save_model"]
+__all__ = [
+    "MODELS",
+    "BatchNormKind",
+    "ModelDescription",
+    "SpikingModel",
+    "create_model",
+    "draws_at_random",
+    "load_model",
+    "make_room",
+    "save_model",
+    "site_shapes",
+]

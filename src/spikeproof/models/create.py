@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
+from typing import get_args
 
 from torch import nn
 
+from spikeproof.coding import Coding, Direct
 from spikeproof.errors import SpikeproofError
-from spikeproof.models.spiking_model import ModelDescription, SiteFactory, SpikingModel
+from spikeproof.models.spiking_model import BatchNormKind, ModelDescription, SiteFactory, SpikingModel
 from spikeproof.models.vgg import CONV, VGG5, VGG11, VGG16, build_vgg
 from spikeproof.models.wide_resnet import build_wide_resnet
 from spikeproof.spiking import Kernels, Neuron
@@ -32,6 +34,8 @@ def create_model(
     image_size: int = 32,
     in_channels: int = 3,
     neuron: Neuron | None = None,
+    coding: Coding | None = None,
+    batch_norm: BatchNormKind = "merged",
     mean: tuple[float, ...] | None = None,
     std: tuple[float, ...] | None = None,
     kernels: Kernels = "reference",
@@ -46,6 +50,9 @@ def create_model(
         image_size: H = W, in pixels.
         in_channels: C.
         neuron: the recurrence and surrogate of every site; ``Neuron()`` by default.
+        coding: how images become T frames; ``Direct()`` by default.
+        batch_norm: "merged" over steps and samples, as SNN-RAT's networks have it; "td", the same with scales that
+            begin at the threshold (tdBN, Zheng et al. 2021, alpha 1); "per-step" (BNTT, Kim and Panda 2021).
         mean, std: normalisation constants by channel (inside the model); 0.5 and 0.25 by default.
         kernels: "reference" or "fused" (see :class:`spikeproof.spiking.Site`).
 
@@ -73,7 +80,12 @@ def create_model(
             raise SpikeproofError(f"A model needs {label} >= {least}, got {value}.")
     if not (math.isfinite(width) and width > 0):
         raise SpikeproofError(f"A model's width must be a positive factor, got {width}.")
+    if batch_norm not in get_args(BatchNormKind):
+        raise SpikeproofError(
+            f"A model's batch_norm is one of {', '.join(get_args(BatchNormKind))}, not {batch_norm!r}."
+        )
     neuron = neuron or Neuron()
+    coding = coding or Direct()
     mean = mean or (0.5,) * in_channels
     std = std or (0.25,) * in_channels
     if len(mean) != in_channels or len(std) != in_channels:
@@ -83,7 +95,7 @@ def create_model(
     if not all(math.isfinite(value) and value > 0 for value in std):
         raise SpikeproofError(f"A model divides by std, so each must be a positive number, got {tuple(std)}.")
     stem, body = MODELS[name](
-        new_site=SiteFactory(neuron, num_steps, kernels),
+        new_site=SiteFactory(neuron, num_steps, kernels, batch_norm),
         in_channels=in_channels,
         image_size=image_size,
         num_classes=num_classes,
@@ -97,6 +109,8 @@ def create_model(
         image_size=image_size,
         in_channels=in_channels,
         neuron=neuron,
+        coding=coding,
+        batch_norm=batch_norm,
         mean=tuple(mean),
         std=tuple(std),
     )

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from spikeproof.spiking import Kernels, Neuron, Site
+from spikeproof.coding import Coding, coding_to_json
+from spikeproof.spiking import Kernels, Neuron, PerStepNorm, Site, sites
+
+BatchNormKind = Literal["merged", "td", "per-step"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -23,22 +26,31 @@ class ModelDescription:
     image_size: int
     in_channels: int
     neuron: Neuron
+    coding: Coding
+    batch_norm: BatchNormKind
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, the surrogate by its name and parameter."""
         plain = dataclasses.asdict(self)
-        surrogate = self.neuron.surrogate
-        plain["neuron"]["surrogate"] = {"name": type(surrogate).__name__, **dataclasses.asdict(surrogate)}
+        plain["neuron"] = neuron_to_json(self.neuron)
+        plain["coding"] = coding_to_json(self.coding)
         return plain
 
 
+def neuron_to_json(neuron: Neuron) -> dict[str, Any]:
+    """Plain values, the surrogate by its name and parameter."""
+    surrogate = {"name": type(neuron.surrogate).__name__, **dataclasses.asdict(neuron.surrogate)}
+    return {**dataclasses.asdict(neuron), "surrogate": surrogate}
+
+
 class SpikingModel(nn.Module):
-    """Normalise, encode by direct coding, run ``stem`` once and ``body`` over T steps; logits are the step mean.
+    """Encode and normalise, run ``stem`` and ``body`` over T steps; logits are the step mean.
 
     Direct coding feeds the same image at every step, so the stem (affine layers before the first site) gives the same
-    current at every step: it is computed on N images, and the first site takes it as constant (see ``Site``).
+    current at every step: it is computed on N images, and the first site takes it as constant (see ``Site``). A coding
+    whose frames differ by step has the stem run on all of them.
 
     Args:
         stem: [N,C,H,W] -> [N,c,h,w], without a site in it.
@@ -67,15 +79,38 @@ class SpikingModel(nn.Module):
         self.stem = stem
         self.body = body
         self.num_steps = num_steps
-        self.description = description
+        self._description = description
+        self._entry = [site for site in sites(body).values() if site.constant]
+        self.set_coding(description.coding)
         self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
+    @property
+    def coding(self) -> Coding:
+        """How images become frames."""
+        return self._coding
+
+    def set_coding(self, coding: Coding) -> None:
+        """Take another coding from now on."""
+        self._coding = coding
+        for site in self._entry:
+            site.constant = coding.constant
+
+    @property
+    def description(self) -> ModelDescription:
+        """What network this is now."""
+        return dataclasses.replace(self._description, coding=self._coding)
+
     def forward_steps(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "t n k"]:
         """Logits of every step."""
-        normalised = ((images - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
-        logits: Tensor = self.body(self.stem(normalised))
+        frames = self._coding.encode(images, self.num_steps)
+        if len(frames) > 1 and any(site.collapsed for site in self._entry):
+            frames = frames.mean(0, keepdim=True)  # all that follows, up to the first site, is affine
+        merged = frames.flatten(0, 1)
+        if self._coding.normalised:
+            merged = (merged - self.mean) / self.std
+        logits: Tensor = self.body(self.stem(merged.contiguous(memory_format=torch.channels_last)))
         # One copy comes out, not T, where a rate-based gradient source runs the mean over steps (Site.collapsed).
         steps = len(logits) // len(images) if len(images) else self.num_steps
         return logits.unflatten(0, (steps, -1))
@@ -87,13 +122,31 @@ class SpikingModel(nn.Module):
 
 
 class SiteFactory:
-    """Makes the sites of one network: the same neuron, steps and kernels everywhere."""
+    """Makes the sites of one network: the same neuron, steps, kernels and kind of batch norm everywhere."""
 
-    def __init__(self, neuron: Neuron, num_steps: int, kernels: Kernels) -> None:
+    def __init__(self, neuron: Neuron, num_steps: int, kernels: Kernels, batch_norm: BatchNormKind = "merged") -> None:
         self._arguments = (neuron, num_steps, kernels)
+        self._batch_norm = batch_norm
 
-    def __call__(self, *, norm: nn.BatchNorm2d | None = None, pool: int = 1, constant: bool = False) -> Site:
+    def __call__(self, normed: int | None = None, *, pool: int = 1, constant: bool = False) -> Site:
+        """A site; ``normed`` is the channel count of its batch norm, None for a site without one."""
+        norm = None if normed is None else self._norm(normed)
         return Site(*self._arguments, norm=norm, pool=pool, constant=constant)
+
+    def _norm(self, channels: int) -> nn.BatchNorm2d | PerStepNorm:
+        neuron, num_steps, _ = self._arguments
+        if self._batch_norm == "per-step":
+            return PerStepNorm(channels, num_steps)
+        norm = nn.BatchNorm2d(channels)
+        if self._batch_norm == "td":
+            nn.init.constant_(norm.weight, neuron.threshold)
+        return norm
+
+
+def draws_at_random(model: nn.Module) -> bool:
+    """Whether the next forward of this model draws random numbers, by its sites or its coding."""
+    coded = isinstance(model, SpikingModel) and model.coding.random
+    return coded or any(site.stochastic for site in sites(model).values())
 
 
 def initialise(model: nn.Module) -> None:

@@ -47,7 +47,7 @@ def build_vgg(
         out, first = scaled(int(entry), width), not layers
         pool = 2 if following == "A" else 1
         layers.append(Conv3x3(channels, out, stride=stride if first else 1))
-        layers.append(new_site(norm=nn.BatchNorm2d(out), pool=pool, constant=first))
+        layers.append(new_site(out, pool=pool, constant=first))
         channels = out
     if size < 1:
         raise SpikeproofError(

@@ -1,24 +1,36 @@
-"""Weights on disk: safetensors that say which network they belong to."""
+"""Weights on disk: safetensors that say which network they belong to, and what defenses made of its sites."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
+from torch import Tensor, nn
 
 from spikeproof.atomic import write_atomically
+from spikeproof.coding import coding_from_json
 from spikeproof.errors import SpikeproofError
 from spikeproof.models.create import create_model
-from spikeproof.models.spiking_model import ModelDescription, SpikingModel
-from spikeproof.spiking import SURROGATES, Kernels, Neuron, sites
+from spikeproof.models.spiking_model import ModelDescription, SpikingModel, neuron_to_json
+from spikeproof.spiking import LEARNED, SURROGATES, BernoulliGate, Kernels, Neuron, sites
 
 
 def save_model(model: SpikingModel, path: str | Path) -> None:
-    """Write weights, description and the sites' noise to a safetensors file, whole or not at all."""
-    noise = {name: [site.noise_std, site.noise_at_inference] for name, site in sites(model).items()}
-    metadata = {"spikeproof": json.dumps(model.description.to_json()), "noise": json.dumps(noise)}
+    """Write weights, description and what was changed at the sites to a safetensors file, whole or not at all."""
+    changed = {
+        name: {
+            "noise": [site.noise_std, site.noise_at_inference],
+            "random_leak": site.random_leak,
+            "neuron": neuron_to_json(site.neuron),
+        }
+        for name, site in sites(model).items()
+    }
+    metadata = {"spikeproof": json.dumps(model.description.to_json()), "sites": json.dumps(changed)}
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     write_atomically(Path(path), lambda temporary: temporary.write_bytes(save(weights, metadata)))
 
@@ -56,25 +68,53 @@ def load_model(
         raise SpikeproofError(f"{path} holds another model: {'; '.join(differing)}. Give this run's own weights.")
     model = create_model(kernels=kernels, **{name: getattr(described, name) for name in described.__dataclass_fields__})
     try:
+        make_room(model, weights)
         model.load_state_dict(weights)
     except RuntimeError:
         raise SpikeproofError(
             f"The weights in {path} do not fit the {described.name} that it says it holds; train again."
         ) from None
-    for name, (std, at_inference) in json.loads(metadata.get("noise", "{}")).items():
-        site = sites(model)[name]
-        site.noise_std, site.noise_at_inference = std, at_inference
+    try:
+        for name, changed in json.loads(metadata["sites"]).items():
+            site = sites(model)[name]
+            site.noise_std, site.noise_at_inference = changed["noise"]
+            site.random_leak = None if changed["random_leak"] is None else tuple(changed["random_leak"])
+            site.neuron = _parse_neuron(changed["neuron"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise SpikeproofError(
+            f"{path} describes its sites in a way this version does not know ({error}); use the version that wrote it."
+        ) from None
     return model.eval()
+
+
+def make_room(model: SpikingModel, weights: Mapping[str, Tensor]) -> None:
+    """Give the sites the parameters, buffers and gates that these weights have for them (learned leaks, ...)."""
+    for name, site in sites(model).items():
+        for learned in LEARNED:
+            held = weights.get(f"{name}.{learned}")
+            if held is not None and getattr(site, learned) is None:
+                setattr(site, learned, nn.Parameter(torch.empty_like(held)))
+        held = weights.get(f"{name}.setpoint")
+        if held is not None:
+            site.setpoint = torch.empty_like(held)
+        held = weights.get(f"{name}.gate.rate")
+        if held is not None and site.gate is None:
+            site.gate = BernoulliGate(held.shape)
 
 
 def _parse_description(text: str, path: Path) -> ModelDescription:
     try:
         plain = json.loads(text)
-        surrogate = dict(plain["neuron"].pop("surrogate"))
-        neuron = Neuron(surrogate=SURROGATES[surrogate.pop("name")](**surrogate), **plain.pop("neuron"))
+        neuron, coding = _parse_neuron(plain.pop("neuron")), coding_from_json(plain.pop("coding"))
         mean, std = tuple(plain.pop("mean")), tuple(plain.pop("std"))
-        return ModelDescription(neuron=neuron, mean=mean, std=std, **plain)
+        return ModelDescription(neuron=neuron, coding=coding, mean=mean, std=std, **plain)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise SpikeproofError(
             f"{path} describes a model this version does not know ({error}); use the version that wrote it."
         ) from None
+
+
+def _parse_neuron(plain: Any) -> Neuron:
+    surrogate = dict(plain["surrogate"])
+    made = SURROGATES[surrogate.pop("name")](**surrogate)
+    return Neuron(**{**plain, "surrogate": made})

@@ -21,9 +21,9 @@ class Block(nn.Module):
 
     def __init__(self, inner: int, outer: int, stride: int, new_site: SiteFactory, *, constant: bool = False) -> None:
         super().__init__()
-        self.site_in = new_site(norm=nn.BatchNorm2d(inner), constant=constant)
+        self.site_in = new_site(inner, constant=constant)
         self.conv_in = Conv3x3(inner, outer, stride=stride, bias=False)
-        self.site_out = new_site(norm=nn.BatchNorm2d(outer))
+        self.site_out = new_site(outer)
         self.conv_out = Conv3x3(outer, outer, bias=False)
         # A current that comes once for all steps cannot be added to one that comes step by step.
         same = inner == outer and stride == 1 and not constant
@@ -60,9 +60,7 @@ def build_wide_resnet(
         blocks += [Block(channels, outer, stride, new_site, constant=not blocks), Block(outer, outer, 1, new_site)]
         channels = outer
     pooled = nn.AdaptiveAvgPool2d(1)  # the original's 8x8 average at 32x32 images, and any other size
-    body = nn.Sequential(
-        *blocks, new_site(norm=nn.BatchNorm2d(channels)), pooled, nn.Flatten(), nn.Linear(channels, num_classes)
-    )
+    body = nn.Sequential(*blocks, new_site(channels), pooled, nn.Flatten(), nn.Linear(channels, num_classes))
     initialise(stem)
     initialise(body)
     return stem, body

@@ -1,7 +1,10 @@
 """Spiking dynamics: neurons, surrogates, sites and the probe that watches them."""
 
+from spikeproof.spiking.cost import Cost, Hinge
+from spikeproof.spiking.gate import BernoulliGate
 from spikeproof.spiking.neuron import Neuron
-from spikeproof.spiking.ops.drive import Drive
+from spikeproof.spiking.norm import PerStepNorm
+from spikeproof.spiking.ops.drive import LEARNED, Drive
 from spikeproof.spiking.probe import Record, probe
 from spikeproof.spiking.site import Kernels, Site, SiteRecord, inference_noise, joint_moments, override_gradient, sites
 from spikeproof.spiking.surrogate import (
@@ -19,13 +22,18 @@ from spikeproof.spiking.surrogate import (
 )
 
 __all__ = [
+    "LEARNED",
     "SURROGATES",
     "ArcTan",
+    "BernoulliGate",
+    "Cost",
     "Drive",
     "Exponential",
     "Gaussian",
+    "Hinge",
     "Kernels",
     "Neuron",
+    "PerStepNorm",
     "Record",
     "Rectangular",
     "Sigmoid",

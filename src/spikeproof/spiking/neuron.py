@@ -26,6 +26,9 @@ class Neuron:
     The defaults are those of the code behind MPD-SGR's and TGO's baselines: leak 1.0 (so, strictly, an IF neuron),
     threshold 1, hard reset, not detached, triangle of half-width 1.
 
+    ``carries_noise`` says where a site's firing noise goes: into the potential, where it stays (NDL), or, by default,
+    into the firing decision alone (NLIF).
+
     Raises:
         SpikeproofError: leak outside [0, 1] or a threshold that is not positive.
 
@@ -39,6 +42,7 @@ class Neuron:
     reset: Literal["hard", "soft"] = "hard"
     detach_reset: bool = False
     surrogate: SurrogateField = Triangle()
+    carries_noise: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.leak <= 1:

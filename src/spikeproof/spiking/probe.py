@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Literal
 
 from torch import nn
 
 from spikeproof.errors import SpikeproofError
+from spikeproof.spiking.cost import Cost
 from spikeproof.spiking.site import Request, SiteRecord, sites
 
 Asked = Literal["moments", "margins", "rate"]
@@ -19,12 +20,20 @@ class Record(dict[str, SiteRecord]):
 
 
 @contextlib.contextmanager
-def probe(model: nn.Module, *asked: Asked, hinge_width: float | None = None) -> Iterator[Record]:
-    """Have every site of ``model`` record, in each forward inside, exactly what is asked; nothing is left behind.
+def probe(
+    model: nn.Module,
+    *asked: Asked,
+    cost: Cost | None = None,
+    after_reset: bool = False,
+    currents_at: Collection[str] = (),
+) -> Iterator[Record]:
+    """Have the sites of ``model`` record, in each forward inside, exactly what is asked; nothing is left behind.
 
     Args:
         asked: "moments" (differentiable), "margins" (v itself, detached: memory!), "rate" (mean firing).
-        hinge_width: delta of the hinge sums max(0, delta - |v|); None records none.
+        cost: whose sums over the margins to record, such as ``Hinge(0.5)``; None records none.
+        after_reset: moments and costs are of the potential that is carried on, m - threshold, not of v.
+        currents_at: the names of the sites whose currents to record, in the graph (memory!).
 
     Yields:
         Record: site name to SiteRecord, renewed by each forward; still readable after the context.
@@ -54,7 +63,9 @@ def probe(model: nn.Module, *asked: Asked, hinge_width: float | None = None) -> 
             moments="moments" in asked,
             margins="margins" in asked,
             rate="rate" in asked,
-            hinge_width=hinge_width,
+            currents=name in currents_at,
+            cost=cost,
+            after_reset=after_reset,
             store=lambda seen, name=name: record.__setitem__(name, seen),  # type: ignore[misc]
         )
     try:

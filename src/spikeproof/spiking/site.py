@@ -16,10 +16,12 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d
 
 from spikeproof.errors import SpikeproofError
+from spikeproof.spiking.cost import Cost
 from spikeproof.spiking.neuron import Neuron
+from spikeproof.spiking.norm import PerStepNorm
 from spikeproof.spiking.ops import drive as plain
 from spikeproof.spiking.ops import fused
-from spikeproof.spiking.ops.drive import Drive, Setting
+from spikeproof.spiking.ops.drive import LEARNED, Drive, Setting
 from spikeproof.spiking.ops.noise import draw_tapes
 from spikeproof.spiking.ops.reference import Fired
 from spikeproof.spiking.surrogate import Surrogate
@@ -45,18 +47,20 @@ class SiteRecord:
         total, total_of_squares: sums of v and v^2 over samples and positions, per step and channel; differentiable.
         count: how many potentials each of these sums holds.
         window: half-width of the site's surrogate (see :mod:`spikeproof.spiking.surrogate`).
-        hinge_total: the sum of max(0, hinge_width - |v|) likewise; differentiable.
+        cost_total: the sum of the probe's cost of v likewise; differentiable.
         margins: v itself, [T, N, C, ...], detached.
         rate: mean spikes per neuron and step, 0-d, detached.
+        currents: what the neurons integrate, after batch norm and before a gain, [T or 1, N, C, ...]; differentiable.
     """
 
     count: int
     window: float
     total: Float[Tensor, "t c"] | None = None
     total_of_squares: Float[Tensor, "t c"] | None = None
-    hinge_total: Float[Tensor, "t c"] | None = None
+    cost_total: Float[Tensor, "t c"] | None = None
     margins: Float[Tensor, "t n c *space"] | None = None
     rate: Float[Tensor, ""] | None = None
+    currents: Float[Tensor, "k n c *space"] | None = None
 
     def moments(self) -> tuple[Float[Tensor, "t c"], Float[Tensor, "t c"]]:
         """Mean and standard deviation of the margin, per step and channel; in the graph.
@@ -90,7 +94,9 @@ class Request:
     moments: bool
     margins: bool
     rate: bool
-    hinge_width: float | None
+    currents: bool
+    cost: Cost | None
+    after_reset: bool
     store: Callable[[SiteRecord], None]
 
 
@@ -104,14 +110,18 @@ class Site(nn.Module):
         num_steps: T; the leading dimension of a current must be a multiple of it.
         kernels: "reference" (plain PyTorch) or "fused" (compiled, and saving only the current for the backward: the
             same numbers to rounding, some seconds of compilation when a machine first needs a kernel).
-        norm: a batch norm of the current over merged steps and samples, as SNN-RAT's networks have it.
+        norm: a batch norm of the current over merged steps and samples, as SNN-RAT's networks have it, or of each step.
         pool: the spikes of pool x pool positions are averaged; a last row or column that is left over is dropped.
         constant: the current is the same at every step, and comes once: [N, C, ...]. Its batch statistics are those of
             the T copies, but for the unbiased-variance factor of the running variance.
 
     Attributes:
-        leak, gain: tensors [T, *less, C] that broadcast against a step's current; None leaves the neuron's leak and
-            the current as they are. A defense that learns them puts parameters here.
+        leak, gain: tensors [T, *less, C] that broadcast against a step's current (T may be 1: the same at every step);
+            None leaves the neuron's leak and the current as they are. A defense that learns them puts parameters here.
+        sharpness: a tensor [T, C], or with a 1 for either: the surrogate h(v) becomes a h(a v) (``reference.fire``).
+        adaptation, setpoint: as leak; both or none. They move the threshold (see ``reference.fire``).
+        random_leak: the bounds between which every forward draws each neuron's leak anew; None draws none.
+        gate: what the spikes [T, N, *space, C] go through before pooling; None lets them pass.
         collapsed: one copy comes that stands for the mean over steps, and the override answers for it (rate-based
             gradients; no one else sets it).
 
@@ -123,6 +133,9 @@ class Site(nn.Module):
 
     leak: Tensor | None
     gain: Tensor | None
+    sharpness: Tensor | None
+    adaptation: Tensor | None
+    setpoint: Tensor | None
 
     def __init__(
         self,
@@ -130,7 +143,7 @@ class Site(nn.Module):
         num_steps: int,
         kernels: Kernels = "reference",
         *,
-        norm: nn.BatchNorm2d | None = None,
+        norm: nn.BatchNorm2d | PerStepNorm | None = None,
         pool: int = 1,
         constant: bool = False,
     ) -> None:
@@ -141,8 +154,11 @@ class Site(nn.Module):
         self.norm = norm
         self.pool = pool
         self.constant = constant
-        self.register_parameter("leak", None)
-        self.register_parameter("gain", None)
+        for name in LEARNED:
+            self.register_parameter(name, None)
+        self.register_buffer("setpoint", None)
+        self.random_leak: tuple[float, float] | None = None
+        self.gate: nn.Module | None = None
         self.noise_std = 0.0
         self.noise_at_inference = False
         self.request: Request | None = None
@@ -154,8 +170,20 @@ class Site(nn.Module):
 
     @property
     def noisy(self) -> bool:
-        """Whether this forward draws noise: always in training, at inference only where it was asked for."""
+        """Whether this forward draws firing noise: always in training, at inference only where it was asked for."""
         return self.noise_std > 0 and (self.training or self.noise_at_inference)
+
+    @property
+    def stochastic(self) -> bool:
+        """Whether this forward draws random numbers of any kind."""
+        return self.noisy or self.random_leak is not None or self.gate is not None
+
+    @property
+    def steps_differ(self) -> bool:
+        """Whether a current that is the same at every step meets different treatment at different steps."""
+        learned = (self.leak, self.gain, self.adaptation)
+        by_step = self.gate is not None or isinstance(self.norm, PerStepNorm)
+        return by_step or any(part is not None and len(part) > 1 for part in learned)
 
     @property
     def runs_fused(self) -> bool:
@@ -163,17 +191,19 @@ class Site(nn.Module):
         return self.kernels == "fused" and not torch.compiler.is_compiling()
 
     def forward(self, current: Float[Tensor, "kn c *space"]) -> Float[Tensor, "tn c *smaller"]:
-        if self.norm is not None and not self._fuses_norm:
+        steps = 1 if self.constant or self.collapsed else self.num_steps
+        if isinstance(self.norm, PerStepNorm):
+            current = self.norm(current, steps)
+            if self.collapsed:
+                current = current.unflatten(0, (self.num_steps, -1)).mean(0)
+            steps = 1 if self.collapsed else self.num_steps
+        elif self.norm is not None and not self._fuses_norm:
             # Channels last: torch 2.13's CPU batch norm gives a wrong gradient for one contiguous sample, where the
             # gradient that arrives is a view with the channels last.
             ordered = current.contiguous(memory_format=torch.channels_last) if current.ndim == 4 else current
             current = self.norm(ordered)
-        steps = 1 if self.constant or self.collapsed else self.num_steps
         values = current.unflatten(0, (steps, -1)).movedim(2, -1)  # [K, N, *space, C]: a view if channels-last
-        drive = Drive(values, *self._eval_affine(), leak=self.leak, gain=self.gain)
-        if self.noisy and not self.collapsed:
-            std = torch.full((), self.noise_std, device=values.device)
-            drive = drive._replace(noise_std=std, noise=draw_tapes(self.num_steps, values))
+        drive = self._drive(values)
         pooled = self._fuses_pool(values)
         if self.override is not None:
             spikes = self.override(self, drive, pooled=pooled)
@@ -184,8 +214,28 @@ class Site(nn.Module):
             spikes = self._probed(self.request, drive, pooled=pooled)
         else:
             spikes = self.fire(drive, pooled=pooled).spikes
+        if self.gate is not None:
+            spikes = self.gate(spikes)
         merged = spikes.movedim(-1, 2).flatten(0, 1)
         return merged if self.pool == 1 or pooled else avg_pool2d(merged, self.pool)
+
+    def _drive(self, values: Float[Tensor, "k n *space c"]) -> Drive:
+        """What drives this forward; all that may differ by step is given for every step."""
+        by_step = {
+            name: None if part is None else part.expand(self.num_steps, *part.shape[1:])
+            for name in (*LEARNED, "setpoint")
+            for part in (getattr(self, name),)
+        }
+        drive = Drive(values, *self._eval_affine(), **by_step)
+        if self.random_leak is not None:
+            low, high = self.random_leak
+            drawn = torch.rand(values.shape[2:]).to(values.device)  # by the CPU's generator, as all noise here
+            leak = low + (high - low) * drawn
+            drive = drive._replace(leak=leak.expand(self.num_steps, *leak.shape))
+        if self.noisy and not self.collapsed:
+            std = torch.full((), self.noise_std, device=values.device)
+            drive = drive._replace(noise_std=std, noise=draw_tapes(self.num_steps, values))
+        return drive
 
     def fire(
         self,
@@ -195,7 +245,8 @@ class Site(nn.Module):
         pooled: bool = False,
         want_margins: bool = False,
         want_moments: bool = False,
-        hinge_width: float | None = None,
+        cost: Cost | None = None,
+        after_reset: bool = False,
     ) -> Fired:
         """This site's op on what drives it, with its own surrogate unless another is given."""
         setting = Setting(
@@ -205,12 +256,13 @@ class Site(nn.Module):
             pooled,
             want_margins,
             want_moments,
-            hinge_width,
+            cost,
+            after_reset,
         )
         if not self.runs_fused:
             return plain.forward(setting, drive)
         norm = self.norm
-        if norm is None or not self._fuses_norm or not norm.training:
+        if not isinstance(norm, nn.BatchNorm2d) or not self._fuses_norm or not norm.training:
             return fused.fire(drive, setting, learning=self.training)[0]
         if drive.values[..., 0].numel() < 2:
             raise SpikeproofError("Batch norm in training needs two values a channel at least; give a larger batch.")
@@ -235,15 +287,17 @@ class Site(nn.Module):
     def _fuses_norm(self) -> bool:
         """A gradient source gets the normalised current in training, where the statistics are a part of the graph."""
         norm = self.norm
-        if norm is None or not self.runs_fused:
+        if not isinstance(norm, nn.BatchNorm2d) or not self.runs_fused:
             return False
+        if self.request is not None and self.request.currents:
+            return False  # the normalised current has to be there to be recorded
         ordinary = norm.affine and norm.track_running_stats and norm.momentum is not None
         return ordinary and not (norm.training and self.override is not None)
 
     def _eval_affine(self) -> tuple[Tensor | None, Tensor | None]:
         """Batch norm by its running statistics as a scale and a shift, which the fused op takes along for nothing."""
         norm = self.norm
-        if norm is None or not self._fuses_norm or norm.training:
+        if not isinstance(norm, nn.BatchNorm2d) or not self._fuses_norm or norm.training:
             return None, None
         assert norm.running_mean is not None and norm.running_var is not None
         scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
@@ -251,7 +305,7 @@ class Site(nn.Module):
 
     def _fuses_pool(self, values: Tensor) -> bool:
         even = values.ndim == 5 and values.shape[2] % 2 == 0 and values.shape[3] % 2 == 0
-        return self.runs_fused and self.pool == 2 and even
+        return self.runs_fused and self.pool == 2 and even and self.gate is None
 
     def _probed(self, request: Request, drive: Drive, *, pooled: bool) -> Tensor:
         fired = self.fire(
@@ -259,7 +313,8 @@ class Site(nn.Module):
             pooled=pooled,
             want_margins=request.margins,
             want_moments=request.moments,
-            hinge_width=request.hinge_width,
+            cost=request.cost,
+            after_reset=request.after_reset,
         )
         request.store(
             SiteRecord(
@@ -267,9 +322,10 @@ class Site(nn.Module):
                 window=self.neuron.surrogate.window,
                 total=fired.total,
                 total_of_squares=fired.total_of_squares,
-                hinge_total=fired.hinge_total,
+                cost_total=fired.cost_total,
                 margins=None if fired.margins is None else fired.margins.movedim(-1, 2),
                 rate=fired.spikes.detach().float().mean() if request.rate else None,
+                currents=drive.values.movedim(-1, 2) if request.currents else None,
             )
         )
         return fired.spikes
@@ -306,11 +362,11 @@ def override_gradient(model: nn.Module, overrides: Mapping[str, GradientOverride
 
 
 @contextlib.contextmanager
-def inference_noise(model: nn.Module, on: bool) -> Iterator[None]:
-    """Turn the sites' noise at inference on or off for the time of the context."""
+def inference_noise(model: nn.Module, on: bool | None) -> Iterator[None]:
+    """Turn the sites' noise at inference on or off for the time of the context; None leaves it as it is."""
     before = [(site, site.noise_at_inference) for site in sites(model).values()]
     for site, _ in before:
-        site.noise_at_inference = on
+        site.noise_at_inference = site.noise_at_inference if on is None else on
     try:
         yield
     finally:

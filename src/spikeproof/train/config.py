@@ -21,7 +21,8 @@ class TrainConfig:
         epochs: passes over the training set.
         batch_size: images in a step; an epoch's last, incomplete batch is left out.
         learning_rate: at the first step.
-        momentum, weight_decay: of SGD.
+        momentum: of SGD.
+        weight_decay: of SGD; None for what a defense asks for (REG: 0), else 5e-4.
         precision: "bf16" runs the network under bfloat16 autocast (weights, loss and potentials' arithmetic stay
             float32); "fp32" runs it plain.
         augmentation: of each training batch; None trains on the images as they are.
@@ -40,7 +41,7 @@ class TrainConfig:
     batch_size: int = 64
     learning_rate: float = 0.1
     momentum: float = 0.9
-    weight_decay: float = 5e-4
+    weight_decay: float | None = None
     precision: Precision = "fp32"
     augmentation: Augmentation | None = dataclasses.field(default_factory=Augmentation)
     validate_every: int = 1
@@ -60,7 +61,7 @@ class TrainConfig:
             raise SpikeproofError(f"The device of training is auto, cpu or cuda, not {self.device}.")
         if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
             raise SpikeproofError(f"Training needs a learning_rate > 0, got {self.learning_rate}.")
-        if not (0 <= self.momentum < 1 and self.weight_decay >= 0):
+        if not (0 <= self.momentum < 1 and (self.weight_decay is None or self.weight_decay >= 0)):
             raise SpikeproofError(
                 f"Training needs a momentum in [0, 1) and a weight_decay >= 0, got {self.momentum} and "
                 f"{self.weight_decay}."

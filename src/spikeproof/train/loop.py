@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,18 +24,20 @@ from torch.nn.functional import cross_entropy
 
 from spikeproof.attacks import judge
 from spikeproof.data import Data
-from spikeproof.defenses import Defense, Needs, compose
+from spikeproof.defenses import Defense, Needs, Step, compose, watch
 from spikeproof.errors import SpikeproofError
-from spikeproof.models import SpikingModel, load_model, save_model
+from spikeproof.models import SpikingModel, load_model, make_room, save_model
 from spikeproof.private_rng import private_rng
 from spikeproof.progress import Progress
-from spikeproof.spiking import Record, probe
+from spikeproof.spiking import probe
 from spikeproof.train.config import TrainConfig, pick_device
 from spikeproof.train.microbatch import fitting_microbatch
 from spikeproof.train.run_folder import RunFolder
 
 # How often, in seconds, the state is written within an epoch: what a power cut can cost.
 _SAVE_EVERY = 60.0
+# Of SNN-RAT and all that follow it, but where its weight retraction is on.
+_WEIGHT_DECAY = 5e-4
 
 
 class Interrupted(KeyboardInterrupt):
@@ -119,9 +121,11 @@ def train(
             said = {"train": dataclasses.asdict(config), "defenses": [repr(defense) for defense in defenses]}
         folder.open(name, said, device=device.type, command=command, resume=resume)
         if folder.finished:
-            model.load_state_dict(load_model(folder.weights, expected=model.description).state_dict())
             for defense in defenses:
-                defense.install(model)  # the sites' noise is part of the network too
+                defense.install(model)  # what it changes is part of the network too
+            learned = load_model(folder.weights, expected=model.description).state_dict()
+            make_room(model, learned)
+            model.load_state_dict(learned)
             return Run(model.to(device).eval(), folder.metrics(), folder.path)
     trainer = _Trainer(model.to(device), data.to(device), defenses, needs, config, folder)
     with private_rng(), _stop_on_signal() as stop:
@@ -155,9 +159,9 @@ class _Trainer:
         )
         for defense in defenses:
             defense.install(model)
-        self.optimizer = torch.optim.SGD(
-            model.parameters(), config.learning_rate, momentum=config.momentum, weight_decay=config.weight_decay
-        )
+        self.optimizer = self._make_optimizer()
+        self.replays = max([defense.replays for defense in defenses], default=1)
+        self.memory: dict[str, Tensor] = {}
         self.steps_an_epoch = len(data.train) // config.batch_size
         self.total_steps = self.steps_an_epoch * config.epochs
         self.step = 0
@@ -201,49 +205,69 @@ class _Trainer:
         images, labels = self.data.train.images[chosen], self.data.train.labels[chosen]
         if self.config.augmentation is not None:
             images = self.config.augmentation(images, self._generator("augmentation", self.step))
-        self.optimizer.zero_grad(set_to_none=True)
-        for part, (pixels, answers) in enumerate(
-            zip(images.split(self.microbatch), labels.split(self.microbatch), strict=True)
-        ):
-            self._learn(pixels.float() / 255, answers, part, share=len(answers) / len(labels))
-        for group in self.optimizer.param_groups:
-            group["lr"] = self._learning_rate()
-        self.optimizer.step()
+        for replay in range(self.replays):
+            self.optimizer.zero_grad(set_to_none=True)
+            for part, (pixels, answers) in enumerate(
+                zip(images.split(self.microbatch), labels.split(self.microbatch), strict=True)
+            ):
+                self._learn(self._new_step(pixels.float() / 255, answers, replay, part), len(answers) / len(labels))
+            for defense in self.defenses:
+                defense.after_backward(self.model, self.step / self.total_steps)
+            for group in self.optimizer.param_groups:
+                group["lr"] = self._learning_rate()
+            self.optimizer.step()
+            for defense in self.defenses:
+                defense.after_step(self.model, self._derive("weights", self.step, replay))
 
-    def _learn(self, pixels: Tensor, labels: Tensor, part: int, share: float) -> None:
+    def _new_step(self, pixels: Tensor, labels: Tensor, replay: int, part: int) -> Step:
+        return Step(
+            model=self.model,
+            clean=pixels,
+            images=pixels,
+            labels=labels,
+            progress=self.step / self.total_steps,
+            replay=replay,
+            part=part,
+            seed=self._derive("attack", self.step, part + self.microbatches * replay),
+            bf16=self.config.precision == "bf16",
+            memory=self.memory,
+        )
+
+    def _learn(self, step: Step, share: float) -> None:
         """Add the gradients of one part of the batch, weighted by its ``share``."""
         for defense in self.defenses:
+            defense.begin(step)
+        for defense in self.defenses:
             if defense.perturbs:
-                pixels = defense.perturb(self.model, pixels, labels, self._derive("attack", self.step, part))
+                step.images = defense.perturb(step)
+        if any(defense.wants_image_gradient for defense in self.defenses):
+            step.images = step.images.detach().requires_grad_()
         self.model.train()
-        torch.manual_seed(self._derive("noise", self.step, part))
-        loss, logits = self._loss(pixels, labels, share)
+        torch.manual_seed(self._derive("noise", self.step, step.part + self.microbatches * step.replay))
+        loss = self._loss(step, share / self.replays)
         if not math.isfinite(loss.item()):
             raise SpikeproofError(
                 f"The loss is {loss.item()} at step {self.step}; lower the learning rate or the weight of a defense."
             )
         (loss * share).backward()
-        self._add("loss", loss.item() * share)
-        self._add("correct", int((logits.argmax(1) == labels).sum()))
-
-    def _loss(self, pixels: Tensor, labels: Tensor, share: float) -> tuple[Tensor, Tensor]:
-        asked: tuple[Literal["moments"], ...] = ("moments",) if self.needs.moments else ()
-        watched = self.needs.moments or self.needs.hinge_width is not None
-        with contextlib.ExitStack() as stack:
-            record = Record()
-            if watched:
-                record = stack.enter_context(probe(self.model, *asked, hinge_width=self.needs.hinge_width))
-            stack.enter_context(
-                torch.autocast(pixels.device.type, torch.bfloat16, enabled=self.config.precision == "bf16")
-            )
-            logits = self.model(pixels)
-        loss = cross_entropy(logits, labels)
         for defense in self.defenses:
-            penalty = defense.penalty(record, self.step / self.total_steps)
+            defense.learned(step)
+        self._add("loss", loss.item() * share / self.replays)
+        self._add("correct", int((step.logits.argmax(1) == step.labels).sum()) / self.replays)
+
+    def _loss(self, step: Step, weight: float) -> Tensor:
+        with contextlib.ExitStack() as stack:
+            if self.needs != Needs():
+                step.record = stack.enter_context(watch(self.model, self.needs))
+            step.logits = step.forward(step.images)
+        replacing = [defense for defense in self.defenses if defense.replaces_loss]
+        loss = replacing[0].loss(step) if replacing else cross_entropy(step.logits, step.labels)
+        for defense in self.defenses:
+            penalty = defense.penalty(step)
             if penalty is not None:
-                self._add(f"penalty {defense.label}", penalty.item() * share)
+                self._add(f"penalty {defense.label}", penalty.item() * weight)
                 loss = loss + penalty
-        return loss, logits.detach()
+        return loss
 
     def _close_epoch(self, epoch: int) -> None:
         look = (epoch + 1) % self.config.validate_every == 0 or epoch + 1 == self.config.epochs
@@ -281,6 +305,21 @@ class _Trainer:
                     rates[site] = rates.get(site, 0.0) + seen.rate.item() * len(images) / len(self.data.validation)
         return correct / len(self.data.validation), rates
 
+    @property
+    def microbatches(self) -> int:
+        return -(-self.config.batch_size // self.microbatch)
+
+    def _make_optimizer(self) -> torch.optim.SGD:
+        """SGD on all parameters; what defenses installed with options of its own has groups of its own."""
+        groups = [group for defense in self.defenses for group in defense.groups(self.model)]
+        own = {parameter for group in groups for parameter in group["params"]}
+        rest = [parameter for parameter in self.model.parameters() if parameter not in own]
+        wishes = [defense.weight_decay for defense in self.defenses if defense.weight_decay is not None]
+        decay = min(wishes, default=_WEIGHT_DECAY) if self.config.weight_decay is None else self.config.weight_decay
+        return torch.optim.SGD(
+            [{"params": rest}, *groups], self.config.learning_rate, momentum=self.config.momentum, weight_decay=decay
+        )
+
     def _pick_microbatch(self) -> int:
         if self.config.microbatch != "auto":
             return self.config.microbatch or self.config.batch_size
@@ -311,6 +350,7 @@ class _Trainer:
                 "sums": self.sums,
                 "microbatch": self.microbatch,
                 "metrics": self.metrics,
+                "memory": self.memory,
                 "model": self.model.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
             }
@@ -319,10 +359,12 @@ class _Trainer:
     def _restore(self, state: dict[str, Any]) -> None:
         assert self.folder is not None
         try:
+            make_room(self.model, state["model"])
             self.model.load_state_dict(state["model"])
             self.optimizer.load_state_dict(state["optimizer"])
             self.step, self.seconds, self.sums = state["step"], state["seconds"], state["sums"]
             self.metrics, self.microbatch = state["metrics"], state["microbatch"]
+            self.memory = {name: held.to(self.data.train.images.device) for name, held in state["memory"].items()}
         except (KeyError, RuntimeError, TypeError, ValueError):
             raise SpikeproofError(
                 f"The state in {self.folder.path} belongs to another model; give another --out."

@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from spikeproof.spiking.cost import Cost
 from spikeproof.spiking.neuron import Neuron
 from spikeproof.spiking.ops.noise import Tape, standard_normals
 from spikeproof.spiking.ops.reference import Fired, fire, over_all
@@ -27,7 +28,7 @@ class Drive(NamedTuple):
     Attributes:
         values: what came out of the layer before.
         scale, shift: batch norm as an affine map of the values; None where there is none or it is already applied.
-        leak, gain: of each step, broadcast over samples (see ``reference.fire``).
+        leak, gain, adaptation, setpoint: of each step, broadcast over samples (see ``reference.fire``).
         noise, noise_std: of the firing decision, a tape for each step; None for a site that draws none.
         sharpness: of the surrogate, element by element; or [T, C] or [T, 1], the same for many.
     """
@@ -39,7 +40,13 @@ class Drive(NamedTuple):
     gain: Float[Tensor, "t *less c"] | None = None
     noise_std: Float[Tensor, ""] | None = None
     sharpness: Float[Tensor, "t *some c"] | None = None
+    adaptation: Float[Tensor, "t *less c"] | None = None
+    setpoint: Float[Tensor, "t *less c"] | None = None
     noise: tuple[Tape, ...] | None = None
+
+
+# What a defense may learn at a site, in the order of a drive.
+LEARNED = ("leak", "gain", "sharpness", "adaptation")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +62,8 @@ class Setting:
     pooled: bool = False
     want_margins: bool = False
     want_moments: bool = False
-    hinge_width: float | None = None
+    cost: Cost | None = None
+    after_reset: bool = False
 
 
 class Cotangents(NamedTuple):
@@ -64,29 +72,31 @@ class Cotangents(NamedTuple):
     spikes: Float[Tensor, "t n *space c"]
     total: Float[Tensor, "t c"] | None = None
     total_of_squares: Float[Tensor, "t c"] | None = None
-    hinge_total: Float[Tensor, "t c"] | None = None
+    cost_total: Float[Tensor, "t c"] | None = None
 
 
 class Gradients(NamedTuple):
-    """The gradient by the normalised current, its sums for batch norm, and by leak and gain."""
+    """The gradient by the normalised current, its sums for batch norm, and by what is learned (None: not there)."""
 
     current: Float[Tensor, "k n *space c"]
     sum: Float[Tensor, " c"]
     sum_with_values: Float[Tensor, " c"]
     leak: Float[Tensor, "t *less c"] | None
     gain: Float[Tensor, "t *less c"] | None
+    sharpness: Float[Tensor, "t *some c"] | None
+    adaptation: Float[Tensor, "t *less c"] | None
 
 
 def forward(setting: Setting, drive: Drive) -> Fired:
     """Spikes (pooled where asked) in the values' dtype, and what was asked about the margins."""
-    fired = _fire(drive, setting, _currents(drive), drive.leak, drive.gain)
+    fired = _fire(drive, setting, _currents(drive))
     spikes = fired.spikes.mean((3, 5)) if setting.pooled else fired.spikes
     return fired._replace(spikes=spikes.to(drive.values.dtype))
 
 
 def input_gradient(setting: Setting, drive: Drive, cotangents: Cotangents) -> Float[Tensor, "k n *space c"]:
     """The gradient by the values alone, for fixed scale and shift: all that an attack needs."""
-    currents, _, _ = _backward(drive, setting, cotangents, with_parameters=False)
+    currents, _ = _backward(drive, setting, cotangents, with_parameters=False)
     return torch.stack([_scaled(part, drive.scale).to(drive.values.dtype) for part in currents])
 
 
@@ -95,14 +105,13 @@ def all_gradients(setting: Setting, drive: Drive, cotangents: Cotangents, middle
 
     ``sum_with_values`` is the sum of gradient times (values - ``middle``): with the mean taken off it keeps its digits.
     """
-    currents, leak, gain = _backward(drive, setting, cotangents, with_parameters=True)
+    currents, learned = _backward(drive, setting, cotangents, with_parameters=True)
     parts = [over_all(part * (drive.values[k].to(part.dtype) - middle)) for k, part in enumerate(currents)]
     return Gradients(
         torch.stack([part.to(drive.values.dtype) for part in currents]),
         torch.stack([over_all(part) for part in currents]).sum(0),
         torch.stack(parts).sum(0),
-        leak,
-        gain,
+        *(learned.get(name) for name in LEARNED),
     )
 
 
@@ -133,11 +142,12 @@ def batch_sums(
 
 def noisy_margins(setting: Setting, drive: Drive) -> Float[Tensor, "t n *space c"]:
     """v + noise, where the firing decision is made; detached."""
-    asked = dataclasses.replace(setting, want_margins=True, want_moments=False, hinge_width=None)
-    margins = _fire(drive, asked, _currents(drive), drive.leak, drive.gain).margins
+    asked = dataclasses.replace(setting, want_margins=True, want_moments=False, cost=None)
+    margins = _fire(drive, asked, _currents(drive)).margins
     assert margins is not None
     noise = _noise(drive, margins[0])
-    return margins if noise is None else margins + torch.stack(noise)
+    carried = setting.neuron.carries_noise  # then it is in the margin already
+    return margins if noise is None or carried else margins + torch.stack(noise)
 
 
 def _noise(drive: Drive, like: Tensor) -> list[Tensor] | None:
@@ -156,25 +166,26 @@ def _currents(drive: Drive) -> list[Tensor]:
     return found if drive.shift is None else [part + drive.shift for part in found]
 
 
-def _fire(drive: Drive, setting: Setting, currents: list[Tensor], leak: Tensor | None, gain: Tensor | None) -> Fired:
+def _fire(drive: Drive, setting: Setting, currents: list[Tensor], **learned: list[Tensor]) -> Fired:
+    """With what is ``learned`` as leaves, one a step, in the place of the drive's own."""
     every = currents * (setting.num_steps // len(currents))
     return fire(
         every,
         setting.neuron,
         surrogate=setting.surrogate,
-        leak=leak,
-        gain=gain,
         noise=_noise(drive, every[0]),
-        sharpness=drive.sharpness,
+        setpoint=drive.setpoint,
+        **{name: learned.get(name, getattr(drive, name)) for name in LEARNED},
         want_margins=setting.want_margins,
         want_moments=setting.want_moments,
-        hinge_width=setting.hinge_width,
+        cost=setting.cost,
+        after_reset=setting.after_reset,
     )
 
 
 def _backward(
     drive: Drive, setting: Setting, cotangents: Cotangents, *, with_parameters: bool
-) -> tuple[list[Tensor], Tensor | None, Tensor | None]:
+) -> tuple[list[Tensor], dict[str, Tensor]]:
     spikes = cotangents.spikes.to(torch.promote_types(drive.values.dtype, torch.float32))
     if setting.pooled:
         shape = drive.values.shape[1:]
@@ -183,12 +194,11 @@ def _backward(
         # A leaf for each step, not one for all: else the gradient of each is scattered into a tensor of zeros.
         leaves = [part.detach().requires_grad_() for part in _currents(drive)]
         extra = {
-            name: [part.detach().requires_grad_() for part in tensor.unbind(0)]
-            for name, tensor in (("leak", drive.leak), ("gain", drive.gain))
-            if tensor is not None and with_parameters
+            name: [part.detach().requires_grad_() for part in getattr(drive, name).unbind(0)]
+            for name in LEARNED
+            if getattr(drive, name) is not None and with_parameters
         }
-        leak, gain = extra.get("leak", drive.leak), extra.get("gain", drive.gain)
-        fired = _fire(drive, dataclasses.replace(setting, want_margins=False), leaves, leak, gain)  # type: ignore[arg-type]
+        fired = _fire(drive, dataclasses.replace(setting, want_margins=False), leaves, **extra)
         outputs, given = [fired.spikes], [spikes]
         for output, cotangent in zip(fired[2:], cotangents[1:], strict=True):
             if output is not None and cotangent is not None:
@@ -198,5 +208,4 @@ def _backward(
         found = list(torch.autograd.grad(outputs, wanted, given))
     currents, rest = found[: len(leaves)], found[len(leaves) :]
     steps = setting.num_steps
-    stacked = {name: torch.stack(rest[at * steps : (at + 1) * steps]) for at, name in enumerate(extra)}
-    return currents, stacked.get("leak"), stacked.get("gain")
+    return currents, {name: torch.stack(rest[at * steps : (at + 1) * steps]) for at, name in enumerate(extra)}

@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from spikeproof.spiking.ops import drive as plain
-from spikeproof.spiking.ops.drive import Cotangents, Drive, Setting
+from spikeproof.spiking.ops.drive import LEARNED, Cotangents, Drive, Setting
 from spikeproof.spiking.ops.kernels import run
 from spikeproof.spiking.ops.noise import Tape
 from spikeproof.spiking.ops.reference import Fired
@@ -74,11 +74,15 @@ def elementwise(function: Callable[..., Any], setting: Hashable, drive: Drive, *
 
 
 def _canonical(drive: Drive, pooled: bool) -> Drive:
+    by_neuron = (drive.leak, drive.gain, drive.adaptation, drive.setpoint)
+    leak, gain, adaptation, setpoint = (None if part is None else _without_samples(part, pooled) for part in by_neuron)
     return drive._replace(
         values=_with_samples(drive.values, pooled),
         sharpness=None if drive.sharpness is None else _with_samples(drive.sharpness, pooled),
-        leak=None if drive.leak is None else _without_samples(drive.leak, pooled),
-        gain=None if drive.gain is None else _without_samples(drive.gain, pooled),
+        leak=leak,
+        gain=gain,
+        adaptation=adaptation,
+        setpoint=setpoint,
     )
 
 
@@ -131,7 +135,7 @@ class _Site(torch.autograd.Function):
             # The surrogate is the backward's; left out here, so that one kernel serves them all.
             seen = dataclasses.replace(setting, surrogate=Triangle()), drive._replace(sharpness=None)
             outputs = iter(run(plain.forward, *seen))
-        asked = (setting.want_margins, setting.want_moments, setting.want_moments, setting.hinge_width is not None)
+        asked = (setting.want_margins, setting.want_moments, setting.want_moments, setting.cost is not None)
         spikes, margins, *sums = next(outputs), *(next(outputs) if wanted else None for wanted in asked)
         ctx.setting, ctx.learning, ctx.noise = setting, learning, noise
         ctx.save_for_backward(mean, rstd, *drive[:-1])
@@ -149,19 +153,19 @@ class _Site(torch.autograd.Function):
         sums = [None if part is None else part.contiguous() for part in rest[:3]]
         setting = dataclasses.replace(setting, want_margins=False)
         if all(part is None for part in sums):  # probed, and the loss does not use it
-            setting = dataclasses.replace(setting, want_moments=False, hinge_width=None)
+            setting = dataclasses.replace(setting, want_moments=False, cost=None)
         if spikes is None:
             spikes = _no_spikes_matter(values, setting)
         cotangents = Cotangents(spikes.contiguous(), *sums)
         wanted = dict(zip(("weight", "bias", *Drive._fields[:-1]), ctx.needs_input_grad[4:], strict=True))
         with torch.autocast(values.device.type, enabled=False):
-            parameters_wanted = any(wanted[name] for name in ("scale", "shift", "leak", "gain"))
+            parameters_wanted = any(wanted[name] for name in ("scale", "shift", *LEARNED))
             if not ctx.learning and mean is None and not parameters_wanted:
                 (gradient,) = run(plain.input_gradient, setting, drive, cotangents)
                 return *(None,) * 6, gradient, *(None,) * (len(Drive._fields) - 2)
             middle = torch.zeros_like(drive.scale) if mean is None else mean
             gradient, total, with_values, *parameters = run(plain.all_gradients, setting, drive, cotangents, middle)
-            names = [name for name in ("leak", "gain") if getattr(drive, name) is not None]
+            names = [name for name in LEARNED if getattr(drive, name) is not None]
             found = dict(zip(names, parameters, strict=True))
             slope = constant = torch.zeros_like(total)
             if mean is None:

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from spikeproof.spiking.cost import Cost
 from spikeproof.spiking.neuron import Neuron
 from spikeproof.spiking.surrogate import Surrogate
 
@@ -23,7 +24,7 @@ class Fired(NamedTuple):
     margins: Float[Tensor, "t *many c"] | None
     total: Float[Tensor, "t c"] | None
     total_of_squares: Float[Tensor, "t c"] | None
-    hinge_total: Float[Tensor, "t c"] | None
+    cost_total: Float[Tensor, "t c"] | None
 
 
 class _Spike(torch.autograd.Function):
@@ -49,9 +50,12 @@ def fire(
     gain: Float[Tensor, "t *less c"] | None = None,
     noise: Float[Tensor, "t *many c"] | Sequence[Float[Tensor, "*many c"]] | None = None,
     sharpness: Float[Tensor, "t *some c"] | None = None,
+    adaptation: Float[Tensor, "t *less c"] | None = None,
+    setpoint: Float[Tensor, "t *less c"] | None = None,
     want_margins: bool = False,
     want_moments: bool = False,
-    hinge_width: float | None = None,
+    cost: Cost | None = None,
+    after_reset: bool = False,
 ) -> Fired:
     """Run the recurrence of :class:`Neuron` and gather, in the same pass, what is asked about the margins.
 
@@ -59,45 +63,66 @@ def fire(
     current likewise (DLIF). Both broadcast against the current of a step, and both are differentiable.
 
     ``noise`` (NLIF) moves the firing decision and nothing else: s = 1[v + noise >= 0], the surrogate is taken at
-    v + noise, the carried potential and every statistic stay noise-free.
+    v + noise, the carried potential and every statistic stay noise-free. A neuron that ``carries_noise`` (NDL) has it
+    added to the potential instead, where it stays.
 
-    ``sharpness`` a (ASSG) rescales the surrogate element by element, h(v) -> a h(a v), which keeps its mass.
+    ``sharpness`` a (ASSG) rescales the surrogate element by element, h(v) -> a h(a v), which keeps its mass. Where it
+    asks for a gradient it gets that of the smooth spike H(a v) whose slope the surrogate is: ds/da = v h(a v).
+
+    ``adaptation`` and ``setpoint`` (HoSNN) move the threshold: it begins at the neuron's, and before each step's
+    decision adaptation * (u - setpoint) is added to it.
 
     All arithmetic is float32 (float64 for a float64 current); spikes come back in the current's dtype.
 
     Returns:
-        Fired: spikes; ``margins`` v (detached); the sums over ``*many`` of v and v^2; and of max(0, hinge_width - |v|).
-        The sums are differentiable.
+        Fired: spikes; ``margins`` v (detached); the sums over ``*many`` of v and v^2; and of ``cost`` of v. The sums
+        are differentiable; with ``after_reset`` their v is m - threshold, of the potential that is carried on.
     """
     dtype = current[0].dtype
     wide = torch.promote_types(dtype, torch.float32)
     carried = torch.zeros_like(current[0], dtype=wide)
-    spikes, margins, totals, squares, hinges = [], [], [], [], []
+    level: Tensor | float = neuron.threshold
+    spikes, margins, totals, squares, costs = [], [], [], [], []
     for t in range(len(current)):
         driven = current[t].to(wide) if gain is None else gain[t].to(wide) * current[t].to(wide)
         kept = neuron.leak * carried if leak is None else leak[t].to(wide) * carried
         potential = kept + driven
-        margin = potential - neuron.threshold
-        noisy = margin if noise is None else margin + noise[t].to(wide)
-        fixed = noisy.detach()
-        slope = surrogate(fixed) if sharpness is None else sharpness[t] * surrogate(sharpness[t] * fixed)
-        spike = _Spike.apply(noisy, slope)
+        if noise is not None and neuron.carries_noise:
+            potential = potential + noise[t].to(wide)
+        if adaptation is not None and setpoint is not None:
+            level = level + adaptation[t].to(wide) * (potential - setpoint[t].to(wide))
+        margin = potential - level
+        noisy = margin if noise is None or neuron.carries_noise else margin + noise[t].to(wide)
+        spike = _fired(noisy, surrogate, None if sharpness is None else sharpness[t])
         resetting = spike.detach() if neuron.detach_reset else spike
-        soft = potential - neuron.threshold * resetting
+        soft = potential - level * resetting
         carried = soft if neuron.reset == "soft" else (1 - resetting) * potential
         spikes.append(spike.to(dtype))
+        seen = carried - level if after_reset else margin
         if want_margins:
             margins.append(margin.detach())
         if want_moments:
-            totals.append(over_all(margin))
-            squares.append(over_all(margin * margin))
-        if hinge_width is not None:
-            hinges.append(over_all((hinge_width - margin.abs()).clamp_min(0)))
+            totals.append(over_all(seen))
+            squares.append(over_all(seen * seen))
+        if cost is not None:
+            costs.append(over_all(cost(seen)))
 
     def stacked(parts: list[Tensor]) -> Tensor | None:
         return torch.stack(parts) if parts else None
 
-    return Fired(torch.stack(spikes), stacked(margins), stacked(totals), stacked(squares), stacked(hinges))
+    return Fired(torch.stack(spikes), stacked(margins), stacked(totals), stacked(squares), stacked(costs))
+
+
+def _fired(margin: Tensor, surrogate: Surrogate, sharpness: Tensor | None) -> Tensor:
+    fixed = margin.detach()
+    if sharpness is None:
+        return _Spike.apply(margin, surrogate(fixed))
+    slope = surrogate(sharpness.detach() * fixed)
+    spike: Tensor = _Spike.apply(margin, sharpness.detach() * slope)
+    if not sharpness.requires_grad:
+        return spike
+    by_sharpness = sharpness * (fixed * slope)
+    return spike + (by_sharpness - by_sharpness.detach())  # adds zero, and its gradient
 
 
 def over_all(x: Float[Tensor, "*many c"]) -> Float[Tensor, " c"]:

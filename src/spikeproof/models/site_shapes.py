@@ -1,0 +1,46 @@
+"""How many neurons each site of a network has: for defenses that give every neuron a parameter of its own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from spikeproof.models.spiking_model import SpikingModel
+from spikeproof.private_rng import private_rng
+from spikeproof.spiking import sites
+
+
+@torch.no_grad()
+def site_shapes(model: SpikingModel) -> dict[str, torch.Size]:
+    """[*space, C] of every site by its name, before pooling; found by a forward of one black image in eval mode.
+
+    Example:
+        >>> from spikeproof.models import create_model
+        >>> site_shapes(create_model("conv", num_classes=10, image_size=8, in_channels=1))["body.0"]
+        torch.Size([8, 8, 16])
+    """
+    shapes: dict[str, torch.Size] = {}
+    modes = {module: module.training for module in model.modules()}
+
+    def note(name: str) -> Any:
+        def hook(_: nn.Module, arguments: tuple[torch.Tensor, ...]) -> None:
+            _, channels, *space = arguments[0].shape
+            shapes[name] = torch.Size([*space, channels])
+
+        return hook
+
+    hooks = [site.register_forward_pre_hook(note(name)) for name, site in sites(model).items()]
+    described = model.description
+    parameter = next(model.parameters())
+    black = parameter.new_zeros(1, described.in_channels, described.image_size, described.image_size)
+    try:
+        with private_rng():
+            model.eval()(black)
+    finally:
+        for hook in hooks:
+            hook.remove()
+        for module, mode in modes.items():
+            module.training = mode
+    return shapes

@@ -1,0 +1,46 @@
+"""Costs of a margin: elementwise functions whose sums a site can give in its one pass over the potentials."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Protocol, runtime_checkable
+
+from jaxtyping import Float
+from torch import Tensor
+
+from spikeproof.errors import SpikeproofError
+
+
+@runtime_checkable
+class Cost(Protocol):
+    """A differentiable function of the margin, elementwise; its repr says all about it, since kernels go by it."""
+
+    def __call__(self, margin: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Hinge:
+    """max(0, width - |v|)^power: what lies within ``width`` of the threshold (TGO Eq. 12 has power 1).
+
+    Raises:
+        SpikeproofError: a width that is not positive, or a power other than 1 and 2.
+
+    Example:
+        >>> import torch
+        >>> Hinge(0.5)(torch.tensor([-0.25, 0.0, 2.0]))
+        tensor([0.2500, 0.5000, 0.0000])
+    """
+
+    width: float
+    power: int = 1
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.width) and self.width > 0):
+            raise SpikeproofError(f"A hinge needs a width > 0, got {self.width}.")
+        if self.power not in (1, 2):
+            raise SpikeproofError(f"A hinge is linear (power 1) or quadratic (2), got {self.power}.")
+
+    def __call__(self, margin: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        near = (self.width - margin.abs()).clamp_min(0)
+        return near * near if self.power == 2 else near
