@@ -42,6 +42,25 @@ class TrainArguments:
 
 
 @dataclasses.dataclass(kw_only=True)
+class CompareArguments:
+    """Train and audit every recipe of a family, resumably, and write one page; overrides hold for every row."""
+
+    recipe: Annotated[Recipe, tyro.conf.arg(name="")]
+    data_dir: Path | None = None
+    """Folder of the data sets; else SPIKEPROOF_DATA_DIR, else the Hugging Face hub."""
+    out: Path | None = None
+    """Folder for the runs; runs/compare-FAMILY by default."""
+    page: Path | None = None
+    """The Markdown page; comparison.md in that folder by default. report.html is written in the folder."""
+    seeds: tuple[int, ...] = (0,)
+    """Each row is trained with each of these."""
+    rows: tuple[str, ...] = ()
+    """The recipes to run, without the family's name; all by default."""
+    share: str = "0/1"
+    """I/N: this process does every N-th row from the I-th on; the page shows what all have done."""
+
+
+@dataclasses.dataclass(kw_only=True)
 class AuditArguments:
     """Attack a run's network with a battery; the recipe's audit settings can be overridden."""
 

@@ -8,9 +8,29 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from spikeproof.audit import Shard
-from spikeproof.cli.arguments import AuditArguments, DemoArguments, ReportArguments, TrainArguments, read_arguments
+from spikeproof.cli.arguments import (
+    AuditArguments,
+    CompareArguments,
+    DemoArguments,
+    ReportArguments,
+    TrainArguments,
+    read_arguments,
+)
 from spikeproof.errors import SpikeproofError
-from spikeproof.recipes import DIGITS, RECIPES, audit_run, find_recipe, recorded_audit_config, train_recipe
+from spikeproof.recipes import (
+    COMPARISONS,
+    DIGITS,
+    RECIPES,
+    Share,
+    audit_run,
+    find_recipe,
+    overridden,
+    recorded_audit_config,
+    run_comparison,
+    train_recipe,
+    with_defense,
+    write_comparison,
+)
 from spikeproof.report import read_run, text_table, write_report
 from spikeproof.train import Interrupted
 from spikeproof.version import __version__
@@ -19,8 +39,10 @@ USAGE = """spikeproof: train, attack, audit and report robust spiking neural net
 
   spikeproof demo                 train and audit six small networks on real digits, offline, in minutes
   spikeproof recipes              the named experiments
-  spikeproof train RECIPE         train one, into runs/RECIPE; override any field, e.g. --train.epochs 5
+  spikeproof train RECIPE         train one, into runs/RECIPE; override any field, e.g. --train.epochs 5,
+                                  or add a defense: --with mpd-sgr --mpd-sgr.eta 2
   spikeproof audit RUN            attack a trained run: nominal accuracy, worst case, gap
+  spikeproof compare FAMILY       train and audit a whole family of recipes, resumably, into one table
   spikeproof report RUN...        one HTML file that compares runs
 
 `spikeproof COMMAND --help` tells a command's options; train and audit want their RECIPE or RUN before it.
@@ -51,6 +73,7 @@ def _dispatch(words: list[str]) -> None:
         "recipes": _recipes,
         "train": _train,
         "audit": _audit,
+        "compare": _compare,
         "report": _report,
     }
     if not words or words[0] in ("-h", "--help"):
@@ -87,6 +110,9 @@ def _recipes(words: list[str], command: str) -> None:
 def _train(words: list[str], command: str) -> None:
     name, rest = _named(words, "train", "RECIPE", "vgg11-cifar10-vanilla; see `spikeproof recipes`")
     recipe = find_recipe(name)
+    added, rest = _take_values(rest, "--with")
+    for defense in added:
+        recipe = with_defense(recipe, defense)
     arguments = read_arguments(
         TrainArguments, rest, prog=f"spikeproof train {name}", default=TrainArguments(recipe=recipe)
     )
@@ -112,6 +138,32 @@ def _audit(words: list[str], command: str) -> None:
         _show([folder], folder / "report.html")
 
 
+def _compare(words: list[str], command: str) -> None:
+    family, rest = _named(words, "compare", "FAMILY", " or ".join(COMPARISONS))
+    if family not in COMPARISONS:
+        raise SpikeproofError(f"There is no family {family!r}; the families are {', '.join(COMPARISONS)}.")
+    recipes = COMPARISONS[family]
+    arguments = read_arguments(
+        CompareArguments, rest, prog=f"spikeproof compare {family}", default=CompareArguments(recipe=recipes[0])
+    )
+    chosen = overridden(recipes, recipes[0], arguments.recipe)
+    if arguments.rows:
+        wanted = [find_recipe(f"{family}-{row}").name for row in arguments.rows]
+        chosen = [recipe for recipe in chosen if recipe.name in wanted]
+    out = arguments.out or Path("runs") / f"compare-{family}"
+    folders = run_comparison(
+        chosen,
+        out,
+        seeds=arguments.seeds,
+        data_dir=arguments.data_dir,
+        share=Share.parse(arguments.share),
+        command=command,
+    )
+    page, report = arguments.page or out / "comparison.md", out / "report.html"
+    write_comparison(folders, page, report)
+    print(f"Page: {page}\nReport: {report}")
+
+
 def _report(words: list[str], command: str) -> None:
     arguments = read_arguments(ReportArguments, words, prog="spikeproof report")
     if not arguments.runs:
@@ -122,6 +174,21 @@ def _report(words: list[str], command: str) -> None:
 def _show(folders: list[Path], out: Path) -> None:
     print(text_table([read_run(folder) for folder in folders]))
     print(f"\nReport: {write_report(folders, out)}")
+
+
+def _take_values(words: list[str], option: str) -> tuple[list[str], list[str]]:
+    """The values of an option that may be given several times, and the other words."""
+    values, rest = [], []
+    left = iter(words)
+    for word in left:
+        if word != option:
+            rest.append(word)
+            continue
+        value = next(left, None)
+        if value is None:
+            raise SpikeproofError(f"{option} needs a name after it, such as mpd-sgr.")
+        values.append(value)
+    return values, rest
 
 
 def _named(words: list[str], command: str, what: str, example: str) -> tuple[str, list[str]]:

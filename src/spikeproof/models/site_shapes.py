@@ -26,8 +26,7 @@ def site_shapes(model: SpikingModel) -> dict[str, torch.Size]:
 
     def note(name: str) -> Any:
         def hook(_: nn.Module, arguments: tuple[torch.Tensor, ...]) -> None:
-            _, channels, *space = arguments[0].shape
-            shapes[name] = torch.Size([*space, channels])
+            shapes[name] = torch.Size([*arguments[0].shape[2:], arguments[0].shape[1]])
 
         return hook
 
@@ -41,6 +40,6 @@ def site_shapes(model: SpikingModel) -> dict[str, torch.Size]:
     finally:
         for hook in hooks:
             hook.remove()
-        for module, mode in modes.items():
-            module.training = mode
+        for changed, mode in modes.items():
+            changed.training = mode
     return shapes

@@ -3,10 +3,13 @@
 import difflib
 
 from spikeproof.errors import SpikeproofError
+from spikeproof.recipes.comparison import Share, overridden, run_comparison, write_comparison
 from spikeproof.recipes.digits import DIGITS
 from spikeproof.recipes.mini_cifar10 import MINI_CIFAR10
 from spikeproof.recipes.papers import PAPERS
-from spikeproof.recipes.recipe import Recipe, audit_run, recorded_audit_config, train_recipe
+from spikeproof.recipes.recipe import Recipe, audit_run, recorded_audit_config, train_recipe, with_defense
+
+COMPARISONS: dict[str, list[Recipe]] = {"demo-digits": DIGITS, "mini-cifar10": MINI_CIFAR10}
 
 RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in (*DIGITS, *MINI_CIFAR10, *PAPERS)}
 
@@ -28,4 +31,18 @@ def find_recipe(name: str) -> Recipe:
     return RECIPES[name]
 
 
-__all__ = ["DIGITS", "RECIPES", "Recipe", "audit_run", "find_recipe", "recorded_audit_config", "train_recipe"]
+__all__ = [
+    "COMPARISONS",
+    "DIGITS",
+    "RECIPES",
+    "Recipe",
+    "Share",
+    "audit_run",
+    "find_recipe",
+    "overridden",
+    "recorded_audit_config",
+    "run_comparison",
+    "train_recipe",
+    "with_defense",
+    "write_comparison",
+]

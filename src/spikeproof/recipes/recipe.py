@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import typing
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,11 @@ from typing import Any
 import torch
 
 from spikeproof.audit import Audit, AuditConfig, Shard, audit
+from spikeproof.coding import CODINGS, CodingField, Direct
 from spikeproof.data import Data, load_data
 from spikeproof.defenses import MPDSGR, TGO, AdversarialTraining, Defense
 from spikeproof.errors import SpikeproofError
-from spikeproof.models import SpikingModel, create_model, load_model
+from spikeproof.models import BatchNormKind, SpikingModel, create_model, load_model
 from spikeproof.private_rng import private_rng
 from spikeproof.spiking import SURROGATES, Kernels, Neuron
 from spikeproof.train import Run, RunFolder, TrainConfig, pick_device, train
@@ -50,6 +52,8 @@ class ModelConfig:
     num_steps: int = 4
     width: float = 1.0
     neuron: Neuron = dataclasses.field(default_factory=Neuron)
+    coding: CodingField = Direct()
+    batch_norm: BatchNormKind = "merged"
     kernels: Kernels = "fused"
 
     def create(self, data: Data, seed: int) -> SpikingModel:
@@ -68,6 +72,8 @@ class ModelConfig:
                 image_size=height,
                 in_channels=data.channels,
                 neuron=self.neuron,
+                coding=self.coding,
+                batch_norm=self.batch_norm,
                 mean=data.mean,
                 std=data.std,
                 kernels=self.kernels,
@@ -93,18 +99,51 @@ class Recipe:
     audit: AuditConfig = dataclasses.field(default_factory=AuditConfig)
 
     def defenses(self) -> list[Defense]:
-        return [d for d in (self.adversarial_training, self.mpd_sgr, self.tgo) if d is not None]
+        """Those that are not None, in the order of the fields."""
+        held = (getattr(self, field.name) for field in dataclasses.fields(self))
+        return [value for value in held if isinstance(value, Defense)]
 
     def settings(self) -> dict[str, Any]:
-        """Every field as plain values, a surrogate by its name."""
+        """Every field as plain values, a surrogate by its name; of the defenses, those that it has."""
         settings: dict[str, Any] = _plain(self)
-        return settings
+        return {name: value for name, value in settings.items() if value is not None}
+
+
+def known_defenses() -> dict[str, type[Defense]]:
+    """Every defense that a recipe can have, by the name of its field."""
+    hints = typing.get_type_hints(Recipe)
+    offered = [(name, kind) for name, hint in hints.items() for kind in typing.get_args(hint)]
+    return {name: kind for name, kind in offered if isinstance(kind, type) and issubclass(kind, Defense)}
+
+
+def with_defense(recipe: Recipe, name: str) -> Recipe:
+    """The recipe with one more defense, as it is by default.
+
+    Args:
+        name: of the field, also with dashes: "mpd-sgr".
+
+    Raises:
+        SpikeproofError: an unknown defense, or one that the recipe has already.
+
+    Example:
+        >>> with_defense(Recipe(name="mine"), "mpd-sgr").defenses()
+        [MPDSGR(eta=0.3, warmup=0.0)]
+    """
+    field, kinds = name.replace("-", "_"), known_defenses()
+    if field not in kinds:
+        known = ", ".join(each.replace("_", "-") for each in kinds)
+        raise SpikeproofError(f"There is no defense {name!r}; the defenses are {known}.")
+    if getattr(recipe, field) is not None:
+        raise SpikeproofError(f"{recipe.name} has {name} already; change it by --{name}.FIELD.")
+    changes: dict[str, Any] = {field: kinds[field]()}
+    return dataclasses.replace(recipe, **changes)
 
 
 def _plain(value: Any) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
-        return {"name": type(value).__name__, **fields} if type(value) in SURROGATES.values() else fields
+        named = (*SURROGATES.values(), *CODINGS.values())
+        return {"name": type(value).__name__, **fields} if type(value) in named else fields
     return list(value) if isinstance(value, tuple) else value
 
 

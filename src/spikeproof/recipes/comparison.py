@@ -1,0 +1,109 @@
+"""Comparisons: train and audit every recipe of a family, and put them on one page. Killed and started again at will."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from spikeproof.errors import SpikeproofError
+from spikeproof.recipes.recipe import Recipe, audit_run, train_recipe
+from spikeproof.report import Run, comparison_table, read_run, write_between_marks, write_report
+
+_PARTS = ("data", "model", "train", "audit")
+
+
+@dataclasses.dataclass(frozen=True)
+class Share:
+    """This process's part of the rows: every ``of``-th, from the ``index``-th on."""
+
+    index: int = 0
+    of: int = 1
+
+    @classmethod
+    def parse(cls, text: str) -> Share:
+        """From "0/2".
+
+        Raises:
+            SpikeproofError: text that is not I/N with 0 <= I < N.
+        """
+        index, _, of = text.partition("/")
+        if not (index.isdigit() and of.isdigit() and int(index) < int(of)):
+            raise SpikeproofError(f"A share of the rows is I/N with 0 <= I < N, such as 0/2, not {text!r}.")
+        return cls(int(index), int(of))
+
+
+def overridden(recipes: Sequence[Recipe], before: Recipe, after: Recipe) -> list[Recipe]:
+    """The recipes with every field changed that differs between ``before`` and ``after``.
+
+    Raises:
+        SpikeproofError: a name or a defense differs: these are a row's own.
+    """
+    changes = {
+        part: {
+            field.name: getattr(getattr(after, part), field.name)
+            for field in dataclasses.fields(getattr(before, part))
+            if getattr(getattr(after, part), field.name) != getattr(getattr(before, part), field.name)
+        }
+        for part in _PARTS
+    }
+    alike = dataclasses.replace(after, **{part: getattr(before, part) for part in _PARTS})
+    if alike != before:
+        raise SpikeproofError("A comparison's rows have names and defenses of their own; override other fields only.")
+    return [
+        dataclasses.replace(
+            recipe, **{part: dataclasses.replace(getattr(recipe, part), **changes[part]) for part in _PARTS}
+        )
+        for recipe in recipes
+    ]
+
+
+def run_comparison(
+    recipes: Sequence[Recipe],
+    out: Path,
+    *,
+    seeds: Sequence[int],
+    data_dir: Path | None,
+    share: Share,
+    command: str,
+) -> dict[str, list[Path]]:
+    """Train and audit every recipe with every seed, in ``out``/NAME-sSEED; what is done already is left as it is.
+
+    A row that fails is told on stderr and does not stop the others.
+
+    Returns:
+        The folders of each recipe by its name, also of those that other shares are at.
+    """
+    work = [(recipe, seed) for seed in seeds for recipe in recipes]
+    for place, (recipe, seed) in enumerate(work):
+        folder = _folder(out, recipe, seed)
+        if place % share.of != share.index or (folder / "audit.json").exists():
+            continue
+        print(f"{place + 1}/{len(work)}: {recipe.name}, seed {seed}", flush=True)
+        seeded = dataclasses.replace(recipe, train=dataclasses.replace(recipe.train, seed=seed))
+        try:
+            train_recipe(seeded, data_dir=data_dir, out=folder, resume=True, command=command)
+            audit_run(folder, seeded.audit, data_dir=data_dir, command=command)
+        except SpikeproofError as error:
+            print(f"spikeproof: {recipe.name}, seed {seed}, is left out: {error}", file=sys.stderr, flush=True)
+    return {recipe.name: [_folder(out, recipe, seed) for seed in seeds] for recipe in recipes}
+
+
+def write_comparison(folders: dict[str, list[Path]], page: Path, report: Path) -> None:
+    """The Markdown table between the page's marks, and the HTML report of the same runs.
+
+    Raises:
+        SpikeproofError: nothing is audited yet, or a folder is damaged.
+    """
+    rows: dict[str, list[Run]] = {
+        name: [read_run(folder) for folder in each if (folder / "audit.json").exists()]
+        for name, each in folders.items()
+    }
+    runs = [run for each in rows.values() for run in each]
+    write_between_marks(page, comparison_table(rows))
+    write_report([run.folder for run in runs], report)
+
+
+def _folder(out: Path, recipe: Recipe, seed: int) -> Path:
+    return out / f"{recipe.name}-s{seed}"

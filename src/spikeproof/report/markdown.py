@@ -1,0 +1,126 @@
+"""A comparison as a page of Markdown: one row a recipe, its seeds together, written between two marks of the page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from statistics import fmean
+
+from spikeproof.atomic import write_atomically
+from spikeproof.errors import SpikeproofError
+from spikeproof.report.picks import clean_of, nominal_columns, trial_named
+from spikeproof.report.records import Audit, Run
+from spikeproof.report.wording import conditions, percent, share
+
+BEGIN, END = "<!-- comparison: begin -->", "<!-- comparison: end -->"
+
+
+def comparison_table(rows: Mapping[str, Sequence[Run]]) -> str:
+    """The table of the audited runs, and the conditions that they share.
+
+    A cell is the mean over the row's seeds, with the range where there are several; the worst case of a single seed has
+    its 95 % interval. Seconds are of training, relative to the first row's mean.
+
+    Args:
+        rows: label to runs, one a seed; a run without an audit is left out, and a row without any is named below.
+
+    Raises:
+        SpikeproofError: no row has an audited run, or two rows were audited under different conditions.
+    """
+    audited = {label: [run for run in runs if run.audit is not None] for label, runs in rows.items()}
+    shown = {label: runs for label, runs in audited.items() if runs}
+    if not shown:
+        raise SpikeproofError("No run of this comparison is audited yet, so there is no table; let it go on.")
+    base = _seconds(next(iter(shown.values())))
+    nominal = nominal_columns([run for runs in shown.values() for run in runs])
+    header = ["Row", "Seeds", "Clean", *nominal, "Worst case", "Gap", "Firing rate", "Training time", "Red flags"]
+    lines = [header, ["---", *("--:" for _ in header[1:])]]
+    lines += [_cells(label, runs, nominal, base) for label, runs in shown.items()]
+    text = "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+    missing = [label for label in rows if label not in shown]
+    return "\n\n".join([text, _conditions(shown), *([f"Not audited yet: {', '.join(missing)}."] if missing else [])])
+
+
+def write_between_marks(page: Path, text: str) -> None:
+    """Put ``text`` between the page's two marks; a page that has none, or is not there, gets them at its end.
+
+    Raises:
+        SpikeproofError: the page has one mark without the other.
+    """
+    before = page.read_text() if page.is_file() else "# Comparison\n"
+    if (BEGIN in before) != (END in before) or before.find(BEGIN) > before.find(END):
+        raise SpikeproofError(f"{page} has one of the marks {BEGIN} and {END} without the other; restore the pair.")
+    if BEGIN not in before:
+        before = f"{before.rstrip()}\n\n{BEGIN}\n{END}\n"
+    head, tail = before.split(BEGIN)[0], before.split(END)[1]
+    whole = f"{head}{BEGIN}\n\n{text}\n\n{END}{tail}"
+    write_atomically(page, lambda path: path.write_text(whole))
+
+
+def _cells(label: str, runs: Sequence[Run], nominal: Sequence[str], base: float) -> list[str]:
+    audits = [run.audit for run in runs if run.audit is not None]
+    flags = [len(audit.raised) for audit in audits]
+    return [
+        label,
+        str(len(runs)),
+        _over_seeds(audits, lambda audit: _own(audit, None)),
+        *(_over_seeds(audits, lambda audit, name=name: _own(audit, name)) for name in nominal),  # type: ignore[misc]
+        f"**{_over_seeds(audits, lambda audit: audit.worst_case.accuracy)}**{_interval(audits)}",
+        _over_seeds(audits, lambda audit: audit.masking_gap),
+        share(fmean(_firing_rate(run) for run in runs)),
+        f"{_seconds(runs) / base:.1f}x",
+        "/".join(map(str, flags)),
+    ]
+
+
+def _over_seeds(audits: Sequence[Audit], of: Callable[[Audit], float]) -> str:
+    values = [of(audit) for audit in audits]
+    mean = percent(fmean(values))
+    return mean if len(values) == 1 else f"{mean} ({percent(min(values))} to {percent(max(values))})"
+
+
+def _own(audit: Audit, name: str | None) -> float:
+    if name is None:
+        clean = clean_of(audit)
+        return clean.accuracy if clean else float("nan")
+    trial = trial_named(audit, name)
+    return trial.own.accuracy if trial is not None and trial.own is not None else float("nan")
+
+
+def _interval(audits: Sequence[Audit]) -> str:
+    if len(audits) > 1:
+        return ""
+    return f" [{percent(audits[0].worst_case.low)}, {percent(audits[0].worst_case.high)}]"
+
+
+def _firing_rate(run: Run) -> float:
+    """Mean over the sites, on the validation images after the last epoch."""
+    rates = run.epochs[-1].firing_rates.values() if run.epochs else ()
+    return fmean(rates) if rates else float("nan")
+
+
+def _seconds(runs: Sequence[Run]) -> float:
+    return fmean(sum(epoch.seconds for epoch in run.epochs) for run in runs)
+
+
+def _conditions(shown: Mapping[str, Sequence[Run]]) -> str:
+    """What all rows share; how many draws a gradient takes is a row's own, since only random networks need several."""
+    pairs = [(run, run.audit) for runs in shown.values() for run in runs if run.audit is not None]
+    stated = [{name: words for name, words in conditions(audit).items() if name != "Noise"} for _, audit in pairs]
+    for (run, _), each in zip(pairs, stated, strict=True):
+        if each != stated[0]:
+            raise SpikeproofError(
+                f"{run.folder} was audited under other conditions than {pairs[0][0].folder}; audit both alike, or "
+                "compare them apart."
+            )
+    first = pairs[0][1]
+    worst = ", ".join(trial.name for trial in first.trials if trial.counts and trial.kind != "clean")
+    machines = sorted({f"torch {run.config['torch']}, {run.config['threads']} thread(s)" for run, _ in pairs})
+    draws = {label: max(run.audit.draws if run.audit else 1 for run in runs) for label, runs in shown.items()}
+    drawn = ", ".join(f"{label} ({count})" for label, count in draws.items() if count > 1)
+    random = f" Random at inference, gradients and verdicts averaged over so many draws: {drawn}." if drawn else ""
+    return (
+        f"Accuracies in percent. {', '.join(stated[0].values())}; {'; '.join(machines)}. Worst case: right under every "
+        f"one of {worst}.{random} Gap: {first.nominal_trial} minus worst case. Training time as it was, relative to "
+        "the first row: on a machine that does other things it is a hint only."
+    )

@@ -1,0 +1,124 @@
+"""Comparisons: overrides that hold for every row, resumption, rows that fail, and the page."""
+
+import dataclasses
+import json
+import re
+
+import pytest
+
+from spikeproof.audit import AuditConfig
+from spikeproof.defenses import MPDSGR
+from spikeproof.recipes import DIGITS, Share, overridden, run_comparison, write_comparison
+from spikeproof.recipes.recipe import DataConfig
+from spikeproof.train import TrainConfig
+
+AUDIT = AuditConfig(
+    radius=0.1, samples=20, battery=None, trials=("FGSM", "PGD-3"), tune_samples=0, diagnostics=False, sweep=()
+)
+
+
+@pytest.fixture
+def rows():
+    """Vanilla and AT on very few digits."""
+    changes = {
+        "data": DataConfig(name="digits", validation=50, train_limit=64),
+        "train": TrainConfig(epochs=1, batch_size=32, augmentation=None, device="cpu"),
+        "audit": AUDIT,
+    }
+    return [dataclasses.replace(DIGITS[place], **changes) for place in (0, 3)]
+
+
+def run(rows, out, **changes):
+    options = {"seeds": (0,), "data_dir": None, "share": Share(), "command": "me"} | changes
+    return run_comparison(rows, out, **options)
+
+
+def test_overrides_reach_every_row_and_nothing_else(rows):
+    after = dataclasses.replace(
+        rows[0],
+        model=dataclasses.replace(rows[0].model, width=0.5),
+        train=dataclasses.replace(rows[0].train, epochs=7),
+    )
+    found = overridden(rows, rows[0], after)
+    for before, changed in zip(rows, found, strict=True):
+        assert changed.model == dataclasses.replace(before.model, width=0.5)
+        assert changed.train == dataclasses.replace(before.train, epochs=7)
+        assert (changed.name, changed.data, changed.audit, changed.defenses()) == (
+            before.name,
+            before.data,
+            before.audit,
+            before.defenses(),
+        )
+    assert overridden(rows, rows[0], rows[0]) == rows
+
+
+@pytest.mark.parametrize("change", [{"name": "other"}, {"mpd_sgr": MPDSGR()}], ids=str)
+def test_what_is_a_rows_own_cannot_be_overridden(rows, change, refuses):
+    with refuses("names and defenses"):
+        overridden(rows, rows[0], dataclasses.replace(rows[0], **change))
+
+
+@pytest.mark.parametrize("text", ["2/2", "1", "a/2", "-1/2", "0/0", ""])
+def test_a_share_is_one_of_so_many(text, refuses):
+    with refuses("0/2", repr(text)):
+        Share.parse(text)
+    assert Share.parse("1/2") == Share(1, 2)
+
+
+def test_shares_do_every_row_once_and_a_second_call_nothing(rows, tmp_path):
+    first = run(rows, tmp_path, seeds=(0, 1), share=Share(0, 2))
+    done = {path.parent.name for path in tmp_path.glob("*/audit.json")}
+    assert done == {"demo-digits-vanilla-s0", "demo-digits-vanilla-s1"}
+    second = run(rows, tmp_path, seeds=(0, 1), share=Share(1, 2))
+    assert first == second
+    folders = [folder for each in first.values() for folder in each]
+    assert all((folder / "audit.json").is_file() for folder in folders) and len(folders) == 4
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
+    run(rows, tmp_path, seeds=(0, 1))
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()} == before
+    seeds = [json.loads((folder / "config.json").read_text())["recipe"]["train"]["seed"] for folder in folders]
+    assert seeds == [0, 1, 0, 1]
+
+
+def test_a_row_that_fails_does_not_stop_the_others(rows, tmp_path, capsys):
+    rows[0] = dataclasses.replace(rows[0], train=dataclasses.replace(rows[0].train, batch_size=1000))
+    folders = run(rows, tmp_path)
+    assert re.search(r"^spikeproof: demo-digits-vanilla, seed 0, is left out: .+$", capsys.readouterr().err, re.M)
+    assert (folders["demo-digits-at"][0] / "audit.json").is_file()
+    page = tmp_path / "page.md"
+    write_comparison(folders, page, tmp_path / "report.html")
+    assert "Not audited yet: demo-digits-vanilla." in page.read_text()
+
+
+def test_the_page_keeps_what_stands_around_the_table(rows, tmp_path):
+    folders, page = run(rows, tmp_path), tmp_path / "page.md"
+    write_comparison(folders, page, tmp_path / "report.html")
+    page.write_text("# Mine\n\nBefore.\n\n" + page.read_text().removeprefix("# Comparison\n") + "\nAfter.\n")
+    written = page.read_text()
+    write_comparison(folders, page, tmp_path / "report.html")
+    assert page.read_text() == written
+    header, _, *body = [line for line in written.splitlines() if line.startswith("|")]
+    columns = [cell.strip() for cell in header.strip("|").split("|")]
+    assert columns[2:6] == ["Clean", "FGSM", "PGD-3", "Worst case"]
+    for line, name in zip(body, folders, strict=True):
+        cells = dict(zip(columns, (cell.strip() for cell in line.strip("|").split("|")), strict=True))
+        found = json.loads((folders[name][0] / "audit.json").read_text())
+        assert cells["Row"] == name
+        assert cells["Worst case"].startswith(f"**{100 * found['worst_case']['accuracy']:.1f}**")
+        assert cells["Gap"] == f"{100 * found['masking_gap']:.1f}"
+    assert "n = 20," in written
+
+
+def test_rows_audited_under_other_conditions_are_not_put_side_by_side(rows, tmp_path, refuses):
+    rows[1] = dataclasses.replace(rows[1], audit=dataclasses.replace(AUDIT, radius=0.05))
+    folders = run(rows, tmp_path)
+    with refuses("other conditions", "demo-digits-at-s0"):
+        write_comparison(folders, tmp_path / "page.md", tmp_path / "report.html")
+
+
+def test_one_mark_without_the_other(rows, tmp_path, refuses):
+    page = tmp_path / "page.md"
+    page.write_text("text <!-- comparison: begin --> text")
+    with refuses("marks", page):
+        write_comparison(run(rows, tmp_path), page, tmp_path / "report.html")
+    assert page.read_text() == "text <!-- comparison: begin --> text"
