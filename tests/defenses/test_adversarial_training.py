@@ -7,7 +7,7 @@ import torch
 from torch.nn.functional import cross_entropy
 from training_steps import step_on
 
-from spikeproof.attacks import Crafting, fgsm, pgd
+from spikeproof.attacks import Crafting, ffgsm, fgsm, pgd
 from spikeproof.defenses import AdversarialTraining
 from spikeproof.errors import SpikeproofError
 from spikeproof.models import create_model
@@ -37,6 +37,8 @@ DEFENSES = [
     AdversarialTraining(eps=EPS),
     AdversarialTraining(eps=EPS, attack="pgd"),
     AdversarialTraining(eps=EPS, attack="pgd", steps=4, step_size=0.05),
+    AdversarialTraining(eps=EPS, attack="fgsm-rs"),
+    AdversarialTraining(eps=EPS, attack="fgsm-rs", step_size=0.15),
     AdversarialTraining(eps=EPS, precision="bf16"),
 ]
 
@@ -80,6 +82,24 @@ def test_the_pgd_kind_is_the_last_iterate_of_pgd_with_half_eps_steps(model, batc
     assert torch.equal(found, expected)
 
 
+@pytest.mark.parametrize("step_size", [None, 0.03, "1/8"])
+def test_the_fgsm_rs_kind_is_one_step_of_ffgsm_whatever_the_number_of_steps(model, batch, step_size):
+    defense = AdversarialTraining(eps=EPS, attack="fgsm-rs", steps=7, step_size=step_size)
+    expected = ffgsm(model, *batch, Linf(EPS), Crafting(seed=9), step_size=step_size).images
+    assert torch.equal(defense.perturb(step_on(model, *batch, seed=9)), expected)
+
+
+def test_fgsm_rs_steps_a_quarter_beyond_the_radius_by_default(model, batch):
+    """So a start beyond -eps / 4 against the step ends at the edge, and one below it short of that."""
+    images, labels = batch
+    images = images * 0.6 + 0.2  # the box cuts nothing
+    found = AdversarialTraining(eps=EPS, attack="fgsm-rs").perturb(step_on(model, images, labels, seed=9))
+    moved = (found - images).abs()
+    assert moved.max() <= EPS + 1e-6
+    at_the_edge = (moved > EPS - 1e-6).float().mean()
+    assert 0.58 < at_the_edge < 0.67  # 5/8 of uniform starts
+
+
 def test_noise_of_training_is_off_while_crafting(model, batch):
     expected = AdversarialTraining(eps=EPS).perturb(step_on(model, *batch, seed=0))
     for site in sites(model).values():
@@ -106,6 +126,7 @@ def test_text_radius_is_read():
         {"steps": 0},
         {"step_size": 0.0},
         {"step_size": -0.1},
+        {"attack": "fgsm-rs", "step_size": 0.0},
     ],
     ids=str,
 )

@@ -1,4 +1,8 @@
-"""Adversarial training (Madry et al. 2018) as SNN-RAT does it: the whole batch adversarial, crafted in eval mode."""
+"""Adversarial training (Madry et al. 2018) as SNN-RAT does it: the whole batch adversarial, crafted in eval mode.
+
+"fgsm-rs" is the one step from a random start of Wong et al. (2020, "Fast is better than free"). They craft in train
+mode; here every attack crafts in eval mode.
+"""
 
 from __future__ import annotations
 
@@ -16,16 +20,21 @@ from spikeproof.threat import Linf, OptionalRadius, Radius, parse_radius
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class AdversarialTraining(Defense):
-    """Train on x + delta with delta found by FGSM or PGD-k on the model itself, through BPTT; no clean term.
+    """Train on x + delta with delta found by FGSM, FGSM-RS or PGD-k on the model itself, through BPTT; no clean term.
+
+    FGSM-RS and PGD start at x0, uniform in the ball, and step by a; P projects to the ball and to [0, 1]::
+
+        x <- P(x + a sign(grad CE(f(x), y)))
 
     The model crafts in eval mode (running batch statistics, no noise unless the model keeps it at inference), then
     trains on the batch in train mode.
 
     Args:
         eps: radius in pixels of [0, 1], also as text, "2/255".
-        attack: "fgsm" (one step of eps from the image; the published RAT checkpoint) or "pgd" (uniform start).
+        attack: "fgsm" (one step of eps from the image; the published RAT checkpoint), "fgsm-rs" or "pgd".
         steps: PGD's k; MPD-SGR's tables use 2.
-        step_size: PGD's step; eps / 2 by default, which is 1/255 at the papers' 2/255.
+        step_size: a. By default 1.25 eps for FGSM-RS, as Wong et al. found best, and eps / 2 for PGD, which is 1/255
+            at the papers' 2/255. FGSM takes none.
         precision: of the crafting forwards.
 
     Raises:
@@ -37,15 +46,15 @@ class AdversarialTraining(Defense):
     """
 
     eps: Radius = 2 / 255
-    attack: Literal["fgsm", "pgd"] = "fgsm"
+    attack: Literal["fgsm", "fgsm-rs", "pgd"] = "fgsm"
     steps: int = 2
     step_size: OptionalRadius = None
     precision: Precision = "fp32"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "eps", parse_radius(self.eps))
-        if self.attack not in ("fgsm", "pgd"):
-            raise SpikeproofError(f"Adversarial training crafts by 'fgsm' or 'pgd', not {self.attack!r}.")
+        if self.attack not in ("fgsm", "fgsm-rs", "pgd"):
+            raise SpikeproofError(f"Adversarial training crafts by 'fgsm', 'fgsm-rs' or 'pgd', not {self.attack!r}.")
         if self.precision not in ("fp32", "bf16"):
             raise SpikeproofError(f"Adversarial training crafts in 'fp32' or 'bf16', not {self.precision!r}.")
         if self.steps < 1:
@@ -53,7 +62,7 @@ class AdversarialTraining(Defense):
         if self.step_size is not None:
             object.__setattr__(self, "step_size", parse_radius(self.step_size, "step size"))
             if self.step_size == 0:
-                raise SpikeproofError("Adversarial training needs a step_size > 0; leave it out for eps / 2.")
+                raise SpikeproofError("Adversarial training needs a step_size > 0; leave it out for the attack's own.")
 
     @property
     def label(self) -> str:
@@ -64,11 +73,11 @@ class AdversarialTraining(Defense):
         return True
 
     def perturb(self, step: Step) -> Float[Tensor, "n c h w"]:
-        one_step = self.attack == "fgsm"
         threat = Linf(self.eps)
-        step_size = threat.radius / 2 if self.step_size is None else parse_radius(self.step_size)
+        default = {"fgsm": threat.radius, "fgsm-rs": 1.25 * threat.radius, "pgd": threat.radius / 2}[self.attack]
+        size = default if self.step_size is None or self.attack == "fgsm" else parse_radius(self.step_size)
+        steps = self.steps if self.attack == "pgd" else 1
         with crafting(step.model, Crafting(precision=self.precision, seed=step.seed)) as craft:
-            start = step.clean if one_step else threat.random_start(step.clean)
-            rule = SteepestStep(threat, threat.radius if one_step else step_size)
-            steps = 1 if one_step else self.steps
+            start = step.clean if self.attack == "fgsm" else threat.random_start(step.clean)
+            rule = SteepestStep(threat, size)
             return climb(craft, step.clean, start, rule, steps=steps, objective=cross_entropy_of(step.labels))

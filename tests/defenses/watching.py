@@ -1,0 +1,53 @@
+"""Defenses that change nothing: one notes what training shows to the hooks, one stops it."""
+
+import dataclasses
+import os
+import signal
+
+import pytest
+import torch
+
+from spikeproof.defenses import Defense, Step
+from spikeproof.train import Interrupted, train
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Watcher(Defense):
+    """Notes every step after its backward, what the memory held before it, and after which steps the weights moved."""
+
+    seen: list[Step] = dataclasses.field(default_factory=list)
+    held: list[set[str]] = dataclasses.field(default_factory=list)
+    moves: list[int] = dataclasses.field(default_factory=list)
+
+    def begin(self, step: Step) -> None:
+        self.held.append(set(step.memory))
+
+    def learned(self, step: Step) -> None:
+        self.seen.append(step)
+
+    def after_step(self, model: torch.nn.Module, seed: int) -> None:
+        self.moves.append(len(self.seen))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Stopper(Defense):
+    """Asks training to stop, as Ctrl-C does, once ``share`` of it is done."""
+
+    share: float
+    sent: list[float] = dataclasses.field(default_factory=list)
+
+    def begin(self, step: Step) -> None:
+        if step.progress >= self.share and not self.sent:
+            self.sent.append(step.progress)
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def whole_and_resumed(new_model, data, defenses, config, folder, *, share):
+    """The weights of a run in one go, and of one stopped and resumed from another start; and the state between."""
+    shared = {"data": data, "config": config, "settings": {"mine": 1}, "show": False}
+    whole = train(new_model(0), defenses=defenses, out=folder / "whole", **shared)
+    with pytest.raises(Interrupted):
+        train(new_model(0), defenses=[*defenses, Stopper(share=share)], out=folder / "cut", **shared)
+    state = torch.load(folder / "cut" / "state.pt", weights_only=True)
+    resumed = train(new_model(8), defenses=defenses, out=folder / "cut", resume=True, **shared)
+    return whole.model.state_dict(), resumed.model.state_dict(), state
