@@ -1,15 +1,17 @@
-"""MPD-SGR: Omega, the penalty from slow sums, and where its gradient leads."""
+"""MPD-SGR: Omega, the penalty from slow sums, its invariances, and where its gradient leads."""
 
 import math
 
 import pytest
 import torch
-from training_steps import after_forward
+from training_steps import after_forward, step_on
 
-from spikeproof.defenses import MPDSGR, overlap
+from spikeproof.defenses.defense import compose, watch
+from spikeproof.defenses.mpd_sgr import MPDSGR, overlap
+from spikeproof.defenses.tgo import TGO
 from spikeproof.errors import SpikeproofError
 from spikeproof.models import create_model
-from spikeproof.spiking import Neuron, Rectangular, Sigmoid, Triangle, probe
+from spikeproof.spiking import Neuron, Record, Rectangular, Sigmoid, SiteRecord, Triangle, probe
 
 
 def new_model(surrogate=None):
@@ -81,14 +83,122 @@ def test_penalty_is_the_slow_sum_with_the_surrogates_window(surrogate, window):
     assert found.item() == pytest.approx(slow_penalty(record, window, 0.7), rel=1e-4)
 
 
-def test_following_its_gradient_empties_the_window():
-    model, images = new_model().train(), some_images(32)
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
-    penalties = []
+def made_record(mean, std, window=1.0, count=5):
+    """A site's record with these moments [T, C]."""
+    return SiteRecord(count=count, window=window, total=count * mean, total_of_squares=count * (mean**2 + std**2))
+
+
+def some_moments():
+    generator = torch.Generator().manual_seed(1)
+    mean = torch.randn(3, 4, generator=generator, dtype=torch.float64)
+    std = 0.2 + torch.rand(3, 4, generator=generator, dtype=torch.float64)
+    return mean.requires_grad_(), std.requires_grad_()
+
+
+def penalty_of(defense, mean, std):
+    return defense.penalty(after_forward(Record(a=made_record(mean, std)), 0.0))
+
+
+@pytest.mark.parametrize("factor", [0.5, 1.3])
+def test_the_spreads_window_sees_margins_up_to_a_common_factor_in_value_and_gradient(factor):
+    mean, std = some_moments()
+    defense = MPDSGR(eta=1.0, width="spread", factor=factor)
+    found = penalty_of(defense, mean, std)
+    ratios = (mean / std).flatten().tolist()
+    assert found.item() == pytest.approx(sum(phi(r + factor) - phi(r - factor) for r in ratios) / 12)
+    torch.testing.assert_close(penalty_of(defense, 7 * mean, 7 * std), found)
+    on_mean, on_std = torch.autograd.grad(found, (mean, std))
+    # Euler's theorem for a function of degree 0, channel by channel; the fixed window rewards scale.
+    torch.testing.assert_close(mean * on_mean + std * on_std, torch.zeros_like(mean))
+    fixed = penalty_of(MPDSGR(eta=1.0), mean, std)
+    on_mean, on_std = torch.autograd.grad(fixed, (mean, std))
+    assert (mean * on_mean + std * on_std < -1e-4).all()
+    assert penalty_of(MPDSGR(eta=1.0), 7 * mean, 7 * std) < 0.3 * fixed
+
+
+def test_a_larger_gain_alone_lowers_the_fixed_windows_overlap_and_raises_the_spreads():
+    # u ~ N(0, 0.5^2) before the gain c, threshold 1: v ~ N(-1, (c/2)^2).
+    def at(defense, gain):
+        return penalty_of(defense, torch.full((1, 1), -1.0), torch.full((1, 1), 0.5 * gain)).item()
+
+    assert at(MPDSGR(), 3.0) < at(MPDSGR(), 1.0)
+    assert at(MPDSGR(width="spread"), 3.0) > at(MPDSGR(width="spread"), 1.0)
+    # What it rewards instead is silence.
+    assert at(MPDSGR(width="spread"), 0.2) < 0.1 * at(MPDSGR(width="spread"), 1.0)
+
+
+@pytest.mark.parametrize("width", ["surrogate", "spread"])
+def test_detached_std_leaves_the_value_and_the_means_gradient(width):
+    mean, std = some_moments()
+    attached, detached = (
+        MPDSGR(eta=1.0, width=width, statistics=statistics) for statistics in ("attached", "detached-std")
+    )
+    first, second = penalty_of(attached, mean, std), penalty_of(detached, mean, std)
+    assert torch.equal(first, second)
+    # Eq. 14 alone reaches the sums: at a fixed std, dOmega/dtotal is dOmega/dmean over the count.
+    (by_mean,) = torch.autograd.grad(penalty_of(detached, mean, std.detach()), mean)
+    window = 1.0 if width == "surrogate" else std.detach()
+    free = mean.detach().requires_grad_()
+    (expected,) = torch.autograd.grad(overlap(free, std.detach(), window).mean(), free)
+    torch.testing.assert_close(by_mean, expected)
+    assert torch.autograd.grad(penalty_of(detached, mean, std), std, allow_unused=True)[0] is None
+    assert torch.autograd.grad(first, std)[0].abs().max() > 1e-3
+
+
+def test_the_factor_scales_the_surrogates_window():
+    mean, std = some_moments()
+    wide = Record(a=made_record(mean, std, window=0.6))
+    narrow = Record(a=made_record(mean, std, window=0.3))
+    half = MPDSGR(factor=0.5).penalty(after_forward(wide, 0.0))
+    torch.testing.assert_close(half, MPDSGR().penalty(after_forward(narrow, 0.0)))
+
+
+def test_after_reset_watches_what_is_carried_on():
+    model = new_model().train()
+    defense = MPDSGR(eta=1.0, potential="after-reset")
+    assert defense.needs.after_reset and not MPDSGR().needs.after_reset
+    found = {}
+    for chosen in (defense, MPDSGR(eta=1.0)):
+        torch.manual_seed(0)
+        with watch(model, chosen.needs) as record:
+            model(some_images())
+        found[chosen.potential] = chosen.penalty(after_forward(record, 0.0)).item()
+    assert found["after-reset"] != pytest.approx(found["before-reset"], rel=1e-3)
+    with pytest.raises(SpikeproofError, match="before reset"):
+        compose([defense, TGO()])
+    assert compose([defense, TGO(potential="after-reset")]).after_reset
+
+
+def test_the_attacks_window_is_the_measured_change_and_stays_in_the_memory():
+    model, images, labels = new_model(), some_images(), torch.arange(6)
+    defense = MPDSGR(eta=1.0, width="attack", factor=2.0, attack_eps="0.1", every=2)
+    step = step_on(model, images, labels)
+    defense.begin(step)
+    with watch(model.train(), defense.needs) as step.record:
+        model(images)
+    found = defense.penalty(step)
+    expected = []
+    for name, seen in step.record.items():
+        mean, std = seen.moments()
+        window = 2 * step.memory[f"MPDSGR change {name}"]
+        assert window.shape == mean.shape[1:] and (window > 0).any()
+        expected.append(overlap(mean, std, window).mean())
+    torch.testing.assert_close(found, torch.stack(expected).mean())
+    assert found.item() < MPDSGR(eta=1.0).penalty(step).item()  # an attack moves margins by less than the window
+
+
+@pytest.mark.parametrize("width", ["surrogate", "spread", "attack"])
+def test_following_its_gradient_empties_the_window(width):
+    model, images = new_model(), some_images(32)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.5 if width == "surrogate" else 2.0)
+    # In surrogates', spreads' and changes' widths; the last are small.
+    defense = MPDSGR(eta=1.0, width=width, factor=3.0 if width == "attack" else 1.0, attack_eps=0.1, every=100)
+    penalties, step = [], step_on(model, images, torch.arange(32) % 10)
     for _ in range(12):
-        with probe(model, "moments") as record:
+        defense.begin(step)
+        with probe(model.train(), "moments") as step.record:
             model(images)
-        penalty = MPDSGR(eta=1.0).penalty(after_forward(record, 0.0))
+        penalty = defense.penalty(step)
         optimizer.zero_grad()
         penalty.backward()
         if not penalties:
@@ -114,9 +224,29 @@ def test_a_warm_up_rises_linearly():
 
 @pytest.mark.parametrize(
     "bad",
-    [{"eta": -0.1}, {"eta": math.nan}, {"eta": math.inf}, {"warmup": 1.0}, {"warmup": -0.1}, {"warmup": math.nan}],
+    [
+        {"eta": -0.1},
+        {"eta": math.nan},
+        {"eta": math.inf},
+        {"warmup": 1.0},
+        {"warmup": -0.1},
+        {"warmup": math.nan},
+        {"factor": 0.0},
+        {"factor": math.nan},
+        {"attack_eps": 0.0},
+        {"every": 0},
+    ],
     ids=str,
 )
-def test_impossible_settings_are_refused(bad):
-    with pytest.raises(SpikeproofError, match=next(iter(bad))):
+def test_impossible_settings_are_refused(bad, refuses):
+    with refuses(*bad):
         MPDSGR(**bad)
+
+
+@pytest.mark.parametrize("bad", [{"statistics": "none"}, {"potential": "after"}, {"width": "std"}], ids=str)
+def test_unknown_choices_are_refused(bad, refuses):
+    defense = MPDSGR()
+    for field, value in bad.items():  # the tests' own check of types would stop it at the door
+        object.__setattr__(defense, field, value)
+    with refuses(*bad, *bad.values(), "one of"):
+        defense.__post_init__()

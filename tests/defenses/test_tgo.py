@@ -1,16 +1,18 @@
-"""TGO: the hinge from slow sums, the rise of lambda, and the noise it installs."""
+"""TGO: the hinge from slow sums and in closed form, the rise of lambda, and the noise it installs."""
 
 import math
 
 import pytest
 import torch
 from torch import nn
-from training_steps import after_forward
+from training_steps import after_forward, step_on
 
-from spikeproof.defenses import TGO
+from spikeproof.defenses.defense import watch
+from spikeproof.defenses.normal_hinge import normal_hinge
+from spikeproof.defenses.tgo import TGO
 from spikeproof.errors import SpikeproofError
 from spikeproof.models import create_model
-from spikeproof.spiking import Hinge, Record, probe, sites
+from spikeproof.spiking import Hinge, Record, SiteRecord, probe, sites
 
 
 @pytest.fixture
@@ -24,16 +26,17 @@ def images():
     return torch.rand(6, 1, 8, 8, generator=torch.Generator().manual_seed(3))
 
 
+@pytest.mark.parametrize(("hinge", "power"), [("linear", 1), ("quadratic", 2)])
 @pytest.mark.parametrize("delta", [0.2, 0.9])
-def test_mc_is_the_slow_sum_over_sites_of_the_mean_hinge(model, images, delta):
-    defense = TGO(lambda_max=0.6, delta=delta, sigma=0.0)
-    assert defense.needs.cost == Hinge(delta) and not defense.needs.moments
+def test_mc_is_the_slow_sum_over_sites_of_the_mean_hinge(model, images, delta, hinge, power):
+    defense = TGO(lambda_max=0.6, delta=delta, sigma=0.0, hinge=hinge)
+    assert defense.needs.cost == Hinge(delta, power) and not defense.needs.moments
     with probe(model, "margins", cost=defense.needs.cost) as record:
         model(images)
     expected = 0.0
     for seen in record.values():
         margins = seen.margins.double().flatten().tolist()
-        expected += sum(max(0.0, delta - abs(v)) for v in margins) / len(margins)
+        expected += sum(max(0.0, delta - abs(v)) ** power for v in margins) / len(margins)
     assert expected > 0
     for progress, weight in ((0.0, 0.0), (0.5, 0.3), (1 / 3, 0.15), (1 - 1e-9, 0.6)):
         assert defense.penalty(after_forward(record, progress)).item() == pytest.approx(
@@ -41,16 +44,119 @@ def test_mc_is_the_slow_sum_over_sites_of_the_mean_hinge(model, images, delta):
         )
 
 
-def test_following_mc_drives_potentials_from_the_threshold(model, images):
-    defense = TGO(lambda_max=1.0, delta=0.5, sigma=0.0)
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
-    near = []
+def quadrature(mean, std, width, power):
+    """The expected hinge by a fine trapezium over the band, in float64; exact where the band is wide in spreads."""
+    unit = torch.linspace(-1, 1, 40001, dtype=torch.float64)
+    points = width * unit[:, None]
+    density = torch.exp(-0.5 * ((points - mean) / std) ** 2) / (std * math.sqrt(2 * math.pi))
+    return torch.trapezoid((width - points.abs()) ** power * density, points.expand_as(density), dim=0)
+
+
+@pytest.mark.parametrize("power", [1, 2])
+@pytest.mark.parametrize("width", [0.01, 0.5, 3.0])
+def test_the_normals_hinge_is_the_integral_with_its_slopes(width, power):
+    mean = torch.tensor([-4.0, -1.2, -0.3, 0.0, 0.7, 2.5], dtype=torch.float64).repeat(3).requires_grad_()
+    std = torch.tensor([0.1, 1.0, 5.0], dtype=torch.float64).repeat_interleave(6).requires_grad_()
+    found, expected = normal_hinge(mean, std, width, power), quadrature(mean, std, width, power)
+    torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-12)
+    slopes, sought = (torch.autograd.grad(part.sum(), (mean, std)) for part in (found, expected))
+    for slope, wanted in zip(slopes, sought, strict=True):
+        torch.testing.assert_close(slope, wanted, rtol=1e-5, atol=1e-10)
+
+
+@pytest.mark.parametrize("power", [1, 2])
+def test_the_normals_hinge_keeps_its_digits_in_float32(power):
+    # Narrow bands of wide spreads and far ones, where the formula's differences would cancel.
+    mean = torch.tensor([0.3, 0.0, -12.0, 40.0])
+    std = torch.tensor([30.0, 1e-3, 1.0, 2.0])
+    found = normal_hinge(mean, std, 0.1, power)
+    assert found.dtype == torch.float32
+    expected = normal_hinge(mean.double(), std.double(), 0.1, power)
+    torch.testing.assert_close(found.double(), expected, rtol=1e-6, atol=1e-12)
+    assert (found > -1e-12).all() and found[1].item() == pytest.approx((0.1 - 8e-4) ** power, rel=1e-2)
+
+
+def made_step(mean, std, **memory):
+    record = Record(a=SiteRecord(count=5, window=1.0, total=5 * mean, total_of_squares=5 * (mean**2 + std**2)))
+    step = after_forward(record, 0.5)
+    step.memory.update(memory)
+    return step
+
+
+@pytest.mark.parametrize("hinge", ["linear", "quadratic"])
+def test_the_spreads_band_sees_margins_up_to_a_common_factor(hinge):
+    generator = torch.Generator().manual_seed(1)
+    mean = torch.randn(3, 4, generator=generator, dtype=torch.float64).requires_grad_()
+    std = (0.2 + torch.rand(3, 4, generator=generator, dtype=torch.float64)).requires_grad_()
+    defense = TGO(lambda_max=1.0, delta=0.8, sigma=0.0, width="spread", hinge=hinge)
+    assert defense.needs.moments and defense.needs.cost is None
+    found = defense.penalty(made_step(mean, std))
+    power = 2 if hinge == "quadratic" else 1
+    # In units of the spread v has spread 1.
+    expected = quadrature((mean / std).flatten(), torch.ones(12, dtype=torch.float64), 0.8, power).mean() / 2
+    torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-9)
+    torch.testing.assert_close(defense.penalty(made_step(7 * mean, 7 * std)), found)
+    on_mean, on_std = torch.autograd.grad(found, (mean, std))
+    torch.testing.assert_close(mean * on_mean + std * on_std, torch.zeros_like(mean), atol=1e-9, rtol=0)
+
+
+def test_the_attacks_band_is_in_units_of_the_measured_change():
+    mean, std = torch.tensor([[-0.4, 0.1, 0.3]]), torch.tensor([[0.5, 0.3, 0.2]])
+    change = torch.tensor([0.2, 0.1, 0.0])
+    defense = TGO(lambda_max=1.0, delta=1.5, sigma=0.0, width="attack")
+    found = defense.penalty(made_step(mean, std, **{"TGO change a": change}))
+    scale = torch.tensor([0.2, 0.1, 1e-3])  # a channel that no attack moves has nothing to guard
+    expected = quadrature(mean[0].double() / scale, std[0].double() / scale, 1.5, 1)
+    assert found.item() == pytest.approx(expected.mean().item() / 2, rel=1e-4)
+    assert expected[2] < 0.01 * expected[0]
+
+
+@pytest.mark.parametrize("width", ["fixed", "spread"])
+def test_the_closed_form_is_near_the_measured_hinge_of_normal_margins(width):
+    generator = torch.Generator().manual_seed(2)
+    margins = 0.3 + 0.7 * torch.randn(200_000, generator=generator, dtype=torch.float64)
+    scale = 1.0 if width == "fixed" else margins.std().item()
+    measured = (0.5 - (margins / scale).abs()).clamp_min(0).mean().item()
+    found = normal_hinge(margins.mean() / scale, margins.std() / scale, 0.5).item()
+    assert found == pytest.approx(measured, rel=0.01)
+
+
+def test_the_attacks_band_is_measured_in_begin(model, images):
+    step = step_on(model, images, torch.arange(6))
+    TGO(width="attack", attack_eps=0.1).begin(step)
+    assert {name for name in step.memory if name.startswith("TGO change ")} == {f"TGO change {n}" for n in sites(model)}
+    for idle in (TGO(), TGO(width="attack", lambda_max=0.0)):
+        untouched = step_on(model, images, torch.arange(6))
+        idle.begin(untouched)
+        assert untouched.memory == {}
+
+
+def test_after_reset_watches_what_is_carried_on(model, images):
+    defense = TGO(sigma=0.0, lambda_max=1.0, potential="after-reset")
+    with watch(model, defense.needs) as record:
+        model(images)
+    after = defense.penalty(after_forward(record, 0.5)).item()
+    with watch(model, TGO(sigma=0.0).needs) as record:
+        model(images)
+    # A hard reset puts what fires a whole threshold away: less is near.
+    assert 0 < after < TGO(sigma=0.0, lambda_max=1.0).penalty(after_forward(record, 0.5)).item()
+
+
+@pytest.mark.parametrize("width", ["fixed", "spread", "attack"])
+def test_following_mc_drives_potentials_from_the_threshold(model, images, width):
+    defense = TGO(lambda_max=1.0, delta=0.5, sigma=0.0, width=width, attack_eps=0.1, every=100)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.5 if width == "fixed" else 4.0)
+    step, near = step_on(model, images, torch.arange(6), progress=0.9), []
     for _ in range(12):
-        with probe(model, "margins", cost=Hinge(0.5)) as record:
+        defense.begin(step)
+        with probe(model.train(), "moments", "margins", cost=Hinge(0.5)) as step.record:
             model(images)
-        near.append(sum((seen.margins.abs() < 0.5).float().mean().item() for seen in record.values()))
+        if width == "fixed":
+            near.append(sum((seen.margins.abs() < 0.5).float().mean().item() for seen in step.record.values()))
+        else:
+            near.append(defense.penalty(step).item())
         optimizer.zero_grad()
-        defense.penalty(after_forward(record, 0.9)).backward()
+        defense.penalty(step).backward()
         optimizer.step()
     assert near[-1] < 0.9 * near[0]
 
@@ -89,9 +195,20 @@ def test_a_model_without_sites_is_refused():
         {"delta": math.nan},
         {"delta": math.inf},
         {"lambda_max": 0.0, "sigma": 0.0},
+        {"attack_eps": 0.0},
+        {"every": 0},
     ],
     ids=str,
 )
-def test_impossible_settings_are_refused(bad):
-    with pytest.raises(SpikeproofError, match=next(iter(bad))):
+def test_impossible_settings_are_refused(bad, refuses):
+    with refuses(*bad):
         TGO(**bad)
+
+
+@pytest.mark.parametrize("bad", [{"hinge": "cubic"}, {"potential": "after"}, {"width": "std"}], ids=str)
+def test_unknown_choices_are_refused(bad, refuses):
+    defense = TGO()
+    for field, value in bad.items():  # the tests' own check of types would stop it at the door
+        object.__setattr__(defense, field, value)
+    with refuses(*bad, *bad.values(), "one of"):
+        defense.__post_init__()

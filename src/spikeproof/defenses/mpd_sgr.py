@@ -1,23 +1,35 @@
 """MPD-SGR (Jiang et al., AAAI 2026): regularise the membrane potential distribution out of the surrogate's window.
 
-Eq. 13, 16-18. The paper leaves eta and the handling of the statistics open (its Appendix C is unpublished); here mean
-and standard deviation are the batch's, over samples and positions at each step and channel, and stay in the graph,
+Eq. 13, 16-18. The paper leaves eta and the handling of the statistics open (its Appendix C is unpublished); by default
+mean and standard deviation are the batch's, over samples and positions at each step and channel, and stay in the graph,
 since Eq. 14-15 are stated as the training gradient. For a fully connected site a channel is a feature. Layers are
 averaged with equal weight, and so are the channels and steps of each.
+
+The paper's window has a fixed width, so a larger batch-norm gain alone moves potentials out of it. The widths "spread"
+and "attack" are ours and follow the network instead; what each is blind to stands at the class.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
+from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from spikeproof.defenses.attack_width import AttackWidth, check_factor
 from spikeproof.defenses.defense import Defense, Needs, Step
 from spikeproof.errors import SpikeproofError
-from spikeproof.spiking import Record, joint_moments
+from spikeproof.spiking import SiteRecord, joint_moments
+from spikeproof.threat import Radius, parse_radius
+
+_CHOICES = {
+    "statistics": ("attached", "detached-std"),
+    "potential": ("before-reset", "after-reset"),
+    "width": ("surrogate", "spread", "attack"),
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -26,53 +38,88 @@ class MPDSGR(Defense):
 
         Omega = Phi((mu + g) / sd) - Phi((mu - g) / sd)
 
-    the share of potentials under the surrogate. The window g is gamma for the triangle, gamma/2 for the rectangle,
-    and for surrogates without an end the half-width of the triangle of equal peak and mass
-    (see :mod:`spikeproof.spiking.surrogate`).
+    the share of potentials under the surrogate. By ``width`` the window g is ``factor`` times
+
+    - "surrogate": the surrogate's own: gamma for the triangle, gamma/2 for the rectangle, and for surrogates without an
+      end the half-width of the triangle of equal peak and mass (see :mod:`spikeproof.spiking.surrogate`).
+    - "spread": sd itself. Omega = Phi(mu/sd + k) - Phi(mu/sd - k) and its gradient then see margins only up to a common
+      factor: gain and threshold times c change nothing, and mu dOmega/dmu + sd dOmega/dsd = 0. A larger gain alone does
+      count, by mu/sd = mean(u)/sd(u) - threshold/sd(u): for a mean potential below the threshold it raises Omega, where
+      the fixed window's falls. What lowers it is a mean far from the threshold in spreads, so too large an eta now
+      silences channels by small gains.
+    - "attack": the root mean square of the change that FGSM causes in each channel's margins, measured while training
+      (see :mod:`spikeproof.defenses.attack_width`). Each step's gradient takes it for fixed, so it still rewards
+      spread; the next measurement takes that back as far as changes grow with the gain.
 
     Args:
         eta: weight, >= 0. Not published; too large an eta silences the layers, so watch the firing rates.
         warmup: share of training, in [0, 1), over which eta rises linearly from 0. Ours, not the paper's.
+        statistics: "attached" or "detached-std": then sd is taken for fixed and mu alone is moved (Eq. 14 without 15).
+        potential: "before-reset", where the surrogate is taken, or "after-reset".
+        width: see above.
+        factor: of the window, > 0.
+        attack_eps, every: the attack's radius and the training steps between measurements, for "attack" alone.
 
     Raises:
-        SpikeproofError: eta < 0 or a warm-up outside [0, 1).
+        SpikeproofError: eta < 0, a warm-up outside [0, 1), an unknown choice, or a factor, radius or ``every`` that is
+            not positive.
 
     Example:
-        >>> MPDSGR(eta=0.3).label
+        >>> MPDSGR(eta=0.3, width="spread").label
         'MPDSGR'
     """
 
     eta: float = 0.3
     warmup: float = 0.0
+    statistics: Literal["attached", "detached-std"] = "attached"
+    potential: Literal["before-reset", "after-reset"] = "before-reset"
+    width: Literal["surrogate", "spread", "attack"] = "surrogate"
+    factor: float = 1.0
+    attack_eps: Radius = 2 / 255
+    every: int = 10
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.eta) and self.eta >= 0):
             raise SpikeproofError(f"MPD-SGR's eta must be a number >= 0, got {self.eta}.")
         if not 0 <= self.warmup < 1:
             raise SpikeproofError(f"MPD-SGR's warmup is a share of training in [0, 1), got {self.warmup}.")
+        for field, choices in _CHOICES.items():
+            if getattr(self, field) not in choices:
+                raise SpikeproofError(
+                    f"MPD-SGR's {field} is one of {', '.join(choices)}, not {getattr(self, field)!r}."
+                )
+        check_factor("MPD-SGR", self.factor)
+        object.__setattr__(self, "attack_eps", parse_radius(self.attack_eps))
+        self._attack()
 
     @property
     def needs(self) -> Needs:
-        return Needs(moments=True)
+        return Needs(moments=True, after_reset=self.potential == "after-reset")
+
+    def begin(self, step: Step) -> None:
+        if self.width == "attack":
+            self._attack().measure(step)
 
     def penalty(self, step: Step) -> Float[Tensor, ""]:
         rise = min(1.0, step.progress / self.warmup) if self.warmup else 1.0
-        return self.eta * rise * mean_overlap(step.record)
+        seen = list(step.record.values())
+        mean, std = joint_moments(seen)
+        if self.statistics == "detached-std":
+            std = std.detach()
+        window: Tensor
+        if self.width == "surrogate":
+            window = _by_channel([site.window for site in seen], seen, mean)
+        else:
+            window = std if self.width == "spread" else self._attack().widths(step)
+        weights = _by_channel([1 / (len(seen) * len(mean) * _channels(site)) for site in seen], seen, mean)
+        return self.eta * rise * (overlap(mean, std, self.factor * window) * weights).sum()
 
-
-def mean_overlap(record: Record) -> Float[Tensor, ""]:
-    """The mean over sites of the mean over steps and channels of Omega; all sites at once, as they are small."""
-    seen = list(record.values())
-    mean, std = joint_moments(seen)
-    widths = [site.total.shape[1] for site in seen if site.total is not None]
-    windows = torch.tensor([site.window for site in seen]).repeat_interleave(torch.tensor(widths)).to(mean.device)
-    shares = torch.tensor([1 / (len(seen) * mean.shape[0] * width) for width in widths])
-    weights = shares.repeat_interleave(torch.tensor(widths)).to(mean.device)
-    return (overlap(mean, std, windows) * weights).sum()
+    def _attack(self) -> AttackWidth:
+        return AttackWidth(owner=self.label, eps=parse_radius(self.attack_eps), every=self.every)
 
 
 def overlap(
-    mean: Float[Tensor, "*shape"], std: Float[Tensor, "*shape"], window: float | Float[Tensor, " c"]
+    mean: Float[Tensor, "*shape"], std: Float[Tensor, "*shape"], window: float | Float[Tensor, "*fewer"]
 ) -> Float[Tensor, "*shape"]:
     """Omega of Eq. 13: the mass of N(mean, std^2) in [-window, window].
 
@@ -81,3 +128,14 @@ def overlap(
         tensor(0.8400)
     """
     return torch.special.ndtr((mean + window) / std) - torch.special.ndtr((mean - window) / std)
+
+
+def _channels(site: SiteRecord) -> int:
+    assert site.total is not None  # joint_moments has seen to it
+    return site.total.shape[1]
+
+
+def _by_channel(values: list[float], seen: list[SiteRecord], like: Tensor) -> Tensor:
+    """A value of each site, for each of its channels; all sites at once, as they are small."""
+    widths = torch.tensor([_channels(site) for site in seen])
+    return torch.tensor(values).repeat_interleave(widths).to(like.device)

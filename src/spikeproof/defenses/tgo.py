@@ -2,40 +2,64 @@
 
 MC is Eq. 12-13, NLIF the paper's noisy neuron. Not published and therefore ours: delta, sigma, the exact rise of lambda
 (a half cosine from 0 to lambda_max), the potential before reset for MC, and noise that moves the firing decision
-alone, so that P(s = 1) = Phi((u - threshold) / sigma) as stated while the carried potential stays noise-free.
+alone, so that P(s = 1) = Phi((u - threshold) / sigma) as stated while the carried potential stays noise-free. The
+paper's text calls its linear penalty quadratic, so there is a choice of both. The widths "spread" and "attack" are
+ours: a band of fixed width is left by a larger batch-norm gain alone, these follow the network.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
+from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from spikeproof.defenses.attack_width import AttackWidth
 from spikeproof.defenses.defense import Defense, Needs, Step
+from spikeproof.defenses.normal_hinge import normal_hinge
 from spikeproof.errors import SpikeproofError
-from spikeproof.spiking import Hinge, sites
+from spikeproof.spiking import Hinge, joint_moments, sites
+from spikeproof.threat import Radius, parse_radius
+
+_CHOICES = {
+    "hinge": ("linear", "quadratic"),
+    "potential": ("before-reset", "after-reset"),
+    "width": ("fixed", "spread", "attack"),
+}
+# A scale is no smaller than this share of a unit of the potential: a channel that no attack moves has one of 0.
+_LEAST_SCALE = 1e-3
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TGO(Defense):
     """L = CE + lambda(p) * sum over sites of C, at progress p in [0, 1) of training::
 
-        C = mean over samples, neurons and steps of max(0, delta - |u - threshold|)         MC
+        C = mean over samples, neurons and steps of max(0, delta - |v| / scale)^power       MC, v = u - threshold
         lambda(p) = lambda_max (1 - cos(pi p)) / 2
-        s = 1[u - threshold + xi >= 0],  xi ~ N(0, sigma^2)                                  NLIF
+        s = 1[v + xi >= 0],  xi ~ N(0, sigma^2)                                             NLIF
+
+    By ``width`` the scale is 1 ("fixed", the paper's); the standard deviation of v, by step and channel ("spread"),
+    which makes C and its gradient blind to a common factor of gain and threshold; or the root mean square of the change
+    that FGSM causes in the channel's v ("attack", see :mod:`spikeproof.defenses.attack_width`; fixed in each step). In
+    the last two C is the expectation for v normal with the measured mean and standard deviation.
 
     Args:
         lambda_max: 0 turns MC off; 0.4 for WRN16 and 0.6 for VGG11 in the paper.
-        delta: half-width of the guarded band, in units of the potential.
+        delta: half-width of the guarded band, in units of the scale: of the potential where it is fixed.
         sigma: standard deviation of the firing noise in training; 0 turns NLIF off.
         noise_at_inference: whether the noise stays on outside training. The paper contradicts itself here; every
             result of ours says which it is, and an audit of a noisy model averages over draws.
+        hinge: "linear" (power 1) or "quadratic" (2).
+        potential: "before-reset" or "after-reset".
+        width: see above.
+        attack_eps, every: the attack's radius and the training steps between measurements, for "attack" alone.
 
     Raises:
-        SpikeproofError: a negative weight or noise, a delta that is not positive, or a TGO that does nothing.
+        SpikeproofError: a negative weight or noise, a delta, radius or ``every`` that is not positive, an unknown
+            choice, or a TGO that does nothing.
 
     Example:
         >>> TGO(lambda_max=0.6, sigma=0.0).label
@@ -46,6 +70,11 @@ class TGO(Defense):
     delta: float = 0.5
     sigma: float = 0.2
     noise_at_inference: bool = False
+    hinge: Literal["linear", "quadratic"] = "linear"
+    potential: Literal["before-reset", "after-reset"] = "before-reset"
+    width: Literal["fixed", "spread", "attack"] = "fixed"
+    attack_eps: Radius = 2 / 255
+    every: int = 10
 
     def __post_init__(self) -> None:
         if not all(math.isfinite(value) and value >= 0 for value in (self.lambda_max, self.sigma)):
@@ -54,10 +83,20 @@ class TGO(Defense):
             raise SpikeproofError(f"TGO's delta must be positive, got {self.delta}; lambda_max = 0 turns MC off.")
         if self.lambda_max == 0 and self.sigma == 0:
             raise SpikeproofError("A TGO with lambda_max = 0 and sigma = 0 does nothing; leave it out of the list.")
+        for field, choices in _CHOICES.items():
+            if getattr(self, field) not in choices:
+                raise SpikeproofError(f"TGO's {field} is one of {', '.join(choices)}, not {getattr(self, field)!r}.")
+        object.__setattr__(self, "attack_eps", parse_radius(self.attack_eps))
+        self._attack()
 
     @property
     def needs(self) -> Needs:
-        return Needs(cost=Hinge(self.delta) if self.lambda_max > 0 else None)
+        if self.lambda_max == 0:
+            return Needs()
+        after_reset = self.potential == "after-reset"
+        if self.width == "fixed":
+            return Needs(cost=Hinge(self.delta, self._power), after_reset=after_reset)
+        return Needs(moments=True, after_reset=after_reset)
 
     def install(self, model: nn.Module) -> None:
         watched = sites(model)
@@ -67,11 +106,31 @@ class TGO(Defense):
             site.noise_std = self.sigma
             site.noise_at_inference = self.noise_at_inference
 
+    def begin(self, step: Step) -> None:
+        if self.width == "attack" and self.lambda_max > 0:
+            self._attack().measure(step)
+
     def penalty(self, step: Step) -> Float[Tensor, ""] | None:
         if self.lambda_max == 0:
             return None
         weight = self.lambda_max * (1 - math.cos(math.pi * step.progress)) / 2
-        return weight * torch.stack([_mean_cost(seen.cost_total, seen.count) for seen in step.record.values()]).sum()
+        if self.width == "fixed":
+            costs = [_mean_cost(seen.cost_total, seen.count) for seen in step.record.values()]
+        else:
+            seen = list(step.record.values())
+            mean, std = joint_moments(seen)
+            scale = std if self.width == "spread" else self._attack().widths(step).clamp_min(_LEAST_SCALE)
+            expected = normal_hinge(mean / scale, std / scale, self.delta, self._power)
+            channels = [len(part.total[0]) for part in seen if part.total is not None]
+            costs = [part.mean() for part in expected.split(channels, 1)]
+        return weight * torch.stack(costs).sum()
+
+    @property
+    def _power(self) -> int:
+        return 2 if self.hinge == "quadratic" else 1
+
+    def _attack(self) -> AttackWidth:
+        return AttackWidth(owner=self.label, eps=parse_radius(self.attack_eps), every=self.every)
 
 
 def _mean_cost(cost_total: Float[Tensor, "t c"] | None, count: int) -> Float[Tensor, ""]:

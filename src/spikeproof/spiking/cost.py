@@ -44,3 +44,37 @@ class Hinge:
     def __call__(self, margin: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         near = (self.width - margin.abs()).clamp_min(0)
         return near * near if self.power == 2 else near
+
+
+@dataclasses.dataclass(frozen=True)
+class QuantisationError:
+    """|u - level * s|^power of the potential u = v + threshold: how far it is from what its spike s = 1[v >= 0] says.
+
+    Differentiable but for the threshold itself, where the spike changes.
+
+    Raises:
+        SpikeproofError: a threshold or level that is not positive, or a power below 1, whose slope has no bound.
+
+    Example:
+        >>> import torch
+        >>> QuantisationError(threshold=1.0, level=1.0)(torch.tensor([-0.75, 0.5]))
+        tensor([0.0625, 0.2500])
+    """
+
+    threshold: float
+    level: float
+    power: float = 2.0
+
+    def __post_init__(self) -> None:
+        for name, value in (("threshold", self.threshold), ("level", self.level)):
+            if not (math.isfinite(value) and value > 0):
+                raise SpikeproofError(f"A quantisation error needs {name} > 0, got {value}.")
+        if not (math.isfinite(self.power) and self.power >= 1):
+            raise SpikeproofError(f"A quantisation error needs power >= 1, got {self.power}.")
+
+    def __call__(self, margin: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        potential = margin + self.threshold
+        error = (potential - self.level * (margin >= 0).to(margin.dtype)).abs()
+        if self.power == 1:
+            return error
+        return error * error if self.power == 2 else error**self.power

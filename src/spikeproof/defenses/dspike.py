@@ -1,0 +1,152 @@
+"""Dspike (Li et al., NeurIPS 2021): the surrogate's temperature is chosen by a finite-difference gradient.
+
+The surrogate's gradient of the first layer's weights is held against their finite-difference gradient, for the
+temperature as it is and one step to either side, and the best aligned is kept. Deviations: the temperature is a common
+sharpness of the neurons' own surrogate, in the place of the paper's tanh; the finite differences are taken at some
+randomly chosen weights, every so many steps, of a model in eval mode.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+from torch.nn.functional import cosine_similarity, cross_entropy
+
+from spikeproof.attacks import evaluating
+from spikeproof.defenses.defense import Defense, Step
+from spikeproof.defenses.surrogate_width import check_free, fill_sharpness, sharpness_of
+from spikeproof.errors import SpikeproofError
+from spikeproof.private_rng import private_rng
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Dspike(Defense):
+    """Every ``every`` steps the sharpness a of all sites becomes, of a / ratio, a and a * ratio, the one for which
+
+        cos(dL/dw by the surrogate a h(a v), (L(w + epsilon) - L(w - epsilon)) / (2 epsilon))
+
+    over ``weights`` weights w of the first layer is greatest. It costs 2 * weights forwards and 3 backwards.
+
+    Args:
+        start: a at the beginning; 1 is the neuron's own surrogate.
+        ratio: > 1, of one temperature to the next.
+        least, most: 0 < least <= start <= most.
+        epsilon: the finite step, > 0; large enough for spikes to change.
+        weights: how many weights are looked at, >= 2.
+        every: training steps from one choice to the next.
+
+    Raises:
+        SpikeproofError: an impossible setting; on installing, a model without sites, or sites whose sharpness another
+            defense set.
+
+    Example:
+        >>> Dspike(every=20).label
+        'Dspike'
+    """
+
+    start: float = 1.0
+    ratio: float = 1.2
+    least: float = 0.1
+    most: float = 10.0
+    epsilon: float = 0.05
+    weights: int = 16
+    every: int = 20
+
+    def __post_init__(self) -> None:
+        if not 0 < self.least <= self.start <= self.most < math.inf:
+            raise SpikeproofError(
+                f"Dspike needs 0 < least <= start <= most, got {self.least}, {self.start} and {self.most}."
+            )
+        if not 1 < self.ratio < math.inf:
+            raise SpikeproofError(f"Dspike needs a ratio > 1 of one temperature to the next, got {self.ratio}.")
+        if not (math.isfinite(self.epsilon) and self.epsilon > 0):
+            raise SpikeproofError(f"Dspike needs epsilon > 0, got {self.epsilon}.")
+        if self.weights < 2 or self.every < 1:
+            raise SpikeproofError(f"Dspike needs weights >= 2 and every >= 1, got {self.weights} and {self.every}.")
+
+    def install(self, model: nn.Module) -> None:
+        for site in check_free("Dspike", model).values():
+            fill_sharpness(site, self.start, learned=False)
+
+    def begin(self, step: Step) -> None:
+        if step.part > 0 or step.replay > 0:
+            return
+        count = step.memory.get("Dspike steps", torch.zeros((), dtype=torch.int64))
+        step.memory["Dspike steps"] = count + 1
+        if int(count) % self.every:
+            return
+        now = next(sharpness_of(step.model)).item()
+        candidates = [min(max(a, self.least), self.most) for a in (now, now / self.ratio, now * self.ratio)]
+        aligned = alignments(
+            step.model, step.clean, step.labels, candidates, self.epsilon, self.weights, seed=step.seed
+        )
+        # On a tie, as where no spike changes, the first: the sharpness as it is.
+        best = max(range(len(candidates)), key=lambda at: aligned[at])
+        _set(step.model, candidates[best])
+
+
+def alignments(
+    model: nn.Module,
+    images: Float[Tensor, "n c h w"],
+    labels: Int64[Tensor, " n"],
+    candidates: list[float],
+    epsilon: float,
+    count: int,
+    *,
+    seed: int,
+) -> list[float]:
+    """Of each sharpness the cosine of the surrogate's gradient with the finite-difference one; the model is unchanged.
+
+    Example:
+        >>> from spikeproof.models import create_model
+        >>> model = create_model("conv", num_classes=10, image_size=8, in_channels=1)
+        >>> Dspike().install(model)
+        >>> images, labels = torch.rand(2, 1, 8, 8), torch.tensor([3, 7])
+        >>> len(alignments(model, images, labels, [0.5, 1.0], 0.05, 4, seed=0))
+        2
+    """
+    first = next(parameter for parameter in model.parameters() if parameter.ndim > 1)
+    before = next(sharpness_of(model)).item()
+    generator = torch.Generator().manual_seed(seed)
+    chosen = torch.randperm(first.numel(), generator=generator)[:count].to(first.device)
+
+    def loss() -> Tensor:
+        torch.manual_seed(seed)  # what the model draws, it draws alike
+        return cross_entropy(model(images).float(), labels)
+
+    with private_rng(), evaluating(model):
+        differences = torch.zeros(len(chosen), device=first.device)
+        with torch.no_grad():
+            for at, index in enumerate(chosen.tolist()):
+                place = _place(first, index)
+                held = first[place].item()
+                sides = []
+                for side in (1, -1):
+                    first[place] = held + side * epsilon
+                    sides.append(loss())
+                first[place] = held
+                differences[at] = (sides[0] - sides[1]) / (2 * epsilon)
+        first.requires_grad_(True)
+        found = []
+        try:
+            for candidate in candidates:
+                _set(model, candidate)
+                (gradient,) = torch.autograd.grad(loss(), first)
+                found.append(cosine_similarity(gradient.flatten()[chosen].float(), differences, dim=0).item())
+        finally:
+            _set(model, before)
+    return found
+
+
+def _place(parameter: Tensor, index: int) -> tuple[int, ...]:
+    return tuple(int(part) for part in torch.unravel_index(torch.tensor(index), parameter.shape))
+
+
+@torch.no_grad()
+def _set(model: nn.Module, value: float) -> None:
+    for sharpness in sharpness_of(model):
+        sharpness.fill_(value)

@@ -1,0 +1,64 @@
+"""Learned surrogate widths, ASGL-type (Wang et al., ICML 2023): the smoothing trains along with the weights.
+
+ASGL learns, by backpropagation, the width of the smooth function that stands in for the spike. Its networks mix the
+smooth function into a random share of the forward's spikes; here the forward fires spikes alone (that share 0), which
+is also the method's own first variant. Any of the surrogates serves, where ASGL's is the sigmoid's slope. It comes from
+the search for accuracy: whether it helps against attacks is for an audit to say, whose attacks by the model's own
+surrogate then have the learned width as well.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import torch
+from torch import nn
+
+from spikeproof.defenses.defense import Defense
+from spikeproof.defenses.surrogate_width import check_free, fill_sharpness, sharpness_of
+from spikeproof.errors import SpikeproofError
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LearnableWidth(Defense):
+    """Each site's surrogate becomes a h(a v) with a learned sharpness a, window / a wide, and a has the gradient
+
+        dL/da = sum dL/ds v h(a v)
+
+    of the smooth spike H(a v) whose slope the surrogate is. a is kept within [least, most] and has no weight decay.
+
+    Args:
+        start: a at the beginning; 1 is the neuron's own surrogate.
+        least, most: 0 < least <= start <= most.
+
+    Raises:
+        SpikeproofError: bounds in the wrong order; on installing, a model without sites, or sites whose sharpness
+            another defense set.
+
+    Example:
+        >>> LearnableWidth(start=1.0).label
+        'LearnableWidth'
+    """
+
+    start: float = 1.0
+    least: float = 0.1
+    most: float = 10.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.least <= self.start <= self.most < float("inf"):
+            raise SpikeproofError(
+                f"A learned width needs 0 < least <= start <= most, got {self.least}, {self.start} and {self.most}."
+            )
+
+    def install(self, model: nn.Module) -> None:
+        for site in check_free("LearnableWidth", model).values():
+            fill_sharpness(site, self.start, learned=True)
+
+    def groups(self, model: nn.Module) -> list[dict[str, Any]]:
+        return [{"params": list(sharpness_of(model)), "weight_decay": 0.0}]
+
+    @torch.no_grad()
+    def after_step(self, model: nn.Module, seed: int) -> None:
+        for sharpness in sharpness_of(model):
+            sharpness.clamp_(self.least, self.most)

@@ -1,0 +1,71 @@
+"""LSG, learnable surrogate gradient (Lian et al., IJCAI 2023): the surrogate's width follows the potentials' spread.
+
+With currents normalised to N(0, threshold^2), a leak beta spreads the potential to about threshold sqrt(1 + beta^2); a
+rectangle that wide keeps the same share of potentials under it. beta is learned, one a layer, and the width follows.
+Deviations: beta is kept in its bounds by clamping, not by a sigmoid; the width is of whatever surrogate the neuron has.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import torch
+from torch import nn
+
+from spikeproof.defenses.defense import Defense
+from spikeproof.defenses.surrogate_width import check_free, fill_sharpness
+from spikeproof.errors import SpikeproofError
+from spikeproof.spiking import Site, sites
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LSG(Defense):
+    """u[t] = beta m[t-1] + x[t] with a beta that each site learns, and a surrogate of half-width (window)::
+
+        threshold sqrt(1 + beta^2)
+
+    beta stays within [0, 1] and has no weight decay. Its gradient is that of the potential; the width takes beta for
+    fixed, as in the paper.
+
+    Args:
+        start: beta at the beginning; 0.2 in the paper.
+
+    Raises:
+        SpikeproofError: a start outside [0, 1]; on installing, a model without sites, or sites whose sharpness or leak
+            another defense set.
+
+    Example:
+        >>> LSG(start=0.2).label
+        'LSG'
+    """
+
+    start: float = 0.2
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.start <= 1:
+            raise SpikeproofError(f"LSG's leak must start in [0, 1], got {self.start}.")
+
+    def install(self, model: nn.Module) -> None:
+        watched = check_free("LSG", model)
+        if any(site.leak is not None or site.random_leak is not None for site in watched.values()):
+            raise SpikeproofError("LSG found leaks that are set already; list one defense that sets them.")
+        for site in watched.values():
+            fill_sharpness(site, _sharpness(site, self.start), learned=False)
+            assert site.sharpness is not None
+            site.leak = nn.Parameter(torch.full_like(site.sharpness, self.start))
+
+    def groups(self, model: nn.Module) -> list[dict[str, Any]]:
+        return [{"params": [site.leak for site in sites(model).values()], "weight_decay": 0.0}]
+
+    @torch.no_grad()
+    def after_step(self, model: nn.Module, seed: int) -> None:
+        for site in sites(model).values():
+            assert site.leak is not None and site.sharpness is not None  # installed before
+            site.leak.clamp_(0, 1)
+            site.sharpness.fill_(_sharpness(site, site.leak.item()))
+
+
+def _sharpness(site: Site, leak: float) -> float:
+    return site.neuron.surrogate.window / (site.neuron.threshold * math.sqrt(1 + leak * leak))
