@@ -126,11 +126,14 @@ class _OfMean(NamedTuple):
 
 def gain_of_mean(how: _OfMean, drive: Drive) -> tuple[Tensor]:
     """G at the mean current over the steps, in units of what drives it."""
-    current = drive.values.to(_wide(drive)).mean(0, keepdim=True)
+    current = drive.values.to(_wide(drive))
+    if drive.gain is None:
+        current = current.mean(0, keepdim=True)
     if drive.scale is not None and drive.shift is not None:
         current = current * drive.scale + drive.shift
     if drive.gain is not None:
-        current = current * drive.gain.mean(0)
+        gained = [drive.gain[t] * current[t % len(current)] for t in range(len(drive.gain))]
+        current = torch.stack(gained).mean(0, keepdim=True)
     leak = how.setting.neuron.leak if drive.leak is None else drive.leak.mean(0)
     return (_by_values(drive, how.source.gain(how.setting.neuron, current, leak)),)
 

@@ -1,0 +1,163 @@
+"""DLIF neurons and MPPD (Ding et al., ICML 2024), and MPPD-TV's L1 norm (ICLR 2026): a perturbation's potential, small.
+
+As the 2024 code has it. Ours: the training forward of the perturbed images comes before that of the clean ones, which
+only batch norm's running statistics see; the perturbed images are crafted in float32 unless asked otherwise (their
+autocast has no loss scaling there, so small gradients can vanish).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from spikeproof.attacks import Crafting, Precision, crafting, cross_entropy_of
+from spikeproof.defenses.defense import Defense, Needs, Step, watch
+from spikeproof.errors import SpikeproofError
+from spikeproof.private_rng import private_rng
+from spikeproof.spiking import Record, sites
+from spikeproof.threat import Radius, parse_radius
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DLIF(Defense):
+    """Neurons of leak tau whose currents have a learned factor for each step; a loss of clean x and perturbed x'::
+
+        u[t] = tau m[t-1] + p[t] I[t]                                 at every site, p = 1 at the start
+        L = kappa CE(f(x)) + (1 - kappa) CE(f(x')) + alpha mean |y[t]|^n
+        y[t] = tau y[t-1] + (I(x)[t] - I(x')[t])                      at the last site, I(x) a constant
+
+    y is what the perturbation leaves in a potential that never fires; the mean is over steps, samples and neurons, with
+    n = 2 of the 2024 paper or n = 1 of MPPD-TV. x' is one step from a random start, cut to [0, 1], or noise, not cut::
+
+        x' = x + start N(0, 1) + eps sign(grad CE at x + start N(0, 1))      "fgsm", in eval mode
+        x' = x + std N(0, 1)                                                 "gaussian"
+
+    y is taken before the factor p, as in that code, so the last site's p can grow back what y takes off its currents.
+
+    A step costs a second forward and backward, and with "fgsm" another of each to craft. Other defenses' penalties
+    watch the forward of x'; logits and training accuracy are those of x'. With :class:`REG` it is the papers' RAT.
+
+    Args:
+        alpha: >= 0; 1 with "l2", 2.5 to 3 with "l1"; 0 leaves y out.
+        kappa: in [0, 1].
+        norm: "l2" or "l1", n.
+        perturbation: "fgsm" or "gaussian".
+        eps: step of "fgsm" in pixels of [0, 1], also as text, "4/255".
+        start: standard deviation of the start of "fgsm", in pixels.
+        std: standard deviation of "gaussian", in pixels.
+        leak: tau, of training and of the network that results.
+        precision: of the crafting forward.
+
+    Raises:
+        SpikeproofError: a number out of range, an unknown name, a model without sites, or sites whose gain another
+            defense made.
+
+    Example:
+        >>> DLIF(alpha=2.5, norm="l1").leak
+        0.99
+    """
+
+    alpha: float = 1.0
+    kappa: float = 0.5
+    norm: Literal["l2", "l1"] = "l2"
+    perturbation: Literal["fgsm", "gaussian"] = "fgsm"
+    eps: Radius = 4 / 255
+    start: Radius = 0.001
+    std: Radius = 8 / 255
+    leak: float = 0.99
+    precision: Precision = "fp32"
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.alpha) and self.alpha >= 0):
+            raise SpikeproofError(f"DLIF's alpha must be a number >= 0, got {self.alpha}; 1 is usual.")
+        if not 0 <= self.kappa <= 1:
+            raise SpikeproofError(f"DLIF's kappa is the clean images' share of the loss in [0, 1], got {self.kappa}.")
+        if self.norm not in ("l2", "l1"):
+            raise SpikeproofError(f"DLIF's norm is 'l2' or 'l1', not {self.norm!r}.")
+        if self.perturbation not in ("fgsm", "gaussian"):
+            raise SpikeproofError(f"DLIF's perturbation is 'fgsm' or 'gaussian', not {self.perturbation!r}.")
+        for name, what in (("eps", "radius"), ("start", "standard deviation"), ("std", "standard deviation")):
+            object.__setattr__(self, name, parse_radius(getattr(self, name), what))
+        if not 0 <= self.leak <= 1:
+            raise SpikeproofError(f"DLIF's leak must lie in [0, 1], got {self.leak}; 0.99 is the paper's.")
+        if self.precision not in ("fp32", "bf16"):
+            raise SpikeproofError(f"DLIF crafts in 'fp32' or 'bf16', not {self.precision!r}.")
+
+    @property
+    def needs(self) -> Needs:
+        return Needs(currents=self.alpha > 0)
+
+    @property
+    def perturbs(self) -> bool:
+        return True
+
+    @property
+    def replaces_loss(self) -> bool:
+        return True
+
+    def install(self, model: nn.Module) -> None:
+        watched = sites(model)
+        if not watched:
+            raise SpikeproofError("DLIF learns at spiking sites and this model has none.")
+        like = next(model.parameters())
+        for name, site in watched.items():
+            site.neuron = dataclasses.replace(site.neuron, leak=self.leak)
+            if site.gain is None:
+                site.gain = nn.Parameter(like.new_ones(site.num_steps, 1))
+            elif site.gain.shape != (site.num_steps, 1):
+                raise SpikeproofError(
+                    f"DLIF learns one gain a step, and {name} has {site.gain.numel()} of another defense; keep one of "
+                    "the two."
+                )
+
+    def perturb(self, step: Step) -> Float[Tensor, "n c h w"]:
+        with private_rng():
+            torch.manual_seed(step.seed)
+            noise = torch.randn(step.clean.shape).to(step.clean)  # by the CPU's generator, so that all devices agree
+        if self.perturbation == "gaussian":
+            return step.clean + parse_radius(self.std) * noise
+        started = step.clean + parse_radius(self.start) * noise
+        with crafting(step.model, Crafting(precision=self.precision, seed=step.seed)) as craft:
+            slope, _ = craft.gradient(started, cross_entropy_of(step.labels))
+        return (started + parse_radius(self.eps) * slope.sign()).clamp(0, 1)
+
+    def loss(self, step: Step) -> Float[Tensor, ""]:
+        with watch(step.model, Needs(currents=True)) as record:
+            clean = step.forward(step.clean)
+        by_clean = self.kappa * cross_entropy(clean, step.labels)
+        loss = by_clean + (1 - self.kappa) * cross_entropy(step.logits, step.labels)
+        if self.alpha > 0:
+            steps = list(sites(step.model).values())[-1].num_steps
+            left = leftover(last_currents(record).detach(), last_currents(step.record), steps, self.leak)
+            loss = loss + self.alpha * (left.square() if self.norm == "l2" else left.abs()).mean()
+        return loss
+
+
+def last_currents(record: Record) -> Float[Tensor, "k n *many"]:
+    """What the last site integrates, in float32 at least."""
+    currents = list(record.values())[-1].currents
+    assert currents is not None  # the training loop records what `needs` names
+    return currents.to(torch.promote_types(currents.dtype, torch.float32))
+
+
+def leftover(
+    clean: Float[Tensor, "k n *many"], perturbed: Float[Tensor, "k n *many"], num_steps: int, leak: float
+) -> Float[Tensor, "t n *many"]:
+    """y[t] = leak y[t-1] + (clean[t] - perturbed[t]) from zero; currents that come once are the same at every step.
+
+    Example:
+        >>> leftover(torch.ones(1, 1), torch.zeros(1, 1), 3, 0.5).flatten()
+        tensor([1.0000, 1.5000, 1.7500])
+    """
+    difference = (clean - perturbed).expand(num_steps, *clean.shape[1:])
+    held, kept = torch.zeros_like(difference[0]), []
+    for drive in difference:
+        held = leak * held + drive
+        kept.append(held)
+    return torch.stack(kept)
