@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from spikeproof.errors import SpikeproofError
-from spikeproof.models import MODELS, create_model
+from spikeproof.models import create_model
 from spikeproof.spiking import Neuron, Site, sites
 
 
@@ -171,7 +171,3 @@ def test_impossible_networks_are_refused_in_one_sentence(changed, piece):
     with pytest.raises(SpikeproofError, match=piece) as caught:
         create_model(**arguments)
     assert "\n" not in str(caught.value)
-
-
-def test_every_model_is_covered_here():
-    assert set(MODELS) == set(LAYOUTS) | {"wrn16"}

@@ -10,39 +10,55 @@ import tyro
 
 from spikeproof.coding.coding import Coding
 from spikeproof.coding.direct import Direct
+from spikeproof.coding.frequency import Frequency
+from spikeproof.coding.poisson import Poisson
+from spikeproof.coding.randomized_smoothing import RSC
+from spikeproof.coding.signed_rate import SignedRate
+from spikeproof.coding.stochastic_quantisation import SQE
 from spikeproof.errors import SpikeproofError
 
-CODINGS: dict[str, type[Any]] = {kind.__name__: kind for kind in (Direct,)}
+CODINGS: dict[str, type[Any]] = {kind.__name__: kind for kind in (Direct, Frequency, Poisson, RSC, SQE, SignedRate)}
 
 
 def parse_coding(text: str) -> Coding:
     """A coding from text: its name in any case, and its numbers where they are not the defaults.
 
+    Several numbers of one kind, such as one for each step, are written with a / between them.
+
     Raises:
         SpikeproofError: an unknown name, an unknown or impossible number.
 
     Example:
-        >>> parse_coding("direct")
-        Direct()
+        >>> parse_coding("direct"), parse_coding("rsc(sigma=0.2)"), parse_coding("frequency(16/14/12/10)")
+        (Direct(), RSC(sigma=0.2), Frequency(radii=(16, 14, 12, 10)))
     """
-    match = re.fullmatch(r"(\w+)(?:\((.*)\))?", text.strip())
+    match = re.fullmatch(r"([\w-]+)(?:\((.*)\))?", text.strip())
     kinds = {name.lower(): kind for name, kind in CODINGS.items()}
-    if match is None or match[1].lower() not in kinds:
+    called = "" if match is None else re.sub("[-_]", "", match[1]).lower()
+    if match is None or called not in kinds:
         raise SpikeproofError(f"{text!r} is not a coding; give one of {', '.join(kinds)}, or as in 'rsc(sigma=0.1)'.")
-    kind = kinds[match[1].lower()]
-    fields = [field.name for field in dataclasses.fields(kind)]
-    values: dict[str, float] = {}
+    kind = kinds[called]
+    fields = {field.name: str(field.type) for field in dataclasses.fields(kind)}
+    values: dict[str, Any] = {}
     for place, part in enumerate(part.strip() for part in (match[2] or "").split(",") if part.strip()):
-        name, _, number = part.rpartition("=")
-        name = name.strip() or (fields[place] if place < len(fields) else "")
-        if name not in fields:
-            raise SpikeproofError(f"{text!r} is not a coding: {match[1]} takes {', '.join(fields) or 'no numbers'}.")
+        name, _, given = part.rpartition("=")
+        name = name.strip() or (list(fields)[place] if place < len(fields) else "")
+        if name not in fields or name in values:
+            raise SpikeproofError(
+                f"{text!r} is not a coding: {match[1]} takes {', '.join(fields) or 'no numbers'}, each at most once."
+            )
+        several = fields[name].startswith("tuple")
         try:
-            values[name] = float(number) if set(number) & set(".eE") else int(number)
+            numbers = tuple(_number(each) for each in (given.split("/") if several else [given]))
         except ValueError:
-            raise SpikeproofError(f"{text!r} is not a coding: {number!r} is not a number.") from None
+            raise SpikeproofError(f"{text!r} is not a coding: {given.strip()!r} is not a number.") from None
+        values[name] = numbers if several else numbers[0]
     made: Coding = kind(**values)
     return made
+
+
+def _number(text: str) -> float:
+    return float(text) if set(text) & set(".eE") else int(text)
 
 
 def coding_to_json(coding: Coding) -> dict[str, Any]:
@@ -57,9 +73,19 @@ def coding_from_json(plain: dict[str, Any]) -> Coding:
     return made
 
 
-def _to_text(coding: Coding) -> str:
-    numbers = ", ".join(f"{name}={value}" for name, value in dataclasses.asdict(coding).items())  # type: ignore[call-overload]
-    return f"{type(coding).__name__}({numbers})"
+def coding_to_text(coding: Coding) -> str:
+    """What :func:`parse_coding` reads.
+
+    Example:
+        >>> coding_to_text(Frequency((16, 14))), coding_to_text(Poisson())
+        ('frequency(radii=16/14)', 'poisson')
+    """
+    told = []
+    for field in dataclasses.fields(coding):  # type: ignore[arg-type]
+        value = getattr(coding, field.name)
+        if value != field.default:
+            told.append(f"{field.name}={'/'.join(map(str, value)) if isinstance(value, tuple) else value}")
+    return type(coding).__name__.lower() + (f"({', '.join(told)})" if told else "")
 
 
 # A coding as a field of a recipe: the command line then reads "rsc(sigma=0.1)".
@@ -70,6 +96,6 @@ CodingField = Annotated[
         metavar="CODING",
         instance_from_str=lambda words: parse_coding(words[0]),
         is_instance=lambda value: type(value) in CODINGS.values(),
-        str_from_instance=lambda value: [_to_text(value)],
+        str_from_instance=lambda value: [coding_to_text(value)],
     ),
 ]

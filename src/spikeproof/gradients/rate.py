@@ -13,7 +13,7 @@ HART (Hao et al. 2024) averages the gradient by the currents over the steps and 
 time, so dL/dx[t] = mean_s (dL/ds[s] h(v[s])). As dL/ds is the same at every step, that is the form above with
 G = mean_s h(v[s]).
 
-Where the steps differ (a learned leak or gain by step, batch norm by step, gates), all T copies are differentiated with
+Where the steps differ (a learned gain by step, batch norm by step, gates), all T copies are differentiated with
 these same gains, and a site's own gain is a factor of the chain rule. RGA then takes the means over the steps of the
 current times the gain, and of the leak.
 
@@ -230,8 +230,8 @@ def _by_step(gain: Tensor, slope: Tensor, steps_differ: bool) -> Tensor:
 class _Gained(torch.autograd.Function):
     """``outputs`` forward; backward the gradient by them times ``slope``, to the values that drove them.
 
-    ``pooled`` outputs are means of 2x2 positions. Where the steps' gradients differ, in training, each takes the same
-    slope; HART's original would average them there.
+    ``pooled`` outputs are means of 2x2 positions. Where the steps' gradients differ, in training or behind norms of each
+    step, each takes the same slope; HART's original would average them there.
     """
 
     @staticmethod

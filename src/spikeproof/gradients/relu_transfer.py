@@ -52,6 +52,8 @@ def _relu_or_spikes(site: Site, drive: Drive, *, pooled: bool) -> Tensor:
     current = drive.values
     if drive.scale is not None and drive.shift is not None:
         current = (current * drive.scale + drive.shift).to(drive.values.dtype)
+    if drive.gain is not None:
+        current = (current * drive.gain.mean(0)).to(drive.values.dtype)
     rate = (current / site.neuron.threshold).relu()
     return rate.unflatten(3, (-1, 2)).unflatten(2, (-1, 2)).mean((3, 5)) if pooled else rate
 

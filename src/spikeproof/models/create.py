@@ -11,6 +11,8 @@ from torch import nn
 
 from spikeproof.coding import Coding, Direct
 from spikeproof.errors import SpikeproofError
+from spikeproof.models.resnet import RESNET17, RESNET19, build_pooled_resnet, build_resnet18
+from spikeproof.models.sew_resnet import build_sew_resnet
 from spikeproof.models.spiking_model import BatchNormKind, ModelDescription, SiteFactory, SpikingModel
 from spikeproof.models.vgg import CONV, VGG5, VGG11, VGG16, build_vgg
 from spikeproof.models.wide_resnet import build_wide_resnet
@@ -18,6 +20,10 @@ from spikeproof.spiking import Kernels, Neuron
 
 MODELS: dict[str, Callable[..., tuple[nn.Module, nn.Module]]] = {
     "conv": partial(build_vgg, CONV, (128,)),
+    "resnet17": partial(build_pooled_resnet, RESNET17),
+    "resnet18": build_resnet18,
+    "resnet19": partial(build_pooled_resnet, RESNET19),
+    "sew-resnet19": build_sew_resnet,
     "vgg5": partial(build_vgg, VGG5, (4096, 4096)),
     "vgg11": partial(build_vgg, VGG11, (4096, 4096)),
     "vgg16": partial(build_vgg, VGG16, (4096, 4096)),
@@ -43,7 +49,7 @@ def create_model(
     """A spiking network: images [N,C,H,W] in [0,1] -> logits [N,K].
 
     Args:
-        name: one of conv, vgg5, vgg11, vgg16, wrn16.
+        name: one of conv, resnet17, resnet18, resnet19, sew-resnet19, vgg5, vgg11, vgg16, wrn16.
         num_classes: K, at least 2.
         num_steps: T, at least 1.
         width: factor on every channel and hidden feature count.
@@ -52,15 +58,17 @@ def create_model(
         neuron: the recurrence and surrogate of every site; ``Neuron()`` by default.
         coding: how images become T frames; ``Direct()`` by default.
         batch_norm: "merged" over steps and samples, as SNN-RAT's networks have it; "td", the same with scales that
-            begin at the threshold (tdBN, Zheng et al. 2021, alpha 1); "per-step" (BNTT, Kim and Panda 2021).
+            begin at the threshold (tdBN, Zheng et al. 2021, alpha 1; where two currents are added, each over root 2),
+            so that at a threshold of 1 it is the same but for such sums; "per-step" (BNTT, Kim and Panda 2021).
         mean, std: normalisation constants by channel (inside the model); 0.5 and 0.25 by default.
         kernels: "reference" or "fused" (see :class:`spikeproof.spiking.Site`).
 
     Raises:
         SpikeproofError: an unknown name or an impossible size.
 
-    Source: Ding et al. 2022 (SNN-RAT), as its code builds them. Parameter counts: vgg11 61,377,034 (K=10), wrn16
-    2,748,902 (K=10).
+    Sources: Ding et al. 2022 (SNN-RAT) for conv, the vgg and wrn16; ``resnet.py`` and ``sew_resnet.py`` name theirs.
+    Parameter counts for K=10: vgg11 61,377,034, wrn16 2,748,902, resnet17 1,872,074, resnet18 11,173,962, resnet19
+    14,681,226, sew-resnet19 17,222,730.
 
     Example:
         >>> import torch

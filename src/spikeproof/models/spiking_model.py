@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any, Literal
 
 import torch
@@ -10,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from spikeproof.coding import Coding, coding_to_json
+from spikeproof.models.current_norm import CurrentNorm
 from spikeproof.spiking import Kernels, Neuron, PerStepNorm, Site, sites
 
 BatchNormKind = Literal["merged", "td", "per-step"]
@@ -130,22 +132,29 @@ class SiteFactory:
 
     def __call__(self, normed: int | None = None, *, pool: int = 1, constant: bool = False) -> Site:
         """A site; ``normed`` is the channel count of its batch norm, None for a site without one."""
-        norm = None if normed is None else self._norm(normed)
+        norm = None if normed is None else self._norm(normed, 1)
         return Site(*self._arguments, norm=norm, pool=pool, constant=constant)
 
-    def _norm(self, channels: int) -> nn.BatchNorm2d | PerStepNorm:
+    def norm(self, channels: int, site: Site, *, summands: int = 1) -> CurrentNorm:
+        """A batch norm of a current beside a site (see :class:`CurrentNorm`).
+
+        ``summands`` is how many such currents are added up: tdBN's scales begin at the threshold over its root.
+        """
+        return CurrentNorm(self._norm(channels, summands), site)
+
+    def _norm(self, channels: int, summands: int) -> nn.BatchNorm2d | PerStepNorm:
         neuron, num_steps, _ = self._arguments
         if self._batch_norm == "per-step":
             return PerStepNorm(channels, num_steps)
         norm = nn.BatchNorm2d(channels)
         if self._batch_norm == "td":
-            nn.init.constant_(norm.weight, neuron.threshold)
+            nn.init.constant_(norm.weight, neuron.threshold / math.sqrt(summands))
         return norm
 
 
 def draws_at_random(model: nn.Module) -> bool:
     """Whether the next forward of this model draws random numbers, by its sites or its coding."""
-    coded = isinstance(model, SpikingModel) and model.coding.random
+    coded = any(isinstance(module, SpikingModel) and module.coding.random for module in model.modules())
     return coded or any(site.stochastic for site in sites(model).values())
 
 

@@ -7,13 +7,13 @@ dropout.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from torch import nn
 
 from spikeproof.errors import SpikeproofError
 from spikeproof.models.convolution import Conv3x3
+from spikeproof.models.entry import entry
 from spikeproof.models.spiking_model import SiteFactory, initialise
 
 VGG5: tuple[int | str, ...] = (64, "A", 128, 128, "A")
@@ -34,20 +34,19 @@ def build_vgg(
 ) -> tuple[nn.Module, nn.Module]:
     """The stem and body of a VGG (see :class:`SpikingModel`).
 
-    ``width`` multiplies every channel count and hidden feature count. Images larger than 32 pixels enter through a
-    first convolution of stride image_size / 32, as StoG does for 64x64, so the rest is the 32x32 network.
+    ``width`` multiplies every channel count and hidden feature count. Large images enter by a stride (see ``entry``).
     """
-    stride = max(1, image_size // 32)
-    size, channels = math.ceil(image_size / stride), in_channels
+    channels = scaled(int(layout[0]), width)
+    stem, size = entry(in_channels, channels, image_size, bias=True)
     layers: list[nn.Module] = []
-    for entry, following in zip(layout, [*layout[1:], ""], strict=True):
-        if entry == "A":
+    for now, following in zip(layout, [*layout[1:], ""], strict=True):
+        if now == "A":
             size //= 2
             continue
-        out, first = scaled(int(entry), width), not layers
-        pool = 2 if following == "A" else 1
-        layers.append(Conv3x3(channels, out, stride=stride if first else 1))
-        layers.append(new_site(out, pool=pool, constant=first))
+        out, first = scaled(int(now), width), not layers
+        if not first:
+            layers.append(Conv3x3(channels, out))
+        layers.append(new_site(out, pool=2 if following == "A" else 1, constant=first))
         channels = out
     if size < 1:
         raise SpikeproofError(
@@ -58,8 +57,7 @@ def build_vgg(
     for hidden in head:
         linear += [nn.Linear(features, scaled(hidden, width)), new_site()]
         features = scaled(hidden, width)
-    stem, *rest = layers
-    body = nn.Sequential(*rest, nn.Flatten(), *linear, nn.Linear(features, num_classes))
+    body = nn.Sequential(*layers, nn.Flatten(), *linear, nn.Linear(features, num_classes))
     initialise(stem)
     initialise(body)
     return stem, body

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from spikeproof.errors import SpikeproofError
 from spikeproof.models.convolution import Conv3x3
+from spikeproof.models.entry import entry
 from spikeproof.models.spiking_model import SiteFactory, initialise
 from spikeproof.models.vgg import scaled
 
@@ -47,13 +48,12 @@ def build_wide_resnet(
 ) -> tuple[nn.Module, nn.Module]:
     """The stem and body of WRN-16-4 (see :class:`SpikingModel`): 16 -> 64, 128, 256 channels, two blocks a stage.
 
-    ``width`` multiplies every channel count. Images larger than 32 pixels enter through a stride of image_size / 32.
+    ``width`` multiplies every channel count. Large images enter by a stride (see ``entry``).
     """
     if image_size < 4:
         raise SpikeproofError(f"wrn16 needs images of at least 4 pixels, got {image_size}; use conv for tiny images.")
-    stem_stride = max(1, image_size // 32)
     channels = scaled(16, width)
-    stem = Conv3x3(in_channels, channels, stride=stem_stride, bias=False)
+    stem, _ = entry(in_channels, channels, image_size)
     blocks: list[nn.Module] = []
     for base, stride in ((64, 1), (128, 2), (256, 2)):
         outer = scaled(base, width)

@@ -1,6 +1,6 @@
 """Spiking dynamics: neurons, surrogates, sites and the probe that watches them."""
 
-from spikeproof.spiking.cost import Cost, Hinge
+from spikeproof.spiking.cost import Cost, Hinge, QuantisationError
 from spikeproof.spiking.gate import BernoulliGate
 from spikeproof.spiking.neuron import Neuron
 from spikeproof.spiking.norm import PerStepNorm
@@ -34,6 +34,7 @@ __all__ = [
     "Kernels",
     "Neuron",
     "PerStepNorm",
+    "QuantisationError",
     "Record",
     "Rectangular",
     "Sigmoid",

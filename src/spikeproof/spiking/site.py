@@ -180,10 +180,15 @@ class Site(nn.Module):
 
     @property
     def steps_differ(self) -> bool:
-        """Whether a current that is the same at every step meets different treatment at different steps."""
-        learned = (self.leak, self.gain, self.adaptation)
+        """Whether a gradient by rate, whose gain G is the same at every step, comes out different by step here."""
         by_step = self.gate is not None or isinstance(self.norm, PerStepNorm)
-        return by_step or any(part is not None and len(part) > 1 for part in learned)
+        return by_step or (self.gain is not None and len(self.gain) > 1)
+
+    @property
+    def window(self) -> float:
+        """Half-width of the surrogate as it is here now, its sharpness (the mean, where there are several) counted."""
+        own = self.neuron.surrogate.window
+        return own if self.sharpness is None else own / self.sharpness.detach().mean().item()
 
     @property
     def runs_fused(self) -> bool:
@@ -319,7 +324,7 @@ class Site(nn.Module):
         request.store(
             SiteRecord(
                 count=drive.values[0, ..., 0].numel(),
-                window=self.neuron.surrogate.window,
+                window=self.window,
                 total=fired.total,
                 total_of_squares=fired.total_of_squares,
                 cost_total=fired.cost_total,

@@ -1,0 +1,64 @@
+"""Signed rate coding (Mukhoty et al. 2025, ICLR): spikes of both signs, of the brightness above and below the mean.
+
+Deviations: the original takes off the mean image of the training set, position by position; here it is a number for
+each channel, since a coding is plain numbers. It sends back the mean over the steps, which is 1/T of the gradient here.
+Nothing is scaled, there as here: x in [0, 1] less a mean in [0, 1] lies in [-1, 1].
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from spikeproof.coding.straight_through import straight_through, uniform_draws
+from spikeproof.errors import SpikeproofError
+
+
+@dataclasses.dataclass(frozen=True)
+class SignedRate:
+    """s[t] = sign(x - m) 1[u[t] < |x - m|], u ~ U[0, 1) for every step and pixel; backward ds[t]/dx = 1.
+
+    The mean of s[t] is x - m and its variance |x - m| (1 - |x - m|): at m = 1/2 never more than Poisson coding's, and
+    nothing for a grey pixel, which varies most there. Not normalised further.
+
+    Args:
+        mean: m, one number for each channel of the images, or one for all.
+
+    Raises:
+        SpikeproofError: a mean outside [0, 1]; in ``encode``, as many means as the images have channels, or one, are
+            missing.
+
+    Example:
+        >>> _ = torch.manual_seed(0)
+        >>> SignedRate().encode(torch.full((1, 1, 1, 1), 0.1), num_steps=8).flatten()
+        tensor([ 0.,  0., -1., -1., -1.,  0.,  0.,  0.])
+    """
+
+    mean: tuple[float, ...] = (0.5,)
+
+    constant = False
+    random = True
+    normalised = False
+
+    def __post_init__(self) -> None:
+        if not self.mean or not all(0 <= value <= 1 for value in self.mean):
+            raise SpikeproofError(
+                f"Signed rate coding takes the mean brightness off pixels in [0, 1], so each mean lies in [0, 1], got "
+                f"{self.mean}; give those of the training images."
+            )
+
+    def encode(self, images: Float[Tensor, "n c h w"], num_steps: int) -> Float[Tensor, "t n c h w"]:
+        """Spikes, -1, 0 or 1."""
+        if len(self.mean) not in (1, images.shape[1]):
+            raise SpikeproofError(
+                f"This signed rate coding has {len(self.mean)} means and the images {images.shape[1]} channels; give "
+                "one mean for each channel, or one for all."
+            )
+        wide = torch.promote_types(images.dtype, torch.float32)
+        mean = torch.tensor(self.mean, dtype=wide, device=images.device).view(-1, 1, 1)
+        centred = images.detach().to(wide) - mean
+        fires = uniform_draws(images, num_steps) < centred.abs()
+        return straight_through(images, torch.where(fires, centred.sign(), 0.0))
