@@ -295,3 +295,42 @@ def test_the_installed_command(tmp_path):
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), done.stderr
     assert "--train.epochs" in done.stderr
     assert names_in(tmp_path) == set()
+
+
+def test_a_defense_is_added_and_set(call, train_words, tmp_path):
+    words = train_words(tmp_path / "run", "--with", "mpd-sgr", "--mpd-sgr.eta", "0.1", "--with", "reg")
+    assert call(*words)[0] == 0
+    recipe = json.loads((tmp_path / "run" / "config.json").read_text())["recipe"]
+    assert recipe["mpd_sgr"]["eta"] == 0.1
+    assert recipe["reg"] == {"beta": 0.001, "linear_rows": 0.3}
+    assert "tgo" not in recipe
+
+
+@pytest.mark.parametrize(
+    ("coding", "recorded"),
+    [
+        ("rsc(sigma=0.2)", {"name": "RSC", "sigma": 0.2}),
+        ("frequency(4/2/1/1)", {"name": "Frequency", "radii": [4, 2, 1, 1]}),
+    ],
+)
+def test_a_coding_is_set_and_audited(call, train_words, tmp_path, coding, recorded):
+    assert call(*train_words(tmp_path / "run", model__coding=coding))[0] == 0
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["recipe"]["model"]["coding"] == recorded
+    assert call("audit", tmp_path / "run", "--device", "cpu", "--samples", "5", "--draws", "2")[0] == 0
+    said = json.loads((tmp_path / "run" / "audit.json").read_text())
+    assert (said["noise"], said["draws"]) == (("on", 2) if recorded["name"] == "RSC" else ("off", 2))
+
+
+def test_compare_a_family(call, train_words, tmp_path):
+    options = train_words(tmp_path / "runs")[2:]
+    words = ["compare", "demo-digits", "--rows", "vanilla", "tgo", "--seeds", "0", "3", *options]
+    code, out, err = call(*words, "--page", tmp_path / "page.md")
+    assert (code, err.count("epoch 1/1")) == (0, 4)
+    folders = {path.name for path in (tmp_path / "runs").iterdir() if path.is_dir()}
+    assert folders == {f"demo-digits-{row}-s{seed}" for row in ("vanilla", "tgo") for seed in (0, 3)}
+    page = (tmp_path / "page.md").read_text()
+    assert page.count("| demo-digits-") == 2 and "| 2 |" in page
+    assert (tmp_path / "runs" / "report.html").is_file()
+    code, _, err = call(*words, "--page", tmp_path / "page.md")
+    assert (code, err) == (0, "")
+    assert (tmp_path / "page.md").read_text() == page

@@ -95,6 +95,28 @@ def test_defenses_that_do_not_fit(refused, tmp_path, recipe, options, says):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["train", "demo-digits-tgo", "--with", "tgo"], ["already", "tgo"]),
+        (["train", "demo-digits-tgo", "--with", "armour"], ["armour", "mpd-sgr"]),
+        (["train", "demo-digits-tgo", "--with"], ["--with"]),
+        (["train", "demo-digits-at", "--with", "trades", "--out", "unused"], ["AT", "TRADES", "training batch"]),
+        (["train", "demo-digits-tgo", "--model.coding", "morse"], ["morse"]),
+        (["compare"], ["FAMILY", "mini-cifar10"]),
+        (["compare", "maxi"], ["maxi", "demo-digits"]),
+        (["compare", "demo-digits", "--rows", "armour"], ["demo-digits-armour"]),
+        (["compare", "demo-digits", "--share", "2/2"], ["2/2"]),
+        (["compare", "demo-digits", "--tgo.sigma", "1"], ["--tgo.sigma"]),
+    ],
+    ids=str,
+)
+def test_defenses_codings_and_families_that_do_not_fit(refused, monkeypatch, tmp_path, words, says):
+    monkeypatch.chdir(tmp_path)
+    refused(*words, says=says)
+    assert not any(tmp_path.rglob("*.safetensors"))
+
+
 def test_a_learning_rate_that_ends_in_nan(call, train_words, tmp_path):
     code, _, err = call(*train_words(tmp_path / "run", train__learning_rate=1e30, train__epochs=3))
     assert code == 2
@@ -134,7 +156,7 @@ def test_a_file_where_the_folder_should_be(refused, train_words, tmp_path):
         (["--battery", "quik"], ["quik", "quick"]),
         (["--judge-draws", "0"], ["judge_draws >= 1"]),
         (["--draws", "0"], ["draws >= 1"]),
-        (["--noise"], ["Noise", "TGO"]),
+        (["--noise", "True"], ["Noise", "TGO"]),
         (["--device", "tpu"], ["tpu", "cpu"]),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) and value[0].startswith("-") else None,

@@ -9,10 +9,12 @@ import pytest
 import torch
 
 from spikeproof.audit import AuditConfig
+from spikeproof.coding import CODINGS, Frequency
 from spikeproof.data import Data, ImageSet
 from spikeproof.defenses import compose
 from spikeproof.errors import SpikeproofError
 from spikeproof.recipes import (
+    COMPARISONS,
     DIGITS,
     RECIPES,
     Recipe,
@@ -20,8 +22,9 @@ from spikeproof.recipes import (
     find_recipe,
     recorded_audit_config,
     train_recipe,
+    with_defense,
 )
-from spikeproof.recipes.recipe import ModelConfig
+from spikeproof.recipes.recipe import ModelConfig, known_defenses
 from spikeproof.spiking import Neuron, Sigmoid, sites
 from spikeproof.train import RunFolder
 
@@ -48,18 +51,66 @@ def blank(recipe):
     return Data("blank", images, images, images, mean=(0.5,) * channels, std=(0.25,) * channels)
 
 
-def test_four_families_of_six():
-    assert set(RECIPES) == {f"{family}-{suffix}" for family in FAMILIES for suffix in SUFFIXES}
+MINI = COMPARISONS["mini-cifar10"]
+
+
+def test_four_families_of_six_and_the_rest_of_the_comparison():
+    six = {f"{family}-{suffix}" for family in FAMILIES for suffix in SUFFIXES}
+    assert set(RECIPES) == six | {recipe.name for recipe in MINI}
+    assert len(RECIPES) == len(six) + len(MINI) - 6
     assert all(recipe.name == name for name, recipe in RECIPES.items())
     assert [recipe.name for recipe in DIGITS] == [f"demo-digits-{suffix}" for suffix in SUFFIXES]
 
 
-@pytest.mark.parametrize("name", RECIPES)
-def test_the_name_tells_the_defenses(name):
-    defenses = RECIPES[name].defenses()
-    suffix = name.removeprefix(next(family for family in FAMILIES if name.startswith(family)) + "-")
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_the_name_tells_the_defenses(family, suffix):
+    defenses = RECIPES[f"{family}-{suffix}"].defenses()
     assert {defense.label for defense in defenses} == SUFFIXES[suffix]
-    compose(defenses)  # says so if they do not go together
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_defenses_of_a_recipe_go_together(name):
+    compose(RECIPES[name].defenses())
+
+
+def test_every_defense_and_coding_has_a_row():
+    shown = {type(defense) for recipe in MINI for defense in recipe.defenses()}
+    assert shown == set(known_defenses().values())
+    codings = {type(recipe.model.coding) for recipe in MINI} | {Frequency}  # which FEEL brings along
+    assert codings == set(CODINGS.values())
+    assert {recipe.model.batch_norm for recipe in MINI} == {"merged", "per-step"}  # td is merged at threshold 1
+
+
+def test_a_row_with_adversarial_training_is_its_twin_and_nothing_else():
+    rows = {recipe.name.removeprefix("mini-cifar10-"): recipe for recipe in MINI}
+    twins = [name for name in rows if f"at-{name}" in rows and name != "dlif"]
+    assert len(twins) > 20
+    for name in twins:
+        expected = dataclasses.replace(
+            rows[name], name=f"mini-cifar10-at-{name}", adversarial_training=rows["at"].adversarial_training
+        )
+        assert rows[f"at-{name}"] == expected
+
+
+def test_rows_of_the_comparison_are_audited_alike():
+    alike = {dataclasses.replace(recipe.audit, draws=None, judge_draws=None) for recipe in MINI}
+    assert len(alike) == 1
+    assert len({recipe.data for recipe in MINI}) == 1
+
+
+@pytest.mark.parametrize("name", ["mpd-sgr", "rmp_loss"])
+def test_a_defense_can_be_added(name, refuses):
+    recipe = RECIPES["mini-cifar10-at"]
+    added = with_defense(recipe, name)
+    assert added.defenses() == [*recipe.defenses(), known_defenses()[name.replace("-", "_")]()]
+    with refuses("already", name):
+        with_defense(added, name)
+
+
+def test_an_unknown_defense(refuses):
+    with refuses("'tog'", "tgo", "mpd-sgr"):
+        with_defense(RECIPES["mini-cifar10-at"], "tog")
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -74,7 +125,7 @@ def test_a_family_differs_in_its_defenses_alone(family):
             audit=dataclasses.replace(recipe.audit, radius=1),
         )
         for name, recipe in RECIPES.items()
-        if name.startswith(family)
+        if name.startswith(family) and name.removeprefix(f"{family}-") in SUFFIXES
     }
     assert len(bare) == 1
     members = {name.removeprefix(family + "-"): recipe for name, recipe in RECIPES.items() if name.startswith(family)}
@@ -134,6 +185,8 @@ def test_settings_are_plain_and_complete(name):
             assert plain == list(value)
         elif dataclasses.is_dataclass(value):
             names = {field.name for field in dataclasses.fields(value)}
+            if value is recipe:  # of the defenses, those that it has
+                names = {field for field in names if getattr(value, field) is not None}
             assert set(plain) - {"name"} == names - {"name"}
             for field in names:
                 same(getattr(value, field), plain[field])
@@ -141,7 +194,12 @@ def test_settings_are_plain_and_complete(name):
             assert plain == value
 
     same(recipe, settings)
-    assert settings["model"]["neuron"]["surrogate"] == {"name": "Triangle", "gamma": 1.0}
+    surrogate = recipe.model.neuron.surrogate
+    assert settings["model"]["neuron"]["surrogate"] == {
+        "name": type(surrogate).__name__,
+        **dataclasses.asdict(surrogate),
+    }
+    assert settings["model"]["coding"]["name"] == type(recipe.model.coding).__name__
 
 
 def test_settings_name_the_surrogate():

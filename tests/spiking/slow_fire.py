@@ -5,7 +5,7 @@ import math
 
 import torch
 
-from spikeproof.spiking import ArcTan, Hinge, Rectangular, Sigmoid, SuperSpike, Triangle
+from spikeproof.spiking import ArcTan, Gaussian, Hinge, Rectangular, Sigmoid, SuperSpike, Triangle
 
 
 def _sigmoid_slope(alpha, v):
@@ -19,6 +19,7 @@ FORMULAS = {
     Sigmoid: lambda s, v: _sigmoid_slope(s.alpha, v),
     SuperSpike: lambda s, v: (1 + s.beta * abs(v)) ** -2,
     ArcTan: lambda s, v: s.alpha / (2 * (1 + (math.pi * s.alpha * v / 2) ** 2)),
+    Gaussian: lambda s, v: math.exp(-(((v - s.centre) / s.sigma) ** 2) / 2) / math.sqrt(2 * math.pi * s.sigma**2),
 }
 
 

@@ -7,7 +7,7 @@ import torch
 from slow_fire import slope_of
 
 from spikeproof.errors import SpikeproofError
-from spikeproof.spiking import SURROGATES, ArcTan, Rectangular, Sigmoid, Site, SuperSpike, Triangle
+from spikeproof.spiking import SURROGATES, ArcTan, Gaussian, Rectangular, Sigmoid, Site, SuperSpike, Triangle
 from spikeproof.spiking.neuron import Neuron
 from spikeproof.spiking.surrogate import parse_surrogate
 
@@ -83,6 +83,9 @@ def test_parameter_must_be_positive_and_finite(kind, bad):
         ("sigmoid(2.5)", Sigmoid(2.5)),
         ("superspike(1e1)", SuperSpike(10.0)),
         ("arctan", ArcTan()),
+        ("gaussian(0.3)", Gaussian(0.3)),
+        ("gaussian(0.3, 0.5)", Gaussian(0.3, 0.5)),
+        ("Gaussian(centre=-1, sigma=2)", Gaussian(2.0, -1.0)),
     ],
 )
 def test_parses_text(text, surrogate):
@@ -95,7 +98,11 @@ def test_text_of_a_surrogate_parses_back(surrogate):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "circle", "triangle(", "triangle()", "triangle(a)", "triangle(-1)", "triangle(nan)", "triangle(1)(2)"]
+    "text",
+    [
+        *("", "circle", "triangle(", "triangle()", "triangle(a)", "triangle(-1)", "triangle(nan)", "triangle(1)(2)"),
+        *("triangle(1,)", "triangle(1, 2)", "gaussian(1, sigma=2)", "gaussian(1, nan)", "gaussian(1, 2, 3)"),
+    ],
 )
 def test_refuses_other_text_in_one_sentence_that_quotes_it(text):
     with pytest.raises(SpikeproofError) as caught:

@@ -113,6 +113,11 @@ class Defense:
         """What belongs to it where the training config leaves the weight decay open; None for no wish."""
         return None
 
+    @property
+    def takes(self) -> frozenset[str]:
+        """What it alone may set at the sites or of the network, in words; no two defenses of a list share one."""
+        return frozenset()
+
     def clashes(self, other: Defense) -> str | None:
         """Why it cannot work together with another defense, as a sentence; None where it can."""
         return None
@@ -153,8 +158,9 @@ def compose(defenses: Sequence[Defense]) -> Needs:
     """Check that the defenses work together; returns what they need recorded.
 
     Raises:
-        SpikeproofError: the same defense twice, two that make the batch, the loss or replays, two that ask for other
-            costs of the margins or for margins before and after reset, or a pair that says it clashes.
+        SpikeproofError: the same defense twice, two that make the batch, the loss or replays, or set the same thing at
+            the sites, two that ask for other costs of the margins or for margins before and after reset, or a pair that
+            says it clashes.
     """
     kinds = [type(defense) for defense in defenses]
     for kind in set(kinds):
@@ -167,6 +173,12 @@ def compose(defenses: Sequence[Defense]) -> Needs:
     ):
         if len(does) > 1:
             raise SpikeproofError(f"{' and '.join(does)} both {what}; keep one of them.")
+    taken: dict[str, Defense] = {}
+    for defense in defenses:
+        for part in sorted(defense.takes):
+            if part in taken:
+                raise SpikeproofError(f"{taken[part].label} and {defense.label} both set {part}; keep one of them.")
+            taken[part] = defense
     for defense in defenses:
         for other in defenses:
             if other is not defense and (reason := defense.clashes(other)):

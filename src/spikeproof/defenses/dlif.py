@@ -101,6 +101,10 @@ class DLIF(Defense):
     def replaces_loss(self) -> bool:
         return True
 
+    @property
+    def takes(self) -> frozenset[str]:
+        return frozenset({"the gains"})
+
     def install(self, model: nn.Module) -> None:
         watched = sites(model)
         if not watched:

@@ -68,6 +68,10 @@ class Dspike(Defense):
         if self.weights < 2 or self.every < 1:
             raise SpikeproofError(f"Dspike needs weights >= 2 and every >= 1, got {self.weights} and {self.every}.")
 
+    @property
+    def takes(self) -> frozenset[str]:
+        return frozenset({"the surrogate"})
+
     def install(self, model: nn.Module) -> None:
         for site in check_free("Dspike", model).values():
             fill_sharpness(site, self.start, learned=False)

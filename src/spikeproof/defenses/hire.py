@@ -19,8 +19,6 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from spikeproof.defenses.defense import Defense, Step
-from spikeproof.defenses.feel import FEEL
-from spikeproof.defenses.random_leak import RandHet
 from spikeproof.errors import SpikeproofError
 from spikeproof.spiking import sites
 from spikeproof.threat import Linf, OptionalRadius, Radius, parse_radius
@@ -79,11 +77,9 @@ class HIRE(Defense):
     def replays(self) -> int:
         return self.periods
 
-    def clashes(self, other: Defense) -> str | None:
-        if isinstance(other, RandHet):
-            return "one draws the leaks and the other learns them."
-        learned = isinstance(other, FEEL) and other.leak
-        return "one learns a leak for each site and the other one for each neuron." if learned else None
+    @property
+    def takes(self) -> frozenset[str]:
+        return frozenset({"the leaks", "the gains"})
 
     def install(self, model: nn.Module) -> None:
         watched = sites(model)

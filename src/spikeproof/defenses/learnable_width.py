@@ -51,6 +51,10 @@ class LearnableWidth(Defense):
                 f"A learned width needs 0 < least <= start <= most, got {self.least}, {self.start} and {self.most}."
             )
 
+    @property
+    def takes(self) -> frozenset[str]:
+        return frozenset({"the surrogate"})
+
     def install(self, model: nn.Module) -> None:
         for site in check_free("LearnableWidth", model).values():
             fill_sharpness(site, self.start, learned=True)

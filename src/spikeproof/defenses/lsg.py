@@ -47,6 +47,10 @@ class LSG(Defense):
         if not 0 <= self.start <= 1:
             raise SpikeproofError(f"LSG's leak must start in [0, 1], got {self.start}.")
 
+    @property
+    def takes(self) -> frozenset[str]:
+        return frozenset({"the leaks", "the surrogate"})
+
     def install(self, model: nn.Module) -> None:
         watched = check_free("LSG", model)
         if any(site.leak is not None or site.random_leak is not None for site in watched.values()):

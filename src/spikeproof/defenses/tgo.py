@@ -98,10 +98,16 @@ class TGO(Defense):
             return Needs(cost=Hinge(self.delta, self._power), after_reset=after_reset)
         return Needs(moments=True, after_reset=after_reset)
 
+    @property
+    def takes(self) -> frozenset[str]:
+        return frozenset({"the firing noise"} if self.sigma > 0 else ())
+
     def install(self, model: nn.Module) -> None:
         watched = sites(model)
         if not watched:
             raise SpikeproofError("TGO acts on spiking sites and this model has none.")
+        if self.sigma == 0:
+            return
         for site in watched.values():
             site.noise_std = self.sigma
             site.noise_at_inference = self.noise_at_inference

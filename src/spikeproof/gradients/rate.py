@@ -230,8 +230,8 @@ def _by_step(gain: Tensor, slope: Tensor, steps_differ: bool) -> Tensor:
 class _Gained(torch.autograd.Function):
     """``outputs`` forward; backward the gradient by them times ``slope``, to the values that drove them.
 
-    ``pooled`` outputs are means of 2x2 positions. Where the steps' gradients differ, in training or behind norms of each
-    step, each takes the same slope; HART's original would average them there.
+    ``pooled`` outputs are means of 2x2 positions. Where the steps' gradients differ, in training or behind norms of
+    each step, each takes the same slope; HART's original would average them there.
     """
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""The six rows of every comparison here: vanilla, MPD-SGR, TGO, and each of them under adversarial training."""
+"""The six recipes that every family has: vanilla, MPD-SGR, TGO, and each of them under adversarial training."""
 
 from __future__ import annotations
 

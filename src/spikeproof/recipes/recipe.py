@@ -13,7 +13,30 @@ import torch
 from spikeproof.audit import Audit, AuditConfig, Shard, audit
 from spikeproof.coding import CODINGS, CodingField, Direct
 from spikeproof.data import Data, load_data
-from spikeproof.defenses import MPDSGR, TGO, AdversarialTraining, Defense
+from spikeproof.defenses import (
+    DLIF,
+    DSD,
+    FEEL,
+    HIRE,
+    LSG,
+    MART,
+    MPDSGR,
+    NDL,
+    REG,
+    SR,
+    TGO,
+    TRADES,
+    AdversarialTraining,
+    Defense,
+    Dspike,
+    FreeAdversarialTraining,
+    HoSNN,
+    LearnableWidth,
+    RandHet,
+    RecDis,
+    RMPLoss,
+    StoG,
+)
 from spikeproof.errors import SpikeproofError
 from spikeproof.models import BatchNormKind, SpikingModel, create_model, load_model
 from spikeproof.private_rng import private_rng
@@ -85,14 +108,32 @@ class Recipe:
     """Data, network, defenses, training and audit of one experiment.
 
     Example:
-        >>> Recipe(name="mine", mpd_sgr=MPDSGR(eta=0.1)).defenses()
-        [MPDSGR(eta=0.1, warmup=0.0)]
+        >>> Recipe(name="mine", dsd=DSD()).defenses()
+        [DSD()]
     """
 
     name: str
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
     model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
     adversarial_training: AdversarialTraining | None = None
+    free: FreeAdversarialTraining | None = None
+    trades: TRADES | None = None
+    mart: MART | None = None
+    hire: HIRE | None = None
+    dlif: DLIF | None = None
+    sr: SR | None = None
+    reg: REG | None = None
+    dsd: DSD | None = None
+    stog: StoG | None = None
+    feel: FEEL | None = None
+    ndl: NDL | None = None
+    randhet: RandHet | None = None
+    hosnn: HoSNN | None = None
+    learnable_width: LearnableWidth | None = None
+    lsg: LSG | None = None
+    dspike: Dspike | None = None
+    recdis: RecDis | None = None
+    rmp_loss: RMPLoss | None = None
     mpd_sgr: MPDSGR | None = None
     tgo: TGO | None = None
     train: TrainConfig = dataclasses.field(default_factory=TrainConfig)
@@ -126,8 +167,8 @@ def with_defense(recipe: Recipe, name: str) -> Recipe:
         SpikeproofError: an unknown defense, or one that the recipe has already.
 
     Example:
-        >>> with_defense(Recipe(name="mine"), "mpd-sgr").defenses()
-        [MPDSGR(eta=0.3, warmup=0.0)]
+        >>> with_defense(Recipe(name="mine"), "reg").defenses()
+        [REG(beta=0.001, linear_rows=0.3)]
     """
     field, kinds = name.replace("-", "_"), known_defenses()
     if field not in kinds:

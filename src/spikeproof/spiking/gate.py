@@ -16,8 +16,9 @@ class BernoulliGate(nn.Module):
     As published: with u ~ U(0, 1), a = p / (1 - p + 1e-3) and L = u / (1 - u + 1e-3), G = 1[log a + log L >= 0], so
     that p = 1 passes .999 of the spikes. The gradient by p is that of the Concrete relaxation
     sigmoid((log a + log L) / 0.5), averaged over steps and samples, with 1 / (p (1 - p + 1e-3)) for d log a / dp, whose
-    1e-3 keeps it finite at p = 1. The original's gradient has the sign turned round, which ``flipped`` reproduces. The
-    gate is random in training, at inference and under attack alike.
+    1e-3 keeps it finite at p = 1. The original's gradient has the sign turned round, which ``flipped`` reproduces. A
+    rate at a bound has a gradient (the original's clip gives none there), one beyond it has none. The gate is random in
+    training, at inference and under attack alike.
 
     Example:
         >>> gate = BernoulliGate(torch.Size([5]))

@@ -154,7 +154,33 @@ class ArcTan:
         return self.alpha / 2 / (1 + (math.pi / 2 * self.alpha * margin) ** 2)
 
 
-# The shapes below are for attacks alone (no paper here trains with them): no recipe or weights file names them.
+@dataclasses.dataclass(frozen=True)
+class Gaussian:
+    """h(v) = exp(-(v - centre)^2 / (2 sigma^2)) / (sqrt(2 pi) sigma): mass 1, no end.
+
+    Example:
+        >>> Gaussian(sigma=1.0)(torch.tensor(0.0))
+        tensor(0.3989)
+    """
+
+    sigma: float = 1.0
+    centre: float = 0.0
+
+    def __post_init__(self) -> None:
+        _require_positive("Gaussian", "sigma", self.sigma)
+        if not math.isfinite(self.centre):
+            raise SpikeproofError(f"Gaussian needs a finite centre, got {self.centre}; 0 is the threshold.")
+
+    @property
+    def window(self) -> float:
+        return math.sqrt(2 * math.pi) * self.sigma
+
+    def __call__(self, margin: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        unit = (margin - self.centre) / self.sigma
+        return torch.exp(-0.5 * unit * unit) / (math.sqrt(2 * math.pi) * self.sigma)
+
+
+# The two shapes below are for attacks alone (no paper here trains with them): no recipe or weights file names them.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -198,62 +224,48 @@ class StraightThrough:
         return torch.ones_like(margin)
 
 
-@dataclasses.dataclass(frozen=True)
-class Gaussian:
-    """h(v) = exp(-(v - centre)^2 / (2 sigma^2)) / (sqrt(2 pi) sigma): mass 1, no end.
+Trainable = Triangle | Rectangular | Sigmoid | SuperSpike | ArcTan | Gaussian
 
-    Example:
-        >>> Gaussian(sigma=1.0)(torch.tensor(0.0))
-        tensor(0.3989)
-    """
-
-    sigma: float = 1.0
-    centre: float = 0.0
-
-    def __post_init__(self) -> None:
-        _require_positive("Gaussian", "sigma", self.sigma)
-
-    @property
-    def window(self) -> float:
-        return math.sqrt(2 * math.pi) * self.sigma
-
-    def __call__(self, margin: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-        unit = (margin - self.centre) / self.sigma
-        return torch.exp(-0.5 * unit * unit) / (math.sqrt(2 * math.pi) * self.sigma)
-
-
-SURROGATES: dict[str, type[Triangle | Rectangular | Sigmoid | SuperSpike | ArcTan]] = {
-    kind.__name__: kind for kind in (Triangle, Rectangular, Sigmoid, SuperSpike, ArcTan)
+SURROGATES: dict[str, type[Trainable]] = {
+    kind.__name__: kind for kind in (Triangle, Rectangular, Sigmoid, SuperSpike, ArcTan, Gaussian)
 }
 
 
-def parse_surrogate(text: str) -> Triangle | Rectangular | Sigmoid | SuperSpike | ArcTan:
-    """A surrogate from text: its name in any case, and its parameter if not the default.
+def parse_surrogate(text: str) -> Trainable:
+    """A surrogate from text: its name in any case, and its parameters if not the defaults.
 
     Raises:
-        SpikeproofError: an unknown name, or a parameter that is not a positive number.
+        SpikeproofError: an unknown name, or a parameter that is not a number or not a possible one.
 
     Example:
         >>> parse_surrogate("triangle"), parse_surrogate("sigmoid(2.5)")
         (Triangle(gamma=1.0), Sigmoid(alpha=2.5))
     """
-    match = re.fullmatch(r"(\w+)(?:\((?:(\w+)=)?([^()]+)\))?", text.strip())
+    match = re.fullmatch(r"(\w+)(?:\(([^()]+)\))?", text.strip())
     kinds = {name.lower(): kind for name, kind in SURROGATES.items()}
     if match is None or match[1].lower() not in kinds:
         raise SpikeproofError(f"{text!r} is not a surrogate; give one of {', '.join(kinds)}, or as in 'triangle(0.5)'.")
     kind = kinds[match[1].lower()]
-    (field,) = dataclasses.fields(kind)
-    if match[2] not in (None, field.name):
-        raise SpikeproofError(f"{text!r} is not a surrogate: the parameter of {match[1]} is called {field.name}.")
+    fields = [field.name for field in dataclasses.fields(kind)]
+    values: dict[str, float] = {}
+    for place, part in enumerate(match[2].split(",") if match[2] else ()):
+        name, _, number = part.rpartition("=")
+        name = name.strip() or (fields[place] if place < len(fields) else "")
+        if name not in fields or name in values:
+            raise SpikeproofError(f"{text!r} is not a surrogate: {match[1]} takes {' and '.join(fields)}, each once.")
+        try:
+            values[name] = float(number)
+        except ValueError as error:
+            raise SpikeproofError(f"{text!r} is not a surrogate: {error}.") from None
     try:
-        return kind() if match[3] is None else kind(float(match[3]))
-    except ValueError as error:
+        return kind(**values)
+    except SpikeproofError as error:
         raise SpikeproofError(f"{text!r} is not a surrogate: {error}") from None
 
 
 # A surrogate as a field of a recipe: the command line then reads "sigmoid(2.5)".
 SurrogateField = Annotated[
-    Triangle | Rectangular | Sigmoid | SuperSpike | ArcTan,
+    Trainable,
     tyro.constructors.PrimitiveConstructorSpec(
         nargs=1,
         metavar="SURROGATE",

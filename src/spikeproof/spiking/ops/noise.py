@@ -38,7 +38,7 @@ def draw_tapes(num_steps: int, values: Float[Tensor, "k n *space c"]) -> tuple[T
     The tape is bfloat16 for bfloat16 values, as a site's time is that of reading memory; else float32.
     """
     _, samples, *rest = values.shape
-    needed = samples * SAMPLE_STRIDE + max(math.prod(rest), values[0].numel() if len(rest) == 1 else 0)
+    needed = values[0].numel() if len(rest) == 1 else samples * SAMPLE_STRIDE + math.prod(rest)
     if torch.compiler.is_compiling():  # a number that Python must know would end the graph
         return tuple(Tape(torch.randn(needed, device=values.device)) for _ in range(num_steps))
     dtype = torch.bfloat16 if values.dtype == torch.bfloat16 else torch.float32
