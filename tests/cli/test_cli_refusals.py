@@ -21,7 +21,7 @@ VANILLA = "demo-digits-vanilla"
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["nope"], ["nope", "demo, recipes, train, audit, report"]),
+        (["nope"], ["nope", "demo, recipes, train, audit, compare, report"]),
         (["train"], ["RECIPE", "spikeproof recipes"]),
         (["audit"], ["RUN"]),
         (["report"], ["run folder"]),

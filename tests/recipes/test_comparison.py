@@ -5,6 +5,7 @@ import json
 import re
 
 import pytest
+from PIL import Image
 
 from spikeproof.audit import AuditConfig
 from spikeproof.defenses import MPDSGR
@@ -107,6 +108,8 @@ def test_the_page_keeps_what_stands_around_the_table(rows, tmp_path):
         assert cells["Worst case"].startswith(f"**{100 * found['worst_case']['accuracy']:.1f}**")
         assert cells["Gap"] == f"{100 * found['masking_gap']:.1f}"
     assert "n = 20," in written
+    with Image.open(tmp_path / "comparison.png") as picture:
+        assert picture.format == "PNG" and len(picture.convert("RGB").getcolors(2**24)) > 3
 
 
 def test_rows_audited_under_other_conditions_are_not_put_side_by_side(rows, tmp_path, refuses):

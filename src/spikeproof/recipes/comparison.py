@@ -9,7 +9,14 @@ from pathlib import Path
 
 from spikeproof.errors import SpikeproofError
 from spikeproof.recipes.recipe import Recipe, audit_run, train_recipe
-from spikeproof.report import Run, comparison_table, read_run, write_between_marks, write_report
+from spikeproof.report import (
+    Run,
+    comparison_table,
+    read_run,
+    write_between_marks,
+    write_comparison_picture,
+    write_report,
+)
 
 _PARTS = ("data", "model", "train", "audit")
 
@@ -91,7 +98,7 @@ def run_comparison(
 
 
 def write_comparison(folders: dict[str, list[Path]], page: Path, report: Path) -> None:
-    """The Markdown table between the page's marks, and the HTML report of the same runs.
+    """The Markdown table between the page's marks, and of the same runs an HTML report and, beside it, a picture.
 
     Raises:
         SpikeproofError: nothing is audited yet, or a folder is damaged.
@@ -102,6 +109,7 @@ def write_comparison(folders: dict[str, list[Path]], page: Path, report: Path) -
     }
     runs = [run for each in rows.values() for run in each]
     write_between_marks(page, comparison_table(rows))
+    write_comparison_picture(rows, report.with_name("comparison.png"))
     write_report([run.folder for run in runs], report)
 
 
