@@ -1,9 +1,8 @@
 """What a defense's training step costs beside vanilla's, and beside the forward and backward passes that it needs.
 
 Every recipe of the family trains the same network on the same few images, in turn, in one process; the seconds are
-those that training itself reports for an epoch after the first two (compilation is in the first). Passes are counted at the
-stem: images that went through it forward, and images whose gradient came back to it, a training step of vanilla's
-being 1 + 1.
+those that training itself reports for its last epoch (compilation is in the first). Passes are counted at the stem:
+images that went through it forward, and images whose gradient came back to it; a training step of vanilla's is 1 + 1.
 
     python benchmarks/training_cost.py mini-cifar10 --rows vanilla at mpd-sgr
 """

@@ -5,7 +5,28 @@ import dataclasses
 import pytest
 from training_steps import after_forward
 
-from spikeproof.defenses import MPDSGR, TGO, AdversarialTraining, Defense, Needs, compose
+from spikeproof.defenses import (
+    DLIF,
+    FEEL,
+    LSG,
+    MART,
+    MPDSGR,
+    NDL,
+    SR,
+    TGO,
+    TRADES,
+    AdversarialTraining,
+    Defense,
+    Dspike,
+    FreeAdversarialTraining,
+    HoSNN,
+    LearnableWidth,
+    Needs,
+    RandHet,
+    RecDis,
+    RMPLoss,
+    compose,
+)
 from spikeproof.errors import SpikeproofError
 from spikeproof.spiking import Hinge, Record
 
@@ -50,6 +71,14 @@ def test_needs_of_a_list_are_the_union(defenses, needs):
         ([MPDSGR(), TGO(), MPDSGR(eta=0.1)], ["MPDSGR", "twice"]),
         ([AdversarialTraining(), OtherBatch()], ["AT", "OtherBatch"]),
         ([TGO(delta=0.4), OtherHinge(width=0.3)], ["0.3", "0.4"]),
+        ([TRADES(), MART()], ["TRADES", "MART", "training batch"]),
+        ([FEEL(), RandHet()], ["FEEL", "RandHet", "the leaks"]),
+        ([LSG(), DLIF()], ["LSG", "DLIF", "the leaks"]),
+        ([NDL(), TGO()], ["NDL", "TGO", "firing noise"]),
+        ([LearnableWidth(), Dspike()], ["LearnableWidth", "Dspike", "the surrogate"]),
+        ([HoSNN(), RMPLoss()], ["RMPLoss", "HoSNN", "thresholds"]),
+        ([SR(), FreeAdversarialTraining()], ["SR", "FreeAT"]),
+        ([MPDSGR(), RecDis(), TGO(width="spread", potential="after-reset")], ["before reset"]),
     ],
     ids=str,
 )

@@ -6,6 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from spikeproof.defenses import LSG
 from spikeproof.errors import SpikeproofError
 from spikeproof.models import create_model, load_model, save_model
 from spikeproof.spiking import Neuron, Sigmoid, sites
@@ -106,3 +107,11 @@ def test_description_of_another_version(path, text):
     with pytest.raises(SpikeproofError) as caught:
         load_model(path)
     assert "\n" not in str(caught.value)
+
+
+def test_what_a_defense_sets_by_a_rule_of_its_own_stays_so(tmp_path):
+    model = create_model("conv", num_classes=10, image_size=8, in_channels=1)
+    LSG().install(model)
+    save_model(model, tmp_path / "model.safetensors")
+    for site in sites(load_model(tmp_path / "model.safetensors")).values():
+        assert site.leak.requires_grad and not site.sharpness.requires_grad

@@ -8,9 +8,12 @@ import pytest
 from PIL import Image
 
 from spikeproof.audit import AuditConfig
+from spikeproof.coding import Poisson
 from spikeproof.defenses import MPDSGR
 from spikeproof.recipes import DIGITS, Share, overridden, run_comparison, write_comparison
 from spikeproof.recipes.recipe import DataConfig
+from spikeproof.report import read_page
+from spikeproof.spiking import Neuron, Rectangular
 from spikeproof.train import TrainConfig
 
 AUDIT = AuditConfig(
@@ -53,13 +56,34 @@ def test_overrides_reach_every_row_and_nothing_else(rows):
     assert overridden(rows, rows[0], rows[0]) == rows
 
 
+def test_an_override_deep_inside_leaves_the_rest_of_a_row_alone(rows):
+    own = dataclasses.replace(rows[1].model, neuron=Neuron(surrogate=Rectangular()))
+    rows[1] = dataclasses.replace(rows[1], model=own)
+    after = dataclasses.replace(rows[0], model=dataclasses.replace(rows[0].model, neuron=Neuron(leak=0.5)))
+    first, second = overridden(rows, rows[0], after)
+    assert (first.model.neuron, second.model.neuron) == (Neuron(leak=0.5), Neuron(leak=0.5, surrogate=Rectangular()))
+
+
+def test_seeds_have_an_option_of_their_own(rows, refuses):
+    seeded = dataclasses.replace(rows[0], train=dataclasses.replace(rows[0].train, seed=3))
+    with refuses("--seeds"):
+        overridden(rows, rows[0], seeded)
+
+
+def test_rows_of_other_settings_are_not_taken_for_these(rows, tmp_path, refuses):
+    run(rows, tmp_path)
+    longer = [dataclasses.replace(row, train=dataclasses.replace(row.train, epochs=2)) for row in rows]
+    with refuses("train.epochs: 1 then, 2 now", "demo-digits-vanilla-s0"):
+        run(longer, tmp_path)
+
+
 @pytest.mark.parametrize("change", [{"name": "other"}, {"mpd_sgr": MPDSGR()}], ids=str)
 def test_what_is_a_rows_own_cannot_be_overridden(rows, change, refuses):
     with refuses("names and defenses"):
         overridden(rows, rows[0], dataclasses.replace(rows[0], **change))
 
 
-@pytest.mark.parametrize("text", ["2/2", "1", "a/2", "-1/2", "0/0", ""])
+@pytest.mark.parametrize("text", ["2/2", "\N{SUPERSCRIPT TWO}/3", "1", "a/2", "-1/2", "0/0", ""])
 def test_a_share_is_one_of_so_many(text, refuses):
     with refuses("0/2", repr(text)):
         Share.parse(text)
@@ -125,3 +149,21 @@ def test_one_mark_without_the_other(rows, tmp_path, refuses):
     with refuses("marks", page):
         write_comparison(run(rows, tmp_path), page, tmp_path / "report.html")
     assert page.read_text() == "text <!-- comparison: begin --> text"
+
+
+def test_pages_that_cannot_be_written(tmp_path, refuses):
+    (tmp_path / "file").write_bytes(b"\xff\xfe\xff")
+    for page in (tmp_path, tmp_path / "file" / "page.md", tmp_path / "file"):
+        with refuses("--page", page):
+            read_page(page)
+
+
+def test_random_rows_tell_their_draws(rows, tmp_path):
+    rows[1] = dataclasses.replace(
+        rows[1],
+        model=dataclasses.replace(rows[1].model, coding=Poisson()),
+        audit=dataclasses.replace(AUDIT, draws=2, judge_draws=3),
+    )
+    page = tmp_path / "page.md"
+    write_comparison(run(rows, tmp_path), page, tmp_path / "report.html")
+    assert "averaged over draws (a gradient's/a verdict's): demo-digits-at 2/3." in page.read_text()

@@ -103,6 +103,7 @@ def test_rows_of_the_comparison_are_audited_alike():
 def test_a_defense_can_be_added(name, refuses):
     recipe = RECIPES["mini-cifar10-at"]
     added = with_defense(recipe, name)
+    assert added.name == f"{recipe.name}-{name.replace('_', '-')}"
     assert added.defenses() == [*recipe.defenses(), known_defenses()[name.replace("-", "_")]()]
     with refuses("already", name):
         with_defense(added, name)

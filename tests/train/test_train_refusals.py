@@ -2,8 +2,9 @@
 
 import pytest
 
+from spikeproof.coding import Frequency
 from spikeproof.data import load_data
-from spikeproof.defenses import MPDSGR, TGO, AdversarialTraining
+from spikeproof.defenses import LSG, MPDSGR, TGO, AdversarialTraining
 from spikeproof.train import TrainConfig, train
 
 
@@ -87,3 +88,17 @@ def test_a_file_where_the_folder_should_be(new_model, few_digits, quick, refuses
     with refuses(tmp_path / "run"):
         train(new_model(), few_digits, config=quick(), out=tmp_path / "run", show=False)
     assert (tmp_path / "run").read_text() == "a file"
+
+
+def test_a_network_that_a_defense_refuses_leaves_no_folder(few_digits, new_model, quick, tmp_path, refuses):
+    model = new_model()
+    LSG().install(model)
+    with refuses("LSG"):
+        train(model, few_digits, [LSG()], quick(), out=tmp_path / "run", show=False)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_coding_that_does_not_fit_leaves_no_folder(few_digits, new_model, quick, tmp_path, refuses):
+    with refuses("radii"):
+        train(new_model(coding=Frequency((4, 2))), few_digits, [], quick(), out=tmp_path / "run", show=False)
+    assert not (tmp_path / "run").exists()

@@ -84,7 +84,9 @@ def audit(
     began = time.monotonic()
     pixels, labels = _chosen(model, images, config.samples, config.split)
     if config.noise and not any(site.noise_std > 0 for site in sites(model).values()):
-        raise SpikeproofError("Noise at inference was asked for, but no site of this model has any; train with TGO.")
+        raise SpikeproofError(
+            "Noise at inference was asked for, but no site of this model has any; train with TGO or NDL."
+        )
     asked = config.noise
     with inference_noise(model, asked), evaluating(model):
         random = draws_at_random(model)

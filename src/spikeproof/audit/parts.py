@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from spikeproof.atomic import write_atomically
+from spikeproof.models import SpikingModel
 from spikeproof.spiking import sites
 from spikeproof.version import __version__
 
@@ -76,6 +77,8 @@ def fingerprint(models: Sequence[nn.Module], images: Tensor, labels: Tensor, *se
     digest = hashlib.sha256(f"{__version__} {torch.__version__}".encode())
     for model in models:
         digest.update(str(model).encode())
+        if isinstance(model, SpikingModel):
+            digest.update(str(model.description).encode())
         for name, site in sites(model).items():
             digest.update(
                 f"{name} {site.noise_std} {site.noise_at_inference} {site.random_leak} {site.neuron}".encode()

@@ -31,7 +31,7 @@ from spikeproof.recipes import (
     with_defense,
     write_comparison,
 )
-from spikeproof.report import read_run, text_table, write_report
+from spikeproof.report import read_page, read_run, text_table, write_report
 from spikeproof.train import Interrupted
 from spikeproof.version import __version__
 
@@ -58,11 +58,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"spikeproof: {error}", file=sys.stderr)
         sys.exit(2)
     except Interrupted:
-        again = "the same command" if words[0] == "demo" else "the same command with --resume"
+        again = "the same command" if words[0] in ("demo", "compare") else "the same command with --resume"
         print(f"spikeproof: stopped; {again} goes on from this step.", file=sys.stderr)
         sys.exit(130)
     except KeyboardInterrupt:
-        again = "; the same command goes on with the attack it was at" if words[:1] == ["audit"] else ""
+        again = "; the same command goes on with the attack it was at" if words[:1] in (["audit"], ["compare"]) else ""
         print(f"spikeproof: stopped{again}.", file=sys.stderr)
         sys.exit(130)
 
@@ -146,11 +146,15 @@ def _compare(words: list[str], command: str) -> None:
     arguments = read_arguments(
         CompareArguments, rest, prog=f"spikeproof compare {family}", default=CompareArguments(recipe=recipes[0])
     )
+    if not arguments.seeds or len(set(arguments.seeds)) < len(arguments.seeds):
+        raise SpikeproofError("--seeds needs one number at least, and each once.")
     chosen = overridden(recipes, recipes[0], arguments.recipe)
     if arguments.rows:
         wanted = [find_recipe(f"{family}-{row}").name for row in arguments.rows]
         chosen = [recipe for recipe in chosen if recipe.name in wanted]
     out = arguments.out or Path("runs") / f"compare-{family}"
+    page, report = arguments.page or out / "comparison.md", out / "report.html"
+    read_page(page)  # a page that cannot be written says so now, and not after hours
     folders = run_comparison(
         chosen,
         out,
@@ -159,7 +163,6 @@ def _compare(words: list[str], command: str) -> None:
         share=Share.parse(arguments.share),
         command=command,
     )
-    page, report = arguments.page or out / "comparison.md", out / "report.html"
     write_comparison(folders, page, report)
     print(f"Page: {page}\nReport: {report}")
 

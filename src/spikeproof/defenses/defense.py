@@ -109,6 +109,11 @@ class Defense:
         return 1
 
     @property
+    def forwards(self) -> int:
+        """How many training forwards of a batch it needs in memory at once, the one that all need counted."""
+        return 1
+
+    @property
     def weight_decay(self) -> float | None:
         """What belongs to it where the training config leaves the weight decay open; None for no wish."""
         return None

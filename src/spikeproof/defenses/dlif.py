@@ -94,6 +94,10 @@ class DLIF(Defense):
         return Needs(currents=self.alpha > 0)
 
     @property
+    def forwards(self) -> int:
+        return 2
+
+    @property
     def perturbs(self) -> bool:
         return True
 
@@ -103,7 +107,7 @@ class DLIF(Defense):
 
     @property
     def takes(self) -> frozenset[str]:
-        return frozenset({"the gains"})
+        return frozenset({"the gains", "the leaks"})
 
     def install(self, model: nn.Module) -> None:
         watched = sites(model)

@@ -40,7 +40,7 @@ class HoSNN(Defense):
 
     Args:
         warmup: share of training, in [0, 0.9], after which the NDS is taken (over a twentieth of training) and
-            thresholds begin to move.
+            thresholds begin to move. A training of so few steps that none falls between and after is left without it.
         start: theta at that moment, > 0; 0.2 published for CIFAR-10, 2/3 for MNIST.
 
     Raises:

@@ -54,6 +54,10 @@ class InnerAttack(Defense):
             raise SpikeproofError(f"{self.label} crafts in 'fp32' or 'bf16', not {self.precision!r}.")
 
     @property
+    def forwards(self) -> int:
+        return 2
+
+    @property
     def perturbs(self) -> bool:
         return True
 

@@ -55,6 +55,11 @@ class RMPLoss(Defense):
     def needs(self) -> Needs:
         return Needs(cost=self._error())
 
+    def clashes(self, other: Defense) -> str | None:
+        if "the thresholds" in other.takes:
+            return "RMP-loss reads the potential off the margin, for which thresholds must stand still."
+        return None
+
     def install(self, model: nn.Module) -> None:
         for name, site in sites(model).items():
             if site.neuron.threshold != self.threshold:

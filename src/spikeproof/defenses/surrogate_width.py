@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from spikeproof.errors import SpikeproofError
 from spikeproof.spiking import Site, sites
@@ -25,10 +25,9 @@ def check_free(owner: str, model: nn.Module) -> dict[str, Site]:
     return watched
 
 
-def fill_sharpness(site: Site, value: float, *, learned: bool) -> None:
-    """Give the site a sharpness of ``value``, in its norm's place and dtype where it has one."""
-    parameter = next(site.parameters(), torch.zeros(()))
-    made = torch.full((1, 1), value, dtype=parameter.dtype, device=parameter.device)
+def fill_sharpness(site: Site, value: float, like: Tensor, *, learned: bool) -> None:
+    """Give the site a sharpness of ``value``, in the place and dtype of ``like``."""
+    made = torch.full((1, 1), value, dtype=like.dtype, device=like.device)
     site.sharpness = nn.Parameter(made, requires_grad=learned)
 
 

@@ -27,6 +27,7 @@ def save_model(model: SpikingModel, path: str | Path) -> None:
             "noise": [site.noise_std, site.noise_at_inference],
             "random_leak": site.random_leak,
             "neuron": neuron_to_json(site.neuron),
+            "fixed": [part for part in LEARNED if _is_fixed(getattr(site, part))],
         }
         for name, site in sites(model).items()
     }
@@ -80,11 +81,18 @@ def load_model(
             site.noise_std, site.noise_at_inference = changed["noise"]
             site.random_leak = None if changed["random_leak"] is None else tuple(changed["random_leak"])
             site.neuron = _parse_neuron(changed["neuron"])
-    except (KeyError, TypeError, ValueError) as error:
+            for part in changed["fixed"]:
+                getattr(site, part).requires_grad_(False)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise SpikeproofError(
             f"{path} describes its sites in a way this version does not know ({error}); use the version that wrote it."
         ) from None
     return model.eval()
+
+
+def _is_fixed(part: Tensor | None) -> bool:
+    """Whether a defense put it there and sets it by a rule of its own, not by its gradient."""
+    return part is not None and not part.requires_grad
 
 
 def make_room(model: SpikingModel, weights: Mapping[str, Tensor]) -> None:
@@ -95,7 +103,7 @@ def make_room(model: SpikingModel, weights: Mapping[str, Tensor]) -> None:
             if held is not None and getattr(site, learned) is None:
                 setattr(site, learned, nn.Parameter(torch.empty_like(held)))
         held = weights.get(f"{name}.setpoint")
-        if held is not None:
+        if held is not None and site.setpoint is None:
             site.setpoint = torch.empty_like(held)
         held = weights.get(f"{name}.gate.rate")
         if held is not None and site.gate is None:

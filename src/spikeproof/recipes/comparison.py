@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from spikeproof.errors import SpikeproofError
 from spikeproof.recipes.recipe import Recipe, audit_run, train_recipe
@@ -17,6 +19,7 @@ from spikeproof.report import (
     write_comparison_picture,
     write_report,
 )
+from spikeproof.train import RunFolder
 
 _PARTS = ("data", "model", "train", "audit")
 
@@ -36,7 +39,7 @@ class Share:
             SpikeproofError: text that is not I/N with 0 <= I < N.
         """
         index, _, of = text.partition("/")
-        if not (index.isdigit() and of.isdigit() and int(index) < int(of)):
+        if not (re.fullmatch("[0-9]+/[0-9]+", text) and int(index) < int(of)):
             raise SpikeproofError(f"A share of the rows is I/N with 0 <= I < N, such as 0/2, not {text!r}.")
         return cls(int(index), int(of))
 
@@ -45,25 +48,32 @@ def overridden(recipes: Sequence[Recipe], before: Recipe, after: Recipe) -> list
     """The recipes with every field changed that differs between ``before`` and ``after``.
 
     Raises:
-        SpikeproofError: a name or a defense differs: these are a row's own.
+        SpikeproofError: a name, a defense or the seed differs: these are a row's own.
     """
-    changes = {
-        part: {
-            field.name: getattr(getattr(after, part), field.name)
-            for field in dataclasses.fields(getattr(before, part))
-            if getattr(getattr(after, part), field.name) != getattr(getattr(before, part), field.name)
-        }
-        for part in _PARTS
-    }
     alike = dataclasses.replace(after, **{part: getattr(before, part) for part in _PARTS})
     if alike != before:
         raise SpikeproofError("A comparison's rows have names and defenses of their own; override other fields only.")
+    if after.train.seed != before.train.seed:
+        raise SpikeproofError("A comparison's seeds are given by --seeds, not by --train.seed.")
     return [
         dataclasses.replace(
-            recipe, **{part: dataclasses.replace(getattr(recipe, part), **changes[part]) for part in _PARTS}
+            recipe, **{part: _moved(*(getattr(each, part) for each in (recipe, before, after))) for part in _PARTS}
         )
         for recipe in recipes
     ]
+
+
+def _moved(own: Any, before: Any, after: Any) -> Any:
+    """``own`` with every field changed that differs between the other two, at any depth."""
+    if before == after:
+        return own
+    if not dataclasses.is_dataclass(after) or not type(own) is type(before) is type(after):
+        return after
+    assert not isinstance(own, type)
+    fields = [field.name for field in dataclasses.fields(after)]
+    return dataclasses.replace(
+        own, **{name: _moved(*(getattr(each, name) for each in (own, before, after))) for name in fields}
+    )
 
 
 def run_comparison(
@@ -81,17 +91,27 @@ def run_comparison(
 
     Returns:
         The folders of each recipe by its name, also of those that other shares are at.
+
+    Raises:
+        SpikeproofError: a row was begun there with other settings, so that its numbers would be of something else.
     """
-    work = [(recipe, seed) for seed in seeds for recipe in recipes]
+    work = [
+        (dataclasses.replace(recipe, train=dataclasses.replace(recipe.train, seed=seed)), seed)
+        for seed in seeds
+        for recipe in recipes
+    ]
+    for recipe, seed in work:
+        begun = RunFolder(_folder(out, recipe, seed))
+        if (begun.path / "config.json").exists():
+            begun.open(recipe.name, recipe.settings(), device="", command=command, resume=True)
     for place, (recipe, seed) in enumerate(work):
         folder = _folder(out, recipe, seed)
         if place % share.of != share.index or (folder / "audit.json").exists():
             continue
         print(f"{place + 1}/{len(work)}: {recipe.name}, seed {seed}", flush=True)
-        seeded = dataclasses.replace(recipe, train=dataclasses.replace(recipe.train, seed=seed))
         try:
-            train_recipe(seeded, data_dir=data_dir, out=folder, resume=True, command=command)
-            audit_run(folder, seeded.audit, data_dir=data_dir, command=command)
+            train_recipe(recipe, data_dir=data_dir, out=folder, resume=True, command=command)
+            audit_run(folder, recipe.audit, data_dir=data_dir, command=command)
         except SpikeproofError as error:
             print(f"spikeproof: {recipe.name}, seed {seed}, is left out: {error}", file=sys.stderr, flush=True)
     return {recipe.name: [_folder(out, recipe, seed) for seed in seeds] for recipe in recipes}

@@ -158,7 +158,7 @@ def known_defenses() -> dict[str, type[Defense]]:
 
 
 def with_defense(recipe: Recipe, name: str) -> Recipe:
-    """The recipe with one more defense, as it is by default.
+    """The recipe with one more defense, as it is by default, under a name that says so.
 
     Args:
         name: of the field, also with dashes: "mpd-sgr".
@@ -176,7 +176,7 @@ def with_defense(recipe: Recipe, name: str) -> Recipe:
         raise SpikeproofError(f"There is no defense {name!r}; the defenses are {known}.")
     if getattr(recipe, field) is not None:
         raise SpikeproofError(f"{recipe.name} has {name} already; change it by --{name}.FIELD.")
-    changes: dict[str, Any] = {field: kinds[field]()}
+    changes: dict[str, Any] = {field: kinds[field](), "name": f"{recipe.name}-{field.replace('_', '-')}"}
     return dataclasses.replace(recipe, **changes)
 
 
@@ -249,7 +249,7 @@ def audit_run(
     kernels: Kernels = "fused" if asked.get("kernels") == "fused" else "reference"
     model = load_model(run.weights, kernels=kernels)
     held = model.description.to_json()
-    wanted = {name: asked.get(name) for name in ("name", "num_steps", "width", "neuron")}
+    wanted = {name: asked.get(name) for name in ("name", "num_steps", "width", "neuron", "batch_norm")}
     wanted |= {"num_classes": data.num_classes, "in_channels": data.channels, "image_size": data.image_size[0]}
     differing = [f"{name} {held[name]} instead of {value}" for name, value in wanted.items() if held[name] != value]
     if differing:

@@ -41,20 +41,35 @@ def comparison_table(rows: Mapping[str, Sequence[Run]]) -> str:
     return "\n\n".join([text, _conditions(shown), *([f"Not audited yet: {', '.join(missing)}."] if missing else [])])
 
 
+def read_page(page: Path) -> str:
+    """The page as it is, or the beginning of a new one.
+
+    Raises:
+        SpikeproofError: it cannot be written there, is no text, or has one of the two marks without the other.
+    """
+    if page.is_dir() or any(part.is_file() for part in page.parents):
+        raise SpikeproofError(f"{page} cannot be a page: a folder or a file is in its way; give another --page.")
+    try:
+        before = page.read_text(encoding="utf-8") if page.is_file() else "# Comparison\n"
+    except UnicodeDecodeError:
+        raise SpikeproofError(f"{page} is not a text in UTF-8; give another --page.") from None
+    if (BEGIN in before) != (END in before) or before.find(BEGIN) > before.find(END):
+        raise SpikeproofError(f"{page} has one of the marks {BEGIN} and {END} without the other; restore the pair.")
+    return before
+
+
 def write_between_marks(page: Path, text: str) -> None:
     """Put ``text`` between the page's two marks; a page that has none, or is not there, gets them at its end.
 
     Raises:
-        SpikeproofError: the page has one mark without the other.
+        SpikeproofError: as :func:`read_page`.
     """
-    before = page.read_text() if page.is_file() else "# Comparison\n"
-    if (BEGIN in before) != (END in before) or before.find(BEGIN) > before.find(END):
-        raise SpikeproofError(f"{page} has one of the marks {BEGIN} and {END} without the other; restore the pair.")
+    before = read_page(page)
     if BEGIN not in before:
         before = f"{before.rstrip()}\n\n{BEGIN}\n{END}\n"
     head, tail = before.split(BEGIN)[0], before.split(END)[1]
     whole = f"{head}{BEGIN}\n\n{text}\n\n{END}{tail}"
-    write_atomically(page, lambda path: path.write_text(whole))
+    write_atomically(page, lambda path: path.write_text(whole, encoding="utf-8"))
 
 
 def _cells(label: str, runs: Sequence[Run], nominal: Sequence[str], base: float) -> list[str]:
@@ -106,21 +121,32 @@ def _seconds(runs: Sequence[Run]) -> float:
 def _conditions(shown: Mapping[str, Sequence[Run]]) -> str:
     """What all rows share; how many draws a gradient takes is a row's own, since only random networks need several."""
     pairs = [(run, run.audit) for runs in shown.values() for run in runs if run.audit is not None]
-    stated = [{name: words for name, words in conditions(audit).items() if name != "Noise"} for _, audit in pairs]
-    for (run, _), each in zip(pairs, stated, strict=True):
-        if each != stated[0]:
+    first = pairs[0][1]
+    for run, audit in pairs:
+        if _shared(audit) != _shared(first) or _trials(audit) != _trials(first):
             raise SpikeproofError(
                 f"{run.folder} was audited under other conditions than {pairs[0][0].folder}; audit both alike, or "
                 "compare them apart."
             )
-    first = pairs[0][1]
     worst = ", ".join(trial.name for trial in first.trials if trial.counts and trial.kind != "clean")
     machines = sorted({f"torch {run.config['torch']}, {run.config['threads']} thread(s)" for run, _ in pairs})
-    draws = {label: max(run.audit.draws if run.audit else 1 for run in runs) for label, runs in shown.items()}
-    drawn = ", ".join(f"{label} ({count})" for label, count in draws.items() if count > 1)
-    random = f" Random at inference, gradients and verdicts averaged over so many draws: {drawn}." if drawn else ""
-    return (
-        f"Accuracies in percent. {', '.join(stated[0].values())}; {'; '.join(machines)}. Worst case: right under every "
-        f"one of {worst}.{random} Gap: {first.nominal_trial} minus worst case. Training time as it was, relative to "
-        "the first row: on a machine that does other things it is a hint only."
+    drawn = []
+    for label, runs in shown.items():
+        audits = [run.audit for run in runs if run.audit is not None and run.audit.noise != "off"]
+        drawn += [f"{label} {draws}" for draws in sorted({f"{audit.draws}/{audit.judge_draws}" for audit in audits})]
+    random = (
+        f" Random at inference, averaged over draws (a gradient's/a verdict's): {', '.join(drawn)}." if drawn else ""
     )
+    return (
+        f"Accuracies in percent. {', '.join(_shared(first).values())}; {'; '.join(machines)}. Worst case: right under "
+        f"every one of {worst}.{random} Gap: {first.nominal_trial} minus worst case. Training time as it was, relative "
+        "to the first row: on a machine that does other things it is a hint only."
+    )
+
+
+def _shared(audit: Audit) -> dict[str, str]:
+    return {name: words for name, words in conditions(audit).items() if name != "Noise"}
+
+
+def _trials(audit: Audit) -> set[tuple[str, str]]:
+    return {(trial.kind, trial.name) for trial in audit.trials}

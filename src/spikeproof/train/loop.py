@@ -115,6 +115,10 @@ def train(
         )
     device = pick_device(config.device)
     folder = None if out is None else RunFolder(out)
+    # A coding that does not fit the images says so now, before there is a folder.
+    with private_rng():
+        model.coding.encode(data.train.images[:1].float() / 255, model.num_steps)
+    fresh = folder is not None and not folder.begun
     if folder is not None:
         said = settings
         if said is None:
@@ -127,7 +131,12 @@ def train(
             make_room(model, learned)
             model.load_state_dict(learned)
             return Run(model.to(device).eval(), folder.metrics(), folder.path)
-    trainer = _Trainer(model.to(device), data.to(device), defenses, needs, config, folder)
+    try:
+        trainer = _Trainer(model.to(device), data.to(device), defenses, needs, config, folder)
+    except SpikeproofError:  # a defense that this network cannot have
+        if folder is not None and fresh:
+            folder.abandon()
+        raise
     with private_rng(), _stop_on_signal() as stop:
         trainer.run(stop, show=show, label=name)
     model.eval()
@@ -324,7 +333,9 @@ class _Trainer:
         if self.config.microbatch != "auto":
             return self.config.microbatch or self.config.batch_size
         image = self.data.train.images[0].float() / 255
-        return fitting_microbatch(self.model, image, self.config.batch_size, bf16=self.config.precision == "bf16")
+        forwards = 1 + sum(defense.forwards - 1 for defense in self.defenses)
+        bf16 = self.config.precision == "bf16"
+        return fitting_microbatch(self.model, image, self.config.batch_size, bf16=bf16, forwards=forwards)
 
     def _learning_rate(self) -> float:
         return self.config.learning_rate * (1 + math.cos(math.pi * self.step / self.total_steps)) / 2

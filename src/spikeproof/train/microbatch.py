@@ -20,11 +20,18 @@ _SHARE_OF_FREE = 0.8
 
 
 def fitting_microbatch(
-    model: nn.Module, image: Float[Tensor, "c h w"], batch_size: int, *, bf16: bool, training: bool = True
+    model: nn.Module,
+    image: Float[Tensor, "c h w"],
+    batch_size: int,
+    *,
+    bf16: bool,
+    training: bool = True,
+    forwards: int = 1,
 ) -> int:
     """The largest even part of a batch whose training step fits into the memory that is free on the image's device.
 
-    With ``training`` off the step is an attack's: eval mode, and the gradient is the image's.
+    With ``training`` off the step is an attack's: eval mode, and the gradient is the image's. ``forwards`` of it are in
+    memory at once.
 
     What a step saves for its backward is counted on two images and on four, and grows so with every further one. At
     least 1, even where nothing fits: then the step itself will say so.
@@ -35,7 +42,7 @@ def fitting_microbatch(
     two, four = (
         saved_bytes(model, image.expand(count, *image.shape), bf16=bf16, training=training) for count in (2, 4)
     )
-    a_sample = max((four - two) / 2 * _PEAK_OVER_SAVED, 1)
+    a_sample = max((four - two) / 2 * _PEAK_OVER_SAVED * forwards, 1)
     most = max(1, int(free_bytes(image.device) * _SHARE_OF_FREE / a_sample))
     parts = -(-batch_size // most)
     return -(-batch_size // parts)

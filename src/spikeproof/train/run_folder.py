@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import pickle
@@ -37,6 +38,14 @@ class RunFolder:
         return self.weights.is_file()
 
     @property
+    def begun(self) -> bool:
+        return self._config.is_file()
+
+    @property
+    def _config(self) -> Path:
+        return self.path / "config.json"
+
+    @property
     def _state(self) -> Path:
         return self.path / "state.pt"
 
@@ -62,8 +71,7 @@ class RunFolder:
         }
         if any(part.is_file() for part in (self.path, *self.path.parents)):
             raise SpikeproofError(f"{self.path} cannot be a run folder: a file is in its way; give another --out.")
-        target = self.path / "config.json"
-        if target.exists():
+        if self.begun:
             if not resume:
                 raise SpikeproofError(
                     f"{self.path} already holds a run; continue it with --resume, give another --out, or remove it."
@@ -76,7 +84,13 @@ class RunFolder:
                     "or give another --out."
                 )
             return
-        write_atomically(target, lambda path: path.write_text(json.dumps(config, indent=1) + "\n"))
+        write_atomically(self._config, lambda path: path.write_text(json.dumps(config, indent=1) + "\n"))
+
+    def abandon(self) -> None:
+        """Take back ``open``, for a run that could not begin."""
+        self._config.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # other files stay, and so does their folder
+            self.path.rmdir()
 
     def config(self) -> dict[str, Any]:
         """config.json as it was written.
