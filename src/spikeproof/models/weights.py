@@ -81,7 +81,7 @@ def load_model(
             site.noise_std, site.noise_at_inference = changed["noise"]
             site.random_leak = None if changed["random_leak"] is None else tuple(changed["random_leak"])
             site.neuron = _parse_neuron(changed["neuron"])
-            for part in changed["fixed"]:
+            for part in changed.get("fixed", ()):
                 getattr(site, part).requires_grad_(False)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise SpikeproofError(
