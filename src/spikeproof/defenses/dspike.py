@@ -74,7 +74,7 @@ class Dspike(Defense):
 
     def install(self, model: nn.Module) -> None:
         for site in check_free("Dspike", model).values():
-            fill_sharpness(site, self.start, next(model.parameters()), learned=False)
+            fill_sharpness(site, self.start, model, learned=False)
 
     def begin(self, step: Step) -> None:
         if step.part > 0 or step.replay > 0:

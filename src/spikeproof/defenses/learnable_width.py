@@ -57,7 +57,7 @@ class LearnableWidth(Defense):
 
     def install(self, model: nn.Module) -> None:
         for site in check_free("LearnableWidth", model).values():
-            fill_sharpness(site, self.start, next(model.parameters()), learned=True)
+            fill_sharpness(site, self.start, model, learned=True)
 
     def groups(self, model: nn.Module) -> list[dict[str, Any]]:
         return [{"params": list(sharpness_of(model)), "weight_decay": 0.0}]

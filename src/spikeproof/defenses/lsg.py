@@ -55,9 +55,8 @@ class LSG(Defense):
         watched = check_free("LSG", model)
         if any(site.leak is not None or site.random_leak is not None for site in watched.values()):
             raise SpikeproofError("LSG found leaks that are set already; list one defense that sets them.")
-        like = next(model.parameters())
         for site in watched.values():
-            fill_sharpness(site, _sharpness(site, self.start), like, learned=False)
+            fill_sharpness(site, _sharpness(site, self.start), model, learned=False)
             assert site.sharpness is not None
             site.leak = nn.Parameter(torch.full_like(site.sharpness, self.start))
 

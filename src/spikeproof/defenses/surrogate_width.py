@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from spikeproof.errors import SpikeproofError
 from spikeproof.spiking import Site, sites
@@ -25,8 +25,9 @@ def check_free(owner: str, model: nn.Module) -> dict[str, Site]:
     return watched
 
 
-def fill_sharpness(site: Site, value: float, like: Tensor, *, learned: bool) -> None:
-    """Give the site a sharpness of ``value``, in the place and dtype of ``like``."""
+def fill_sharpness(site: Site, value: float, model: nn.Module, *, learned: bool) -> None:
+    """Give the site a sharpness of ``value``, where and as the model's parameters are."""
+    like = next(model.parameters(), torch.zeros(()))
     made = torch.full((1, 1), value, dtype=like.dtype, device=like.device)
     site.sharpness = nn.Parameter(made, requires_grad=learned)
 
