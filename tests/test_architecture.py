@@ -18,7 +18,10 @@ FLOORS = (
     {"defenses", "attacks", "gradients"},
     {"train", "audit", "insight"},
     {"report"},
+    {"results", "hub"},
     {"recipes"},
+    {"tables"},
+    {"reproduce"},
     {"cli"},
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}

@@ -195,7 +195,7 @@ def test_substitutes_are_one_more_black_box_trial(model, tiny, digits, quick):
     found = audit(model, digits.test, config, substitutes=[tiny, model], show=False)
     plain = audit(model, digits.test, config, show=False)
     last = found.results[-1]
-    assert (last.trial.name, last.trial.kind, last.everyone) == ("TRANSFER-20", "black-box", False)
+    assert (last.trial.name, last.trial.kind, last.everyone) == ("TRANSFER:PGD-20", "black-box", False)
     assert last.attempted == plain.worst_case.correct
     # Among the substitutes is the model itself, so it is a white-box PGD-20 too.
     assert last.newly > 0

@@ -233,7 +233,7 @@ def test_images_of_other_runs_are_tried_on_this_one(call, trained, tmp_path):
     code, _, _ = call("audit", trained, "--device", "cpu", "--samples", "12", "--substitutes", trained)
     assert code == 0
     last = json.loads((trained / "audit.json").read_text())["trials"][-1]
-    assert (last["name"], last["kind"]) == ("TRANSFER-20", "black-box")
+    assert (last["name"], last["kind"]) == ("TRANSFER:PGD-20", "black-box")
     code, _, err = call("audit", trained, "--substitutes", tmp_path / "nowhere")
     assert code == 2 and "nowhere" in err and err.count("\n") == 1
 

@@ -221,3 +221,13 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
         write_atomically(target, fail)
     assert target.read_text() == "old"
     assert [path.name for path in target.parent.iterdir()] == ["file.txt"]
+
+
+def test_a_run_from_before_a_field_goes_on_where_it_has_the_old_meaning(tmp_path, refuses):
+    before = {"train": {"epochs": 2}, "audit": {"samples": 5}}
+    RunFolder(tmp_path).open("old", before, device="cpu", command="", resume=False)
+    meant = {"train": {"epochs": 2, "loss": "mean"}, "audit": {"samples": 5, "transfer": ["PGD-20"]}}
+    RunFolder(tmp_path).open("old", meant, device="cpu", command="", resume=True)
+    with refuses("train.loss: mean then, tet now"):
+        other = {**meant, "train": {"epochs": 2, "loss": "tet"}}
+        RunFolder(tmp_path).open("old", other, device="cpu", command="", resume=True)

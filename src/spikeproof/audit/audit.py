@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
-from spikeproof.attacks import Crafting, check_batch, evaluating, judge, transfer
+from spikeproof.attacks import Crafting, check_batch, evaluating, judge
 from spikeproof.audit.config import AuditConfig
 from spikeproof.audit.curves import CurvePlan, swept_pair
 from spikeproof.audit.diagnostics import Curves, Flag, flags_of, input_gradients, zero_share
@@ -27,7 +26,6 @@ from spikeproof.audit.trials import Trial, Tuned
 from spikeproof.audit.tuning import Tuning, tune
 from spikeproof.data import ImageSet
 from spikeproof.errors import SpikeproofError
-from spikeproof.gradients import Bptt
 from spikeproof.insight import describe_sites
 from spikeproof.models import SpikingModel, draws_at_random
 from spikeproof.private_rng import private_rng
@@ -62,11 +60,12 @@ def audit(
         config: what to run; ``AuditConfig()`` by default.
         threat: taken instead of the config's radius.
         validation: other images, on which the attacks' own settings are chosen; without them defaults are taken.
-        substitutes: models whose adversarial images are tried on this one (black-box transfer, PGD-20 on each).
+        substitutes: models on which the config's ``transfer`` trials are crafted, to be tried on this one.
         parts: a folder for what is finished, so that an audit that was killed goes on where it was.
 
     Raises:
-        SpikeproofError: no such samples, images that do not fit, or a trial that this model cannot have.
+        SpikeproofError: no such samples, images that do not fit, a trial that this model (or a substitute) cannot have,
+            or substitutes without a ``transfer`` trial.
 
     Example:
         >>> from spikeproof.data import load_data
@@ -91,9 +90,13 @@ def audit(
     with inference_noise(model, asked), evaluating(model):
         random = draws_at_random(model)
     config = dataclasses.replace(config, noise=random, draws=config.draws or (10 if random else 1))
-    for trial in config.members():
-        with trial.source.attach(model):
-            pass  # a source that this model cannot have says so now, and not when its turn comes
+    if substitutes and not config.transfer:
+        raise SpikeproofError("There are substitutes, but no transfer trial is asked for; 'PGD-20' is usual.")
+    asked_of = [(trial, model) for trial in config.members()]
+    asked_of += [(trial, other) for trial in config.transfers(substitutes) for other in substitutes]
+    for trial, network in asked_of:
+        with trial.source.attach(network):
+            pass  # a source that this network cannot have says so now, and not when its turn comes
     with inference_noise(model, asked), private_rng():
         torch.manual_seed(config.seed)
         tuning = _tuned(model, validation, config)
@@ -146,9 +149,7 @@ class _Auditor:
         self.config, self.tuning = config, tuning
         self.trials = config.members(tuning.tuned)
         if substitutes:
-            attack = partial(transfer, substitutes=substitutes)
-            cost = 20.0 * len(substitutes)
-            self.trials.append(Trial("TRANSFER-20", "black-box", "TRANSFER", 20, attack, Bptt(), cost))
+            self.trials += config.transfers(substitutes)
         self.radius = config.threat.radius
         self.outcomes = Outcomes()
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Literal, get_args
+
+from torch import nn
 
 from spikeproof.attacks import Crafting, Precision
 from spikeproof.audit.batteries import BATTERIES, BatteryName
-from spikeproof.audit.trials import Trial, Tuned, make_trial
+from spikeproof.audit.trials import Trial, Tuned, make_transfer, make_trial
 from spikeproof.errors import SpikeproofError
 from spikeproof.threat import Linf, Radius, parse_radius
 
@@ -24,6 +27,8 @@ class AuditConfig:
         split: "test", or "validation" while choosing hyper-parameters.
         battery: the named list of trials; None for those of ``trials`` alone.
         trials: further trials, as text: "PGD-20", "SA-PGD-100@ASSG", "APGD-CE-100@BPTT:sigmoid(4)".
+        transfer: trials that are crafted on the substitutes, where the audit is given any, and judged on the audited
+            model: each a black-box trial after all others, named as in "TRANSFER:PGD-20".
         per_member: every trial attacks every sample, so that each has an accuracy of its own; False gives all but the
             nominal trials only what is left, which is much cheaper; None as the battery has it.
         noise: whether the sites' firing noise (NLIF, NDL) is on at inference; None as the network was made.
@@ -39,7 +44,8 @@ class AuditConfig:
         seed: of the attacks.
 
     Raises:
-        SpikeproofError: counts below 1, an impossible radius, an unknown trial, or no nominal trial.
+        SpikeproofError: counts below 1, an impossible radius, an unknown trial, one that cannot be transferred, or no
+            nominal trial.
     """
 
     radius: Radius = 8 / 255
@@ -47,6 +53,7 @@ class AuditConfig:
     split: Split = "test"
     battery: BatteryName | None = "reliable"
     trials: tuple[str, ...] = ()
+    transfer: tuple[str, ...] = ("PGD-20",)
     per_member: bool | None = None
     noise: bool | None = None
     draws: int | None = None
@@ -77,6 +84,7 @@ class AuditConfig:
             word = getattr(self, name)
             if word not in known and not (name == "battery" and word is None):
                 raise SpikeproofError(f"An audit's {name} can be {', '.join(known)}, not {word}.")
+        self.transfers(())
         if not any(trial.rank is not None for trial in self.members()):
             raise SpikeproofError(
                 "An audit needs at least one nominal trial through the model's own surrogate; PGD-20 tells the most."
@@ -111,3 +119,13 @@ class AuditConfig:
         listed = (*(BATTERIES[self.battery].trials if self.battery else ()), *self.trials)
         made = {trial.name: trial for trial in (make_trial(text, tuned) for text in listed)}
         return sorted(made.values(), key=lambda trial: trial.kind != "nominal")
+
+    def transfers(self, substitutes: Sequence[nn.Module]) -> list[Trial]:
+        """The trials that are crafted on these networks, as they are written.
+
+        Example:
+            >>> [trial.name for trial in AuditConfig(transfer=("FGSM", "BIM-7")).transfers([nn.Identity()])]
+            ['TRANSFER:FGSM', 'TRANSFER:BIM-7']
+        """
+        made = (make_transfer(text, substitutes) for text in self.transfer)
+        return list({trial.name: trial for trial in made}.values())

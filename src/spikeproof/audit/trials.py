@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Literal
 
@@ -208,6 +208,34 @@ def make_trial(text: str, tuned: Tuned | None = None) -> Trial:
         cost=entry.passes(number or 0),
         rank=None if entry.rank is None or not own else (entry.rank, number or 0),
         norm=entry.norm,
+    )
+
+
+def make_transfer(text: str, substitutes: Sequence[nn.Module]) -> Trial:
+    """The black-box trial that crafts on substitutes as a text describes, and asks the audited model for verdicts.
+
+    Sources have their default settings where the text gives none: what was tuned was tuned on the audited model.
+
+    Raises:
+        SpikeproofError: no trial, one that leaves the Linf ball, or mere noise.
+
+    Example:
+        >>> make_transfer("PGD-7@RGA", [nn.Identity()]).name
+        'TRANSFER:PGD-7@RGA'
+    """
+    crafted = make_trial(text)
+    if not crafted.bounded or crafted.kind == "noise":
+        raise SpikeproofError(
+            f"{text!r} cannot be transferred: it does not search the Linf ball; give an attack such as 'PGD-20'."
+        )
+    return dataclasses.replace(
+        crafted,
+        name=f"TRANSFER:{crafted.name}",
+        kind="black-box",
+        attack_name=f"TRANSFER:{crafted.attack_name}",
+        attack=partial(attacks.transfer, substitutes=tuple(substitutes), attack=crafted.attack),
+        cost=crafted.cost * len(substitutes),
+        rank=None,
     )
 
 

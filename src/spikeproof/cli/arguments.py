@@ -16,6 +16,7 @@ import tyro
 from spikeproof.audit import AuditConfig
 from spikeproof.errors import SpikeproofError
 from spikeproof.recipes import Recipe
+from spikeproof.tables import Scale
 
 _Arguments = TypeVar("_Arguments")
 
@@ -58,6 +59,62 @@ class CompareArguments:
     """The recipes to run, without the family's name; all by default."""
     share: str = "0/1"
     """I/N: this process does every N-th row from the I-th on; the page shows what all have done."""
+
+
+@dataclasses.dataclass(kw_only=True)
+class ReproduceArguments:
+    """Rebuild a published table, or some of its rows, and print it beside the paper's; killed and restarted at will."""
+
+    scale: Scale = "mini"
+    """Changes width, data and epochs only: mini (minutes a network on a CPU core), short, full (for GPUs)."""
+    seeds: tuple[int, ...] = (0,)
+    """Each row is trained with each of these."""
+    rows: tuple[str, ...] = ()
+    """Names of the rows to do; all by default (`--dry-run True` lists what that is)."""
+    data_dir: Path | None = None
+    """Folder of the data sets; else SPIKEPROOF_DATA_DIR, else the Hugging Face hub."""
+    out: Path = Path("runs/reproduce")
+    """Networks and audits, by content; shared by all tables, and by all processes that are at them."""
+    results: Path | None = None
+    """Folder of the result files; OUT/results by default."""
+    page: Path | None = None
+    """The page made of all result files; results.md beside them by default. An HTML page of the same name joins it."""
+    jobs: int = 1
+    """How many networks at once, in processes of their own."""
+    cluster: Literal["slurm", "local"] | None = None
+    """Send each network as a job through submitit (pip install 'spikeproof[cluster]'); JOBS of them at once."""
+    cluster_options: tuple[str, ...] = ()
+    """NAME=VALUE as submitit calls them: timeout_min=600 slurm_partition=gpu gpus_per_node=1."""
+    dry_run: bool = False
+    """Print the networks, what is done of them, and the hours; do nothing."""
+
+
+@dataclasses.dataclass(kw_only=True)
+class LeaderboardArguments:
+    """Check result files and make the page of them."""
+
+    results: tyro.conf.Positional[Path]
+    """The folder of the result files."""
+    page: Path | None = None
+    """The Markdown page; results.md in that folder by default. An HTML page of the same name joins it."""
+    check: bool = False
+    """Check the files and write nothing."""
+
+
+@dataclasses.dataclass(kw_only=True)
+class PushArguments:
+    """Share a run's weights with a model card."""
+
+    run: tyro.conf.Positional[Path]
+    """A finished run folder."""
+    target: tyro.conf.Positional[str]
+    """hub:OWNER/NAME, or a folder."""
+    audit: Path | None = None
+    """The folder of its audit, if that is not in the run folder."""
+    license: str | None = None
+    """Of the weights, as the hub calls licences: mit, cc-by-4.0, ..."""
+    private: bool = False
+    """Whether a new repository is private."""
 
 
 @dataclasses.dataclass(kw_only=True)

@@ -16,6 +16,7 @@ from spikeproof.cli.arguments import (
     TrainArguments,
     read_arguments,
 )
+from spikeproof.cli.tables import leaderboard_command, push_command, reproduce_command, table_list
 from spikeproof.errors import SpikeproofError
 from spikeproof.recipes import (
     COMPARISONS,
@@ -44,6 +45,9 @@ USAGE = """spikeproof: train, attack, audit and report robust spiking neural net
   spikeproof audit RUN            attack a trained run: nominal accuracy, worst case, gap
   spikeproof compare FAMILY       train and audit a whole family of recipes, resumably, into one table
   spikeproof report RUN...        one HTML file that compares runs
+  spikeproof reproduce TABLE      rebuild a published table beside the paper's numbers, resumably
+  spikeproof leaderboard RESULTS  one page of all result files, one's own and others'
+  spikeproof push RUN TARGET      share a run's weights with a model card
 
 `spikeproof COMMAND --help` tells a command's options; train and audit want their RECIPE or RUN before it.
 """
@@ -58,11 +62,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"spikeproof: {error}", file=sys.stderr)
         sys.exit(2)
     except Interrupted:
-        again = "the same command" if words[0] in ("demo", "compare") else "the same command with --resume"
+        again = "the same command" if words[0] in ("demo", "compare", "reproduce") else "the same command with --resume"
         print(f"spikeproof: stopped; {again} goes on from this step.", file=sys.stderr)
         sys.exit(130)
     except KeyboardInterrupt:
-        again = "; the same command goes on with the attack it was at" if words[:1] in (["audit"], ["compare"]) else ""
+        again = (
+            "; the same command goes on with the attack it was at"
+            if words[:1] in (["audit"], ["compare"], ["reproduce"])
+            else ""
+        )
         print(f"spikeproof: stopped{again}.", file=sys.stderr)
         sys.exit(130)
 
@@ -75,6 +83,9 @@ def _dispatch(words: list[str]) -> None:
         "audit": _audit,
         "compare": _compare,
         "report": _report,
+        "reproduce": _reproduce,
+        "leaderboard": lambda words, _: leaderboard_command(words),
+        "push": lambda words, _: push_command(words),
     }
     if not words or words[0] in ("-h", "--help"):
         print(USAGE, end="")
@@ -118,7 +129,8 @@ def _train(words: list[str], command: str) -> None:
     )
     folder = arguments.out or Path("runs") / arguments.recipe.name
     train_recipe(arguments.recipe, data_dir=arguments.data_dir, out=folder, resume=arguments.resume, command=command)
-    print(f"{folder} is trained; audit it with: spikeproof audit {shlex.quote(str(folder))}")
+    if Shard.of_this_process().first:
+        print(f"{folder} is trained; audit it with: spikeproof audit {shlex.quote(str(folder))}")
 
 
 def _audit(words: list[str], command: str) -> None:
@@ -134,7 +146,7 @@ def _audit(words: list[str], command: str) -> None:
         substitutes=arguments.substitutes,
         command=command,
     )
-    if Shard.of_this_process().rank == 0:
+    if Shard.of_this_process().first:
         _show([folder], folder / "report.html")
 
 
@@ -165,6 +177,16 @@ def _compare(words: list[str], command: str) -> None:
     )
     write_comparison(folders, page, report)
     print(f"Page: {page}\nReport: {report}")
+
+
+def _reproduce(words: list[str], command: str) -> None:
+    name, rest = _named(words, "reproduce", "TABLE", "mpd-sgr-table1; `spikeproof reproduce list` names them all")
+    if name == "list":
+        print(table_list())
+        return
+    code = reproduce_command(name, rest, command)
+    if code:
+        sys.exit(code)
 
 
 def _report(words: list[str], command: str) -> None:
@@ -198,3 +220,7 @@ def _named(words: list[str], command: str, what: str, example: str) -> tuple[str
     if not words or words[0].startswith("-"):
         raise SpikeproofError(f"`spikeproof {command}` needs a {what} first, such as {example}.")
     return words[0], words[1:]
+
+
+if __name__ == "__main__":
+    main()

@@ -121,6 +121,8 @@ class Data:
         test: what results are measured on, and nothing is chosen on.
         mean: one value per channel, for images in [0, 1].
         std: one value above 0 per channel, for images in [0, 1].
+        note: in what the files at hand are not the published data set, such as "JPEG-recompressed"; empty if in
+            nothing that is known. Classes and limits that the caller asked for are not told here.
 
     Raises:
         SpikeproofError: when the splits differ in image shape or classes, or the statistics do not fit the channels.
@@ -138,6 +140,7 @@ class Data:
     test: ImageSet
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    note: str = ""
 
     def __post_init__(self) -> None:
         for split, images in (("validation", self.validation), ("test", self.test)):
@@ -181,6 +184,7 @@ class Data:
             test=self.test.to(device),
             mean=self.mean,
             std=self.std,
+            note=self.note,
         )
 
 

@@ -53,7 +53,8 @@ def load_data(
 
     Returns:
         uint8 images ``[N, C, H, W]`` on the CPU. ``mean`` and ``std`` are the literature's for the parquet sets, else
-        those of all training pixels of the kept classes, validation included.
+        those of all training pixels of the kept classes, validation included. ``note`` says in what the parquet
+        files differ from the published set.
 
     Raises:
         SpikeproofError: for an unknown name, a missing or damaged file, or counts and classes that it cannot give.
@@ -95,7 +96,16 @@ def load_data(
         train, carved = everything.take(train_rows), everything.take(shuffled[:validation])
         mean, std = _channel_statistics(everything.images)
     title = name if name in _NAMES else Path(name).expanduser().resolve().name
-    return Data(name=title, train=train, validation=carved, test=test_pool.read(test_rows), mean=mean, std=std)
+    notes = dict.fromkeys((*train_pool.notes, *test_pool.notes))
+    return Data(
+        name=title,
+        train=train,
+        validation=carved,
+        test=test_pool.read(test_rows),
+        mean=mean,
+        std=std,
+        note="; ".join(notes),
+    )
 
 
 def _open(name: str, data_dir: str | Path | None) -> tuple[Pool, Pool]:
@@ -103,7 +113,8 @@ def _open(name: str, data_dir: str | Path | None) -> tuple[Pool, Pool]:
         return open_digits()
     if name in PUBLIC_SETS:
         train_file, test_file = locate(PUBLIC_SETS[name], data_dir)
-        return open_parquet(train_file, PUBLIC_SETS[name]), open_parquet(test_file, PUBLIC_SETS[name])
+        known = PUBLIC_SETS[name]
+        return open_parquet(train_file, known, "train"), open_parquet(test_file, known, "test")
     path = Path(name).expanduser()
     if path.is_dir():
         return open_folder(path)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -18,11 +18,15 @@ from spikeproof.data.pool import Pool
 from spikeproof.data.public_sets import PublicSet
 from spikeproof.errors import SpikeproofError
 
+_JPEG = b"\xff\xd8"
+_LOOKED_AT = 8  # images of a file are all encoded alike
 
-def open_parquet(path: Path, public_set: PublicSet) -> Pool:
+
+def open_parquet(path: Path, public_set: PublicSet, split: Literal["train", "test"]) -> Pool:
     """Read the labels and the still encoded images of one file.
 
-    Class names come from the file's ``huggingface`` metadata, else they are the labels' numbers.
+    Where the file is not the original split, the pool's notes say in what: fewer images, or JPEG where the original
+    lost nothing. Class names come from the file's ``huggingface`` metadata, else they are the labels' numbers.
 
     Returns:
         a pool whose images are uint8 ``[N, 3, H, W]``, decoded when read.
@@ -55,7 +59,22 @@ def open_parquet(path: Path, public_set: PublicSet) -> Pool:
         return decode_images(named, count=len(rows), mode="RGB")
 
     labels = torch.tensor(label_column.to_numpy(), dtype=torch.int64)
-    return Pool(str(path), labels, _class_names(path, described, public_set), decode)
+    first = encoded.slice(0, _LOOKED_AT).to_pylist()
+    notes = _notes(public_set, split, len(labels), [content for content in first if content is not None])
+    return Pool(str(path), labels, _class_names(path, described, public_set), decode, notes)
+
+
+def _notes(public_set: PublicSet, split: Literal["train", "test"], count: int, first: list[bytes]) -> tuple[str, ...]:
+    original, called = {
+        "train": (public_set.train_images, "training"),
+        "test": (public_set.test_images, "test"),
+    }[split]
+    found = []
+    if public_set.lossless and any(content.startswith(_JPEG) for content in first):
+        found.append("JPEG-recompressed")
+    if count < original:
+        found.append(f"a subset of {count} {called} images")
+    return tuple(found)
 
 
 def _check_columns(path: Path, schema: pa.Schema, public_set: PublicSet) -> None:

@@ -24,6 +24,7 @@ class Pool:
         labels: int64 ``[N]``, each in ``0 .. K-1``.
         class_names: the K names, label 0 first.
         decode: takes rows (int64 ``[M]``, M >= 1) and returns their images, uint8 ``[M, C, H, W]``.
+        notes: in what this split is not the published one.
 
     Raises:
         SpikeproofError: when there is no row, or a label is out of range.
@@ -40,6 +41,7 @@ class Pool:
     labels: Int64[Tensor, " n"]
     class_names: tuple[str, ...]
     decode: Callable[[Tensor], Tensor]
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not len(self.labels):
@@ -88,7 +90,7 @@ class Pool:
         if not len(rows):
             raise SpikeproofError(f"{self.source} has no image of the classes {classes}: keep other classes.")
         names = tuple(self.class_names[label] for label in classes)
-        return Pool(self.source, labels[rows], names, lambda picked: self.decode(rows[picked]))
+        return Pool(self.source, labels[rows], names, lambda picked: self.decode(rows[picked]), self.notes)
 
 
 def pool_of_pixels(

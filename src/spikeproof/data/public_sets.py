@@ -18,6 +18,8 @@ class PublicSet:
         test_split: what the hub calls the split that results are reported on.
         mean: per channel, for images in [0, 1], as the robust-SNN literature has it.
         std: likewise.
+        train_images, test_images: how many the original has.
+        lossless: whether the original images were never compressed with loss.
     """
 
     name: str
@@ -28,6 +30,9 @@ class PublicSet:
     test_split: str
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    train_images: int
+    test_images: int
+    lossless: bool
 
 
 PUBLIC_SETS = {
@@ -42,6 +47,9 @@ PUBLIC_SETS = {
             test_split="test",
             mean=(0.4914, 0.4822, 0.4465),
             std=(0.2023, 0.1994, 0.2010),
+            train_images=50_000,
+            test_images=10_000,
+            lossless=True,
         ),
         PublicSet(
             name="cifar100",
@@ -52,6 +60,9 @@ PUBLIC_SETS = {
             test_split="test",
             mean=(0.5071, 0.4867, 0.4408),
             std=(0.2675, 0.2565, 0.2761),
+            train_images=50_000,
+            test_images=10_000,
+            lossless=True,
         ),
         PublicSet(
             name="tiny_imagenet",
@@ -63,6 +74,9 @@ PUBLIC_SETS = {
             test_split="valid",
             mean=(0.480, 0.448, 0.398),
             std=(0.272, 0.266, 0.274),
+            train_images=100_000,
+            test_images=10_000,
+            lossless=False,
         ),
     )
 }

@@ -12,6 +12,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from spikeproof.errors import SpikeproofError
+from spikeproof.models import SpikingModel
 from spikeproof.spiking import Cost, Record, probe, sites
 
 
@@ -69,6 +70,13 @@ class Step:
             logits: Tensor = self.model(images)
         return logits
 
+    def forward_steps(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "t n k"]:
+        """The same of a spikeproof model, as the logits of every step, in float32 at least."""
+        assert isinstance(self.model, SpikingModel)  # the training loop takes no other
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=self.bf16):
+            steps = self.model.forward_steps(images)
+        return steps.to(torch.promote_types(steps.dtype, torch.float32))
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Defense:
@@ -112,6 +120,11 @@ class Defense:
     def forwards(self) -> int:
         """How many training forwards of a batch it needs in memory at once, the one that all need counted."""
         return 1
+
+    @property
+    def whole_batch(self) -> bool:
+        """Whether it needs the batch as a whole beyond what sites record, so that no process may have a slice of it."""
+        return False
 
     @property
     def weight_decay(self) -> float | None:

@@ -72,6 +72,10 @@ class Dspike(Defense):
     def takes(self) -> frozenset[str]:
         return frozenset({"the surrogate"})
 
+    @property
+    def whole_batch(self) -> bool:
+        return True
+
     def install(self, model: nn.Module) -> None:
         for site in check_free("Dspike", model).values():
             fill_sharpness(site, self.start, model, learned=False)

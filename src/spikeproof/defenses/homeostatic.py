@@ -64,6 +64,10 @@ class HoSNN(Defense):
     def takes(self) -> frozenset[str]:
         return frozenset({"the thresholds"})
 
+    @property
+    def whole_batch(self) -> bool:
+        return True
+
     def install(self, model: nn.Module) -> None:
         if not isinstance(model, SpikingModel):
             raise SpikeproofError("HoSNN moves the thresholds of a spikeproof model; make one with create_model.")

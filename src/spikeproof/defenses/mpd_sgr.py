@@ -96,6 +96,10 @@ class MPDSGR(Defense):
     def needs(self) -> Needs:
         return Needs(moments=True, after_reset=self.potential == "after-reset")
 
+    @property
+    def whole_batch(self) -> bool:
+        return self.width == "attack"
+
     def begin(self, step: Step) -> None:
         if self.width == "attack":
             self._attack().measure(step)

@@ -59,6 +59,10 @@ class StoG(Defense):
     def takes(self) -> frozenset[str]:
         return frozenset({"the gates"})
 
+    @property
+    def whole_batch(self) -> bool:
+        return True
+
     def install(self, model: nn.Module) -> None:
         if not isinstance(model, SpikingModel):
             raise SpikeproofError("StoG puts gates at the sites of a spikeproof model; make one with create_model.")

@@ -99,6 +99,10 @@ class TGO(Defense):
         return Needs(moments=True, after_reset=after_reset)
 
     @property
+    def whole_batch(self) -> bool:
+        return self.width == "attack" and self.lambda_max > 0
+
+    @property
     def takes(self) -> frozenset[str]:
         return frozenset({"the firing noise"} if self.sigma > 0 else ())
 

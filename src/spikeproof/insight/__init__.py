@@ -1,5 +1,14 @@
-"""Insight: why a model is or is not robust, drawn from its sites."""
+"""Insight: why a model is or is not robust, drawn from its sites, its loss and its operations."""
 
+from spikeproof.insight.energy import SynapticOperations, synaptic_operations
+from spikeproof.insight.landscape import Landscape, landscape
 from spikeproof.insight.membrane import SiteStatistics, describe_sites
 
-__all__ = ["SiteStatistics", "describe_sites"]
+__all__ = [
+    "Landscape",
+    "SiteStatistics",
+    "SynapticOperations",
+    "describe_sites",
+    "landscape",
+    "synaptic_operations",
+]

@@ -16,6 +16,7 @@ from spikeproof.atomic import write_atomically
 from spikeproof.coding import coding_from_json
 from spikeproof.errors import SpikeproofError
 from spikeproof.models.create import create_model
+from spikeproof.models.hub import weights_at
 from spikeproof.models.spiking_model import ModelDescription, SpikingModel, neuron_to_json
 from spikeproof.spiking import LEARNED, SURROGATES, BernoulliGate, Kernels, Neuron, sites
 
@@ -42,12 +43,15 @@ def load_model(
     """The network a file describes, with its weights, in eval mode.
 
     Args:
+        path: a file that ``save_model`` or a run wrote; ``hub:OWNER/NAME`` or ``hub:OWNER/NAME@REVISION`` for a model
+            of the Hugging Face hub; or ``hub:FOLDER`` for a folder that ``spikeproof push`` wrote.
         expected: refuse a file that describes another network than this.
 
     Raises:
-        SpikeproofError: no such file, a damaged one, one that spikeproof did not write, or one of another model.
+        SpikeproofError: no such file, a damaged one, one that spikeproof did not write, one of another model, or one
+            that the hub does not give.
     """
-    path = Path(path)
+    path = weights_at(path)
     if not path.is_file():
         raise SpikeproofError(f"There are no weights at {path}; train the model first or give another path.")
     try:

@@ -7,7 +7,14 @@ from spikeproof.recipes.comparison import Share, overridden, run_comparison, wri
 from spikeproof.recipes.digits import DIGITS
 from spikeproof.recipes.mini_cifar10 import MINI_CIFAR10
 from spikeproof.recipes.papers import PAPERS
-from spikeproof.recipes.recipe import Recipe, audit_run, recorded_audit_config, train_recipe, with_defense
+from spikeproof.recipes.recipe import (
+    Recipe,
+    audit_run,
+    load_run,
+    recorded_audit_config,
+    train_recipe,
+    with_defense,
+)
 
 COMPARISONS: dict[str, list[Recipe]] = {"demo-digits": DIGITS, "mini-cifar10": MINI_CIFAR10}
 
@@ -39,6 +46,7 @@ __all__ = [
     "Share",
     "audit_run",
     "find_recipe",
+    "load_run",
     "overridden",
     "recorded_audit_config",
     "run_comparison",

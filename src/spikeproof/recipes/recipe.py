@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 import typing
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from spikeproof.atomic import write_atomically
 from spikeproof.audit import Audit, AuditConfig, Shard, audit
 from spikeproof.coding import CODINGS, CodingField, Direct
 from spikeproof.data import Data, load_data
@@ -216,38 +219,19 @@ def recorded_audit_config(folder: Path) -> AuditConfig:
     return _rebuild(AuditConfig, RunFolder(folder).config(), "audit", folder)
 
 
-def audit_run(
-    folder: Path,
-    config: AuditConfig,
-    *,
-    data_dir: Path | None,
-    device: str = "auto",
-    substitutes: Sequence[Path] = (),
-    command: str = "",
-    show: bool = True,
-) -> Audit:
-    """Audit a run folder's network on its own data and leave the result in the folder.
-
-    An audit that was killed goes on where it was. Under `torchrun` every process does its share and the first one
-    writes and tells.
-
-    Args:
-        substitutes: run folders of other networks for the same data, for black-box transfer.
+def load_run(folder: Path, data_dir: Path | None) -> tuple[SpikingModel, Data]:
+    """A finished run's network, on the CPU and in eval mode, and the data that it was made for.
 
     Raises:
-        SpikeproofError: an unfinished run, damaged weights, weights of another model than the run's recipe, or a
-            substitute for other data.
+        SpikeproofError: an unfinished run, damaged weights, or weights of another model than the run's recipe.
     """
     run = _finished(folder)
     recorded = run.config()
-    shard = Shard.of_this_process()
-    first = shard.rank == 0
     asked = recorded["recipe"].get("model")
     if not isinstance(asked, dict):
         raise SpikeproofError(f"{folder}/config.json does not describe its model; use the version that wrote it.")
     data = _rebuild(DataConfig, recorded, "data", folder).load(data_dir)
-    kernels: Kernels = "fused" if asked.get("kernels") == "fused" else "reference"
-    model = load_model(run.weights, kernels=kernels)
+    model = load_model(run.weights, kernels=_kernels(run))
     held = model.description.to_json()
     wanted = {name: asked.get(name) for name in ("name", "num_steps", "width", "neuron", "batch_norm")}
     wanted |= {"num_classes": data.num_classes, "in_channels": data.channels, "image_size": data.image_size[0]}
@@ -257,19 +241,68 @@ def audit_run(
             f"{run.weights} holds another model than the run's recipe: {'; '.join(differing)}; "
             "restore the run's own weights."
         )
+    return model, data
+
+
+def audit_run(
+    folder: Path,
+    config: AuditConfig,
+    *,
+    data_dir: Path | None,
+    device: str = "auto",
+    substitutes: Sequence[Path] = (),
+    command: str = "",
+    show: bool = True,
+    into: Path | None = None,
+) -> Audit:
+    """Audit a run folder's network on its own data and leave the result in the folder.
+
+    An audit that was killed goes on where it was. Under `torchrun` every process does its share and the first one
+    writes and tells.
+
+    Args:
+        substitutes: run folders of other networks for the same data, for black-box transfer.
+        into: another folder for the result, with copies of the run's config.json and metrics.jsonl, so that it can be
+            reported like the run; a network can then have several audits side by side. It need not exist.
+
+    Raises:
+        SpikeproofError: whatever :func:`load_run` refuses, a substitute for other data, or an ``into`` that another
+            run or a file occupies.
+    """
+    if into is not None:
+        _refuse_occupied(into, folder)
+    target = folder if into is None else into
+    model, data = load_run(folder, data_dir)
+    shard = Shard.of_this_process()
+    first = shard.rank == 0
     testing, place = config.split == "test", shard.device(pick_device(device))
     found = audit(
         model.to(place),
         data.test if testing else data.validation,
         config,
         validation=data.validation if testing else None,
-        substitutes=[_substitute(other, model, kernels).to(place) for other in substitutes],
-        parts=folder / "audit-parts",
+        substitutes=[_substitute(other, model, _kernels(RunFolder(folder))).to(place) for other in substitutes],
+        parts=target / "audit-parts",
         show=show and first,
     )
     if first:
-        found.save(folder, command)
+        if into is not None:
+            _copy_run(folder, into)
+        found.save(target, command)
     return found
+
+
+def _refuse_occupied(target: Path, folder: Path) -> None:
+    if any(part.is_file() for part in (target, *target.parents)):
+        raise SpikeproofError(f"{target} cannot hold an audit: a file is in its way; give another folder.")
+    if RunFolder(target).begun and RunFolder(target).config() != RunFolder(folder).config():
+        raise SpikeproofError(f"{target} holds another run than {folder}; give another folder for this audit.")
+
+
+def _copy_run(folder: Path, target: Path) -> None:
+    """What a report tells of a run, but for its audit."""
+    for name in ("config.json", "metrics.jsonl"):
+        write_atomically(target / name, partial(shutil.copyfile, folder / name))
 
 
 def _finished(folder: Path) -> RunFolder:
@@ -278,6 +311,10 @@ def _finished(folder: Path) -> RunFolder:
     if not run.finished:
         raise SpikeproofError(f"The run in {folder} is not finished; continue it with `spikeproof train ... --resume`.")
     return run
+
+
+def _kernels(run: RunFolder) -> Kernels:
+    return "fused" if run.config()["recipe"]["model"].get("kernels") == "fused" else "reference"
 
 
 def _substitute(folder: Path, audited: SpikingModel, kernels: Kernels) -> SpikingModel:

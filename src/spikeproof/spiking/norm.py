@@ -1,18 +1,43 @@
-"""Batch norm of each step for itself (BNTT, Kim and Panda 2021): its own statistics, scale and shift at every step."""
+"""Batch norms of currents: of each step for itself, and over a batch that several processes share."""
 
 from __future__ import annotations
+
+from typing import Protocol
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from spikeproof.errors import SpikeproofError
 
 
-class PerStepNorm(nn.Module):
-    """T batch norms, one a step. In eval mode as in training, a current that is constant comes out different by step.
+class Across(Protocol):
+    """A batch that several processes share: what is taken over the whole of it. Every process makes the same calls."""
 
-    The original leaves out the shifts; here they stay, as in the merged batch norm that it is compared with.
+    def count(self, own: int) -> int:
+        """How many values all have, where this process has ``own``: as many for each image."""
+        ...
+
+    def sum(self, part: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        """The sum of all processes' parts; its gradient is the sum of the gradients by all of them."""
+        ...
+
+    def moments(
+        self, mean: Float[Tensor, " c"], variance: Float[Tensor, " c"]
+    ) -> tuple[Float[Tensor, " c"], Float[Tensor, " c"]]:
+        """Mean and (biased) variance of all values, from those of this process's values; differentiable."""
+        ...
+
+
+class PerStepNorm(nn.Module):
+    """T batch norms, one a step (BNTT, Kim and Panda 2021): own statistics, scale and shift at every step.
+
+    In eval mode as in training, a current that is constant comes out different by step. The original leaves out the
+    shifts; here they stay, as in the merged batch norm that it is compared with.
+
+    Attributes:
+        across: the batch's other processes, which have values too (see :func:`spikeproof.spiking.joined.joined`).
 
     Raises:
         SpikeproofError: in training, a batch with one value a channel and step.
@@ -25,13 +50,46 @@ class PerStepNorm(nn.Module):
     def __init__(self, channels: int, num_steps: int) -> None:
         super().__init__()
         self.steps = nn.ModuleList(nn.BatchNorm2d(channels) for _ in range(num_steps))
+        self.across: Across | None = None
 
     def forward(self, current: Float[Tensor, "kn c h w"], steps: int) -> Float[Tensor, "tn c h w"]:
         """``steps`` is how many steps the current holds, merged: T, or 1 for one that is the same at all."""
         parts = current.contiguous(memory_format=torch.channels_last).chunk(steps)
         parts = parts * len(self.steps) if steps == 1 else parts
-        if self.training and len(current) and parts[0][:, 0].numel() < 2:
+        if self.training and len(current) and self.across is None and parts[0][:, 0].numel() < 2:
             raise SpikeproofError(
                 "Batch norm of each step needs two values a channel and step in training; give a larger batch."
             )
         return torch.cat([norm(part) for norm, part in zip(self.steps, parts, strict=True)])
+
+
+def joint_batch_norm(norm: _BatchNorm, across: Across, current: Float[Tensor, "n c *space"]) -> Tensor:
+    """What ``norm`` makes of this process's part of a batch; in training by the statistics of the whole batch.
+
+    In eval mode nothing is exchanged.
+    """
+    if not norm.training:
+        return type(norm).forward(norm, current)
+    wide = current.to(torch.promote_types(current.dtype, torch.float32))
+    every = [0, *range(2, current.ndim)]
+    variance, mean = torch.var_mean(wide, every, correction=0)
+    mean, variance = across.moments(mean, variance)
+    if norm.track_running_stats:
+        track(norm, mean.detach(), variance.detach(), across.count(current[:, 0].numel()))
+    shape = (-1, *[1] * (current.ndim - 2))
+    scale = (variance + norm.eps).rsqrt() if norm.weight is None else norm.weight * (variance + norm.eps).rsqrt()
+    normed = (wide - mean.view(shape)) * scale.view(shape)
+    if norm.bias is not None:
+        normed = normed + norm.bias.view(shape)
+    return normed.to(current.dtype)
+
+
+@torch.no_grad()
+def track(norm: _BatchNorm, mean: Float[Tensor, " c"], variance: Float[Tensor, " c"], count: int) -> None:
+    """Move the running statistics as torch's batch norm does, with the unbiased variance of ``count`` values."""
+    assert norm.running_mean is not None and norm.running_var is not None and norm.num_batches_tracked is not None
+    assert norm.momentum is not None  # else a fixed share of the new does not exist
+    unbiased = variance * (count / max(count - 1, 1))
+    norm.running_mean.lerp_(mean.to(norm.running_mean.dtype), norm.momentum)
+    norm.running_var.lerp_(unbiased.to(norm.running_var.dtype), norm.momentum)
+    norm.num_batches_tracked.add_(1)

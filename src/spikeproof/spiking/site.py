@@ -18,7 +18,7 @@ from torch.nn.functional import avg_pool2d
 from spikeproof.errors import SpikeproofError
 from spikeproof.spiking.cost import Cost
 from spikeproof.spiking.neuron import Neuron
-from spikeproof.spiking.norm import PerStepNorm
+from spikeproof.spiking.norm import Across, PerStepNorm, track
 from spikeproof.spiking.ops import drive as plain
 from spikeproof.spiking.ops import fused
 from spikeproof.spiking.ops.drive import LEARNED, Drive, Setting
@@ -122,6 +122,8 @@ class Site(nn.Module):
         adaptation, setpoint: as leak; both or none. They move the threshold (see ``reference.fire``).
         random_leak: the bounds between which every forward draws each neuron's leak anew; None draws none.
         gate: what the spikes [T, N, *space, C] go through before pooling; None lets them pass.
+        across: the other processes that train on the same batch, whose values statistics and sums then hold too; None
+            outside :func:`spikeproof.spiking.joined.joined`.
         collapsed: one copy comes that stands for the mean over steps, and the override answers for it (rate-based
             gradients; no one else sets it).
 
@@ -163,6 +165,7 @@ class Site(nn.Module):
         self.noise_at_inference = False
         self.request: Request | None = None
         self.override: GradientOverride | None = None
+        self.across: Across | None = None
         self.collapsed = False
 
     def extra_repr(self) -> str:
@@ -269,12 +272,12 @@ class Site(nn.Module):
         norm = self.norm
         if not isinstance(norm, nn.BatchNorm2d) or not self._fuses_norm or not norm.training:
             return fused.fire(drive, setting, learning=self.training)[0]
-        if drive.values[..., 0].numel() < 2:
+        if drive.values[..., 0].numel() < 2 and self.across is None:
             raise SpikeproofError("Batch norm in training needs two values a channel at least; give a larger batch.")
-        parameters = fused.Norm(norm.weight, norm.bias, norm.eps)
+        parameters = fused.Norm(norm.weight, norm.bias, norm.eps, self.across)
         fired, seen = fused.fire(drive, setting, parameters, learning=True)
         assert seen is not None
-        _track(norm, seen)
+        track(norm, seen.mean, seen.variance, seen.count)
         return fired
 
     def elementwise(
@@ -321,13 +324,12 @@ class Site(nn.Module):
             cost=request.cost,
             after_reset=request.after_reset,
         )
+        count, sums = self._over_the_batch(drive.values[0, ..., 0].numel(), fired)
         request.store(
             SiteRecord(
-                count=drive.values[0, ..., 0].numel(),
+                count=count,
                 window=self.window,
-                total=fired.total,
-                total_of_squares=fired.total_of_squares,
-                cost_total=fired.cost_total,
+                **sums,
                 margins=None if fired.margins is None else fired.margins.movedim(-1, 2),
                 rate=fired.spikes.detach().float().mean() if request.rate else None,
                 currents=drive.values.movedim(-1, 2) if request.currents else None,
@@ -335,16 +337,14 @@ class Site(nn.Module):
         )
         return fired.spikes
 
-
-def _track(norm: nn.BatchNorm2d, seen: fused.BatchStatistics) -> None:
-    """Move the running statistics as ``nn.BatchNorm2d`` does, with the unbiased variance."""
-    assert norm.running_mean is not None and norm.running_var is not None and norm.num_batches_tracked is not None
-    assert norm.momentum is not None
-    unbiased = seen.variance * (seen.count / max(seen.count - 1, 1))
-    with torch.no_grad():
-        norm.running_mean.lerp_(seen.mean.to(norm.running_mean.dtype), norm.momentum)
-        norm.running_var.lerp_(unbiased.to(norm.running_var.dtype), norm.momentum)
-        norm.num_batches_tracked.add_(1)
+    def _over_the_batch(self, count: int, fired: Fired) -> tuple[int, dict[str, Tensor | None]]:
+        """The record's sums and how many potentials each holds, over all processes that share the batch."""
+        sums = {name: getattr(fired, name) for name in ("total", "total_of_squares", "cost_total")}
+        asked = {name: part for name, part in sums.items() if part is not None}
+        if self.across is None or not self.training or not asked:
+            return count, sums
+        summed = self.across.sum(torch.stack(list(asked.values())))
+        return self.across.count(count), sums | dict(zip(asked, summed, strict=True))
 
 
 def sites(model: nn.Module) -> dict[str, Site]:

@@ -15,7 +15,7 @@ from spikeproof.errors import SpikeproofError
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """SGD with momentum and weight decay, a cosine schedule to 0 by step, cross-entropy of the mean logits.
+    """SGD with momentum and weight decay, a cosine schedule to 0 by step, and a loss of the logits.
 
     Args:
         epochs: passes over the training set.
@@ -23,6 +23,8 @@ class TrainConfig:
         learning_rate: at the first step.
         momentum: of SGD.
         weight_decay: of SGD; None for what a defense asks for (REG: 0), else 5e-4.
+        loss: the cross-entropy of the "mean" logits, or "tet", that of every step's (see
+            :func:`spikeproof.train.temporal_loss.temporal_loss`). A defense that replaces the loss replaces either.
         precision: "bf16" runs the network under bfloat16 autocast (weights, loss and potentials' arithmetic stay
             float32); "fp32" runs it plain.
         augmentation: of each training batch; None trains on the images as they are.
@@ -34,7 +36,7 @@ class TrainConfig:
         device: "auto" takes CUDA where there is one.
 
     Raises:
-        SpikeproofError: a count below 1, a learning rate that is not positive, an unknown precision or device.
+        SpikeproofError: a count below 1, a learning rate that is not positive, an unknown loss, precision or device.
     """
 
     epochs: int = 20
@@ -42,6 +44,7 @@ class TrainConfig:
     learning_rate: float = 0.1
     momentum: float = 0.9
     weight_decay: float | None = None
+    loss: Literal["mean", "tet"] = "mean"
     precision: Precision = "fp32"
     augmentation: Augmentation | None = dataclasses.field(default_factory=Augmentation)
     validate_every: int = 1
@@ -55,6 +58,8 @@ class TrainConfig:
                 raise SpikeproofError(f"Training needs {name} >= 1, got {getattr(self, name)}.")
         if not (self.microbatch in (None, "auto") or (isinstance(self.microbatch, int) and self.microbatch >= 1)):
             raise SpikeproofError(f"A microbatch is a number >= 1, 'auto' or None, got {self.microbatch!r}.")
+        if self.loss not in ("mean", "tet"):
+            raise SpikeproofError(f"The loss of training is 'mean' or 'tet', not {self.loss!r}.")
         if self.precision not in ("fp32", "bf16"):
             raise SpikeproofError(f"Training runs in 'fp32' or 'bf16', not {self.precision!r}.")
         if self.device not in ("auto", "cpu", "cuda"):

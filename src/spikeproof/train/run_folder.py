@@ -17,6 +17,9 @@ from spikeproof.atomic import write_atomically
 from spikeproof.errors import SpikeproofError
 from spikeproof.version import __version__
 
+# Fields that came after the first runs, with what these runs meant.
+_ADDED: dict[str, dict[str, Any]] = {"train": {"loss": "mean"}, "audit": {"transfer": ["PGD-20"]}}
+
 
 class RunFolder:
     """A folder that holds one run.
@@ -76,9 +79,10 @@ class RunFolder:
                 raise SpikeproofError(
                     f"{self.path} already holds a run; continue it with --resume, give another --out, or remove it."
                 )
-            before = self.config()["recipe"]
-            if before != json.loads(json.dumps(settings)):
-                differing = ", ".join(_differences(before, json.loads(json.dumps(settings))))
+            now = json.loads(json.dumps(settings))
+            before = _completed(self.config()["recipe"], now)
+            if before != now:
+                differing = ", ".join(_differences(before, now))
                 raise SpikeproofError(
                     f"The run in {self.path} was started with other settings ({differing}); resume it with its own, "
                     "or give another --out."
@@ -148,6 +152,16 @@ class RunFolder:
 
     def forget_state(self) -> None:
         self._state.unlink(missing_ok=True)
+
+
+def _completed(recipe: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
+    """The recorded recipe with what it lacks only because it is older."""
+    completed = dict(recipe)
+    for part, fields in _ADDED.items():
+        if isinstance(recipe.get(part), dict):
+            asked = {name: value for name, value in fields.items() if name in now.get(part, {})}
+            completed[part] = {**asked, **recipe[part]}
+    return completed
 
 
 def _differences(before: Any, after: Any, prefix: str = "") -> list[str]:

@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from spikeproof.spiking.norm import Across
 from spikeproof.spiking.ops import drive as plain
 from spikeproof.spiking.ops.drive import LEARNED, Cotangents, Drive, Setting
 from spikeproof.spiking.ops.kernels import run
@@ -24,11 +25,12 @@ from spikeproof.spiking.surrogate import Triangle
 
 
 class Norm(NamedTuple):
-    """A batch norm in training: its parameters; the statistics are the batch's."""
+    """A batch norm in training: its parameters; the statistics are the batch's, across all processes."""
 
     weight: Float[Tensor, " c"]
     bias: Float[Tensor, " c"]
     eps: float
+    across: Across | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,15 +56,16 @@ def fire(
         wide = torch.promote_types(drive.values.dtype, torch.float32)
         one = torch.ones(natural[-1], dtype=wide, device=drive.values.device)
         canonical = canonical._replace(scale=one, shift=torch.zeros_like(one))
-    weight, bias, eps = norm or (None, None, 0.0)
+    weight, bias, eps, across = norm or (None, None, 0.0, None)
     spikes, margins, *sums, mean, variance = _Site.apply(
-        setting, learning, canonical.noise, eps, weight, bias, *canonical[:-1]
+        setting, learning, canonical.noise, eps, across, weight, bias, *canonical[:-1]
     )
     if not setting.pooled:
         spikes = spikes.reshape(setting.num_steps, *natural[1:])
     if margins is not None:
         margins = margins.reshape(setting.num_steps, *natural[1:])
-    seen = None if mean is None else BatchStatistics(mean, variance, drive.values.numel() // natural[-1])
+    count = drive.values.numel() // natural[-1]
+    seen = None if mean is None else BatchStatistics(mean, variance, count if across is None else across.count(count))
     return Fired(spikes, margins, *sums), seen
 
 
@@ -118,6 +121,7 @@ class _Site(torch.autograd.Function):
         learning: bool,
         noise: tuple[Tape, ...] | None,
         eps: float,
+        across: Across | None,
         weight: Tensor | None,
         bias: Tensor | None,
         *driven: Tensor | None,
@@ -130,6 +134,8 @@ class _Site(torch.autograd.Function):
                 origin, first, second = run(plain.batch_sums, None, _merged(drive.values))
                 offset = first / _count(drive.values)
                 mean, variance = origin + offset, (second / _count(drive.values) - offset * offset).clamp_min(0)
+                if across is not None:
+                    mean, variance = across.moments(mean, variance)
                 rstd = (variance + eps).rsqrt()
                 drive = drive._replace(scale=weight * rstd, shift=bias - mean * weight * rstd)
             # The surrogate is the backward's; left out here, so that one kernel serves them all.
@@ -137,7 +143,7 @@ class _Site(torch.autograd.Function):
             outputs = iter(run(plain.forward, *seen))
         asked = (setting.want_margins, setting.want_moments, setting.want_moments, setting.cost is not None)
         spikes, margins, *sums = next(outputs), *(next(outputs) if wanted else None for wanted in asked)
-        ctx.setting, ctx.learning, ctx.noise = setting, learning, noise
+        ctx.setting, ctx.learning, ctx.noise, ctx.across = setting, learning, noise, across
         ctx.save_for_backward(mean, rstd, *drive[:-1])
         ctx.mark_non_differentiable(*(part for part in (margins, mean, variance) if part is not None))
         return spikes, margins, *sums, mean, variance
@@ -157,12 +163,12 @@ class _Site(torch.autograd.Function):
         if spikes is None:
             spikes = _no_spikes_matter(values, setting)
         cotangents = Cotangents(spikes.contiguous(), *sums)
-        wanted = dict(zip(("weight", "bias", *Drive._fields[:-1]), ctx.needs_input_grad[4:], strict=True))
+        wanted = dict(zip(("weight", "bias", *Drive._fields[:-1]), ctx.needs_input_grad[5:], strict=True))
         with torch.autocast(values.device.type, enabled=False):
             parameters_wanted = any(wanted[name] for name in ("scale", "shift", *LEARNED))
             if not ctx.learning and mean is None and not parameters_wanted:
                 (gradient,) = run(plain.input_gradient, setting, drive, cotangents)
-                return *(None,) * 6, gradient, *(None,) * (len(Drive._fields) - 2)
+                return *(None,) * 7, gradient, *(None,) * (len(Drive._fields) - 2)
             middle = torch.zeros_like(drive.scale) if mean is None else mean
             gradient, total, with_values, *parameters = run(plain.all_gradients, setting, drive, cotangents, middle)
             names = [name for name in LEARNED if getattr(drive, name) is not None]
@@ -172,12 +178,16 @@ class _Site(torch.autograd.Function):
                 found["scale"], found["shift"] = with_values, total
             else:  # the statistics move with the values
                 found["weight"], found["bias"] = rstd * with_values, total
-                slope = -drive.scale * rstd * rstd * with_values / _count(values)
-                constant = -drive.scale * total / _count(values) - slope * mean
+                count = _count(values)
+                if ctx.across is not None:  # and with everyone's: the parameters' gradients are added up later
+                    total, with_values = ctx.across.sum(torch.stack([total, with_values]))
+                    count = ctx.across.count(count)
+                slope = -drive.scale * rstd * rstd * with_values / count
+                constant = -drive.scale * total / count - slope * mean
             affine = (_merged(gradient), _merged(values), drive.scale, constant, slope)
             (gradient,) = run(plain.add_affine, None, *affine)
             found["values"] = gradient.reshape(values.shape)
-        return *(None,) * 4, *(found.get(name) for name in wanted)
+        return *(None,) * 5, *(found.get(name) for name in wanted)
 
 
 def _merged(part: Tensor) -> Tensor:

@@ -1,0 +1,104 @@
+"""The commands around published tables: reproduce, leaderboard, push."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from spikeproof.cli.arguments import LeaderboardArguments, PushArguments, ReproduceArguments, read_arguments
+from spikeproof.errors import SpikeproofError
+from spikeproof.hub import push
+from spikeproof.reproduce import (
+    CURVE,
+    Circumstances,
+    CurvePlan,
+    Plan,
+    Pool,
+    Store,
+    dry_run,
+    make_pool,
+    reproduce,
+    reproduce_curve,
+)
+from spikeproof.results import check_results, write_pages
+from spikeproof.tables import TABLES, find_table
+from spikeproof.train import pick_device
+
+
+def reproduce_command(name: str, words: list[str], command: str) -> int:
+    """Rebuild a table and print it; the exit code is 1 where some of its networks failed."""
+    table = None if name == CURVE else find_table(name)
+    arguments = read_arguments(ReproduceArguments, words, prog=f"spikeproof reproduce {name}")
+    if os.environ.get("WORLD_SIZE", "1") != "1":
+        raise SpikeproofError("torchrun is for one run: `torchrun -m spikeproof train`; use --jobs or --cluster here.")
+    if arguments.jobs < 1:
+        raise SpikeproofError(f"--jobs is how many networks are done at once, 1 or more, not {arguments.jobs}.")
+    store, device = Store(arguments.out), pick_device("auto").type
+    results = arguments.results or arguments.out / "results"
+    page = arguments.page or results / "results.md"
+    if table is None:
+        curve = CurvePlan(arguments.scale, arguments.seeds[0] if arguments.seeds else 0)
+        if arguments.dry_run:
+            print(dry_run(curve, store, slots=1, device=device))
+            return 0
+        around = Circumstances(store, arguments.data_dir, command, show=True)
+        print(reproduce_curve(curve, _pool(arguments), around, device=device, results=results))
+        return 0
+    plan = Plan.of(table, arguments.scale, seeds=arguments.seeds, only=arguments.rows)
+    if arguments.dry_run:
+        print(dry_run(plan, store, slots=arguments.jobs, device=device))
+        return 0
+    text, failed = reproduce(
+        plan,
+        _pool(arguments),
+        store=store,
+        results=results,
+        data_dir=arguments.data_dir,
+        device=device,
+        command=command,
+    )
+    write_pages(results, page, page.with_suffix(".html"))
+    print(f"{text}\nPage: {page} and {page.with_suffix('.html')}")
+    return 1 if failed else 0
+
+
+def table_list() -> str:
+    """Every table by its name, a line each."""
+    lines = [f"{name:18} {table.title}; {len(table.rows)} rows" for name, table in TABLES.items()]
+    return "\n".join([*lines, f"{CURVE:18} the training curve of SNN-RAT's published WRN16, epoch by epoch"])
+
+
+def leaderboard_command(words: list[str]) -> None:
+    """Check result files and make the page of them."""
+    arguments = read_arguments(LeaderboardArguments, words, prog="spikeproof leaderboard")
+    print(check_results([arguments.results]))
+    if not arguments.check:
+        page = arguments.page or arguments.results / "results.md"
+        write_pages(arguments.results, page, page.with_suffix(".html"))
+        print(f"Page: {page} and {page.with_suffix('.html')}")
+
+
+def push_command(words: list[str]) -> None:
+    """Share a run's weights with a model card."""
+    arguments = read_arguments(PushArguments, words, prog="spikeproof push")
+    print(
+        push(
+            arguments.run,
+            arguments.target,
+            audit=arguments.audit,
+            license=arguments.license,
+            private=arguments.private,
+        )
+    )
+
+
+def _pool(arguments: ReproduceArguments) -> Pool:
+    options: dict[str, int | str] = {}
+    for option in arguments.cluster_options:
+        key, equals, value = option.partition("=")
+        if not (key and equals and value):
+            raise SpikeproofError(f"--cluster-options takes NAME=VALUE, such as timeout_min=600, not {option!r}.")
+        options[key] = int(value) if value.isdecimal() else value
+    if options and arguments.cluster is None:
+        raise SpikeproofError("--cluster-options are for --cluster slurm or local; give that too.")
+    return make_pool(arguments.cluster, arguments.jobs, Path(arguments.out) / "jobs", options)

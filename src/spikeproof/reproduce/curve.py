@@ -1,0 +1,52 @@
+"""The published training curve of SNN-RAT's WRN16, rerun and compared epoch by epoch."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection
+from pathlib import Path
+
+from spikeproof.atomic import write_atomically
+from spikeproof.errors import SpikeproofError
+from spikeproof.reproduce.execute import Circumstances
+from spikeproof.reproduce.pools import Pool
+from spikeproof.reproduce.runner import run
+from spikeproof.reproduce.task import Store, Task
+from spikeproof.tables import RAT_CURVE, Scale, at_scale, compare_curve
+from spikeproof.train import RunFolder
+
+CURVE = "snn-rat-curve"
+
+
+@dataclasses.dataclass(frozen=True)
+class CurvePlan:
+    """One network, trained as SNN-RAT's published one."""
+
+    scale: Scale
+    seed: int
+
+    @property
+    def task(self) -> Task:
+        recipe = at_scale(RAT_CURVE, self.scale)
+        train = dataclasses.replace(recipe.train, seed=self.seed, validate_every=1)
+        return Task(f"SNN-RAT's curve, seed {self.seed}", dataclasses.replace(recipe, train=train))
+
+    def tasks(self, store: Store, failed: Collection[Task] = ()) -> list[Task]:
+        return [self.task]
+
+    def waiting(self, store: Store, failed: Collection[Task] = ()) -> list[Task]:
+        return []
+
+
+def reproduce_curve(plan: CurvePlan, pool: Pool, around: Circumstances, *, device: str, results: Path) -> str:
+    """Train the network and compare its curve with the published one, as Markdown, also in a file of ``results``.
+
+    Raises:
+        SpikeproofError: training failed.
+    """
+    failed = run(plan, pool, around, device=device, tell=lambda _: None)
+    if failed:
+        raise SpikeproofError(f"{CURVE}: {failed[plan.task]}")
+    text = compare_curve(RunFolder(around.store.network(plan.task.recipe)).metrics(), plan.scale)
+    write_atomically(results / f"{CURVE}-{plan.scale}" / "curve.md", lambda path: path.write_text(text))
+    return text

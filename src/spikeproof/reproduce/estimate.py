@@ -1,0 +1,121 @@
+"""How long a task takes, roughly: arithmetic over a rate, which the runs that are there already correct."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable
+
+import torch
+from torch import nn
+
+from spikeproof.audit import AuditConfig
+from spikeproof.data.public_sets import PUBLIC_SETS
+from spikeproof.models import create_model
+from spikeproof.recipes import Recipe
+from spikeproof.recipes.recipe import ModelConfig
+from spikeproof.reproduce.execute import read_json
+from spikeproof.reproduce.task import Store, Task
+from spikeproof.train import RunFolder
+
+# Forward multiply-accumulates a second, in training: on one CPU core about as measured (docs/performance.md); on a GPU
+# a guess, as none was measured.
+RATES = {"cpu": 40e9, "cuda": 20e12}
+# A gradient of an image beside a whole training step.
+_ATTACK_STEP = 0.45
+# What a training step costs beside a plain one (docs/performance.md).
+_STEP_COST = {
+    "free": 3.9,
+    "trades": 3.8,
+    "mart": 3.4,
+    "sr": 2.6,
+    "dlif": 3.2,
+    "reg": 1.1,
+    "dsd": 1.3,
+    "mpd_sgr": 1.2,
+    "tgo": 1.3,
+    "hosnn": 1.5,
+    "stog": 1.5,
+    "feel": 1.3,
+}
+# Most samples fall to the first attacks of a battery.
+_STILL_CHASED = 0.4
+
+
+def hours(task: Task, store: Store, device: str, correction: float = 1.0) -> float:
+    """What is still to do of a task, in hours on one core or one GPU."""
+    seconds = 0.0 if store.trained(task.recipe) else _training_seconds(task.recipe, device)
+    for audit in task.audits:
+        if not (store.audit(task.recipe, audit) / "audit.json").exists():
+            seconds += _audit_seconds(task.recipe, audit.config, device)
+    return seconds * correction / 3600
+
+
+def correction(tasks: Iterable[Task], store: Store, device: str) -> float:
+    """Measured over estimated training seconds of the tasks that are trained; 1 where none is."""
+    measured = estimated = 0.0
+    for task in tasks:
+        if store.trained(task.recipe) and RunFolder(store.network(task.recipe)).config()["device"] == device:
+            measured += sum(line["seconds"] for line in RunFolder(store.network(task.recipe)).metrics())
+            estimated += _training_seconds(task.recipe, device)
+    return measured / estimated if estimated else 1.0
+
+
+def _training_seconds(recipe: Recipe, device: str) -> float:
+    factor = 1.0
+    for field, cost in _STEP_COST.items():
+        factor *= cost if getattr(recipe, field) is not None else 1.0
+    at = recipe.adversarial_training
+    if at is not None:
+        factor += _ATTACK_STEP * (at.steps if at.attack == "pgd" else 1)
+    images = recipe.train.epochs * train_images(recipe)
+    return _macs(recipe.model, _classes(recipe)) * images * factor / RATES[device]
+
+
+def _audit_seconds(recipe: Recipe, config: AuditConfig, device: str) -> float:
+    passes = sum(
+        trial.cost * (1.0 if trial.kind == "nominal" or config.every_member_attacks_all else _STILL_CHASED)
+        for trial in config.members()
+    )
+    samples = config.samples or 10_000
+    macs = _macs(recipe.model, _classes(recipe)) * samples * (config.draws or 1)
+    return macs * passes * _ATTACK_STEP / RATES[device]
+
+
+def train_images(recipe: Recipe) -> int:
+    """How many images a recipe trains on, as far as that is known without opening the data."""
+    if recipe.data.train_limit is not None:
+        return recipe.data.train_limit
+    known = PUBLIC_SETS.get(recipe.data.name)
+    whole = 1000 if known is None else known.train_images
+    kept = 1.0 if known is None or recipe.data.classes is None else len(recipe.data.classes) / known.num_classes
+    return max(1, round(whole * kept) - recipe.data.validation)
+
+
+def _classes(recipe: Recipe) -> int:
+    known = PUBLIC_SETS.get(recipe.data.name)
+    return len(recipe.data.classes or ()) or (10 if known is None else known.num_classes)
+
+
+@functools.cache
+def _macs(config: ModelConfig, classes: int) -> float:
+    """Multiply-accumulates of one image through all T steps, on tensors without contents."""
+    size = 64 if config.name == "vgg16" else 32
+    with torch.device("meta"):
+        model = create_model(config.name, num_classes=classes, num_steps=1, width=config.width, image_size=size)
+        counted = 0.0
+
+        def count(module: nn.Module, _: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+            nonlocal counted
+            assert isinstance(module, (nn.Conv2d, nn.Linear))
+            counted += output[0].numel() * module.weight[0].numel()
+
+        for module in model.modules():
+            if isinstance(module, (nn.Conv2d, nn.Linear)):
+                module.register_forward_hook(count)
+        model.eval()(torch.zeros(1, 3, size, size))
+    return counted * config.num_steps
+
+
+def peak_memory(store: Store, recipe: Recipe) -> int | None:
+    """Bytes that training took at its peak on CUDA, where it was measured."""
+    return read_json(store.facts(recipe))["peak_memory_bytes"]

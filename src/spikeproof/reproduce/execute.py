@@ -1,0 +1,135 @@
+"""Do one task: what is there already is kept, what was begun goes on, and no two processes do the same at once."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import fcntl
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import torch
+
+from spikeproof.atomic import write_atomically
+from spikeproof.audit import AuditConfig
+from spikeproof.errors import SpikeproofError
+from spikeproof.insight import describe_sites, landscape, synaptic_operations
+from spikeproof.recipes import Recipe, audit_run, load_run, train_recipe
+from spikeproof.reproduce.task import MEASURED_IMAGES, Store, Task
+from spikeproof.tables import Measure
+from spikeproof.train import pick_device
+
+_LANDSCAPE_RADIUS = 8 / 255
+
+
+class Busy(Exception):
+    """Another process is at this network."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Circumstances:
+    """What a task needs to know beside itself: where results go, where the data are, and how much it may tell."""
+
+    store: Store
+    data_dir: Path | None
+    command: str
+    show: bool
+
+
+def execute(task: Task, around: Circumstances) -> None:
+    """Train the task's network and find out what is asked about it.
+
+    Raises:
+        Busy: another process is at this network; ask again later.
+        SpikeproofError: whatever training or an audit refuses; what was finished before stays.
+    """
+    store = around.store
+    with _alone(store.lock(task.recipe)):
+        if not store.trained(task.recipe):
+            _train(task.recipe, around)
+        for audit in task.audits:
+            into = store.audit(task.recipe, audit)
+            if not (into / "audit.json").exists():
+                substitutes = [] if audit.substitute is None else [store.network(audit.substitute)]
+                audit_run(
+                    store.network(task.recipe),
+                    audit.config,
+                    data_dir=around.data_dir,
+                    substitutes=substitutes,
+                    command=around.command,
+                    show=around.show,
+                    into=into,
+                )
+        for measure in task.measures:
+            target = store.measure(task.recipe, measure)
+            if not target.exists():
+                _write(target, {"measure": measure, "value": _measure(task.recipe, measure, around)})
+
+
+@contextlib.contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Hold a lock that the system takes back when this process ends, however it ends."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise Busy from None
+        yield
+
+
+def _train(recipe: Recipe, around: Circumstances) -> None:
+    folder = around.store.network(recipe)
+    # Its name and its audit are the same for every table that shares the network.
+    named = dataclasses.replace(recipe, name=f"{recipe.model.name}-{recipe.data.name}", audit=AuditConfig())
+    on_gpu = pick_device(recipe.train.device).type == "cuda"
+    begun = (folder / "state.pt").exists()
+    if on_gpu:
+        torch.cuda.reset_peak_memory_stats()
+    train_recipe(named, data_dir=around.data_dir, out=folder, resume=True, command=around.command, show=around.show)
+    peak = torch.cuda.max_memory_allocated() if on_gpu and not begun else None
+    model, data = load_run(folder, around.data_dir)
+    few = data.test.take(slice(0, MEASURED_IMAGES))
+    place = pick_device(recipe.train.device)
+    operations = synaptic_operations(model.to(place), few.images.to(place).float() / 255)
+    facts = {
+        "data_note": data.note,
+        "classes": data.num_classes,
+        "train_images": len(data.train),
+        "synaptic_operations": operations.additions,
+        "peak_memory_bytes": peak,
+    }
+    _write(around.store.facts(recipe), facts)
+
+
+def _measure(recipe: Recipe, measure: Measure, around: Circumstances) -> float:
+    model, data = load_run(around.store.network(recipe), around.data_dir)
+    few = data.test.take(slice(0, MEASURED_IMAGES)).to(pick_device(recipe.train.device))
+    model.to(few.images.device)
+    images, labels = few.images.float() / 255, few.labels
+    if measure == "proximal share":
+        return fmean(site.proximal_share for site in describe_sites(model, images))
+    return landscape(model, images, labels, _LANDSCAPE_RADIUS).roughness
+
+
+def _write(path: Path, content: dict[str, Any]) -> None:
+    text = json.dumps(content, indent=1) + "\n"
+    write_atomically(path, lambda target: target.write_text(text))
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """What ``execute`` wrote.
+
+    Raises:
+        SpikeproofError: the file is damaged.
+    """
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError):
+        raise SpikeproofError(f"{path} is damaged; remove it and start the same command again.") from None
+    if not isinstance(content, dict):
+        raise SpikeproofError(f"{path} is damaged; remove it and start the same command again.")
+    return content

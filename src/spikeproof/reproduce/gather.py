@@ -1,0 +1,190 @@
+"""From the store to results: rows, and of the paper's claims whether they hold on the same images."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from spikeproof.audit import make_trial
+from spikeproof.hub import without_paths
+from spikeproof.reproduce.execute import read_json
+from spikeproof.reproduce.plan import Plan
+from spikeproof.reproduce.task import AuditTask, Store, Task
+from spikeproof.results import SCHEMA, Cell, Count, ResultRow, TableHeader, Verdict, Worst
+from spikeproof.tables import Claim, Column, Row, describe
+from spikeproof.train import RunFolder
+
+
+def gather(plan: Plan, store: Store, failed: dict[Task, str]) -> tuple[TableHeader, list[ResultRow]]:
+    """The header and the rows of what is done."""
+    table = plan.table
+    rows, missing, done = [], {}, {}
+    for row in plan.rows:
+        if plan.choices(store, row, failed) is None:
+            missing[row.name] = "a calibration that it needs is not done"
+            continue
+        for seed in plan.seeds:
+            task = plan.task(store, row, seed, failed)
+            if store.done(task):
+                rows.append(_row(plan, row, task, store))
+                done[row.name, seed] = task
+            else:
+                missing[row.name] = failed.get(task, "it is not done")
+    choices = {choice.sentence(): None for row in plan.rows for choice in (plan.choices(store, row, failed) or ())}
+    header = TableHeader(
+        schema=SCHEMA,
+        table=table.name,
+        scale=plan.scale,
+        title=f"{table.title}, scale {plan.scale}: {describe(plan.scale)}",
+        source=table.source,
+        note=table.note,
+        columns=tuple(column.label for column in table.columns),
+        order=tuple(row.name for row in table.rows),
+        missing={name: _line(why) for name, why in missing.items()},
+        choices=tuple(choices),
+        verdicts=tuple(_verdict(plan, claim, done, store) for claim in table.claims),
+    )
+    return header, rows
+
+
+def _row(plan: Plan, row: Row, task: Task, store: Store) -> ResultRow:
+    table, recipe = plan.table, task.recipe
+    run, facts = RunFolder(store.network(recipe)), read_json(store.facts(recipe))
+    config = run.config()
+    *columns, worst = (read_json(store.audit(recipe, audit) / "audit.json") for audit in task.audits)
+    cells = {column.label: _cell(plan, row, column, task, store) for column in table.columns}
+    nominal = next(column for column in table.columns if column.label == table.nominal)
+    clean = _named(columns[0] if columns else worst, "clean")
+    counted = cells[nominal.label].count
+    return ResultRow(
+        schema=SCHEMA,
+        table=table.name,
+        row=row.name,
+        scale=plan.scale,
+        label=row.label,
+        group=row.group,
+        dataset=recipe.data.name,
+        data_note=facts["data_note"],
+        classes=facts["classes"],
+        train_images=facts["train_images"],
+        network=recipe.model.name,
+        width=recipe.model.width,
+        num_steps=recipe.model.num_steps,
+        coding=str(recipe.model.coding),
+        defenses=tuple(str(defense) for defense in recipe.defenses()),
+        recipe_hash=task.key,
+        code_version=config["spikeproof"],
+        torch_version=config["torch"],
+        seed=recipe.train.seed,
+        device=config["device"],
+        threads=config["threads"],
+        training_precision=recipe.train.precision,
+        crafting_precision=worst["crafting_precision"],
+        training_seconds=round(sum(line["seconds"] for line in run.metrics()), 1),
+        audit_seconds=round(sum(audit["seconds"] for audit in (*columns, worst)), 1),
+        peak_memory_bytes=facts["peak_memory_bytes"],
+        radius=worst["threat"]["radius"],
+        clean=clean,
+        nominal_attack="clean" if nominal.trial is None else make_trial(nominal.trial).name,
+        nominal=clean if counted is None else counted,
+        worst=Worst(
+            battery=worst["battery"],
+            count=_count(worst["worst_case"]),
+            nominal_trial=worst["nominal"]["trial"],
+            nominal=_count(worst["nominal"]),
+            flags=tuple(flag["name"] for flag in worst["flags"] if flag["raised"]),
+        ),
+        cells=cells,
+        synaptic_operations=facts["synaptic_operations"],
+        command=f"spikeproof reproduce {table.name} --scale {plan.scale} --rows {row.name} --seeds {recipe.train.seed}",
+        submitted_by="spikeproof",
+    )
+
+
+def _cell(plan: Plan, row: Row, column: Column, task: Task, store: Store) -> Cell:
+    published = row.published.get(column.label)
+    if column.measure is not None:
+        return Cell(
+            count=None, value=read_json(store.measure(task.recipe, column.measure))["value"], published=published
+        )
+    audit = _audit_of(plan, column, task)
+    name = _trial_name(column)
+    return Cell(
+        count=_named(read_json(store.audit(task.recipe, audit) / "audit.json"), name), value=None, published=published
+    )
+
+
+def _line(text: str) -> str:
+    """One line of printable letters without this machine's paths, as a result file has it."""
+    return "".join(letter if letter.isprintable() else "?" for letter in " ".join(without_paths(text).split()))
+
+
+def _audit_of(plan: Plan, column: Column, task: Task) -> AuditTask:
+    substitute = next((audit.substitute for audit in task.audits if audit.substitute is not None), None)
+    return plan.column_audits(task.recipe, substitute)[plan.place(column)]
+
+
+def _trial_name(column: Column) -> str:
+    if column.trial is None:
+        return "clean"
+    name = make_trial(column.trial).name
+    return f"TRANSFER:{name}" if column.on_substitute else name
+
+
+def _named(audit: dict[str, Any], name: str) -> Count:
+    return _count(next(trial for trial in audit["trials"] if trial["name"] == name and trial["everyone"]))
+
+
+def _count(held: dict[str, Any]) -> Count:
+    return Count(correct=held["correct"], samples=held["samples"])
+
+
+def _verdict(plan: Plan, claim: Claim, done: dict[tuple[str, int], Task], store: Store) -> Verdict:
+    column = next(column for column in plan.table.columns if column.label == claim.column)
+    pairs = [
+        (done[claim.higher, seed], done[claim.lower, seed])
+        for seed in plan.seeds
+        if (claim.higher, seed) in done and (claim.lower, seed) in done
+    ]
+    if not pairs:
+        return Verdict(text=claim.text, column=claim.column, difference=None, p=None)
+    if column.measure is not None:
+        higher, lower = (
+            [read_json(store.measure(task.recipe, column.measure))["value"] for task in tasks]
+            for tasks in zip(*pairs, strict=True)
+        )
+        difference = (sum(higher) - sum(lower)) / len(pairs)
+        return Verdict(text=claim.text, column=claim.column, difference=difference, p=None)
+    only_higher = only_lower = samples = 0
+    for tasks in pairs:
+        right_above, right_below = (_right(plan, column, task, store) for task in tasks)
+        samples += len(right_above)
+        only_higher += sum(right_above[sample] and not right_below[sample] for sample in right_above)
+        only_lower += sum(right_below[sample] and not right_above[sample] for sample in right_above)
+    difference = 100 * (only_higher - only_lower) / samples
+    return Verdict(text=claim.text, column=claim.column, difference=difference, p=mcnemar(only_higher, only_lower))
+
+
+def _right(plan: Plan, column: Column, task: Task, store: Store) -> dict[int, bool]:
+    """Of every audited image whether it is still right."""
+    folder: Path = store.audit(task.recipe, _audit_of(plan, column, task))
+    outcomes = pq.read_table(folder / "outcomes.parquet", filters=[("trial", "=", _trial_name(column))])
+    pairs = zip(outcomes.column("sample").to_pylist(), outcomes.column("correct").to_pylist(), strict=True)
+    return dict(pairs)
+
+
+def mcnemar(first: int, second: int) -> float:
+    """How probable it is that so uneven a split of the images, on which two networks differ, is chance (two-sided).
+
+    The exact test of McNemar (1947): under no difference each such image falls to either side like a coin.
+
+    Example:
+        >>> mcnemar(0, 5), mcnemar(3, 3)
+        (0.0625, 1.0)
+    """
+    count = first + second
+    tail = sum(math.comb(count, k) for k in range(min(first, second) + 1))
+    return min(1.0, 2 * tail / 2**count)

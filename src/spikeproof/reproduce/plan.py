@@ -1,0 +1,218 @@
+"""From a table to its tasks. The graph grows as it is walked: a calibrated row is known once its candidates are."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import ChainMap
+from collections.abc import Collection, Sequence
+
+from spikeproof.audit import AuditConfig, make_trial
+from spikeproof.defenses import Defense
+from spikeproof.errors import SpikeproofError
+from spikeproof.models import create_model, draws_at_random
+from spikeproof.recipes import Recipe
+from spikeproof.reproduce.task import AuditTask, Store, Task
+from spikeproof.tables import Calibration, Column, Row, Scale, Table, at_scale, audit_sizes
+from spikeproof.threat import parse_radius
+from spikeproof.train import RunFolder
+
+# Attacks see batches of one size everywhere, so that no verdict hangs on how much memory a machine has free.
+_BATCH = 250
+
+
+@dataclasses.dataclass(frozen=True)
+class Choice:
+    """What a calibration chose: the place among its candidates, and every candidate's validation accuracy."""
+
+    calibration: Calibration
+    place: int
+    accuracies: tuple[float | None, ...]
+    reference: float
+
+    def sentence(self) -> str:
+        """For the table's page."""
+        held = self.calibration
+        tried = ", ".join(
+            f"{candidate} {'failed' if accuracy is None else f'{100 * accuracy:.1f}'}"
+            for candidate, accuracy in zip(held.candidates, self.accuracies, strict=True)
+        )
+        return (
+            f"{held.name}: {held.candidates[self.place]}, whose validation accuracy comes closest to the reference's "
+            f"{100 * self.reference:.1f} less {held.drop:.2f} points ({held.source}); tried: {tried}."
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What is to be done for a table at a scale: its rows, or some of them, with every seed.
+
+    ``samples`` are how many test images the columns and the worst case are taken on; None is all of them.
+    """
+
+    table: Table
+    scale: Scale
+    seeds: tuple[int, ...]
+    rows: tuple[Row, ...]
+    samples: tuple[int | None, int | None]
+
+    @classmethod
+    def of(cls, table: Table, scale: Scale, *, seeds: Sequence[int], only: Collection[str] = ()) -> Plan:
+        """All rows, or those whose names are in ``only``.
+
+        Raises:
+            SpikeproofError: a row that the table does not have, or seeds that are none or given twice.
+        """
+        known = [row.name for row in table.rows]
+        if unknown := sorted(set(only) - set(known)):
+            raise SpikeproofError(f"{table.name} has no row {unknown[0]!r}; its rows are {', '.join(known)}.")
+        if not seeds or len(set(seeds)) < len(seeds):
+            raise SpikeproofError("--seeds needs one number at least, and each once.")
+        rows = tuple(row for row in table.rows if not only or row.name in only)
+        return cls(table, scale, tuple(seeds), rows, audit_sizes(scale))
+
+    def tasks(self, store: Store, failed: Collection[Task] = ()) -> list[Task]:
+        """Every task that is known now; more are known when these are done."""
+        found: dict[Task, None] = {}
+        for calibration in self._used():
+            for task in (self._reference(calibration), *self._candidates(calibration)):
+                found[task] = None
+        for row in self.rows:
+            if self.choices(store, row, failed) is None:
+                continue
+            for seed in self.seeds:
+                task = self.task(store, row, seed, failed)
+                for audit in task.audits:
+                    if audit.substitute is not None:
+                        found[Task(f"substitute of {task.label}", audit.substitute)] = None
+                found[task] = None
+        return list(found)
+
+    def task(self, store: Store, row: Row, seed: int, failed: Collection[Task] = ()) -> Task:
+        """The task of one row whose calibrations are decided."""
+        chosen = self.choices(store, row, failed)
+        assert chosen is not None
+        changes = {choice.calibration.field: choice.calibration.candidates[choice.place] for choice in chosen}
+        return self._task(row, seed, changes)
+
+    def waiting(self, store: Store, failed: Collection[Task] = ()) -> list[Task]:
+        """For every row that waits for a calibration, and every seed, a task that costs about what its own will."""
+        held = {calibration.name: calibration for calibration in self.table.calibrations}
+        likely = {name: {each.field: each.candidates[0]} for name, each in held.items()}
+        return [
+            self._task(row, seed, dict(ChainMap(*(likely[name] for name in row.calibrated))))
+            for row in self.rows
+            for seed in self.seeds
+            if self.choices(store, row, failed) is None
+        ]
+
+    def _task(self, row: Row, seed: int, changes: dict[str, Defense]) -> Task:
+        recipe = _seeded(at_scale(_changed(row.recipe, changes), self.scale), seed)
+        substitute = None if row.substitute is None else at_scale(row.substitute, self.scale)
+        audits = tuple(self.column_audits(recipe, substitute).values())
+        measures = tuple(dict.fromkeys(column.measure for column in self.table.columns if column.measure is not None))
+        return Task(f"{row.group}: {row.label}, seed {seed}", recipe, (*audits, self.worst_audit(recipe)), measures)
+
+    def choices(self, store: Store, row: Row, failed: Collection[Task] = ()) -> list[Choice] | None:
+        """What the row's calibrations chose; None while one of them is undecided."""
+        held = {calibration.name: calibration for calibration in self.table.calibrations}
+        found = [self._choice(store, held[name], failed) for name in row.calibrated]
+        decided = [choice for choice in found if choice is not None]
+        return decided if len(decided) == len(found) else None
+
+    def column_audits(self, recipe: Recipe, substitute: Recipe | None) -> dict[tuple[float, bool], AuditTask]:
+        """One audit for all columns of one radius, black box apart: by (radius, whether it crafts on a substitute)."""
+        asked: dict[tuple[float, bool], list[str]] = {}
+        for column in self.table.columns:
+            if column.measure is None:
+                asked.setdefault(self.place(column), []).extend([] if column.trial is None else [column.trial])
+        audits = {}
+        for (radius, black_box), trials in asked.items():
+            # An audit wants a trial of its own surrogate, which tells what the others are beside.
+            own = ("FGSM",) if black_box or all(make_trial(trial).rank is None for trial in trials) else ()
+            config = self._audit(recipe, self.samples[0], radius)
+            config = dataclasses.replace(
+                config,
+                battery=None,
+                trials=own if black_box else (*own, *trials),
+                transfer=tuple(trials) if black_box else config.transfer,
+                per_member=True,
+                diagnostics=False,
+            )
+            audits[radius, black_box] = AuditTask(config, substitute if black_box else None)
+        return audits
+
+    def worst_audit(self, recipe: Recipe) -> AuditTask:
+        """The battery that adapts, at the table's radius."""
+        config = self._audit(recipe, self.samples[1], self.table.audit.threat.radius)
+        return AuditTask(dataclasses.replace(config, sweep_samples=50))
+
+    def place(self, column: Column) -> tuple[float, bool]:
+        """Under which audit of ``column_audits`` a column is."""
+        radius = self.table.audit.threat.radius if column.radius is None else column.radius
+        return parse_radius(radius), column.on_substitute
+
+    def _audit(self, recipe: Recipe, samples: int | None, radius: float) -> AuditConfig:
+        config = dataclasses.replace(self.table.audit, samples=samples, radius=radius, batch_size=_BATCH)
+        # An audit gives a random network ten draws by itself: too many for a miniature.
+        return (
+            dataclasses.replace(config, draws=4, judge_draws=10) if self.scale == "mini" and _random(recipe) else config
+        )
+
+    def _used(self) -> list[Calibration]:
+        names = {name for row in self.rows for name in row.calibrated}
+        return [calibration for calibration in self.table.calibrations if calibration.name in names]
+
+    def _reference(self, calibration: Calibration) -> Task:
+        return Task(f"{calibration.name}: reference", at_scale(calibration.reference, self.scale))
+
+    def _candidates(self, calibration: Calibration) -> list[Task]:
+        return [
+            Task(
+                f"{calibration.name}: {candidate}",
+                at_scale(_changed(calibration.recipe, {calibration.field: candidate}), self.scale),
+            )
+            for candidate in calibration.candidates
+        ]
+
+    def _choice(self, store: Store, calibration: Calibration, failed: Collection[Task]) -> Choice | None:
+        reference, candidates = self._reference(calibration), self._candidates(calibration)
+        if not all(store.trained(task.recipe) or task in failed for task in (reference, *candidates)):
+            return None
+        aim = _validated(store, reference)
+        reached = tuple(_validated(store, task) for task in candidates)
+        if aim is None or all(accuracy is None for accuracy in reached):
+            return None
+        wanted = aim - calibration.drop / 100
+        # Rounded, so that equals are equal; a failed candidate comes last.
+        distances = [2.0 if accuracy is None else round(abs(accuracy - wanted), 9) for accuracy in reached]
+        return Choice(calibration, distances.index(min(distances)), reached, aim)
+
+
+def _validated(store: Store, task: Task) -> float | None:
+    """The last validation accuracy of a trained network."""
+    if not store.trained(task.recipe):
+        return None
+    accuracy = RunFolder(store.network(task.recipe)).metrics()[-1]["validation_accuracy"]
+    return float(accuracy)
+
+
+def _random(recipe: Recipe) -> bool:
+    """Whether the network that a recipe gives draws random numbers at inference."""
+    model = create_model(
+        recipe.model.name,
+        num_classes=10,
+        num_steps=recipe.model.num_steps,
+        width=recipe.model.width,
+        coding=recipe.model.coding,
+    )
+    for defense in recipe.defenses():
+        defense.install(model)
+    return draws_at_random(model.eval())
+
+
+def _changed(recipe: Recipe, changes: dict[str, Defense]) -> Recipe:
+    return dataclasses.replace(recipe, **changes)  # type: ignore[arg-type]
+
+
+def _seeded(recipe: Recipe, seed: int) -> Recipe:
+    return dataclasses.replace(recipe, train=dataclasses.replace(recipe.train, seed=seed))

@@ -1,0 +1,77 @@
+"""``reproduce``: rebuild a published table and put it beside the paper's. Killed and started again at will."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from spikeproof.reproduce.estimate import correction, hours
+from spikeproof.reproduce.execute import Circumstances
+from spikeproof.reproduce.gather import gather
+from spikeproof.reproduce.plan import Plan
+from spikeproof.reproduce.pools import Pool
+from spikeproof.reproduce.runner import Work, run
+from spikeproof.reproduce.task import Store, Task
+from spikeproof.results import render_table, write_header, write_row
+
+
+def reproduce(
+    plan: Plan,
+    pool: Pool,
+    *,
+    store: Store,
+    results: Path,
+    data_dir: Path | None,
+    device: str,
+    command: str,
+    show: bool = True,
+) -> tuple[str, dict[Task, str]]:
+    """Train and audit what the plan asks for and what is not done, and write its result files.
+
+    Args:
+        store: where networks and audits lie, shared by all tables.
+        results: the folder of result files; this table's are written anew, all others stay.
+        data_dir: folder of the data sets.
+        device: "cpu" or "cuda", for the estimates.
+        show: say on stderr how far it is.
+
+    Returns:
+        The table as Markdown, equal byte for byte for equal results, and the tasks that failed, with why.
+
+    Raises:
+        SpikeproofError: a result that cannot be read or written.
+    """
+    around = Circumstances(store, data_dir, command, show and pool.slots == 1)
+    tell: Callable[[str], None] = _to_stderr if show else lambda _: None
+    failed = run(plan, pool, around, device=device, tell=tell)
+    header, rows = gather(plan, store, failed)
+    write_header(header, results)
+    for row in rows:
+        write_row(row, results)
+    return render_table(header, rows), failed
+
+
+def dry_run(plan: Work, store: Store, *, slots: int, device: str) -> str:
+    """What ``reproduce`` would do: a line for each task that is known by now, and the hours.
+
+    Calibrated rows cannot be known before their candidates are trained; they are counted as their first candidate.
+    """
+    tasks = plan.tasks(store)
+    factor = correction(tasks, store, device)
+    lines, total = [], 0.0
+    for task in tasks:
+        left = hours(task, store, device, factor)
+        state = "done" if store.done(task) else "trained" if store.trained(task.recipe) else "to do"
+        total += 0.0 if state == "done" else left
+        lines.append(f"{task.key}  {state:8}{left:9.2f} h  {task.label}")
+    for task in plan.waiting(store):
+        left = hours(task, store, device, factor)
+        total += left
+        lines.append(f"{'':16}  waits   {left:9.2f} h  {task.label} (for a calibration)")
+    where = f"{slots} at once on {device}" if slots > 1 else f"one at a time on {device}"
+    return "\n".join([*lines, f"About {total / slots:.2f} hours, {where}: an estimate, corrected by what is done."])
+
+
+def _to_stderr(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

@@ -1,0 +1,25 @@
+"""Result files of the papers' tables: written, read strictly, and turned into pages. Anyone's can be read anywhere."""
+
+from spikeproof.results.files import check_results, read_results, write_header, write_row
+from spikeproof.results.pages import write_pages
+from spikeproof.results.records import SCHEMA, Cell, Count, ResultRow, TableHeader, Verdict, Worst
+from spikeproof.results.schema import row_schema, write_schema
+from spikeproof.results.table_page import render_table
+
+__all__ = [
+    "SCHEMA",
+    "Cell",
+    "Count",
+    "ResultRow",
+    "TableHeader",
+    "Verdict",
+    "Worst",
+    "check_results",
+    "read_results",
+    "render_table",
+    "row_schema",
+    "write_header",
+    "write_pages",
+    "write_row",
+    "write_schema",
+]

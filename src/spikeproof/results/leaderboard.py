@@ -1,0 +1,96 @@
+"""Who keeps most in the worst case: rows of all tables side by side, but only where they can be compared."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+from spikeproof.results.lines import Line, lines_of
+from spikeproof.results.records import ResultRow, TableHeader
+from spikeproof.results.schema import SCALES
+from spikeproof.results.wording import NONE, dataset, listed, network, plain, radius, significant
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """A line with its rank; lines of the same worst case share one."""
+
+    rank: int
+    line: Line
+
+
+@dataclasses.dataclass(frozen=True)
+class Board:
+    """Lines of one setting, the best worst case first."""
+
+    setting: str
+    places: tuple[Place, ...]
+
+
+def boards(tables: Sequence[tuple[TableHeader, Sequence[ResultRow]]]) -> list[Board]:
+    """A leaderboard for every data set, radius, scale and battery; full scale comes first.
+
+    A line without a worst case has no place: see :func:`unranked`.
+    """
+    found: dict[tuple[object, ...], list[Line]] = {}
+    for line in _lines(tables):
+        row = line.first
+        if row.worst is not None:
+            key = (
+                *(-SCALES.index(row.scale), row.dataset, row.data_note, row.classes, row.radius),
+                row.worst.battery,
+            )
+            found.setdefault(key, []).append(line)
+    return [Board(_setting(held[0]), _ranked(held)) for _, held in sorted(found.items(), key=lambda pair: pair[0])]
+
+
+def unranked(tables: Sequence[tuple[TableHeader, Sequence[ResultRow]]]) -> list[Line]:
+    """The lines on which no battery was run."""
+    return [line for line in _lines(tables) if not line.worsts]
+
+
+def board_markdown(board: Board) -> str:
+    """The board as a table of Markdown under its heading."""
+    heads = ["Rank", "Row", "Table", "Network", "Clean", "Nominal", "Worst case", "Gap", "Operations (M)", "Seeds"]
+    cells = [[*heads, "Device"], ["--:", "---", "---", "---", *("--:" for _ in heads[4:]), "---"]]
+    for place in board.places:
+        line, row = place.line, place.line.first
+        cells.append(
+            [
+                *(str(place.rank), plain(full_label(row)), plain(f"{row.table} ({row.scale})"), plain(network(row))),
+                line.accuracy(lambda row: row.clean),
+                f"{line.accuracy(lambda row: row.nominal)} ({plain(row.nominal_attack)})",
+                *(line.worst_text(), line.gap_text(), millions(line), str(len(line.seeds))),
+                plain(listed([row.device for row in line.seeds])),
+            ]
+        )
+    table = "\n".join(f"| {' | '.join(row)} |" for row in cells)
+    return f"### {plain(board.setting)}\n\n{table}"
+
+
+def millions(line: Line) -> str:
+    """Synaptic operations of an image in millions."""
+    operations = line.operations()
+    return NONE if operations is None else significant(operations / 1e6)
+
+
+def full_label(row: ResultRow) -> str:
+    """The row's label with the group that it stands under."""
+    return f"{row.label} ({row.group})" if row.group else row.label
+
+
+def _lines(tables: Sequence[tuple[TableHeader, Sequence[ResultRow]]]) -> list[Line]:
+    return [line for header, rows in tables for line in lines_of(header.order, rows)]
+
+
+def _ranked(lines: Sequence[Line]) -> tuple[Place, ...]:
+    ordered = sorted(lines, key=lambda line: -line.worst)
+    worsts = [line.worst for line in ordered]
+    return tuple(Place(worsts.index(line.worst) + 1, line) for line in ordered)
+
+
+def _setting(line: Line) -> str:
+    row = line.first
+    note = f" ({row.data_note})" if row.data_note else ""
+    battery = "" if row.worst is None else f", battery {row.worst.battery}"
+    return f"{dataset(row.dataset)}{note}, {row.classes} classes, {radius(row.radius)}, scale {row.scale}{battery}"

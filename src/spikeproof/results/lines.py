@@ -1,0 +1,73 @@
+"""A row of a table with all its seeds, as the pages show it: one line."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from statistics import fmean
+
+from spikeproof.results.records import Count, ResultRow, Worst
+from spikeproof.results.wording import NONE, interval, over_seeds, percent
+
+
+@dataclasses.dataclass(frozen=True)
+class Line:
+    """The seeds of one row, of which there is one at least; reading has made sure that they share their setting."""
+
+    seeds: tuple[ResultRow, ...]
+
+    @property
+    def first(self) -> ResultRow:
+        """For what all seeds share."""
+        return self.seeds[0]
+
+    @property
+    def worsts(self) -> list[Worst]:
+        """One a seed, or none where no battery was run."""
+        return [row.worst for row in self.seeds if row.worst is not None]
+
+    @property
+    def worst(self) -> float:
+        """Mean of the worst cases in percent; to be asked only where there are some."""
+        return fmean(worst.count.percent for worst in self.worsts)
+
+    @property
+    def gaps(self) -> list[float]:
+        """For each seed, the battery's nominal accuracy less the worst case, in points."""
+        return [worst.nominal.percent - worst.count.percent for worst in self.worsts]
+
+    @property
+    def flags(self) -> list[str]:
+        """What the audits of any seed raised."""
+        return list(dict.fromkeys(flag for worst in self.worsts for flag in worst.flags))
+
+    def accuracy(self, of: Callable[[ResultRow], Count]) -> str:
+        """Mean and range in percent."""
+        return over_seeds([of(row).percent for row in self.seeds], percent)
+
+    def worst_text(self) -> str:
+        """Mean, range and interval of the worst case, with a mark where a red flag was raised."""
+        if not self.worsts:
+            return NONE
+        counts = [worst.count for worst in self.worsts]
+        mean, *spread = over_seeds([count.percent for count in counts], percent).split(", ")
+        bold = ", ".join([f"**{mean}**", *spread])
+        return f"{bold} {interval(counts)}{' ⚑' if self.flags else ''}"
+
+    def gap_text(self) -> str:
+        """Mean and range of the gap."""
+        return over_seeds(self.gaps, percent) if self.gaps else NONE
+
+    def operations(self) -> float | None:
+        """Mean of the synaptic operations, where every seed has them."""
+        held = [row.synaptic_operations for row in self.seeds if row.synaptic_operations is not None]
+        return fmean(held) if len(held) == len(self.seeds) else None
+
+
+def lines_of(order: Sequence[str], rows: Sequence[ResultRow]) -> list[Line]:
+    """The rows by line, in the order of their names in ``order``; lines that it does not name come last, by name."""
+    places = {name: place for place, name in enumerate(order)}
+    found: dict[str, list[ResultRow]] = {}
+    for row in sorted(rows, key=lambda row: (places.get(row.row, len(places)), row.row, row.seed)):
+        found.setdefault(row.row, []).append(row)
+    return [Line(tuple(seeds)) for seeds in found.values()]

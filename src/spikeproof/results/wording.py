@@ -1,0 +1,137 @@
+"""How numbers and strangers' words are written on the pages of results."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Sequence
+from statistics import fmean
+
+from spikeproof.results.records import Count, ResultRow
+
+NONE = "–"
+_DATASETS = {
+    "cifar10": "CIFAR-10",
+    "cifar100": "CIFAR-100",
+    "svhn": "SVHN",
+    "mnist": "MNIST",
+    "fashion_mnist": "Fashion-MNIST",
+    "tiny_imagenet": "Tiny-ImageNet",
+}
+
+
+def percent(value: float) -> str:
+    """With one decimal: 47.26 -> 47.3."""
+    return f"{round(value, 1) + 0.0:.1f}"
+
+
+def signed(value: float) -> str:
+    """A difference with one decimal and its sign: +5.2, -3.0, 0.0."""
+    rounded = round(value, 1) + 0.0
+    return f"{rounded:+.1f}" if rounded else "0.0"
+
+
+def significant(value: float) -> str:
+    """With three significant digits, without an exponent where the number can be read without: 1234 -> 1230.
+
+    Example:
+        >>> significant(0.12), significant(1234.0), significant(0.09996), significant(3.2e-7)
+        ('0.120', '1230', '0.100', '3.20e-07')
+    """
+    rounded = float(f"{value:.3g}") + 0.0
+    if rounded == 0:
+        return "0"
+    if not 1e-4 <= abs(rounded) < 1e6:
+        return f"{rounded:.2e}"
+    return f"{rounded:.{max(0, 2 - math.floor(math.log10(abs(rounded))))}f}"
+
+
+def published_percent(value: float) -> str:
+    """As the paper printed it, with one decimal at least: 47.0, 47.63."""
+    return f"{value:.1f}" if round(value, 1) == value else f"{value:.6g}"
+
+
+def chance(p: float) -> str:
+    """A probability with two digits: p = .03, p = .6, p < .0001."""
+    if p < 1e-4:
+        return "p < .0001"
+    rounded = float(f"{p:.2g}")
+    return f"p = {f'{rounded:.6f}'.strip('0')}" if rounded < 1 else "p = 1"
+
+
+def over_seeds(values: Sequence[float], write: Callable[[float], str]) -> str:
+    """The mean, and the range where there are several: 47.2, 46.8–47.6."""
+    mean = write(fmean(values))
+    return mean if len(values) == 1 else f"{mean}, {value_range(values, write)}"
+
+
+def value_range(values: Sequence[float], write: Callable[[float], str]) -> str:
+    return f"{write(min(values))}–{write(max(values))}"
+
+
+def wilson(counts: Sequence[Count]) -> tuple[float, float]:
+    """The 95 % score interval (Wilson 1927) of the counts taken together, in percent.
+
+    Counts of several seeds are on the same images, which the interval does not know of.
+
+    Example:
+        >>> [round(bound, 2) for bound in wilson([Count(correct=0, samples=100)])]
+        [0.0, 3.7]
+    """
+    z, n = 1.959963984540054, sum(count.samples for count in counts)
+    p = sum(count.correct for count in counts) / n
+    centre = (p + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    return 100 * max(0.0, centre - half), 100 * min(1.0, centre + half)
+
+
+def interval(counts: Sequence[Count]) -> str:
+    """Its two bounds: [82.9, 88.9]."""
+    low, high = wilson(counts)
+    return f"[{percent(low)}, {percent(high)}]"
+
+
+def time(seconds: float) -> str:
+    """36 s, 12 min, 1.3 h."""
+    if seconds < 99.5:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5970 else f"{seconds / 3600:.1f} h"
+
+
+def radius(value: float) -> str:
+    """In grey levels where it is a whole number of them: L∞ 8/255."""
+    levels = 255 * value
+    return f"L∞ {round(levels)}/255" if abs(levels - round(levels)) < 1e-6 else f"L∞ {value:.3g}"
+
+
+def dataset(name: str) -> str:
+    """As papers write it."""
+    return _DATASETS.get(name, name)
+
+
+def network(row: ResultRow) -> str:
+    """vgg11, width 0.125, T = 4; with the coding where it is not direct."""
+    parts = [row.network, *([] if row.width == 1 else [f"width {row.width:g}"]), f"T = {row.num_steps}"]
+    return ", ".join([*parts, *([] if row.coding == "Direct()" else [row.coding])])
+
+
+def listed(words: Sequence[str]) -> str:
+    """Each once, in order: a, b, c."""
+    return ", ".join(dict.fromkeys(words))
+
+
+def plain(text: str) -> str:
+    """Text that Markdown shows as it is, in a cell of a table too.
+
+    Example:
+        >>> print(plain("SR* | <b> a_b"))
+        SR\\* \\| \\<b\\> a\\_b
+    """
+    return re.sub(r"([\\`*_\[\]<>|~&$#])", r"\\\1", text)
+
+
+def code(text: str) -> str:
+    """Text as code in Markdown, outside of tables."""
+    longest = max(map(len, re.findall("`+", text)), default=0)
+    fence, pad = "`" * (longest + 1), " " if longest else ""
+    return f"{fence}{pad}{text}{pad}{fence}"

@@ -1,0 +1,58 @@
+"""Tables: the papers' published tables and figures, in Python."""
+
+import difflib
+
+from spikeproof.errors import SpikeproofError
+from spikeproof.tables.assg_table import ASSG_MAIN
+from spikeproof.tables.mpd_sgr_defenses import TABLE1, TABLE3
+from spikeproof.tables.mpd_sgr_variants import TABLE4, TABLE5
+from spikeproof.tables.mpd_sgr_white_box import FIGURE2, FIGURE3, TABLE2
+from spikeproof.tables.rat_curve import PUBLISHED_CURVE, RAT_CURVE, compare_curve
+from spikeproof.tables.scale import Scale, at_scale, audit_sizes, describe
+from spikeproof.tables.table import Calibration, Claim, Column, Measure, Row, Table
+from spikeproof.tables.tgo_tables import ABLATION, ADVANCED, LANDSCAPE, MAIN, PROXIMAL
+
+TABLES: dict[str, Table] = {
+    table.name: table
+    for table in (
+        *(TABLE1, TABLE2, TABLE3, TABLE4, TABLE5, FIGURE2, FIGURE3),
+        *(MAIN, ABLATION, ADVANCED, PROXIMAL, LANDSCAPE),
+        ASSG_MAIN,
+    )
+}
+
+
+def find_table(name: str) -> Table:
+    """A table by name.
+
+    Raises:
+        SpikeproofError: there is none of that name.
+
+    Example:
+        >>> find_table("tgo-main").nominal
+        'PGD10'
+    """
+    if name not in TABLES:
+        near = difflib.get_close_matches(name, TABLES, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"the tables are {', '.join(TABLES)}."
+        raise SpikeproofError(f"There is no table {name!r}; {hint}")
+    return TABLES[name]
+
+
+__all__ = [
+    "PUBLISHED_CURVE",
+    "RAT_CURVE",
+    "TABLES",
+    "Calibration",
+    "Claim",
+    "Column",
+    "Measure",
+    "Row",
+    "Scale",
+    "Table",
+    "at_scale",
+    "audit_sizes",
+    "compare_curve",
+    "describe",
+    "find_table",
+]

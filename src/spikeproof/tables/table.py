@@ -1,0 +1,135 @@
+"""A published table as plain Python: its rows are recipes, and beside each cell stands what the paper printed."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Literal
+
+from spikeproof.audit import AuditConfig
+from spikeproof.defenses import Defense
+from spikeproof.errors import SpikeproofError
+from spikeproof.recipes import Recipe
+from spikeproof.threat import Radius
+
+Measure = Literal["proximal share", "landscape roughness"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Column:
+    """What a column shows: accuracy under a trial, accuracy on the clean images (no trial), or a measure.
+
+    Args:
+        label: as printed; published numbers are found by it.
+        trial: as in a battery, such as "PGD-7" or "FGSM@RGA"; None for the clean images.
+        radius: of the trial; None for the table's.
+        on_substitute: craft on the row's substitute network and judge on the row's own (black box).
+        measure: a number about the network instead of an accuracy.
+    """
+
+    label: str
+    trial: str | None = None
+    radius: Radius | None = None
+    on_substitute: bool = False
+    measure: Measure | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Row:
+    """One network of a table.
+
+    Args:
+        name: unique in its table, lower case with dashes; part of file names.
+        label: as printed.
+        group: the heading that it stands under, such as "CIFAR-10, adversarial training".
+        recipe: at full scale, every field set; its name and its audit are not used.
+        published: the paper's numbers in percent (measures as they are) by column; a cell that it does not have, or
+            that cannot be read (a figure), is left out.
+        calibrated: names of the table's calibrations, whose winners take the places of this row's defenses.
+        substitute: the network that black-box columns craft on.
+    """
+
+    name: str
+    label: str
+    group: str
+    recipe: Recipe
+    published: Mapping[str, float]
+    calibrated: tuple[str, ...] = ()
+    substitute: Recipe | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Calibration:
+    """A setting that no paper states, chosen on validation images by what it costs in clean accuracy.
+
+    Each candidate is trained in the place of ``recipe``'s defense ``field``. The one whose validation accuracy comes
+    closest to ``reference``'s less ``drop`` wins, the first of equals: so it pays what the paper's method paid, at any
+    scale and on any data.
+
+    Args:
+        drop: percentage points by which the published clean accuracy is below the published reference's.
+        source: where both numbers stand.
+    """
+
+    name: str
+    field: str
+    candidates: tuple[Defense, ...]
+    recipe: Recipe
+    reference: Recipe
+    drop: float
+    source: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Claim:
+    """What the paper's numbers say of two rows: in ``column``, row ``higher`` is above row ``lower`` (row names)."""
+
+    text: str
+    column: str
+    higher: str
+    lower: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Table:
+    """A published table or figure.
+
+    Args:
+        name: of the command, such as "mpd-sgr-table1".
+        title: as printed, without the scale.
+        source: authors, year, venue, number of the table.
+        audit: radius and precision of the columns' trials; its trials, battery and samples are not used.
+        nominal: the column that stands for the paper's protocol in the leaderboard.
+        note: what a reader must know: settings that are ours, what the paper leaves open.
+
+    Raises:
+        SpikeproofError: names that occur twice, or that refer to nothing.
+    """
+
+    name: str
+    title: str
+    source: str
+    columns: tuple[Column, ...]
+    rows: tuple[Row, ...]
+    nominal: str
+    calibrations: tuple[Calibration, ...] = ()
+    claims: tuple[Claim, ...] = ()
+    audit: AuditConfig = AuditConfig()
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        labels, names = [column.label for column in self.columns], [row.name for row in self.rows]
+        known = {each.name for each in self.calibrations}
+        referred = {
+            "column": {self.nominal, *(claim.column for claim in self.claims)}.union(*(r.published for r in self.rows)),
+            "row": {end for claim in self.claims for end in (claim.higher, claim.lower)},
+            "calibration": {name for row in self.rows for name in row.calibrated},
+        }
+        held = {"column": labels, "row": names, "calibration": sorted(known)}
+        for kind, every in held.items():
+            if len(set(every)) < len(every):
+                raise SpikeproofError(f"The table {self.name} names a {kind} twice: {every}.")
+            if unknown := referred[kind] - set(every):
+                raise SpikeproofError(f"The table {self.name} refers to a {kind} that it lacks: {sorted(unknown)}.")
+        if any(column.on_substitute for column in self.columns) and any(row.substitute is None for row in self.rows):
+            raise SpikeproofError(f"The table {self.name} has a black-box column and a row without a substitute.")

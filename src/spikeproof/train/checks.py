@@ -1,0 +1,62 @@
+"""What cannot be trained is refused before there is a folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from spikeproof.data import Data
+from spikeproof.defenses import Defense
+from spikeproof.errors import SpikeproofError
+from spikeproof.models import SpikingModel
+from spikeproof.private_rng import private_rng
+from spikeproof.train.config import TrainConfig
+from spikeproof.train.processes import Processes
+
+
+def check_fit(model: SpikingModel, data: Data, config: TrainConfig) -> None:
+    """Refuse data that the model or the config does not fit.
+
+    Raises:
+        SpikeproofError: other classes or images than the model's, a Cutout that blanks images, fewer images than a
+            batch, or a coding that does not fit the images.
+    """
+    if model.description.num_classes != data.num_classes:
+        raise SpikeproofError(
+            f"The model has {model.description.num_classes} outputs and the data {data.num_classes} classes; "
+            f"create the model with num_classes={data.num_classes}."
+        )
+    held, size = model.description, (data.channels, *data.image_size)
+    if (held.in_channels, held.image_size, held.image_size) != size:
+        raise SpikeproofError(
+            f"The model takes images of {held.in_channels}x{held.image_size}x{held.image_size} and {data.name} has "
+            f"{'x'.join(map(str, size))}; create the model with in_channels={size[0]}, image_size={size[1]}."
+        )
+    if config.augmentation is not None and config.augmentation.cutout >= min(data.image_size):
+        raise SpikeproofError(
+            f"A Cutout of {config.augmentation.cutout} pixels can blank the whole of {data.name}'s "
+            f"{size[1]}x{size[2]} images; give augmentation=None or a smaller Augmentation(cutout=...)."
+        )
+    if len(data.train) < config.batch_size:
+        raise SpikeproofError(
+            f"The training split has {len(data.train)} images, fewer than one batch of {config.batch_size}; "
+            "lower batch_size or raise train_limit."
+        )
+    with private_rng():
+        model.coding.encode(data.train.images[:1].float() / 255, model.num_steps)
+
+
+def check_division(processes: Processes, defenses: Sequence[Defense], batch_size: int) -> None:
+    """Refuse what several processes cannot share.
+
+    Raises:
+        SpikeproofError: a defense that needs the whole batch, or fewer images in a batch than processes.
+    """
+    if processes.world == 1:
+        return
+    for defense in defenses:
+        if defense.whole_batch:
+            raise SpikeproofError(
+                f"{defense.label} measures on the whole batch and cannot be trained over {processes.world} processes; "
+                "train it with one process."
+            )
+    processes.check_part(batch_size, batch_size)

@@ -1,0 +1,224 @@
+"""The runner: nothing twice, what changed again, failures told and survived, kills survived byte for byte."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from small_table import OTHER, TABLE, VANILLA, do, plan
+
+from spikeproof.recipes import Recipe
+from spikeproof.reproduce import InProcess, Plan, Store, dry_run, make_pool
+from spikeproof.reproduce.gather import mcnemar
+from spikeproof.reproduce.keys import network_key
+from spikeproof.results import read_results
+
+
+def files(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    """The folder of a whole run, and its text."""
+    out = tmp_path_factory.mktemp("whole")
+    text, failed = do(out)
+    assert failed == {}
+    return out, text
+
+
+class Counting(InProcess):
+    """Says which tasks were begun."""
+
+    def __init__(self):
+        super().__init__()
+        self.labels = []
+
+    def start(self, task, around):
+        self.labels.append(task.label)
+        super().start(task, around)
+
+
+def test_every_cell_stands_beside_the_published_one(done):
+    out, text = done
+    ((header, rows),) = read_results(out / "results")
+    assert [row.row for row in rows] == ["vanilla", "reg", "mpd-sgr"] or {row.row for row in rows} == set(header.order)
+    assert header.missing == {}
+    vanilla = next(row for row in rows if row.row == "vanilla")
+    assert vanilla.cells["PGD"].published == 1.5
+    assert vanilla.cells["PGD"].count.samples == 60
+    assert vanilla.cells["Noise"].count.correct >= vanilla.cells["PGD"].count.correct
+    assert vanilla.cells["Black box"].count.correct >= vanilla.cells["PGD"].count.correct
+    assert 0 < vanilla.cells["Proximal"].value < 1
+    assert vanilla.worst.count.samples == 40
+    assert vanilla.worst.count.correct <= vanilla.worst.nominal.correct
+    assert vanilla.recipe_hash == network_key(VANILLA)
+    assert vanilla.synaptic_operations > 0
+    assert "(1.5)" in text
+
+
+def test_the_calibration_takes_what_costs_the_published_price(done):
+    out, _ = done
+    ((header, rows),) = read_results(out / "results")
+    made, store = plan(), Store(out / "store")
+    (choice,) = made.choices(store, made.rows[2])
+    distances = [abs(accuracy - (choice.reference - 0.01)) for accuracy in choice.accuracies]
+    assert distances[choice.place] == min(distances)
+    assert header.choices == (choice.sentence(),)
+    chosen = choice.calibration.candidates[choice.place]
+    assert next(row for row in rows if row.row == "mpd-sgr").defenses == (str(chosen),)
+
+
+def test_nothing_is_done_twice_and_the_table_is_the_same(done):
+    out, text = done
+    before = files(out)
+    pool = Counting()
+    again, _ = do(out, pool)
+    assert pool.labels == []
+    assert again == text
+    assert files(out) == before
+
+
+def test_a_changed_field_redoes_only_what_depends_on_it(done, tmp_path):
+    out, _ = done
+    made = plan()
+    store = Store(out / "store")
+    longer = dataclasses.replace(TABLE, audit=dataclasses.replace(TABLE.audit, seed=1))
+    for task in dataclasses.replace(made, table=longer).tasks(store):
+        assert store.trained(task.recipe)
+        assert not task.audits or not store.done(task)
+    rows = [dataclasses.replace(row, recipe=_longer(row.recipe)) if row.name == "reg" else row for row in TABLE.rows]
+    changed = dataclasses.replace(made, rows=tuple(rows))
+    assert [task.label for task in changed.tasks(store) if not store.done(task)] == ["Digits: REG, seed 0"]
+
+
+def _longer(recipe):
+    return dataclasses.replace(recipe, train=dataclasses.replace(recipe.train, epochs=4))
+
+
+def test_a_failure_is_told_and_stops_nothing_else(done, tmp_path):
+    rows = [
+        dataclasses.replace(
+            row, recipe=dataclasses.replace(VANILLA, data=dataclasses.replace(VANILLA.data, name="cifar1"))
+        )
+        if row.name == "reg"
+        else row
+        for row in TABLE.rows
+    ]
+    # The other rows are done already, in a copy of the store that shares nothing.
+    out, _ = done
+    made = dataclasses.replace(plan(), rows=tuple(rows))
+    text, failed = do(out, made=made)
+    assert [task.label for task in failed] == ["Digits: REG, seed 0"]
+    assert "cifar1" in text
+    ((header, found),) = read_results(out / "results")
+    assert "cifar1" in header.missing["reg"]
+    do(out)  # as it was, for the other tests
+
+
+def test_a_substitute_that_fails_takes_its_rows_along(done):
+    out, _ = done
+    broken = dataclasses.replace(OTHER, data=dataclasses.replace(OTHER.data, name="cifar1"))
+    rows = tuple(dataclasses.replace(row, substitute=broken) for row in plan().rows[:1])
+    _, failed = do(out, made=dataclasses.replace(plan(), rows=rows))
+    assert {why.split(",")[0] for why in failed.values()} >= {"it needs substitute of Digits: Vanilla"}
+    do(out)
+
+
+def test_several_processes_give_the_same_table(done, tmp_path):
+    _, text = done
+    again, failed = do(
+        tmp_path, make_pool(None, 2, tmp_path, {}), made=dataclasses.replace(plan(), rows=plan().rows[:2])
+    )
+    assert failed == {}
+    lines = [line for line in text.splitlines() if line.startswith(("| Vanilla", "| REG"))]
+    assert lines
+    assert all(line in again.splitlines() for line in lines)
+
+
+def test_ten_kills_leave_the_table_as_it_would_have_been(tmp_path):
+    script = Path(__file__).with_name("small_table.py")
+    done = subprocess.run([sys.executable, str(script), str(tmp_path)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert int((tmp_path / "hits").read_text()) == 10
+    assert (tmp_path / "killed" / "table.md").read_bytes() == (tmp_path / "undisturbed" / "table.md").read_bytes()
+    for kind in ("networks", "audits"):
+        calm, shaken = (tmp_path / out / "store" / kind for out in ("undisturbed", "killed"))
+        names = {path.name for path in calm.iterdir()}
+        assert names == {path.name for path in shaken.iterdir()}
+    for path in (tmp_path / "undisturbed" / "store" / "networks").rglob("model.safetensors"):
+        twin = tmp_path / "killed" / path.relative_to(tmp_path / "undisturbed")
+        assert twin.read_bytes() == path.read_bytes()
+
+
+def test_the_same_network_is_never_done_by_two_at_once(done):
+    out, _ = done
+    store = Store(out / "store")
+    first, second = (make_pool(None, 1, out, {}) for _ in range(2))
+    assert first is not second
+    lock = store.lock(VANILLA)
+    script = (
+        f"import fcntl, sys; file = open({str(lock)!r}, 'a'); fcntl.flock(file, fcntl.LOCK_EX); "
+        "print('held', flush=True); sys.stdin.read()"
+    )
+    holder = subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        assert holder.stdout.readline() == "held\n"
+        from spikeproof.reproduce.execute import Circumstances
+
+        task = plan().tasks(store)[0]
+        second.start(task, Circumstances(store, None, "test", False))
+        assert second.wait().status == "busy"
+    finally:
+        holder.communicate("")
+
+
+def test_a_dry_run_does_nothing_and_says_what_it_would(tmp_path):
+    text = dry_run(plan(), Store(tmp_path), slots=1, device="cpu")
+    assert list(tmp_path.iterdir()) == []
+    assert text.count("to do") == 6  # the reference is a row of its own; two candidates; the substitute
+    assert "Digits: MPD-SGR, seed 0 (for a calibration)" in text
+    assert text.splitlines()[-1].startswith("About 0.")
+
+
+def test_the_key_is_of_what_decides_the_weights():
+    assert network_key(VANILLA) != network_key(OTHER)
+    assert network_key(VANILLA) == network_key(dataclasses.replace(VANILLA, name="x"))
+    assert network_key(Recipe(name="a")) == network_key(Recipe(name="b"))
+
+
+def test_unknown_rows_are_refused(refuses):
+    with refuses("no row 'moon'", "vanilla, reg, mpd-sgr"):
+        Plan.of(TABLE, "full", seeds=(0,), only=("moon",))
+    with refuses("--seeds"):
+        Plan.of(TABLE, "full", seeds=())
+
+
+def test_mcnemar():
+    assert mcnemar(0, 0) == 1.0
+    assert mcnemar(8, 1) == pytest.approx(0.0390625)  # 2 * (1 + 9) / 2^9
+
+
+def test_the_local_cluster_gives_the_same_row(done, tmp_path):
+    pytest.importorskip("submitit")
+    _, text = done
+    made = dataclasses.replace(plan(), rows=plan().rows[:1])
+    pool = make_pool("local", 1, tmp_path / "jobs", {"timeout_min": 5})
+    again, failed = do(tmp_path, pool, made=made)
+    assert failed == {}
+    (line,) = [line for line in text.splitlines() if line.startswith("| Vanilla")]
+    assert line in again.splitlines()
+
+
+def test_a_cluster_that_is_none_is_refused(tmp_path, refuses):
+    pytest.importorskip("submitit")
+    with refuses("moon"):
+        make_pool("moon", 1, tmp_path, {})
+
+
+def test_rows_name_the_command_that_repeats_them(done):
+    out, _ = done
+    held = json.loads(next((out / "results").rglob("vanilla-s0.json")).read_text())
+    assert held["command"] == "spikeproof reproduce small --scale full --rows vanilla --seeds 0"
