@@ -22,9 +22,9 @@ from spikeproof.train import TrainConfig
 
 VANILLA = Recipe(
     name="small",
-    data=DataConfig(name="digits", validation=100, train_limit=512),
+    data=DataConfig(name="digits", validation=100, train_limit=192),
     model=ModelConfig(name="conv", num_steps=2, width=0.5, kernels="reference"),
-    train=TrainConfig(epochs=3, augmentation=Augmentation(crop_padding=0, flip=False, cutout=0), device="cpu"),
+    train=TrainConfig(epochs=2, augmentation=Augmentation(crop_padding=0, flip=False, cutout=0), device="cpu"),
 )
 OTHER = dataclasses.replace(VANILLA, train=dataclasses.replace(VANILLA.train, seed=7))
 SPARED = dataclasses.replace(VANILLA, mpd_sgr=MPDSGR())
@@ -83,13 +83,13 @@ TABLE = Table(
         Claim(text="MPD-SGR over vanilla", column="PGD", higher="mpd-sgr", lower="vanilla"),
         Claim(text="vanilla has more near the threshold", column="Proximal", higher="vanilla", lower="mpd-sgr"),
     ),
-    audit=AuditConfig(radius=0.1, battery="quick", tune_samples=0),
+    audit=AuditConfig(radius=0.1, battery="quick", tune_samples=0, diagnostics=False),
 )
 
 
 def plan(**changes):
     made = Plan.of(TABLE, "full", **({"seeds": (0,)} | changes))
-    return dataclasses.replace(made, samples=(60, 40))
+    return dataclasses.replace(made, samples=(30, 20))
 
 
 def do(out, pool=None, made=None):

@@ -48,11 +48,11 @@ def test_every_cell_stands_beside_the_published_one(done):
     assert header.missing == {}
     vanilla = next(row for row in rows if row.row == "vanilla")
     assert vanilla.cells["PGD"].published == 1.5
-    assert vanilla.cells["PGD"].count.samples == 60
+    assert vanilla.cells["PGD"].count.samples == 30
     assert vanilla.cells["Noise"].count.correct >= vanilla.cells["PGD"].count.correct
     assert vanilla.cells["Black box"].count.correct >= vanilla.cells["PGD"].count.correct
     assert 0 < vanilla.cells["Proximal"].value < 1
-    assert vanilla.worst.count.samples == 40
+    assert vanilla.worst.count.samples == 20
     assert vanilla.worst.count.correct <= vanilla.worst.nominal.correct
     assert vanilla.recipe_hash == network_key(VANILLA)
     assert vanilla.synaptic_operations > 0
@@ -67,6 +67,7 @@ def test_the_calibration_takes_what_costs_the_published_price(done):
     distances = [abs(accuracy - (choice.reference - 0.01)) for accuracy in choice.accuracies]
     assert distances[choice.place] == min(distances)
     assert header.choices == (choice.sentence(),)
+    assert choice.sentence().startswith(f"eta: eta {(0.1, 1.0)[choice.place]}, whose validation accuracy")
     chosen = choice.calibration.candidates[choice.place]
     assert next(row for row in rows if row.row == "mpd-sgr").defenses == (str(chosen),)
 
@@ -123,7 +124,7 @@ def test_a_substitute_that_fails_takes_its_rows_along(done):
     broken = dataclasses.replace(OTHER, data=dataclasses.replace(OTHER.data, name="cifar1"))
     rows = tuple(dataclasses.replace(row, substitute=broken) for row in plan().rows[:1])
     _, failed = do(out, made=dataclasses.replace(plan(), rows=rows))
-    assert {why.split(",")[0] for why in failed.values()} >= {"it needs substitute of Digits: Vanilla"}
+    assert {why.split(",")[0] for why in failed.values()} >= {"it needs substitute"}
     do(out)
 
 
@@ -178,8 +179,10 @@ def test_the_same_network_is_never_done_by_two_at_once(done):
 def test_a_dry_run_does_nothing_and_says_what_it_would(tmp_path):
     text = dry_run(plan(), Store(tmp_path), slots=1, device="cpu")
     assert list(tmp_path.iterdir()) == []
-    assert text.count("to do") == 6  # the reference is a row of its own; two candidates; the substitute
-    assert "Digits: MPD-SGR, seed 0 (for a calibration)" in text
+    # The reference and vanilla, which are one network; two candidates; the substitute; REG; and what is not known yet.
+    assert [line.split("  ")[0].strip() == "after calibration" for line in text.splitlines()[:-1]].count(True) == 1
+    assert text.count("to do") == 7
+    assert "after calibration  to do" in text
     assert text.splitlines()[-1].startswith("About 0.")
 
 

@@ -70,7 +70,7 @@ class ReproduceArguments:
     seeds: tuple[int, ...] = (0,)
     """Each row is trained with each of these."""
     rows: tuple[str, ...] = ()
-    """Names of the rows to do; all by default (`--dry-run True` lists what that is)."""
+    """Names of the rows to do; all by default (`--dry-run` lists what that is)."""
     data_dir: Path | None = None
     """Folder of the data sets; else SPIKEPROOF_DATA_DIR, else the Hugging Face hub."""
     out: Path = Path("runs/reproduce")

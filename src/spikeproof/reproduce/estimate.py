@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import nn
@@ -41,13 +41,19 @@ _STEP_COST = {
 _STILL_CHASED = 0.4
 
 
-def hours(task: Task, store: Store, device: str, correction: float = 1.0) -> float:
-    """What is still to do of a task, in hours on one core or one GPU."""
-    seconds = 0.0 if store.trained(task.recipe) else _training_seconds(task.recipe, device)
-    for audit in task.audits:
-        if not (store.audit(task.recipe, audit) / "audit.json").exists():
-            seconds += _audit_seconds(task.recipe, audit.config, device)
-    return seconds * correction / 3600
+def hours(tasks: Sequence[Task], store: Store, device: str, correction: float = 1.0) -> list[float]:
+    """What is still to do of each task, in hours on one core or GPU; a network is trained for the first that has it."""
+    found = []
+    trained: set[str] = set()
+    for task in tasks:
+        done = task.key in trained or store.trained(task.recipe)
+        seconds = 0.0 if done else _training_seconds(task.recipe, device)
+        trained.add(task.key)
+        for audit in task.audits:
+            if not (store.audit(task.recipe, audit) / "audit.json").exists():
+                seconds += _audit_seconds(task.recipe, audit.config, device)
+        found.append(seconds * correction / 3600)
+    return found
 
 
 def correction(tasks: Iterable[Task], store: Store, device: str) -> float:

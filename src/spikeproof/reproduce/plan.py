@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections import ChainMap
 from collections.abc import Collection, Sequence
 
@@ -33,11 +34,11 @@ class Choice:
         """For the table's page."""
         held = self.calibration
         tried = ", ".join(
-            f"{candidate} {'failed' if accuracy is None else f'{100 * accuracy:.1f}'}"
-            for candidate, accuracy in zip(held.candidates, self.accuracies, strict=True)
+            f"{words} {'failed' if accuracy is None else f'{100 * accuracy:.1f}'}"
+            for words, accuracy in zip(_told(held), self.accuracies, strict=True)
         )
         return (
-            f"{held.name}: {held.candidates[self.place]}, whose validation accuracy comes closest to the reference's "
+            f"{held.name}: {_told(held)[self.place]}, whose validation accuracy comes closest to the reference's "
             f"{100 * self.reference:.1f} less {held.drop:.2f} points ({held.source}); tried: {tried}."
         )
 
@@ -83,7 +84,8 @@ class Plan:
                 task = self.task(store, row, seed, failed)
                 for audit in task.audits:
                     if audit.substitute is not None:
-                        found[Task(f"substitute of {task.label}", audit.substitute)] = None
+                        on = f"{audit.substitute.model.name} on {audit.substitute.data.name}"
+                        found[Task(f"substitute, {on}", audit.substitute)] = None
                 found[task] = None
         return list(found)
 
@@ -168,10 +170,10 @@ class Plan:
     def _candidates(self, calibration: Calibration) -> list[Task]:
         return [
             Task(
-                f"{calibration.name}: {candidate}",
+                f"{calibration.name}: {words}",
                 at_scale(_changed(calibration.recipe, {calibration.field: candidate}), self.scale),
             )
-            for candidate in calibration.candidates
+            for words, candidate in zip(_told(calibration), calibration.candidates, strict=True)
         ]
 
     def _choice(self, store: Store, calibration: Calibration, failed: Collection[Task]) -> Choice | None:
@@ -188,6 +190,13 @@ class Plan:
         return Choice(calibration, distances.index(min(distances)), reached, aim)
 
 
+def _told(calibration: Calibration) -> list[str]:
+    """The candidates in words: the fields that differ between them."""
+    plain = [dataclasses.asdict(candidate) for candidate in calibration.candidates]
+    differing = [name for name in plain[0] if any(each[name] != plain[0][name] for each in plain)]
+    return [", ".join(f"{name} {each[name]}" for name in differing) for each in plain]
+
+
 def _validated(store: Store, task: Task) -> float | None:
     """The last validation accuracy of a trained network."""
     if not store.trained(task.recipe):
@@ -196,6 +205,7 @@ def _validated(store: Store, task: Task) -> float | None:
     return float(accuracy)
 
 
+@functools.cache
 def _random(recipe: Recipe) -> bool:
     """Whether the network that a recipe gives draws random numbers at inference."""
     model = create_model(

@@ -138,7 +138,7 @@ class Submitted:
         parameters: of the jobs, as submitit calls them: timeout_min, slurm_partition, gpus_per_node, ...
 
     Raises:
-        SpikeproofError: submitit is not installed, or refuses cluster or parameters.
+        SpikeproofError: submitit is not installed, or refuses cluster or parameters; or several processes a job.
     """
 
     _POLL = 0.5
@@ -150,6 +150,8 @@ class Submitted:
             raise SpikeproofError(
                 f"The cluster {cluster!r} needs submitit; install it with pip install 'spikeproof[cluster]'."
             ) from None
+        if any(name.endswith(("tasks_per_node", "nodes")) and value != 1 for name, value in parameters.items()):
+            raise SpikeproofError("A job does one network in one process; leave tasks_per_node and nodes at 1.")
         self.slots = slots
         try:
             self._executor = submitit.AutoExecutor(folder=folder, cluster=cluster)

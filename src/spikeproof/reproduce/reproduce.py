@@ -53,22 +53,17 @@ def reproduce(
 
 
 def dry_run(plan: Work, store: Store, *, slots: int, device: str) -> str:
-    """What ``reproduce`` would do: a line for each task that is known by now, and the hours.
-
-    Calibrated rows cannot be known before their candidates are trained; they are counted as their first candidate.
-    """
-    tasks = plan.tasks(store)
-    factor = correction(tasks, store, device)
-    lines, total = [], 0.0
-    for task in tasks:
-        left = hours(task, store, device, factor)
+    """What ``reproduce`` would do: a line for each task, and the hours."""
+    known, waiting = plan.tasks(store), plan.waiting(store)
+    factor = correction(known, store, device)
+    estimated = hours([*known, *waiting], store, device, factor)
+    lines = []
+    for task, left in zip([*known, *waiting], estimated, strict=True):
         state = "done" if store.done(task) else "trained" if store.trained(task.recipe) else "to do"
-        total += 0.0 if state == "done" else left
-        lines.append(f"{task.key}  {state:8}{left:9.2f} h  {task.label}")
-    for task in plan.waiting(store):
-        left = hours(task, store, device, factor)
-        total += left
-        lines.append(f"{'':16}  waits   {left:9.2f} h  {task.label} (for a calibration)")
+        # What a calibrated row will be is not known yet; it costs about what its first candidate costs.
+        key, state = (task.key, state) if task in known else ("after calibration", "to do")
+        lines.append(f"{key:17}  {state:8}{left:9.2f} h  {task.label}")
+    total = sum(estimated)
     where = f"{slots} at once on {device}" if slots > 1 else f"one at a time on {device}"
     return "\n".join([*lines, f"About {total / slots:.2f} hours, {where}: an estimate, corrected by what is done."])
 

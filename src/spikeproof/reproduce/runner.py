@@ -99,7 +99,7 @@ class _Walk:
         todo = [task for task in tasks if task not in self.failed and not store.done(task)]
         waiting = self.plan.waiting(store, self.failed)
         factor = correction(tasks, store, self.device)
-        seconds = sum(hours(task, store, self.device, factor) for task in (*todo, *waiting)) * 3600 / self.pool.slots
+        seconds = sum(hours([*todo, *waiting], store, self.device, factor)) * 3600 / self.pool.slots
         done, of = len(tasks) - len(todo), len(tasks) + len(waiting)
         return f"{done} of {of} networks are done, about {_words(seconds)} left"
 

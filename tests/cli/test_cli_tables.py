@@ -1,0 +1,101 @@
+"""The commands around published tables."""
+
+import pytest
+
+from spikeproof.tables import TABLES
+
+
+def test_the_list_names_every_table(call):
+    code, out, _ = call("reproduce", "list")
+    assert code == 0
+    assert [line.split()[0] for line in out.splitlines()] == [*TABLES, "snn-rat-curve"]
+
+
+@pytest.mark.parametrize("scale", ["mini", "short", "full"])
+def test_a_dry_run_names_networks_and_hours_and_writes_nothing(call, tmp_path, scale):
+    out_folder = tmp_path / "store"
+    words = ("reproduce", "tgo-main", "--scale", scale, "--dry-run", "--out", str(out_folder), "--jobs", "2")
+    code, out, _ = call(*words)
+    assert code == 0
+    assert not out_folder.exists()
+    assert out.count("after calibration") == 3
+    assert "tgo: delta 0.25, sigma 0.1" in out
+    hours = float(out.splitlines()[-1].split()[1])
+    # On a CPU a miniature takes an hour or so, and the full size months.
+    assert (0.05 < hours < 20) if scale == "mini" else hours > 100
+
+
+def test_the_curve_has_a_dry_run_too(call, tmp_path):
+    code, out, _ = call("reproduce", "snn-rat-curve", "--dry-run", "--out", str(tmp_path / "store"))
+    assert code == 0
+    assert "SNN-RAT's curve, seed 0" in out
+
+
+def test_networks_that_fail_are_told_in_the_page_and_by_the_exit_code(call, tmp_path):
+    words = (
+        "--rows",
+        "c100-vanilla-reg",
+        "c100-vanilla-feel",
+        "--data-dir",
+        str(tmp_path),
+        "--out",
+        str(tmp_path / "s"),
+    )
+    code, out, err = call("reproduce", "mpd-sgr-table3", *words)
+    assert code == 1
+    assert err.count("failed after") == 2
+    assert "there is no file" in out
+    page = (tmp_path / "s" / "results" / "results.md").read_text()
+    assert "there is no file" in page
+    assert str(tmp_path) not in page
+    assert not (tmp_path / "s" / "networks").exists()
+
+
+def test_the_leaderboard_of_the_committed_results(call, tmp_path):
+    code, out, _ = call("leaderboard", "results", "--check")
+    assert code == 0
+    assert "valid" in out
+    code, _, _ = call("leaderboard", "results", "--page", str(tmp_path / "page.md"))
+    assert code == 0
+    assert (tmp_path / "page.html").exists()
+
+
+def test_push_shares_a_run_as_a_folder(call, train_words, tmp_path):
+    run, shared = tmp_path / "run", tmp_path / "shared"
+    assert call(*train_words(run))[0] == 0
+    code, out, _ = call("push", str(run), str(shared))
+    assert code == 0
+    assert "hub:" in out
+    assert {"README.md", "model.safetensors", "config.json"} <= {path.name for path in shared.iterdir()}
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["reproduce"], "TABLE"),
+        (["reproduce", "tgo-mian"], "did you mean tgo-main?"),
+        (["reproduce", "tgo-main", "--rows", "moon"], "no row 'moon'"),
+        (["reproduce", "tgo-main", "--seeds"], "--seeds"),
+        (["reproduce", "tgo-main", "--jobs", "0"], "--jobs"),
+        (["reproduce", "tgo-main", "--scale", "tiny"], "mini"),
+        (["reproduce", "tgo-main", "--cluster-options", "a=1"], "--cluster"),
+        (["reproduce", "tgo-main", "--cluster", "local", "--cluster-options", "a"], "NAME=VALUE"),
+        (["reproduce", "tgo-main", "--cluster", "local", "--cluster-options", "nodes=2"], "one network in one process"),
+        (["leaderboard", "nowhere"], "nowhere"),
+        (["push", "nowhere", "there"], "nowhere"),
+    ],
+)
+def test_mistakes_are_one_sentence(call, tmp_path, monkeypatch, words, said):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = call(*words)
+    assert (code, out) == (2, "")
+    assert said in err
+    assert len(err.splitlines()) == 1
+    assert not list(tmp_path.rglob("*.json"))
+
+
+def test_several_processes_are_for_one_run(call, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    code, _, err = call("reproduce", "tgo-main")
+    assert code == 2
+    assert "torchrun" in err
