@@ -132,6 +132,18 @@ def test_a_wrong_row_is_one_sentence(tmp_path: Path, refuses: Callable, place: s
         check_results([tmp_path])
 
 
+def test_an_interval_that_is_not_its_counts_is_refused(tmp_path: Path, refuses: Callable) -> None:
+    path = write_row(make_row(), tmp_path)
+    held = json.loads(path.read_text(encoding="utf-8"))
+    assert held["worst"]["count"] == {"correct": 50, "samples": 100, "interval": [40.38, 59.62]}
+    change(path, "worst.count.interval", [40.38, 59.7])
+    with refuses(path, "'worst.count.interval' should be [40.38, 59.62] for 50 of 100"):
+        check_results([path])
+    del held["worst"]["count"]["interval"]
+    path.write_text(json.dumps(held), encoding="utf-8")
+    assert check_results([path]) == "1 row in 1 table is valid."
+
+
 @pytest.mark.parametrize("text", ["", "{", "[" * 100_000, "[]", "null", b"\xff", '{"schema": 1, "schema": 1}'])
 def test_a_file_that_is_no_row(tmp_path: Path, refuses: Callable, text: str | bytes) -> None:
     write_header(make_header(), tmp_path)

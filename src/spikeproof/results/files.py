@@ -15,8 +15,9 @@ from spikeproof.atomic import write_atomically
 from spikeproof.errors import SpikeproofError
 from spikeproof.results.agreement import check_header, check_row, check_table
 from spikeproof.results.conform import MEND, conform
-from spikeproof.results.records import ResultRow, TableHeader
+from spikeproof.results.records import Count, ResultRow, TableHeader
 from spikeproof.results.schema import row_schema
+from spikeproof.results.wording import wilson
 
 _HEADER = "table.json"
 Record = TypeVar("Record", ResultRow, TableHeader)
@@ -150,7 +151,24 @@ def _record(raw: object, kind: type[Record], where: str) -> Record:
         check_row(record, where)
     else:
         check_header(record, where)
+    _check_intervals(raw, where)
     return record
+
+
+def _check_intervals(raw: Any, where: str, field: str = "") -> None:
+    """Nothing, if every interval is the one of its count."""
+    if isinstance(raw, dict):
+        if "interval" in raw:
+            right = _interval(Count(correct=raw["correct"], samples=raw["samples"]))
+            if raw["interval"] != right:
+                said = f"{right} for {raw['correct']} of {raw['samples']}, or left out"
+                raise SpikeproofError(f"{where}: {f'{field}interval'!r} should be {said}; {MEND}.")
+        for name, held in raw.items():
+            _check_intervals(held, where, f"{field}{name}.")
+
+
+def _interval(count: Count) -> list[float]:
+    return [round(bound, 2) for bound in wilson([count])]
 
 
 def _build(hint: Any, value: Any) -> Any:
@@ -164,7 +182,7 @@ def _build(hint: Any, value: Any) -> Any:
         return {name: _build(parts[1], item) for name, item in value.items()}
     if dataclasses.is_dataclass(hint):
         hints = typing.get_type_hints(hint)
-        return typing.cast(Any, hint)(**{name: _build(hints[name], item) for name, item in value.items()})
+        return typing.cast(Any, hint)(**{name: _build(held, value[name]) for name, held in hints.items()})
     return float(value) + 0.0 if hint is float else value  # -0.0 is 0.0, and its bytes are then too
 
 
@@ -179,9 +197,12 @@ def _write(record: Record, folder: Path) -> Path:
 
 
 def _plain(value: Any) -> Any:
-    """As JSON: fields in their order, names in a mapping sorted."""
+    """As JSON: fields in their order, names in a mapping sorted; a count with its interval."""
     if dataclasses.is_dataclass(value):
-        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        fields = {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        if isinstance(value, Count) and 0 <= value.correct <= value.samples > 0:  # else reading refuses it
+            fields["interval"] = _interval(value)
+        return fields
     if isinstance(value, dict):
         return {name: _plain(value[name]) for name in sorted(value)}
     return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value

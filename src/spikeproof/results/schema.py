@@ -75,7 +75,10 @@ def row_schema() -> dict[str, Any]:
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "spikeproof result: one row of one table with one seed",
         **_object(ResultRow),
-        "$defs": {kind.__name__: _object(kind) for kind in (Count, Cell, Worst, TableHeader, Verdict)},
+        "$defs": {
+            "Count": _with_interval(_object(Count)),
+            **{kind.__name__: _object(kind) for kind in (Cell, Worst, TableHeader, Verdict)},
+        },
     }
 
 
@@ -83,6 +86,16 @@ def write_schema(path: Path) -> None:
     """Write :func:`row_schema` to ``path``."""
     text = json.dumps(row_schema(), indent=2, ensure_ascii=False) + "\n"
     write_atomically(path, lambda target: target.write_text(text, encoding="utf-8"))
+
+
+def _with_interval(count: dict[str, Any]) -> dict[str, Any]:
+    """A count as it is written: also its interval, which follows from it and may be left out."""
+    bounds = {
+        "type": "array",
+        "items": {"type": "number", "minimum": 0, "maximum": 100},
+        "description": "95 % score interval (Wilson 1927) in percent, to two decimals",
+    }
+    return {**count, "properties": {**count["properties"], "interval": bounds}}
 
 
 def _object(kind: type) -> dict[str, Any]:
