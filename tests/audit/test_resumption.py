@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from spikeproof.audit import audit
+from spikeproof.audit import Shard, audit
 from spikeproof.audit.parts import Parts
 from spikeproof.audit.trials import Tuned
 from spikeproof.audit.tuning import Tuning
@@ -73,6 +73,29 @@ def test_an_audit_leaves_no_parts_behind(tiny, digits, config, attacked, tmp_pat
     interrupted(attacked, 3, tiny, digits.test, config, parts=tmp_path / "parts")
     audit(tiny, digits.test, config, parts=tmp_path / "parts", show=False)
     assert [path.name for path in (tmp_path / "parts").iterdir()] == ["notes.txt"]
+
+
+def test_parts_stay_until_the_result_is_kept(tiny, digits, config, tmp_path):
+    kept = []
+
+    def keep(found):
+        assert files(tmp_path / "parts")
+        kept.append(found)
+
+    found = audit(tiny, digits.test, config, parts=tmp_path / "parts", save=keep, show=False)
+    assert kept == [found]
+    assert not (tmp_path / "parts").exists()
+
+
+def test_the_first_process_alone_keeps_and_forgets(tiny, digits, config, monkeypatch, tmp_path):
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(Shard, "owns", lambda *_: True)
+    monkeypatch.setattr(Shard, "merge", lambda _, own: own)
+    kept = []
+    audit(tiny, digits.test, config, parts=tmp_path, save=kept.append, show=False)
+    assert not kept
+    assert files(tmp_path)
 
 
 def test_two_interruptions(tiny, digits, config, attacked, tmp_path):

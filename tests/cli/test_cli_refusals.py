@@ -18,6 +18,13 @@ from spikeproof.train import TrainConfig, train
 VANILLA = "demo-digits-vanilla"
 
 
+@pytest.mark.parametrize(("words", "instead"), [(["demo"], "without"), (["compare", "demo-digits"], "--share")])
+def test_many_networks_are_not_for_torchrun(refused, monkeypatch, tmp_path, words, instead):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    refused(*words, "--out", tmp_path / "out", says=["torchrun -m spikeproof.cli.main train", instead])
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [

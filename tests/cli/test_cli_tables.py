@@ -1,5 +1,7 @@
 """The commands around published tables."""
 
+from pathlib import Path
+
 import pytest
 
 from spikeproof.tables import TABLES
@@ -81,12 +83,18 @@ def test_push_shares_a_run_as_a_folder(call, train_words, tmp_path):
         (["reproduce", "tgo-main", "--cluster-options", "a=1"], "--cluster"),
         (["reproduce", "tgo-main", "--cluster", "local", "--cluster-options", "a"], "NAME=VALUE"),
         (["reproduce", "tgo-main", "--cluster", "local", "--cluster-options", "nodes=2"], "one network in one process"),
+        (["reproduce", "tgo-main", "--seeds", "-1"], "from 0 on"),
+        (["reproduce", "tgo-main", "--page", "page.html"], "ends in .md"),
+        (["reproduce", "tgo-main", "--out", "taken"], "a file is in its way"),
+        (["reproduce", "snn-rat-curve", "--seeds", "0", "1"], "one seed"),
+        (["reproduce", "snn-rat-curve", "--rows", "moon"], "no rows"),
         (["leaderboard", "nowhere"], "nowhere"),
         (["push", "nowhere", "there"], "nowhere"),
     ],
 )
 def test_mistakes_are_one_sentence(call, tmp_path, monkeypatch, words, said):
     monkeypatch.chdir(tmp_path)
+    Path("taken").touch()
     code, out, err = call(*words)
     assert (code, out) == (2, "")
     assert said in err

@@ -97,6 +97,14 @@ def test_a_run_that_was_started_from_python(tmp_path):
         assert piece in text
 
 
+@pytest.mark.parametrize("data", ["mine", ["a", "b"], {"name": 5}, {}, None], ids=str)
+def test_a_recipe_that_says_something_else_of_its_data(trained, data):
+    config = json.loads((trained / "config.json").read_text())
+    config["recipe"] |= {"data": data, "train": data, "defenses": data}
+    (trained / "config.json").write_text(json.dumps(config))
+    assert "data that the run does not name" in card_of(trained).text
+
+
 @pytest.mark.parametrize(
     ("text", "shared"),
     [
@@ -107,6 +115,15 @@ def test_a_run_that_was_started_from_python(tmp_path):
         ("(~/data/x) or path=/y/z, '/a b/", "(x) or path=z, 'a b/"),
         ("from C:\\Users\\me\\x.npz", "from x.npz"),
         ("two:/a/b:/c/d", "two:b:d"),
+        ("see file:///home/u/x or sqlite:////home/u/y.db now", "see x or y.db now"),
+        ("a|/home/u/x and </home/u/y> and z;/home/u/z", "a|x and <y> and z;z"),
+        ("a=b,/home/u/x {/home/u/y} @/home/u/z", "a=b,x {y} @z"),
+        ("at ~bob/x and ~/y/z", "at x and z"),
+        ("on \\\\server\\share\\x.npz or //server/share/y.npz", "on x.npz or y.npz"),
+        ("file:///C:/Users/me/x and --out=/home/u/y", "x and --out=y"),
+        ("ssh://me@host/a, https://host/~me/b?q=/c/d#/e and s3://bucket/c", None),
+        ("about ~5 and ~half of a//b, x/y/z, ../a/b and ./a/b", None),
+        ("0.5/2 (3)/4 [1]/2 1e-3/2 a_/b ~3/4 5 %/epoch L∞/8", None),
     ],
 )
 def test_absolute_paths_are_shortened_and_nothing_else(text, shared):

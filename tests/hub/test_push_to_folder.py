@@ -42,6 +42,7 @@ def test_nothing_of_the_machine_is_shared(audited, tmp_path, as_whole):
     config = json.loads((audited / "config.json").read_text())
     place = "/home/some one/data/mine.npz" if as_whole else "see '/home/someone/mine.npz', and ~/notes or C:\\Users\\me"
     config["recipe"]["data"]["name"] = place
+    config["recipe"]["mine"] = {"/home/someone/x": 1, "file:///home/someone/two words/y": "~someone/two words/z"}
     (audited / "config.json").write_text(json.dumps(config))
     target = tmp_path / "shared"
     push(audited, target)
@@ -50,6 +51,7 @@ def test_nothing_of_the_machine_is_shared(audited, tmp_path, as_whole):
             assert secret.encode() not in held, (name, secret)
     shared = json.loads((target / "config.json").read_text())
     assert shared["recipe"]["data"]["name"] == ("mine.npz" if as_whole else "see 'mine.npz', and notes or me")
+    assert shared["recipe"]["mine"] == {"x": 1, "y": "z"}
     assert shared["recipe"]["audit"] == config["recipe"]["audit"]
     assert {name: shared[name] for name in ("torch", "command")} == {"torch": config["torch"], "command": ""}
 
@@ -63,6 +65,22 @@ def test_an_audit_from_elsewhere(trained, _audited, tmp_path, refuses):
         shutil.copy(_audited / name, elsewhere / name)
     push(trained, tmp_path / "shared", audit=elsewhere)
     assert set(content(tmp_path / "shared")) == FILES
+
+
+def test_an_audit_of_another_run(trained, _audited, tmp_path, refuses):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    for name in ("audit.json", "outcomes.parquet", "config.json"):
+        shutil.copy(_audited / name, elsewhere / name)
+    config = json.loads((elsewhere / "config.json").read_text())
+    (elsewhere / "config.json").write_text(json.dumps(config | {"command": "another"}))
+    push(trained, tmp_path / "shared", audit=elsewhere)
+    before = content(tmp_path / "shared")
+    config["recipe"]["train"]["seed"] += 1
+    (elsewhere / "config.json").write_text(json.dumps(config))
+    with refuses(elsewhere, "another run", trained):
+        push(trained, tmp_path / "shared", audit=elsewhere)
+    assert content(tmp_path / "shared") == before
 
 
 def test_an_earlier_push_is_replaced_and_other_things_are_not(audited, tmp_path, refuses):
@@ -160,6 +178,26 @@ def test_runs_that_cannot_be_pushed(audited, tmp_path, refuses, spoil, piece):
 def test_targets_that_are_none(trained, refuses, target):
     with refuses(target, "hub:"):
         push(trained, target)
+
+
+def test_a_folder_that_looks_like_a_repository(trained, tmp_path, refuses, monkeypatch):
+    (tmp_path / "someone" / "robust").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    for target in (f"hub:{tmp_path}", "hub:someone/robust"):
+        with refuses(target, "leave out hub:"):
+            push(trained, target)
+    assert not list((tmp_path / "someone" / "robust").iterdir())
+
+
+def test_a_folder_that_cannot_be_read(trained, tmp_path, refuses, monkeypatch):
+    (tmp_path / "locked").mkdir()
+
+    def locked(_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "iterdir", locked)
+    with refuses("locked", "Permission denied"):
+        push(trained, tmp_path / "locked")
 
 
 def test_a_folder_is_not_private(trained, tmp_path, refuses):

@@ -1,5 +1,7 @@
 """The hub's own client against a server on this machine: one commit a push, and every refusal a sentence."""
 
+import shutil
+
 import huggingface_hub
 import pytest
 import torch
@@ -22,6 +24,21 @@ def test_what_is_pushed_loads_again(audited, hub):
     expected = load_model(audited / "model.safetensors")(images)
     assert torch.equal(load_model(f"hub:{NAME}")(images), expected)
     assert torch.equal(load_model(f"hub:{NAME}@v1")(images), expected)
+
+
+def test_a_message_tells_no_paths(trained, hub):
+    push(trained, f"hub:{NAME}", message="from /home/someone/runs/mine")
+    assert hub.commits[NAME] == ["from mine"]
+
+
+def test_no_room_to_gather_the_files(trained, hub, refuses, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(shutil, "copyfile", full)
+    with refuses("No space left", "make room"):
+        push(trained, f"hub:{NAME}")
+    assert not hub.files
 
 
 def test_a_second_push_takes_back_the_audit_of_the_first_in_the_same_commit(audited, hub):

@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from spikeproof.defenses import LSG
@@ -107,6 +108,41 @@ def test_description_of_another_version(path, text):
     with pytest.raises(SpikeproofError) as caught:
         load_model(path)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [{"num_steps": "4"}, {"width": None}, {"mean": ["a"]}, {"std": ["a"]}, {"name": ["conv"]}, {"num_steps": 2.5}],
+    ids=str,
+)
+def test_a_description_of_odd_values(path, odd):
+    save_file(load_file(path), path, {"spikeproof": json.dumps(new_model().description.to_json() | odd)})
+    assert "does not know" in refusal(path)
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"noise": 0.1},
+        {"noise": ["0.1", True]},
+        {"noise": [True, True]},
+        {"noise": [-0.1, True]},
+        {"noise": [0.1, 1]},
+        {"noise": [0.1]},
+        {"random_leak": [0.1]},
+        {"random_leak": ["a", "b"]},
+        {"random_leak": 0.5},
+    ],
+    ids=str,
+)
+def test_sites_of_odd_values(model, path, odd):
+    save_model(model, path)
+    with safe_open(path, framework="pt") as opened:
+        metadata = opened.metadata()
+    held = json.loads(metadata["sites"])
+    first = next(iter(held))
+    save_file(load_file(path), path, metadata | {"sites": json.dumps(held | {first: held[first] | odd})})
+    assert "its sites in a way this version does not know" in refusal(path)
 
 
 def test_what_a_defense_sets_by_a_rule_of_its_own_stays_so(tmp_path):

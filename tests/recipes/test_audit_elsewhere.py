@@ -3,12 +3,13 @@
 import dataclasses
 import importlib
 import json
+import shutil
 
 import pyarrow.parquet as pq
 import pytest
 import torch
 
-from spikeproof.audit import AuditConfig
+from spikeproof.audit import Audit, AuditConfig
 from spikeproof.errors import SpikeproofError
 from spikeproof.recipes import audit_run, find_recipe, train_recipe
 from spikeproof.recipes.recipe import load_run
@@ -95,6 +96,8 @@ def test_one_that_was_stopped_goes_on_there(run, tmp_path, monkeypatch):
         audit_into(run, into)
     assert attacked == ["FGSM", "PGD-2", "FGSM", "PGD-2"]
     assert not (into / "audit.json").exists()
+    assert (into / "config.json").read_bytes() == (run / "config.json").read_bytes()
+    assert read_run(into).epochs == read_run(run).epochs
     assert len(list((into / "audit-parts").rglob("*.part"))) == 3
     assert not (run / "audit-parts").exists()
     again = audit_into(run, into)
@@ -102,6 +105,30 @@ def test_one_that_was_stopped_goes_on_there(run, tmp_path, monkeypatch):
     assert again.outcomes.equals(undisturbed.outcomes)
     assert names_in(into) == AUDIT_FILES
     assert not (into / "audit-parts").exists()
+
+
+def test_what_could_not_be_saved_is_not_attacked_again(run, tmp_path, monkeypatch):
+    undisturbed = audit_into(run, tmp_path / "undisturbed")
+    engine = importlib.import_module("spikeproof.audit.engine")
+
+    def full(*_):
+        raise OSError("no space left")
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="no space"):
+        patch.setattr(Audit, "save", full)
+        audit_into(run, tmp_path / "full")
+    monkeypatch.setattr(engine.Engine, "_attack", full)
+    again = audit_into(run, tmp_path / "full")
+    assert again.outcomes.equals(undisturbed.outcomes)
+    assert names_in(tmp_path / "full") == AUDIT_FILES
+
+
+def test_a_run_without_metrics(run, tmp_path):
+    bare = shutil.copytree(run, tmp_path / "bare")
+    (bare / "metrics.jsonl").unlink()
+    audit_into(bare, tmp_path / "audit")
+    assert read_run(tmp_path / "audit").epochs == ()
+    assert not (bare / "metrics.jsonl").exists()
 
 
 def test_transfer_trials_from_another_run(run, recipe, tmp_path):
@@ -137,6 +164,10 @@ def test_a_refused_audit_leaves_nothing(run, tmp_path):
     with pytest.raises(SpikeproofError, match="fewer than the 10000"):
         audit_into(run, tmp_path / "refused", dataclasses.replace(CONFIG, samples=10_000))
     assert not (tmp_path / "refused").exists()
+    audit_into(run, tmp_path / "there")
+    with pytest.raises(SpikeproofError, match="fewer than the 10000"):
+        audit_into(run, tmp_path / "there", dataclasses.replace(CONFIG, samples=10_000))
+    assert names_in(tmp_path / "there") == AUDIT_FILES
 
 
 def test_a_run_is_loaded_with_its_data(run, recipe):

@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import multiprocessing
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,10 +12,16 @@ import pytest
 from small_table import OTHER, TABLE, VANILLA, do, plan
 
 from spikeproof.recipes import Recipe
-from spikeproof.reproduce import InProcess, Plan, Store, dry_run, make_pool
+from spikeproof.reproduce import Circumstances, InProcess, Plan, Store, dry_run, make_pool
+from spikeproof.reproduce.execute import is_busy
 from spikeproof.reproduce.gather import mcnemar
 from spikeproof.reproduce.keys import network_key
+from spikeproof.reproduce.pools import attempt
 from spikeproof.results import read_results
+
+
+def around(store):
+    return Circumstances(store, None, "test", False)
 
 
 def files(folder):
@@ -44,7 +52,7 @@ class Counting(InProcess):
 def test_every_cell_stands_beside_the_published_one(done):
     out, text = done
     ((header, rows),) = read_results(out / "results")
-    assert [row.row for row in rows] == ["vanilla", "reg", "mpd-sgr"] or {row.row for row in rows} == set(header.order)
+    assert tuple(row.row for row in rows) == header.order == ("vanilla", "reg", "mpd-sgr")
     assert header.missing == {}
     vanilla = next(row for row in rows if row.row == "vanilla")
     assert vanilla.cells["PGD"].published == 1.5
@@ -116,7 +124,57 @@ def test_a_failure_is_told_and_stops_nothing_else(done, tmp_path):
     assert "cifar1" in text
     ((header, found),) = read_results(out / "results")
     assert "cifar1" in header.missing["reg"]
+    assert {row.row for row in found} == {"vanilla", "mpd-sgr"}  # REG's old file was of another setting
     do(out)  # as it was, for the other tests
+
+
+def test_a_few_rows_leave_the_table_whole(done):
+    out, text = done
+    before = files(out / "results")
+    again, _ = do(out, made=dataclasses.replace(plan(), rows=plan().rows[:1]))
+    assert again == text
+    assert files(out / "results") == before
+
+
+def test_any_crash_fails_one_network_only(done, monkeypatch):
+    out, _ = done
+
+    def crash(*_, **__):
+        raise RuntimeError("out of memory\nand more")
+
+    monkeypatch.setattr("spikeproof.reproduce.execute.train_recipe", crash)
+    rows = tuple(
+        dataclasses.replace(row, recipe=_longer(row.recipe)) if row.name != "mpd-sgr" else row for row in plan().rows
+    )
+    _, failed = do(out, made=dataclasses.replace(plan(), rows=rows))
+    assert {task.label: why for task, why in failed.items()} == {
+        "Digits: Vanilla, seed 0": "RuntimeError: out of memory",
+        "Digits: REG, seed 0": "RuntimeError: out of memory",
+    }
+    monkeypatch.undo()
+    do(out)
+
+
+def test_other_images_than_before_are_refused(done, tmp_path):
+    store = Store(tmp_path / "store")
+    shutil.copytree(done[0] / "store", store.root)
+    task = plan().tasks(store)[0]
+    shutil.rmtree(store.network(task.recipe) / "audits")
+    facts = store.facts(task.recipe)
+    facts.write_text(facts.read_text().replace(json.loads(facts.read_text())["images"], "0" * 16))
+    whole = next(each for each in plan().tasks(store) if each.audits and each.key == task.key)
+    outcome = attempt(whole, around(store))
+    assert outcome.status == "failed"
+    assert "has other images" in outcome.why
+
+
+def test_stopping_ends_what_runs(tmp_path):
+    pool = make_pool(None, 2, tmp_path, {})
+    store = Store(tmp_path / "store")
+    pool.start(plan().tasks(store)[0], around(store))
+    pool.stop()
+    assert multiprocessing.active_children() == []
+    assert not store.trained(VANILLA)
 
 
 def test_a_substitute_that_fails_takes_its_rows_along(done):
@@ -145,10 +203,8 @@ def test_ten_kills_leave_the_table_as_it_would_have_been(tmp_path):
     assert done.returncode == 0, done.stderr
     assert int((tmp_path / "hits").read_text()) == 10
     assert (tmp_path / "killed" / "table.md").read_bytes() == (tmp_path / "undisturbed" / "table.md").read_bytes()
-    for kind in ("networks", "audits"):
-        calm, shaken = (tmp_path / out / "store" / kind for out in ("undisturbed", "killed"))
-        names = {path.name for path in calm.iterdir()}
-        assert names == {path.name for path in shaken.iterdir()}
+    calm, shaken = (tmp_path / out / "store" for out in ("undisturbed", "killed"))
+    assert set(files(calm)) == set(files(shaken))  # no half-written file stays either
     for path in (tmp_path / "undisturbed" / "store" / "networks").rglob("model.safetensors"):
         twin = tmp_path / "killed" / path.relative_to(tmp_path / "undisturbed")
         assert twin.read_bytes() == path.read_bytes()
@@ -157,8 +213,6 @@ def test_ten_kills_leave_the_table_as_it_would_have_been(tmp_path):
 def test_the_same_network_is_never_done_by_two_at_once(done):
     out, _ = done
     store = Store(out / "store")
-    first, second = (make_pool(None, 1, out, {}) for _ in range(2))
-    assert first is not second
     lock = store.lock(VANILLA)
     script = (
         f"import fcntl, sys; file = open({str(lock)!r}, 'a'); fcntl.flock(file, fcntl.LOCK_EX); "
@@ -167,13 +221,11 @@ def test_the_same_network_is_never_done_by_two_at_once(done):
     holder = subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
         assert holder.stdout.readline() == "held\n"
-        from spikeproof.reproduce.execute import Circumstances
-
-        task = plan().tasks(store)[0]
-        second.start(task, Circumstances(store, None, "test", False))
-        assert second.wait().status == "busy"
+        assert is_busy(store, VANILLA)
+        assert attempt(plan().tasks(store)[0], around(store)).status == "busy"
     finally:
         holder.communicate("")
+    assert not is_busy(store, VANILLA)
 
 
 def test_a_dry_run_does_nothing_and_says_what_it_would(tmp_path):
@@ -197,6 +249,8 @@ def test_unknown_rows_are_refused(refuses):
         Plan.of(TABLE, "full", seeds=(0,), only=("moon",))
     with refuses("--seeds"):
         Plan.of(TABLE, "full", seeds=())
+    with refuses("from 0 on, not -1"):
+        Plan.of(TABLE, "full", seeds=(0, -1))
 
 
 def test_mcnemar():
@@ -208,7 +262,7 @@ def test_the_local_cluster_gives_the_same_row(done, tmp_path):
     pytest.importorskip("submitit")
     _, text = done
     made = dataclasses.replace(plan(), rows=plan().rows[:1])
-    pool = make_pool("local", 1, tmp_path / "jobs", {"timeout_min": 5})
+    pool = make_pool("local", 1, tmp_path / "jobs", {})
     again, failed = do(tmp_path, pool, made=made)
     assert failed == {}
     (line,) = [line for line in text.splitlines() if line.startswith("| Vanilla")]
@@ -219,6 +273,10 @@ def test_a_cluster_that_is_none_is_refused(tmp_path, refuses):
     pytest.importorskip("submitit")
     with refuses("moon"):
         make_pool("moon", 1, tmp_path, {})
+    with refuses("timeout_min"):
+        make_pool("local", 1, tmp_path, {"timeout_min": "1:00"})
+    with refuses("one network in one process"):
+        make_pool("local", 1, tmp_path, {"tasks_per_node": 2})
 
 
 def test_rows_name_the_command_that_repeats_them(done):

@@ -119,6 +119,13 @@ def test_a_folder_that_cannot_be_written_still_works(monkeypatch, tmp_path, new_
     run_it()
 
 
+def test_each_gpu_has_kernels_of_its_own(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "the same")
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 1)
+    first, second, current = (compiling._machine(torch.device(name)) for name in ("cuda:0", "cuda:1", "cuda"))
+    assert first != second == current
+
+
 def surroundings():
     return os.environ.get("TORCHINDUCTOR_CACHE_DIR"), gc.isenabled(), list(warnings.filters)
 

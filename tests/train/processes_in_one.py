@@ -30,9 +30,12 @@ COMPARED = {
     "penalties": ([RecDis(), TGO(sigma=0.0, lambda_max=0.6)], {}, {}),
     "REG+SR": ([REG(beta=0.01), SR(strength=0.1)], {}, {}),
     "HIRE": ([HIRE(eps=0.05)], {}, {}),
+    "FreeAT": ([FreeAT(eps=0.05, replays=2)], {}, {"epochs": 2}),
+    "TET": ([], {}, {"loss": "tet"}),
     "parts": ([MPDSGR(eta=0.3)], {}, {"microbatch": 3}),
     "per-step": ([MPDSGR(eta=0.3)], {"batch_norm": "per-step"}, {}),
     "resnet": ([], {"name": "sew-resnet19", "width": 1 / 16}, {}),
+    "merged resnet": ([], {"name": "resnet19", "width": 1 / 16}, {}),
     "fused": ([MPDSGR(eta=0.3)], {"kernels": "fused"}, {}),
 }
 
@@ -65,12 +68,12 @@ def compared(processes):
     """The weights after a large step of each, and its metrics; in float64 where the kernels are the reference."""
     data, found = load_data("digits", validation=20, train_limit=9), {}
     for name, (defenses, model, config) in COMPARED.items():
-        if config and processes.world == 1:
+        if "microbatch" in config and processes.world == 1:
             config = {"microbatch": 6}  # two processes have as many between them
         network = model_of(data, neuron=Neuron(threshold=0.5), **model)
         network = network if "kernels" in model else network.double()
         run = train(network, data, defenses, config_of(learning_rate=1.0, **config), show=False)
-        found[name] = (run.model.state_dict(), run.metrics[0])
+        found[name] = (run.model.state_dict(), run.metrics[-1])
     return found
 
 

@@ -82,6 +82,12 @@ def test_this_machine_says_what_is_free():
     assert free_bytes(torch.device("cpu")) > 2**20
 
 
+def test_processes_share_what_is_free(monkeypatch):
+    alone = free_bytes(torch.device("cpu"))
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    assert free_bytes(torch.device("cpu")) < alone / 2
+
+
 @pytest.mark.parametrize("microbatch", [0, -3])
 def test_an_impossible_microbatch_is_refused(microbatch, refuses):
     with refuses("microbatch", microbatch):

@@ -16,12 +16,14 @@ from spikeproof.attacks import judge
 from spikeproof.data import load_data
 from spikeproof.models import load_model
 from spikeproof.recipes.recipe import known_defenses
+from spikeproof.spiking import sites
+from spikeproof.spiking.joined import joined
 from spikeproof.train import Interrupted, train
 from spikeproof.train.processes import Processes, SharedBatch
 
 SCRIPT = Path(__file__).with_name("processes_in_one.py")
-# What these take of a batch is more than sites record.
-REFUSED = {"stog", "hosnn", "dspike", "mpd_sgr by attack", "tgo by attack"}
+# What these take of a batch, or share over it, is more than sites record.
+REFUSED = {"stog", "hosnn", "dspike", "randhet", "mpd_sgr by attack", "tgo by attack"}
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +43,7 @@ def two(tmp_path_factory, kernels_of_the_session):
                 started.append(
                     subprocess.Popen([sys.executable, SCRIPT, folder], env=environment, stderr=said, stdout=said)
                 )
-        codes = [process.wait(180) for process in started]
+        codes = [process.wait(600) for process in started]
     finally:
         for process in started:
             process.kill()
@@ -85,7 +87,9 @@ def test_both_processes_hold_the_same_weights_whatever_the_defense(two, same_wei
 @pytest.mark.parametrize("name", sorted(REFUSED))
 def test_a_defense_that_needs_the_whole_batch_is_refused(two, name):
     for found in two[0]:
-        assert re.fullmatch(r"\w+ measures on the whole batch .* train it with one process\.", found["every"][name])
+        assert re.fullmatch(
+            r"\w+ needs the whole batch in one place .* train it with one process\.", found["every"][name]
+        )
 
 
 def test_a_stopped_run_goes_on_bit_for_bit(two, same_weights, weights_of, metrics_of):
@@ -147,6 +151,44 @@ def test_a_run_of_two_processes_is_not_resumed_by_one(new_model, few_digits, qui
     torch.save(state | {"others": [{"sums": {}, "memory": {}}]}, tmp_path / "state.pt")
     with refuses(tmp_path, "2 processes", "not 1"):
         train(new_model(), few_digits, [], quick(), out=tmp_path, settings={}, resume=True, show=False)
+
+
+def test_a_network_is_apart_again_after_an_exception(new_model):
+    model = new_model(batch_norm="per-step")
+    before = [dict(vars(module)) for module in model.modules()]
+    with pytest.raises(ZeroDivisionError), joined(model, SharedBatch(0, (5, 4))):
+        assert all(site.across is not None for site in sites(model).values())
+        raise ZeroDivisionError
+    assert [dict(vars(module)) for module in model.modules()] == before
+
+
+@pytest.mark.parametrize(
+    ("environment", "piece"),
+    [
+        ({"RANK": "one", "WORLD_SIZE": "2"}, "'one'"),
+        ({"RANK": "0", "WORLD_SIZE": "-2"}, "'-2'"),
+        ({"RANK": "2", "WORLD_SIZE": "2"}, "ranks begin at 0"),
+        ({"RANK": "0", "WORLD_SIZE": "2"}, "MASTER_ADDR and MASTER_PORT"),
+    ],
+    ids=str,
+)
+def test_an_environment_that_makes_no_sense(new_model, few_digits, quick, refuses, monkeypatch, environment, piece):
+    for name in ("MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with refuses(piece, "torchrun", "unset"):
+        train(new_model(), few_digits, config=quick(), show=False)
+
+
+def test_each_process_has_a_gpu_of_its_own(refuses, monkeypatch):
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert Processes(1, 2).device(torch.device("cuda")) == torch.device("cuda", 1)
+    assert Processes(1, 2).device(torch.device("cpu")) == torch.device("cpu")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with refuses("has 1, none for LOCAL_RANK 1", "--nproc-per-node 1"):
+        Processes(1, 2).device(torch.device("cuda"))
 
 
 def test_shares_cover_a_batch():

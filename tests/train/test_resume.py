@@ -76,8 +76,11 @@ def test_stopped_twice_and_in_the_first_and_last_step(
         with pytest.raises(Interrupted):
             train(new_model(), defenses=[signal_at(share=share)], out=tmp_path / "cut", resume=True, **shared)
         assert torch.load(tmp_path / "cut" / "state.pt", weights_only=True)["step"] == done
-    # In the very last step there is nothing left to stop: the run ends.
-    train(new_model(), defenses=[signal_at(share=0.95)], out=tmp_path / "cut", resume=True, **shared)
+    # After the very last step the run is whole, but whoever called is not to go on with other work.
+    with pytest.raises(Interrupted):
+        train(new_model(), defenses=[signal_at(share=0.95)], out=tmp_path / "cut", resume=True, **shared)
+    assert left_over(tmp_path / "cut") == []
+    assert not (tmp_path / "cut" / "state.pt").exists()
     assert same_weights(weights_of(tmp_path / "whole"), weights_of(tmp_path / "cut"))
     assert metrics_of(tmp_path / "whole") == metrics_of(tmp_path / "cut")
 
@@ -100,6 +103,24 @@ def test_cut_off_during_validation_after_a_state_within_the_epoch(
     train(new_model(), out=tmp_path / "cut", resume=True, **shared)
     assert same_weights(weights_of(tmp_path / "whole"), weights_of(tmp_path / "cut"))
     assert metrics_of(tmp_path / "whole") == metrics_of(tmp_path / "cut")
+
+
+@pytest.mark.parametrize("during", ["judge", "save_model"])
+def test_asked_to_stop_when_no_step_is_left(
+    new_model, few_digits, quick, weights_of, same_weights, tmp_path, monkeypatch, during
+):
+    shared = {"data": few_digits, "config": quick(epochs=1), "show": False}
+    whole = train(new_model(), **shared)
+    does = getattr(loop, during)
+
+    def asked(*arguments, **options):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return does(*arguments, **options)
+
+    monkeypatch.setattr(loop, during, asked)
+    with pytest.raises(Interrupted):
+        train(new_model(), out=tmp_path, **shared)
+    assert same_weights(whole.model.state_dict(), weights_of(tmp_path))
 
 
 def test_stopped_without_a_folder(new_model, few_digits, quick, signal_at):

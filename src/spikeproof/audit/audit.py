@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,7 @@ def audit(
     validation: ImageSet | None = None,
     substitutes: Sequence[nn.Module] = (),
     parts: str | Path | None = None,
+    save: Callable[[Audit], object] | None = None,
     show: bool = True,
 ) -> Audit:
     """Attack ``model`` with a battery and judge every image in float32.
@@ -62,6 +63,8 @@ def audit(
         validation: other images, on which the attacks' own settings are chosen; without them defaults are taken.
         substitutes: models on which the config's ``transfer`` trials are crafted, to be tried on this one.
         parts: a folder for what is finished, so that an audit that was killed goes on where it was.
+        save: called with the result, in the first process only, before the parts are removed: until then a kill costs
+            nothing.
 
     Raises:
         SpikeproofError: no such samples, images that do not fit, a trial that this model (or a substitute) cannot have,
@@ -104,7 +107,14 @@ def audit(
         if parts is not None:
             held = Path(parts) / fingerprint((model, *substitutes), pixels, labels, config, tuning.tuned)
         auditor = _Auditor(model, pixels, labels, images.class_names, config, tuning, tuple(substitutes))
-        return auditor.run(Parts(held), began, show)
+        unfinished = Parts(held)
+        found = auditor.run(unfinished, began, show)
+    # By the first process alone: another one would remove what this one has not saved yet.
+    if Shard.of_this_process().first:
+        if save is not None:
+            save(found)
+        unfinished.forget()
+    return found
 
 
 def _chosen(model: nn.Module, images: ImageSet, samples: int | None, split: str) -> tuple[Tensor, Tensor]:
@@ -178,7 +188,6 @@ class _Auditor:
         nominal = next(result for result in results if result.trial is headline)
         assert nominal.own is not None
         worst = worst_case(self.outcomes.table(), self.radius)
-        parts.forget()
         return Audit(
             config=config,
             clean=clean,

@@ -57,9 +57,9 @@ class Parts:
             write_atomically(self._folder / f"{name}.part", lambda path: path.write_bytes(whole))
 
     def forget(self) -> None:
-        """Remove the files, also what a killed process left half-written; the audit is whole.
+        """Remove the files, also what a killed process left half-written; the audit is whole and kept elsewhere.
 
-        Another process may be at it at the same time, so what is gone already is no error.
+        Another audit may be at it at the same time, so what is gone already is no error.
         """
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)

@@ -16,6 +16,7 @@ from spikeproof.cli.arguments import (
     TrainArguments,
     read_arguments,
 )
+from spikeproof.cli.one_process import refuse_torchrun
 from spikeproof.cli.tables import leaderboard_command, push_command, reproduce_command, table_list
 from spikeproof.errors import SpikeproofError
 from spikeproof.recipes import (
@@ -99,6 +100,7 @@ def _dispatch(words: list[str]) -> None:
 
 def _demo(words: list[str], command: str) -> None:
     arguments = read_arguments(DemoArguments, words, prog="spikeproof demo")
+    refuse_torchrun("demo", "start it without torchrun")
     folders = []
     for recipe in DIGITS:
         folder = arguments.out / recipe.name.removeprefix("demo-digits-")
@@ -158,6 +160,7 @@ def _compare(words: list[str], command: str) -> None:
     arguments = read_arguments(
         CompareArguments, rest, prog=f"spikeproof compare {family}", default=CompareArguments(recipe=recipes[0])
     )
+    refuse_torchrun("compare", "use --share here")
     if not arguments.seeds or len(set(arguments.seeds)) < len(arguments.seeds):
         raise SpikeproofError("--seeds needs one number at least, and each once.")
     chosen = overridden(recipes, recipes[0], arguments.recipe)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from spikeproof.cli.arguments import LeaderboardArguments, PushArguments, ReproduceArguments, read_arguments
+from spikeproof.cli.one_process import refuse_torchrun
 from spikeproof.errors import SpikeproofError
 from spikeproof.hub import push
 from spikeproof.reproduce import (
@@ -29,25 +29,18 @@ def reproduce_command(name: str, words: list[str], command: str) -> int:
     """Rebuild a table and print it; the exit code is 1 where some of its networks failed."""
     table = None if name == CURVE else find_table(name)
     arguments = read_arguments(ReproduceArguments, words, prog=f"spikeproof reproduce {name}")
-    if os.environ.get("WORLD_SIZE", "1") != "1":
-        raise SpikeproofError("torchrun is for one run: `torchrun -m spikeproof train`; use --jobs or --cluster here.")
+    refuse_torchrun("reproduce", "use --jobs or --cluster")
     if arguments.jobs < 1:
         raise SpikeproofError(f"--jobs is how many networks are done at once, 1 or more, not {arguments.jobs}.")
-    store, device = Store(arguments.out), pick_device("auto").type
-    results = arguments.results or arguments.out / "results"
-    page = arguments.page or results / "results.md"
     if table is None:
-        curve = CurvePlan(arguments.scale, arguments.seeds[0] if arguments.seeds else 0)
-        if arguments.dry_run:
-            print(dry_run(curve, store, slots=1, device=device))
-            return 0
-        around = Circumstances(store, arguments.data_dir, command, show=True)
-        print(reproduce_curve(curve, _pool(arguments), around, device=device, results=results))
-        return 0
+        return _reproduce_curve(arguments, command)
+    store, device = Store(arguments.out), pick_device("auto").type
     plan = Plan.of(table, arguments.scale, seeds=arguments.seeds, only=arguments.rows)
     if arguments.dry_run:
         print(dry_run(plan, store, slots=arguments.jobs, device=device))
         return 0
+    results = arguments.results or arguments.out / "results"
+    page = _page(arguments.page, results)
     text, failed = reproduce(
         plan,
         _pool(arguments),
@@ -57,9 +50,32 @@ def reproduce_command(name: str, words: list[str], command: str) -> int:
         device=device,
         command=command,
     )
+    print(text)
     write_pages(results, page, page.with_suffix(".html"))
-    print(f"{text}\nPage: {page} and {page.with_suffix('.html')}")
+    print(f"\nPage: {page} and {page.with_suffix('.html')}")
     return 1 if failed else 0
+
+
+def _reproduce_curve(arguments: ReproduceArguments, command: str) -> int:
+    if arguments.rows or len(arguments.seeds) != 1 or arguments.page is not None:
+        raise SpikeproofError(f"{CURVE} is one network with one seed, and has no rows and no page; leave these out.")
+    store, device = Store(arguments.out), pick_device("auto").type
+    plan = CurvePlan(arguments.scale, arguments.seeds[0])
+    if arguments.dry_run:
+        print(dry_run(plan, store, slots=1, device=device))
+        return 0
+    around = Circumstances(store, arguments.data_dir, command, show=arguments.jobs == 1 and arguments.cluster is None)
+    results = arguments.results or arguments.out / "results"
+    print(reproduce_curve(plan, _pool(arguments), around, device=device, results=results))
+    return 0
+
+
+def _page(asked: Path | None, results: Path) -> Path:
+    """Where the page goes, checked before there are hours of work."""
+    page = asked or results / "results.md"
+    if page.suffix != ".md" or page.is_dir() or any(part.is_file() for part in page.parents):
+        raise SpikeproofError(f"{page} cannot be a page; name a file that ends in .md, in a folder.")
+    return page
 
 
 def table_list() -> str:
@@ -73,7 +89,7 @@ def leaderboard_command(words: list[str]) -> None:
     arguments = read_arguments(LeaderboardArguments, words, prog="spikeproof leaderboard")
     print(check_results([arguments.results]))
     if not arguments.check:
-        page = arguments.page or arguments.results / "results.md"
+        page = _page(arguments.page, arguments.results)
         write_pages(arguments.results, page, page.with_suffix(".html"))
         print(f"Page: {page} and {page.with_suffix('.html')}")
 

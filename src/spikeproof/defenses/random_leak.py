@@ -47,3 +47,7 @@ class RandHet(Defense):
     @property
     def takes(self) -> frozenset[str]:
         return frozenset({"the leaks"})
+
+    @property
+    def whole_batch(self) -> bool:
+        return True  # all samples share a neuron's draw, and each process would make its own

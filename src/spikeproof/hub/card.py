@@ -84,9 +84,10 @@ class _Data:
     """What a run's config says of its images; a run that was started from Python says nothing."""
 
     def __init__(self, run: Run) -> None:
-        settings = _recipe(run).get("data") or {}
-        self.name = Path(settings["name"]).name if settings else None
-        public = PUBLIC_SETS.get(settings["name"]) if settings else None
+        settings = _part(run, "data")
+        name = settings.get("name")
+        self.name = Path(name).name if isinstance(name, str) else None
+        public = PUBLIC_SETS.get(name) if isinstance(name, str) else None
         self.repositories = [public.repo] if public else None
         self.tags = [self.name] if self.name else []
         self.limits = [
@@ -110,6 +111,12 @@ def _recipe(run: Run) -> Mapping[str, Any]:
     recipe = run.config["recipe"]
     assert isinstance(recipe, dict)  # `read_run` has looked
     return recipe
+
+
+def _part(run: Run, name: str) -> Mapping[str, Any]:
+    """A part of the recipe; a run that was started from Python may have anything under that name, or nothing."""
+    held = _recipe(run).get(name)
+    return held if isinstance(held, dict) else {}
 
 
 def _note(facts: Path) -> str:
@@ -225,7 +232,7 @@ def _network(model: SpikingModel) -> str:
 
 def _training(run: Run, data: _Data) -> str:
     recipe = _recipe(run)
-    settings = recipe.get("train") or {}
+    settings = _part(run, "train")
     given = {words: settings[name] for name, words in _TRAINING.items() if settings.get(name) is not None}
     versions = ", ".join(f"{name} {run.config[name]}" for name in ("spikeproof", "torch", "python"))
     rows = {"Defenses": _defenses(recipe), "Data": data.subset}
@@ -241,7 +248,7 @@ def _training(run: Run, data: _Data) -> str:
 
 
 def _defenses(recipe: Mapping[str, Any]) -> str:
-    if "defenses" in recipe:  # a run that was started from Python
+    if isinstance(recipe.get("defenses"), list):  # a run that was started from Python
         named = [f"`{words}`" for words in recipe["defenses"]]
     else:
         held = {name: value for name, value in recipe.items() if name not in _NO_DEFENSE and value is not None}

@@ -7,8 +7,22 @@ import re
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
-# A path from a root (/a/b, ~/a, C:\a) as a word of a text; "8/255", "and/or" and addresses of the web are none.
-_PATH = re.compile(r"""(?<![^\s'"`(=\[,:])(?:~?/(?=[^\s/])|[A-Za-z]:[\\/])[^\s'"`,;:)\]]*""")
+# A path from a root within a text. What stands before it decides: "8/255", "and/or", "(1)/2" and "./a/b" are none.
+_REST = r"""[^\s'"`,;:|<>)\]}]*"""
+_BEFORE = r"(?<![\w.)\]}~/\\%∞-])"
+_PATH = re.compile(
+    rf"""
+    \b(?:(?i:file):/+|[A-Za-z][\w+.-]+:///+)(?:[A-Za-z]:(?=[\\/]))?{_REST}  # file:///a/b, file://host/a/b, sqlite:///a
+    | (?P<address>\b[A-Za-z][\w+.-]+://[^\s'"`,;|<>]*)                      # of the web, left as it is
+    | {_BEFORE}/(?=[^\s/]){_REST}                                           # /a/b
+    | {_BEFORE}//[^\s/]+/{_REST}                                            # //server/a
+    | (?<![\w\\])\\\\[^\s\\/]+\\{_REST}                                     # \\server\a
+    | (?<![\w/\\])~(?:[A-Za-z_][\w.-]*)?[/\\](?=[^\s/]){_REST}              # ~/a, ~someone/a
+    | (?<!\w)[A-Za-z]:[\\/]{_REST}                                         # C:\a
+    """,
+    re.VERBOSE,
+)
+_HOME_OR_FILE = re.compile(r"~(?:[A-Za-z_][\w.-]*)?[/\\]|(?i:file):/")
 
 
 def shared_json(path: Path) -> str:
@@ -26,20 +40,20 @@ def without_paths(text: str) -> str:
         >>> without_paths("trained on /home/someone/data/mine.npz within 8/255")
         'trained on mine.npz within 8/255'
     """
-    return _PATH.sub(lambda found: _last_part(found.group()), text)
+    return _PATH.sub(lambda found: found["address"] or _last_part(found.group()), text)
 
 
 def _shared(value: Any) -> Any:
     if isinstance(value, dict):
-        return {name: "" if name == "command" else _shared(held) for name, held in value.items()}
+        return {_shared(name): "" if name == "command" else _shared(held) for name, held in value.items()}
     if isinstance(value, list):
         return [_shared(held) for held in value]
     if not isinstance(value, str):
         return value
     # A text that is a path as a whole may have spaces in it.
-    whole = PurePosixPath(value).is_absolute() or PureWindowsPath(value).is_absolute() or value.startswith("~")
-    return _last_part(value) if whole else without_paths(value)
+    absolute = PurePosixPath(value).is_absolute() or PureWindowsPath(value).is_absolute()
+    return _last_part(value) if absolute or _HOME_OR_FILE.match(value) else without_paths(value)
 
 
 def _last_part(path: str) -> str:
-    return PureWindowsPath(path).name  # which takes both kinds of slash
+    return re.split(r"[/\\]", path.rstrip("/\\"))[-1]

@@ -51,8 +51,8 @@ def push(
         What ``load_model`` takes to load it.
 
     Raises:
-        SpikeproofError: an unfinished or damaged run, no audit where one was said to be, a target that cannot be
-            used, or a hub that refuses or cannot be reached.
+        SpikeproofError: an unfinished or damaged run, no audit where one was said to be or one of another run, a
+            target that cannot be used, or a hub that refuses or cannot be reached.
 
     Example:
         >>> from spikeproof.data import load_data
@@ -67,8 +67,12 @@ def push(
         >>> loaded.description.name
         'conv'
     """
-    told, audited = _read(Path(run), None if audit is None else Path(audit))
     on_hub = str(target).startswith(HUB_PREFIX)
+    here = str(target).removeprefix(HUB_PREFIX)
+    if on_hub and here and Path(here).expanduser().is_dir():
+        # Whoever loads `target` here would get the folder.
+        raise SpikeproofError(f"{target} is a folder that exists here; leave out {HUB_PREFIX} to push into a folder.")
+    told, audited = _read(Path(run), None if audit is None else Path(audit))
     # Where a folder lies here is of no use elsewhere.
     card = model_card(told, source=str(target) if on_hub else f"{HUB_PREFIX}FOLDER", license=license)
 
@@ -88,7 +92,7 @@ def push(
 def _read(folder: Path, audited: Path | None) -> tuple[Run, Path | None]:
     """The run with its audit, and the folder that the audit lies in, if there is one."""
     run_folder = RunFolder(folder)
-    run_folder.config()
+    config = run_folder.config()
     if not run_folder.finished:
         raise SpikeproofError(
             f"The run in {folder} is not finished, so there are no weights to push; continue it with "
@@ -99,6 +103,11 @@ def _read(folder: Path, audited: Path | None) -> tuple[Run, Path | None]:
         return told, None if told.audit is None else folder
     if not (audited / "audit.json").is_file():
         raise SpikeproofError(f"{audited} has no audit.json; give the folder of an audit of {folder}, or none.")
+    if RunFolder(audited).begun and RunFolder(audited).config() | {"command": ""} != config | {"command": ""}:
+        raise SpikeproofError(
+            f"The audit in {audited} is of another run than {folder}: its config.json is not that run's; give the "
+            "folder of an audit of this run, or none."
+        )
     return dataclasses.replace(told, audit=read_audit(audited / "audit.json")), audited
 
 
@@ -144,6 +153,13 @@ def _to_folder(target: Path, stage: Callable[[Path], None]) -> Path:
 
 
 def _refuse_other_content(place: Path) -> None:
+    try:
+        _look_into(place)
+    except OSError as error:
+        raise SpikeproofError(f"{place} cannot be read ({error.strerror or error}); give another folder.") from error
+
+
+def _look_into(place: Path) -> None:
     if place.exists() and not place.is_dir():
         raise SpikeproofError(f"{place} is a file; give a folder to push to.")
     if Path.cwd().is_relative_to(place):
@@ -168,7 +184,13 @@ def _to_hub(target: str, stage: Callable[[Path], None], *, private: bool, messag
         # The client asks whether a parquet file belongs to a model: the outcomes do.
         warnings.filterwarnings("ignore", message="It seems that you are about to commit a data file")
         staged = Path(folder)
-        stage(staged)
+        try:
+            stage(staged)
+        except OSError as error:
+            raise SpikeproofError(
+                f"The files could not be gathered in {staged} ({error.strerror or error}); make room there, or look "
+                "whether the run can be read."
+            ) from error
         try:
             hub = HfApi()
             hub.create_repo(name, private=private or None, exist_ok=True)
@@ -178,7 +200,7 @@ def _to_hub(target: str, stage: Callable[[Path], None], *, private: bool, messag
             # Not upload_folder: it may make several commits of one folder.
             additions = [CommitOperationAdd(path.name, path) for path in sorted(staged.iterdir())]
             deletions = [CommitOperationDelete(held) for held in stale]
-            hub.create_commit(name, [*additions, *deletions], commit_message=message)
+            hub.create_commit(name, [*additions, *deletions], commit_message=without_paths(message))
         except SpikeproofError:
             raise
         # The client's exceptions differ from version to version and with the HTTP library below it.

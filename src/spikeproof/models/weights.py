@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -71,7 +72,7 @@ def load_model(
             f"{field} {theirs[field]} instead of {ours[field]}" for field in ours if theirs[field] != ours[field]
         ]
         raise SpikeproofError(f"{path} holds another model: {'; '.join(differing)}. Give this run's own weights.")
-    model = create_model(kernels=kernels, **{name: getattr(described, name) for name in described.__dataclass_fields__})
+    model = _create(described, kernels, path)
     try:
         make_room(model, weights)
         model.load_state_dict(weights)
@@ -82,8 +83,8 @@ def load_model(
     try:
         for name, changed in json.loads(metadata["sites"]).items():
             site = sites(model)[name]
-            site.noise_std, site.noise_at_inference = changed["noise"]
-            site.random_leak = None if changed["random_leak"] is None else tuple(changed["random_leak"])
+            site.noise_std, site.noise_at_inference = _parse_noise(changed["noise"])
+            site.random_leak = _parse_random_leak(changed["random_leak"])
             site.neuron = _parse_neuron(changed["neuron"])
             for part in changed.get("fixed", ()):
                 getattr(site, part).requires_grad_(False)
@@ -121,9 +122,47 @@ def _parse_description(text: str, path: Path) -> ModelDescription:
         mean, std = tuple(plain.pop("mean")), tuple(plain.pop("std"))
         return ModelDescription(neuron=neuron, coding=coding, mean=mean, std=std, **plain)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise SpikeproofError(
-            f"{path} describes a model this version does not know ({error}); use the version that wrote it."
-        ) from None
+        raise _unknown(path, error) from None
+
+
+def _create(described: ModelDescription, kernels: Kernels, path: Path) -> SpikingModel:
+    asked = {name: getattr(described, name) for name in described.__dataclass_fields__}
+    counts = ("num_classes", "num_steps", "image_size", "in_channels")
+    if odd := [name for name in counts if type(asked[name]) is not int]:
+        raise _unknown(path, TypeError(f"{odd[0]} {asked[odd[0]]!r}"))
+    try:
+        return create_model(kernels=kernels, **asked)
+    except SpikeproofError:
+        raise
+    except (RuntimeError, TypeError, ValueError) as error:  # a field that is not of its kind
+        raise _unknown(path, error) from None
+
+
+def _unknown(path: Path, error: Exception) -> SpikeproofError:
+    reason = (str(error) or type(error).__name__).splitlines()[0]
+    return SpikeproofError(
+        f"{path} describes a model this version does not know ({reason}); use the version that wrote it."
+    )
+
+
+def _parse_noise(plain: Any) -> tuple[float, bool]:
+    std, at_inference = plain
+    if not (_is_number(std) and std >= 0 and isinstance(at_inference, bool)):
+        raise TypeError(f"noise {plain}")
+    return std, at_inference
+
+
+def _parse_random_leak(plain: Any) -> tuple[float, float] | None:
+    if plain is None:
+        return None
+    low, high = plain
+    if not (_is_number(low) and _is_number(high)):
+        raise TypeError(f"random_leak {plain}")
+    return low, high
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _parse_neuron(plain: Any) -> Neuron:

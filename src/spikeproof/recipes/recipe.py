@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import shutil
 import typing
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -274,22 +275,19 @@ def audit_run(
     target = folder if into is None else into
     model, data = load_run(folder, data_dir)
     shard = Shard.of_this_process()
-    first = shard.rank == 0
     testing, place = config.split == "test", shard.device(pick_device(device))
-    found = audit(
-        model.to(place),
-        data.test if testing else data.validation,
-        config,
-        validation=data.validation if testing else None,
-        substitutes=[_substitute(other, model, _kernels(RunFolder(folder))).to(place) for other in substitutes],
-        parts=target / "audit-parts",
-        show=show and first,
-    )
-    if first:
-        if into is not None:
-            _copy_run(folder, into)
-        found.save(target, command)
-    return found
+    others = [_substitute(other, model, _kernels(RunFolder(folder))).to(place) for other in substitutes]
+    with _copied(folder, target) if shard.first else contextlib.nullcontext():
+        return audit(
+            model.to(place),
+            data.test if testing else data.validation,
+            config,
+            validation=data.validation if testing else None,
+            substitutes=others,
+            parts=target / "audit-parts",
+            save=lambda found: found.save(target, command),
+            show=show and shard.first,
+        )
 
 
 def _refuse_occupied(target: Path, folder: Path) -> None:
@@ -299,10 +297,26 @@ def _refuse_occupied(target: Path, folder: Path) -> None:
         raise SpikeproofError(f"{target} holds another run than {folder}; give another folder for this audit.")
 
 
-def _copy_run(folder: Path, target: Path) -> None:
-    """What a report tells of a run, but for its audit."""
-    for name in ("config.json", "metrics.jsonl"):
-        write_atomically(target / name, partial(shutil.copyfile, folder / name))
+@contextlib.contextmanager
+def _copied(folder: Path, target: Path) -> Iterator[None]:
+    """What a report tells of a run but for its audit, in another folder before the audit begins: hours later the run
+    may have been moved. Taken back where the audit is refused.
+    """
+    copy = RunFolder(target)
+    fresh = not copy.begun
+    if target != folder:
+        if not (folder / "metrics.jsonl").is_file():
+            copy.write_metrics([])
+        for held in (folder / "metrics.jsonl", folder / "config.json"):
+            if held.is_file():
+                write_atomically(target / held.name, partial(shutil.copyfile, held))
+    try:
+        yield
+    except SpikeproofError:
+        if fresh:
+            (target / "metrics.jsonl").unlink(missing_ok=True)
+            copy.abandon()
+        raise
 
 
 def _finished(folder: Path) -> RunFolder:

@@ -10,6 +10,7 @@ from spikeproof.atomic import write_atomically
 from spikeproof.errors import SpikeproofError
 from spikeproof.reproduce.execute import Circumstances
 from spikeproof.reproduce.pools import Pool
+from spikeproof.reproduce.reproduce import check_folders, to_stderr
 from spikeproof.reproduce.runner import run
 from spikeproof.reproduce.task import Store, Task
 from spikeproof.tables import RAT_CURVE, Scale, at_scale, compare_curve
@@ -44,9 +45,10 @@ def reproduce_curve(plan: CurvePlan, pool: Pool, around: Circumstances, *, devic
     Raises:
         SpikeproofError: training failed.
     """
-    failed = run(plan, pool, around, device=device, tell=lambda _: None)
+    check_folders(around.store.root, results)
+    failed = run(plan, pool, around, device=device, tell=to_stderr)
     if failed:
         raise SpikeproofError(f"{CURVE}: {failed[plan.task]}")
     text = compare_curve(RunFolder(around.store.network(plan.task.recipe)).metrics(), plan.scale)
-    write_atomically(results / f"{CURVE}-{plan.scale}" / "curve.md", lambda path: path.write_text(text))
+    write_atomically(results / f"{CURVE}-{plan.scale}" / f"s{plan.seed}.md", lambda path: path.write_text(text + "\n"))
     return text

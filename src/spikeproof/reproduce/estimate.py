@@ -13,7 +13,6 @@ from spikeproof.data.public_sets import PUBLIC_SETS
 from spikeproof.models import create_model
 from spikeproof.recipes import Recipe
 from spikeproof.recipes.recipe import ModelConfig
-from spikeproof.reproduce.execute import read_json
 from spikeproof.reproduce.task import Store, Task
 from spikeproof.train import RunFolder
 
@@ -120,8 +119,3 @@ def _macs(config: ModelConfig, classes: int) -> float:
                 module.register_forward_hook(count)
         model.eval()(torch.zeros(1, 3, size, size))
     return counted * config.num_steps
-
-
-def peak_memory(store: Store, recipe: Recipe) -> int | None:
-    """Bytes that training took at its peak on CUDA, where it was measured."""
-    return read_json(store.facts(recipe))["peak_memory_bytes"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import fcntl
+import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,14 +16,13 @@ import torch
 
 from spikeproof.atomic import write_atomically
 from spikeproof.audit import AuditConfig
+from spikeproof.data import Data
 from spikeproof.errors import SpikeproofError
 from spikeproof.insight import describe_sites, landscape, synaptic_operations
 from spikeproof.recipes import Recipe, audit_run, load_run, train_recipe
-from spikeproof.reproduce.task import MEASURED_IMAGES, Store, Task
+from spikeproof.reproduce.task import LANDSCAPE_RADIUS, MEASURED_IMAGES, Store, Task
 from spikeproof.tables import Measure
-from spikeproof.train import pick_device
-
-_LANDSCAPE_RADIUS = 8 / 255
+from spikeproof.train import RunFolder, pick_device
 
 
 class Busy(Exception):
@@ -48,8 +48,12 @@ def execute(task: Task, around: Circumstances) -> None:
     """
     store = around.store
     with _alone(store.lock(task.recipe)):
+        for left in store.network(task.recipe).rglob(".*.tmp"):  # by a process that was killed while writing
+            left.unlink()
         if not store.trained(task.recipe):
             _train(task.recipe, around)
+        elif not store.done(task):
+            _check_images(task.recipe, around)
         for audit in task.audits:
             into = store.audit(task.recipe, audit)
             if not (into / "audit.json").exists():
@@ -76,9 +80,18 @@ def _alone(path: Path) -> Iterator[None]:
     with path.open("a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             raise Busy from None
         yield
+
+
+def is_busy(store: Store, recipe: Recipe) -> bool:
+    """Whether some process is at this network just now."""
+    try:
+        with _alone(store.lock(recipe)):
+            return False
+    except Busy:
+        return True
 
 
 def _train(recipe: Recipe, around: Circumstances) -> None:
@@ -86,7 +99,7 @@ def _train(recipe: Recipe, around: Circumstances) -> None:
     # Its name and its audit are the same for every table that shares the network.
     named = dataclasses.replace(recipe, name=f"{recipe.model.name}-{recipe.data.name}", audit=AuditConfig())
     on_gpu = pick_device(recipe.train.device).type == "cuda"
-    begun = (folder / "state.pt").exists()
+    begun = RunFolder(folder).begun
     if on_gpu:
         torch.cuda.reset_peak_memory_stats()
     train_recipe(named, data_dir=around.data_dir, out=folder, resume=True, command=around.command, show=around.show)
@@ -97,12 +110,36 @@ def _train(recipe: Recipe, around: Circumstances) -> None:
     operations = synaptic_operations(model.to(place), few.images.to(place).float() / 255)
     facts = {
         "data_note": data.note,
+        "images": _fingerprint(data),
         "classes": data.num_classes,
         "train_images": len(data.train),
         "synaptic_operations": operations.additions,
         "peak_memory_bytes": peak,
     }
     _write(around.store.facts(recipe), facts)
+
+
+def _check_images(recipe: Recipe, around: Circumstances) -> None:
+    """Nothing, if the images at hand are those that the network was trained for.
+
+    Raises:
+        SpikeproofError: they differ, so an audit on them would not belong to the others.
+    """
+    before, now = read_json(around.store.facts(recipe))["images"], _fingerprint(recipe.data.load(around.data_dir))
+    if before != now:
+        raise SpikeproofError(
+            f"The {recipe.data.name} at hand has other images than the one that this network was trained on; give that "
+            "one by --data-dir, or another --out."
+        )
+
+
+def _fingerprint(data: Data) -> str:
+    """Of the images that numbers are taken on."""
+    digest = hashlib.blake2b(digest_size=8)
+    for part in (data.validation, data.test):
+        digest.update(part.images.numpy().tobytes())
+        digest.update(part.labels.numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _measure(recipe: Recipe, measure: Measure, around: Circumstances) -> float:
@@ -112,7 +149,7 @@ def _measure(recipe: Recipe, measure: Measure, around: Circumstances) -> float:
     images, labels = few.images.float() / 255, few.labels
     if measure == "proximal share":
         return fmean(site.proximal_share for site in describe_sites(model, images))
-    return landscape(model, images, labels, _LANDSCAPE_RADIUS).roughness
+    return landscape(model, images, labels, LANDSCAPE_RADIUS).roughness
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:

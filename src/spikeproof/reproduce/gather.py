@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
+from collections import Counter
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,22 +21,41 @@ from spikeproof.tables import Claim, Column, Row, describe
 from spikeproof.train import RunFolder
 
 
-def gather(plan: Plan, store: Store, failed: dict[Task, str]) -> tuple[TableHeader, list[ResultRow]]:
-    """The header and the rows of what is done."""
+def gather(
+    plan: Plan,
+    store: Store,
+    failed: Mapping[Task, str],
+    *,
+    before: TableHeader | None,
+    seeds: Collection[int],
+    private: Path,
+) -> tuple[TableHeader, list[ResultRow]]:
+    """The header and the rows of all that is done of the plan's table, also what this plan did not ask for.
+
+    Args:
+        before: the header of an earlier call; what it says of results that lie elsewhere stays.
+        seeds: other seeds that the table may have been done with.
+        private: a path that no reason may name.
+    """
     table = plan.table
+    own = {row.name: row for row in plan.rows}
+    rows_of_all = tuple(own.get(row.name, row) for row in table.rows)
+    whole = dataclasses.replace(plan, rows=rows_of_all, seeds=tuple(sorted({*plan.seeds, *seeds})))
+    asked = {(row.name, seed) for row in plan.rows for seed in plan.seeds}
     rows, missing, done = [], {}, {}
-    for row in plan.rows:
-        if plan.choices(store, row, failed) is None:
-            missing[row.name] = "a calibration that it needs is not done"
-            continue
-        for seed in plan.seeds:
-            task = plan.task(store, row, seed, failed)
-            if store.done(task):
-                rows.append(_row(plan, row, task, store))
+    for row in whole.rows:
+        decided = whole.choices(store, row, failed) is not None
+        for seed in whole.seeds:
+            task = whole.task(store, row, seed, failed) if decided else None
+            if task is not None and store.done(task):
+                rows.append(_row(whole, row, task, store))
                 done[row.name, seed] = task
-            else:
-                missing[row.name] = failed.get(task, "it is not done")
-    choices = {choice.sentence(): None for row in plan.rows for choice in (plan.choices(store, row, failed) or ())}
+            elif (row.name, seed) in asked:
+                missing[row.name] = (
+                    whole.failed_calibration(row, failed) if task is None else failed.get(task, "not done")
+                )
+    chosen = [choice for row in whole.rows for choice in whole.choices(store, row, failed) or ()]
+    verdicts = [_verdict(whole, claim, done, store) for claim in table.claims]
     header = TableHeader(
         schema=SCHEMA,
         table=table.name,
@@ -43,11 +65,31 @@ def gather(plan: Plan, store: Store, failed: dict[Task, str]) -> tuple[TableHead
         note=table.note,
         columns=tuple(column.label for column in table.columns),
         order=tuple(row.name for row in table.rows),
-        missing={name: _line(why) for name, why in missing.items()},
-        choices=tuple(choices),
-        verdicts=tuple(_verdict(plan, claim, done, store) for claim in table.claims),
+        missing={name: _line(why, private) for name, why in missing.items()},
+        choices=tuple(dict.fromkeys(choice.sentence() for choice in chosen)),
+        verdicts=tuple(verdicts),
     )
-    return header, rows
+    return (header if before is None else _with_what_lies_elsewhere(header, before, done)), rows
+
+
+def _with_what_lies_elsewhere(
+    header: TableHeader, before: TableHeader, done: Mapping[tuple[str, int], Task]
+) -> TableHeader:
+    """The header, and of an earlier one what rests on results that are not in this store."""
+    said = {(verdict.text, verdict.column): verdict for verdict in before.verdicts}
+    verdicts = [
+        said.get((each.text, each.column), each) if each.difference is None else each for each in header.verdicts
+    ]
+    names = {choice.partition(":")[0] for choice in header.choices}
+    choices = [choice for choice in before.choices if choice.partition(":")[0] not in names]
+    here = {name for name, _ in done}
+    missing = {name: why for name, why in before.missing.items() if name in header.order and name not in here}
+    return dataclasses.replace(
+        header,
+        verdicts=tuple(verdicts),
+        choices=(*header.choices, *choices),
+        missing={**missing, **header.missing},
+    )
 
 
 def _row(plan: Plan, row: Row, task: Task, store: Store) -> ResultRow:
@@ -70,6 +112,7 @@ def _row(plan: Plan, row: Row, task: Task, store: Store) -> ResultRow:
         data_note=facts["data_note"],
         classes=facts["classes"],
         train_images=facts["train_images"],
+        training_steps=run.metrics()[-1]["step"],
         network=recipe.model.name,
         width=recipe.model.width,
         num_steps=recipe.model.num_steps,
@@ -117,8 +160,10 @@ def _cell(plan: Plan, row: Row, column: Column, task: Task, store: Store) -> Cel
     )
 
 
-def _line(text: str) -> str:
+def _line(text: str, private: Path) -> str:
     """One line of printable letters without this machine's paths, as a result file has it."""
+    for path in (private.absolute(), Path.home()):
+        text = text.replace(f"{path}/", "")
     return "".join(letter if letter.isprintable() else "?" for letter in " ".join(without_paths(text).split()))
 
 
@@ -158,14 +203,15 @@ def _verdict(plan: Plan, claim: Claim, done: dict[tuple[str, int], Task], store:
         )
         difference = (sum(higher) - sum(lower)) / len(pairs)
         return Verdict(text=claim.text, column=claim.column, difference=difference, p=None)
-    only_higher = only_lower = samples = 0
+    # By image, over the seeds: an image that all seeds share is one observation, however many networks saw it.
+    balance: Counter[int] = Counter()
     for tasks in pairs:
         right_above, right_below = (_right(plan, column, task, store) for task in tasks)
-        samples += len(right_above)
-        only_higher += sum(right_above[sample] and not right_below[sample] for sample in right_above)
-        only_lower += sum(right_below[sample] and not right_above[sample] for sample in right_above)
-    difference = 100 * (only_higher - only_lower) / samples
-    return Verdict(text=claim.text, column=claim.column, difference=difference, p=mcnemar(only_higher, only_lower))
+        for sample, right in right_above.items():
+            balance[sample] += int(right) - int(right_below[sample])
+    difference = 100 * balance.total() / (len(balance) * len(pairs))
+    p = mcnemar(sum(by > 0 for by in balance.values()), sum(by < 0 for by in balance.values()))
+    return Verdict(text=claim.text, column=claim.column, difference=difference, p=p)
 
 
 def _right(plan: Plan, column: Column, task: Task, store: Store) -> dict[int, bool]:
@@ -179,7 +225,8 @@ def _right(plan: Plan, column: Column, task: Task, store: Store) -> dict[int, bo
 def mcnemar(first: int, second: int) -> float:
     """How probable it is that so uneven a split of the images, on which two networks differ, is chance (two-sided).
 
-    The exact test of McNemar (1947): under no difference each such image falls to either side like a coin.
+    The exact test of McNemar (1947): under no difference each such image falls to either side like a coin. It is of
+    these trained networks; how much others of the same recipe differ, only more seeds tell.
 
     Example:
         >>> mcnemar(0, 5), mcnemar(3, 3)

@@ -11,13 +11,15 @@ from spikeproof.audit import AuditConfig
 from spikeproof.recipes import Recipe
 
 _DIGITS = 16
+# To be raised when the code comes to give other numbers for the same settings: then everything is done anew.
+_MEANING = 1
 
 
 def network_key(recipe: Recipe) -> str:
     """The address of the weights that a recipe gives: of data, network, defenses and training, the seed included.
 
-    Its name and its audit decide nothing about the weights. Neither do thread count and library versions count, though
-    they change roundings; they are recorded beside each result.
+    Its name and its audit decide nothing about the weights. What changes roundings alone is left out too: device,
+    threads, versions; they are recorded beside each result. So are the images themselves, which ``execute`` checks.
 
     Example:
         >>> from spikeproof.recipes import find_recipe
@@ -30,14 +32,15 @@ def network_key(recipe: Recipe) -> str:
 
 
 def audit_key(network: str, config: AuditConfig, substitute: str | None = None) -> str:
-    """The address of an audit of a network, by the networks' addresses and the audit's settings."""
-    return _address([network, dataclasses.asdict(config), substitute])
+    """The address of an audit of a network, by the networks' addresses, the audit's settings and what they run."""
+    trials = [trial.name for trial in config.members()]
+    return _address([network, dataclasses.asdict(config), trials, substitute])
 
 
-def measure_key(network: str, measure: str, images: int) -> str:
-    """The address of a measure of a network, taken on so many test images."""
-    return _address([network, measure, images])
+def measure_key(network: str, measure: str, images: int, radius: float) -> str:
+    """The address of a measure of a network, taken on so many test images and, where it has one, at this radius."""
+    return _address([network, measure, images, radius])
 
 
 def _address(content: Any) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:_DIGITS]
+    return hashlib.sha256(json.dumps([_MEANING, content], sort_keys=True).encode()).hexdigest()[:_DIGITS]

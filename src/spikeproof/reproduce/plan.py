@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 from collections import ChainMap
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from spikeproof.audit import AuditConfig, make_trial
 from spikeproof.defenses import Defense
@@ -23,12 +24,13 @@ _BATCH = 250
 
 @dataclasses.dataclass(frozen=True)
 class Choice:
-    """What a calibration chose: the place among its candidates, and every candidate's validation accuracy."""
+    """What a calibration chose: a place among its candidates, and what each reached on so many validation images."""
 
     calibration: Calibration
     place: int
     accuracies: tuple[float | None, ...]
     reference: float
+    images: int
 
     def sentence(self) -> str:
         """For the table's page."""
@@ -37,9 +39,16 @@ class Choice:
             f"{words} {'failed' if accuracy is None else f'{100 * accuracy:.1f}'}"
             for words, accuracy in zip(_told(held), self.accuracies, strict=True)
         )
+        aim = 100 * self.reference - held.drop
+        reached = self.accuracies[self.place]
+        assert reached is not None
+        error = 100 * math.sqrt(reached * (1 - reached) / self.images)
+        miss = 100 * reached - aim
+        far = f", and the nearest misses it by {miss:+.1f}" if abs(miss) > 2 * error else ""
         return (
-            f"{held.name}: {_told(held)[self.place]}, whose validation accuracy comes closest to the reference's "
-            f"{100 * self.reference:.1f} less {held.drop:.2f} points ({held.source}); tried: {tried}."
+            f"{held.name}: {_told(held)[self.place]}, whose validation accuracy comes closest to {aim:.1f}, the "
+            f"reference's {100 * self.reference:.1f} less {held.drop:.2f} points ({held.source}). Tried: {tried}, each "
+            f"with a standard error of {error:.1f}{far}."
         )
 
 
@@ -68,6 +77,8 @@ class Plan:
             raise SpikeproofError(f"{table.name} has no row {unknown[0]!r}; its rows are {', '.join(known)}.")
         if not seeds or len(set(seeds)) < len(seeds):
             raise SpikeproofError("--seeds needs one number at least, and each once.")
+        if min(seeds) < 0:
+            raise SpikeproofError(f"A seed is a whole number from 0 on, not {min(seeds)}.")
         rows = tuple(row for row in table.rows if not only or row.name in only)
         return cls(table, scale, tuple(seeds), rows, audit_sizes(scale))
 
@@ -120,6 +131,15 @@ class Plan:
         found = [self._choice(store, held[name], failed) for name in row.calibrated]
         decided = [choice for choice in found if choice is not None]
         return decided if len(decided) == len(found) else None
+
+    def failed_calibration(self, row: Row, failed: Mapping[Task, str]) -> str:
+        """Why a row has no setting, where a calibration of it failed."""
+        held = {calibration.name: calibration for calibration in self.table.calibrations}
+        for name in row.calibrated:
+            for task in (self._reference(held[name]), *self._candidates(held[name])):
+                if task in failed:
+                    return f"{task.label} failed: {failed[task]}"
+        return "a calibration that it needs is not done"
 
     def column_audits(self, recipe: Recipe, substitute: Recipe | None) -> dict[tuple[float, bool], AuditTask]:
         """One audit for all columns of one radius, black box apart: by (radius, whether it crafts on a substitute)."""
@@ -187,7 +207,7 @@ class Plan:
         wanted = aim - calibration.drop / 100
         # Rounded, so that equals are equal; a failed candidate comes last.
         distances = [2.0 if accuracy is None else round(abs(accuracy - wanted), 9) for accuracy in reached]
-        return Choice(calibration, distances.index(min(distances)), reached, aim)
+        return Choice(calibration, distances.index(min(distances)), reached, aim, reference.recipe.data.validation)
 
 
 def _told(calibration: Calibration) -> list[str]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 import multiprocessing
 import os
+import signal
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -51,8 +53,12 @@ def attempt(task: Task, around: Circumstances) -> Outcome:
         execute(task, around)
     except Busy:
         return Outcome(task, "busy")
-    except (SpikeproofError, OSError) as error:
+    except SpikeproofError as error:
         return Outcome(task, "failed", str(error))
+    except Exception as error:  # whatever it is, the other networks of the table go on
+        traceback.print_exc()
+        first = str(error).splitlines()[:1]
+        return Outcome(task, "failed", ": ".join([type(error).__name__, *first]))
     return Outcome(task, "done")
 
 
@@ -75,58 +81,91 @@ class InProcess:
 
 
 class Processes:
-    """Several at once, each in a process of its own with its share of the cores: a crash ends one task and no other."""
+    """Several at once, each in a process of its own: a crash ends one task and no other.
+
+    They share the cores evenly, and take turns with the GPUs.
+    """
+
+    _PATIENCE = 60.0
 
     def __init__(self, slots: int) -> None:
         self.slots = slots
-        self._running: dict[Any, tuple[Any, Connection, Task]] = {}
+        self._running: dict[Connection, tuple[Any, Task, int]] = {}
 
     def start(self, task: Task, around: Circumstances) -> None:
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe(duplex=False)
-        threads = max(1, len(os.sched_getaffinity(0)) // self.slots)
-        process = context.Process(target=_child, args=(theirs, task, around, threads))
+        place = min(set(range(self.slots)) - {taken for _, _, taken in self._running.values()})
+        threads = max(1, torch.get_num_threads() // self.slots)
+        process = context.Process(target=_child, args=(theirs, task, around, threads, _gpu_of(place)))
         process.start()
         theirs.close()
-        self._running[process.sentinel] = process, ours, task
+        self._running[ours] = process, task, place
 
     def wait(self) -> Outcome:
-        ended = wait(list(self._running))[0]
-        process, heard, task = self._running.pop(ended)
-        process.join()
+        heard = wait(list(self._running))[0]
+        assert isinstance(heard, Connection)
+        process, task, _ = self._running.pop(heard)
         try:
             status, why = heard.recv()
-        except EOFError:
+        except (EOFError, OSError):
+            process.join()
             return Outcome(task, "failed", f"its process ended with {process.exitcode}; see what it printed.")
         finally:
             heard.close()
+        process.join()
         return Outcome(task, status, why)
 
     def stop(self) -> None:
         for process, _, _ in self._running.values():
             process.terminate()
-        for process, heard, _ in self._running.values():
+        for heard, (process, _, _) in self._running.items():
+            process.join(self._PATIENCE)
+            process.kill()
             process.join()
             heard.close()
         self._running.clear()
 
 
-def _child(tell: Connection, task: Task, around: Circumstances, threads: int) -> None:
+def _gpu_of(place: int) -> str | None:
+    """The GPU of the process in this place, as CUDA_VISIBLE_DEVICES has it; None where there is nothing to choose."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    visible = named.split(",") if named else [str(number) for number in range(torch.cuda.device_count())]
+    return visible[place % len(visible)] if len(visible) > 1 else None
+
+
+def _child(tell: Connection, task: Task, around: Circumstances, threads: int, gpu: str | None) -> None:
+    if gpu is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu
     threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(threads)
     try:
         outcome = attempt(task, around)
     except KeyboardInterrupt:
         return
-    tell.send((outcome.status, outcome.why))
+    tell.send((outcome.status, outcome.why[:2000]))
 
 
 def _end_with_parent() -> None:
-    """A parent that is killed cannot end its children; each of them sees to it."""
+    """A parent that is killed cannot end its children; each of them sees to it, and saves the step that it is at."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     wait([parent.sentinel])
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(Processes._PATIENCE)
     os._exit(1)
+
+
+class _Resumable:
+    """A job that is sent again when the cluster takes its time away, and then goes on where it was."""
+
+    def __call__(self, task: Task, around: Circumstances) -> Outcome:
+        return attempt(task, around)
+
+    def checkpoint(self, task: Task, around: Circumstances) -> Any:
+        from submitit.helpers import DelayedSubmission
+
+        return DelayedSubmission(self, task, around)
 
 
 class Submitted:
@@ -135,7 +174,8 @@ class Submitted:
     Args:
         folder: for submitit's own files, on a disk that all machines share, as the results' folder must be.
         cluster: "slurm" or "local".
-        parameters: of the jobs, as submitit calls them: timeout_min, slurm_partition, gpus_per_node, ...
+        parameters: of the jobs, as submitit calls them: timeout_min (a day), slurm_partition, gpus_per_node (1 where
+            this machine has any), ...
 
     Raises:
         SpikeproofError: submitit is not installed, or refuses cluster or parameters; or several processes a job.
@@ -155,13 +195,21 @@ class Submitted:
         self.slots = slots
         try:
             self._executor = submitit.AutoExecutor(folder=folder, cluster=cluster)
-            self._executor.update_parameters(**parameters)
-        except (RuntimeError, TypeError, ValueError, NameError) as error:
-            raise SpikeproofError(f"submitit refuses the cluster {cluster!r} or its parameters: {error}.") from None
+            gpus = int(torch.cuda.is_available())
+            self._executor.update_parameters(**{"timeout_min": 1440, "gpus_per_node": gpus, **parameters})
+        except (RuntimeError, TypeError, ValueError, NameError, AssertionError) as error:
+            reason = str(error).splitlines()[:1] or ["it does not say why"]
+            raise SpikeproofError(
+                f"submitit refuses the cluster {cluster!r} or its parameters: {reason[0].rstrip('.')}."
+            ) from None
         self._running: list[tuple[Any, Task]] = []
 
     def start(self, task: Task, around: Circumstances) -> None:
-        self._running.append((self._executor.submit(attempt, task, around), task))
+        try:
+            job = self._executor.submit(_Resumable(), task, around)
+        except RuntimeError as error:
+            raise SpikeproofError(f"The job could not be sent: {str(error).splitlines()[-1].rstrip('.')}.") from None
+        self._running.append((job, task))
 
     def wait(self) -> Outcome:
         while True:
@@ -180,7 +228,7 @@ class Submitted:
     def _outcome(job: Any, task: Task) -> Outcome:
         error = job.exception()
         if error is not None:
-            return Outcome(task, "failed", f"its job {job.job_id} ended without a result ({error}).")
+            return Outcome(task, "failed", f"its job ended without a result: {str(error).splitlines()[-1]}")
         found = job.result()
         assert isinstance(found, Outcome)
         return found

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from spikeproof.errors import SpikeproofError
 from spikeproof.reproduce.estimate import correction, hours
 from spikeproof.reproduce.execute import Circumstances
 from spikeproof.reproduce.gather import gather
@@ -13,7 +14,7 @@ from spikeproof.reproduce.plan import Plan
 from spikeproof.reproduce.pools import Pool
 from spikeproof.reproduce.runner import Work, run
 from spikeproof.reproduce.task import Store, Task
-from spikeproof.results import render_table, write_header, write_row
+from spikeproof.results import ResultRow, TableHeader, read_results, render_table, write_header, write_row
 
 
 def reproduce(
@@ -31,7 +32,8 @@ def reproduce(
 
     Args:
         store: where networks and audits lie, shared by all tables.
-        results: the folder of result files; this table's are written anew, all others stay.
+        results: the folder of result files. What the store has of this table is written anew; other files stay, but
+            for those of rows that were asked for, failed, and are of another setting by now.
         data_dir: folder of the data sets.
         device: "cpu" or "cuda", for the estimates.
         show: say on stderr how far it is.
@@ -43,13 +45,42 @@ def reproduce(
         SpikeproofError: a result that cannot be read or written.
     """
     around = Circumstances(store, data_dir, command, show and pool.slots == 1)
-    tell: Callable[[str], None] = _to_stderr if show else lambda _: None
+    tell: Callable[[str], None] = to_stderr if show else lambda _: None
+    check_folders(store.root, results)
+    _held(plan, results)  # a file there that cannot be read says so now, and not after hours
     failed = run(plan, pool, around, device=device, tell=tell)
-    header, rows = gather(plan, store, failed)
+    before, held = _held(plan, results)
+    private = Path.cwd() if data_dir is None else data_dir
+    header, rows = gather(plan, store, failed, before=before, seeds={row.seed for row in held}, private=private)
+    written = {write_row(row, results) for row in rows}
     write_header(header, results)
-    for row in rows:
-        write_row(row, results)
+    asked = {(row.name, seed) for row in plan.rows for seed in plan.seeds}
+    for row in held:
+        path = results / f"{row.table}-{row.scale}" / f"{row.row}-s{row.seed}.json"
+        if (row.row, row.seed) in asked and path not in written:
+            path.unlink()
     return render_table(header, rows), failed
+
+
+def check_folders(*folders: Path) -> None:
+    """Nothing, if these are folders or can be made.
+
+    Raises:
+        SpikeproofError: a file is in the way.
+    """
+    for folder in folders:
+        if any(part.is_file() for part in (folder, *folder.parents)):
+            raise SpikeproofError(f"{folder} cannot be a folder for results: a file is in its way; give another one.")
+
+
+def _held(plan: Plan, results: Path) -> tuple[TableHeader | None, list[ResultRow]]:
+    """What the results have of this table already."""
+    if not results.is_dir():
+        return None, []
+    for header, rows in read_results(results):
+        if (header.table, header.scale) == (plan.table.name, plan.scale):
+            return header, rows
+    return None, []
 
 
 def dry_run(plan: Work, store: Store, *, slots: int, device: str) -> str:
@@ -68,5 +99,6 @@ def dry_run(plan: Work, store: Store, *, slots: int, device: str) -> str:
     return "\n".join([*lines, f"About {total / slots:.2f} hours, {where}: an estimate, corrected by what is done."])
 
 
-def _to_stderr(line: str) -> None:
+def to_stderr(line: str) -> None:
+    """Tell a person."""
     print(line, file=sys.stderr, flush=True)

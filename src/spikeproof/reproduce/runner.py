@@ -6,13 +6,15 @@ import time
 from collections.abc import Callable, Collection
 from typing import Protocol
 
+from spikeproof.errors import SpikeproofError
 from spikeproof.reproduce.estimate import correction, hours
-from spikeproof.reproduce.execute import Circumstances
+from spikeproof.reproduce.execute import Circumstances, is_busy
+from spikeproof.reproduce.keys import network_key
 from spikeproof.reproduce.pools import Pool
 from spikeproof.reproduce.task import Store, Task
 
-# Seconds before a network that another process is at is asked for again.
-_PATIENCE = 5.0
+# Seconds before it is looked again whether other processes are done with their networks.
+_PATIENCE = 10.0
 
 
 class Work(Protocol):
@@ -44,54 +46,63 @@ class _Walk:
         self.plan, self.pool, self.around, self.device, self.tell = plan, pool, around, device, tell
         self.failed: dict[Task, str] = {}
         self.running: dict[Task, float] = {}
-        self.waits_until: dict[Task, float] = {}
+        self.elsewhere: set[Task] = set()
 
     def to_the_end(self) -> dict[Task, str]:
         while True:
             ready = self._ready()
             for task in ready[: self.pool.slots - len(self.running)]:
-                self.tell(f"{task.label}: begins")
-                self.running[task] = time.monotonic()
-                self.pool.start(task, self.around)
+                self._start(task)
             if self.running:
                 self._hear()
-            elif self.waits_until:
-                time.sleep(max(0.0, min(self.waits_until.values()) - time.monotonic()))
-                now = time.monotonic()
-                self.waits_until = {task: at for task, at in self.waits_until.items() if at > now}
+            elif self.elsewhere:
+                time.sleep(_PATIENCE)
             elif not ready:
                 return self.failed
 
     def _ready(self) -> list[Task]:
         store = self.around.store
-        tasks = self.plan.tasks(store, self.failed)
-        keys = {task.key: task for task in self.failed}
+        lost = {task.key: task for task in self.failed if not store.trained(task.recipe)}
         ready, at = [], {task.key for task in self.running}
-        for task in tasks:
-            if store.done(task) or task in self.failed or task.key in at or task in self.waits_until:
+        before, self.elsewhere = self.elsewhere, set()
+        for task in self.plan.tasks(store, self.failed):
+            if store.done(task) or task in self.failed or task.key in at:
                 continue
-            missing = {need for need in task.needs() if not (store.root / "networks" / need / "facts.json").exists()}
-            lost = [keys[need] for need in missing if need in keys]
-            if lost:
-                self.failed[task] = f"it needs {lost[0].label}, which failed"
-            elif not missing:
-                ready.append(task)
+            needed = [task.recipe, *task.needs()]
+            failed = [lost[network_key(recipe)] for recipe in needed if network_key(recipe) in lost]
+            if failed:
+                same = failed[0].key == task.key
+                self._fail(task, self.failed[failed[0]] if same else f"it needs {failed[0].label}, which failed")
+            elif all(store.trained(recipe) for recipe in task.needs()):
                 at.add(task.key)  # two tasks of one network: one after the other
+                if is_busy(store, task.recipe):
+                    self.elsewhere.add(task)
+                    if task not in before:
+                        self.tell(f"{task.label}: another process is at it")
+                else:
+                    ready.append(task)
         return ready
+
+    def _start(self, task: Task) -> None:
+        self.tell(f"{task.label}: begins")
+        try:
+            self.pool.start(task, self.around)
+        except SpikeproofError as error:
+            self._fail(task, str(error))
+            return
+        self.running[task] = time.monotonic()
 
     def _hear(self) -> None:
         outcome = self.pool.wait()
         seconds = time.monotonic() - self.running.pop(outcome.task)
-        if outcome.status == "busy":
-            self.waits_until[outcome.task] = time.monotonic() + _PATIENCE
-            return
         if outcome.status == "failed":
-            self.failed[outcome.task] = outcome.why
-            self.tell(f"{outcome.task.label}: failed after {_words(seconds)}: {outcome.why}")
-        else:
+            self._fail(outcome.task, outcome.why)
+        elif outcome.status == "done":
             self.tell(f"{outcome.task.label}: done in {_words(seconds)}; {self._left()}")
-        now = time.monotonic()
-        self.waits_until = {task: at for task, at in self.waits_until.items() if at > now}
+
+    def _fail(self, task: Task, why: str) -> None:
+        self.failed[task] = why
+        self.tell(f"{task.label}: failed: {why}")
 
     def _left(self) -> str:
         store = self.around.store
@@ -100,8 +111,12 @@ class _Walk:
         waiting = self.plan.waiting(store, self.failed)
         factor = correction(tasks, store, self.device)
         seconds = sum(hours([*todo, *waiting], store, self.device, factor)) * 3600 / self.pool.slots
-        done, of = len(tasks) - len(todo), len(tasks) + len(waiting)
-        return f"{done} of {of} networks are done, about {_words(seconds)} left"
+        wanted = {task.key for task in (*tasks, *waiting)}
+        undone = {task.key for task in (*todo, *waiting)}
+        lost = {task.key for task in self.failed}
+        failed = f", {len(lost)} failed" if lost else ""
+        done = len(wanted - undone - lost)
+        return f"{done} of {len(wanted)} networks are done{failed}, about {_words(seconds)} left"
 
 
 def _words(seconds: float) -> str:

@@ -10,8 +10,8 @@ from spikeproof.recipes import Recipe
 from spikeproof.reproduce.keys import audit_key, measure_key, network_key
 from spikeproof.tables import Measure
 
-# Images on which a network is measured.
-MEASURED_IMAGES = 100
+# Images on which a network is measured, and the radius of its loss landscape.
+MEASURED_IMAGES, LANDSCAPE_RADIUS = 100, 8 / 255
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,14 +38,14 @@ class Task:
     def key(self) -> str:
         return network_key(self.recipe)
 
-    def needs(self) -> set[str]:
-        """The keys of other networks that must be trained before."""
-        return {network_key(audit.substitute) for audit in self.audits if audit.substitute is not None}
+    def needs(self) -> list[Recipe]:
+        """Other networks that must be trained before."""
+        return [audit.substitute for audit in self.audits if audit.substitute is not None]
 
 
 @dataclasses.dataclass(frozen=True)
 class Store:
-    """Where results lie: networks, audits and measures, each under its content address."""
+    """Where results lie: networks under their content addresses, and in each what was found out about it."""
 
     root: Path
 
@@ -58,10 +58,11 @@ class Store:
 
     def audit(self, recipe: Recipe, audit: AuditTask) -> Path:
         substitute = None if audit.substitute is None else network_key(audit.substitute)
-        return self.root / "audits" / audit_key(network_key(recipe), audit.config, substitute)
+        return self.network(recipe) / "audits" / audit_key(network_key(recipe), audit.config, substitute)
 
     def measure(self, recipe: Recipe, measure: Measure) -> Path:
-        return self.root / "measures" / f"{measure_key(network_key(recipe), measure, MEASURED_IMAGES)}.json"
+        key = measure_key(network_key(recipe), measure, MEASURED_IMAGES, LANDSCAPE_RADIUS)
+        return self.network(recipe) / "measures" / f"{key}.json"
 
     def lock(self, recipe: Recipe) -> Path:
         return self.root / "locks" / network_key(recipe)

@@ -30,9 +30,9 @@ class Board:
 def boards(tables: Sequence[tuple[TableHeader, Sequence[ResultRow]]]) -> list[Board]:
     """A leaderboard for every data set, radius, scale and battery; full scale comes first.
 
-    A line without a worst case has no place: see :func:`unranked`.
+    A line without a worst case has no place: see :func:`unranked`. Networks that several tables share have one.
     """
-    found: dict[tuple[object, ...], list[Line]] = {}
+    found: dict[tuple[object, ...], dict[tuple[object, ...], Line]] = {}
     for line in _lines(tables):
         row = line.first
         if row.worst is not None:
@@ -40,8 +40,9 @@ def boards(tables: Sequence[tuple[TableHeader, Sequence[ResultRow]]]) -> list[Bo
                 *(-SCALES.index(row.scale), row.dataset, row.data_note, row.classes, row.radius),
                 row.worst.battery,
             )
-            found.setdefault(key, []).append(line)
-    return [Board(_setting(held[0]), _ranked(held)) for _, held in sorted(found.items(), key=lambda pair: pair[0])]
+            found.setdefault(key, {}).setdefault(_network(line), line)
+    every = [list(lines.values()) for _, lines in sorted(found.items(), key=lambda pair: pair[0])]
+    return [Board(_setting(lines[0]), _ranked(lines)) for lines in every]
 
 
 def unranked(tables: Sequence[tuple[TableHeader, Sequence[ResultRow]]]) -> list[Line]:
@@ -81,6 +82,11 @@ def full_label(row: ResultRow) -> str:
 
 def _lines(tables: Sequence[tuple[TableHeader, Sequence[ResultRow]]]) -> list[Line]:
     return [line for header, rows in tables for line in lines_of(header.order, rows)]
+
+
+def _network(line: Line) -> tuple[object, ...]:
+    """What tells that two lines are of the same networks."""
+    return tuple((row.recipe_hash, row.seed) for row in line.seeds)
 
 
 def _ranked(lines: Sequence[Line]) -> tuple[Place, ...]:

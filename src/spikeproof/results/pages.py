@@ -19,8 +19,8 @@ from spikeproof.results.wording import code, listed, plain, time
 _LEADERBOARD = (
     "Ranked by the worst case, the share of test images that a network still gets right under every attack of the "
     "battery. Rows are comparable within one of these tables only, and where two intervals overlap, the order of the "
-    "two is not settled. Operations: synaptic operations of one image, in millions. ⚑: a red flag was raised, so the "
-    "worst case may be too high."
+    "two is not settled. Operations: additions that spikes cause in one image, in millions; the first layer's "
+    "multiplications are not in it. ⚑: a red flag was raised, so the worst case may be too high."
 )
 
 

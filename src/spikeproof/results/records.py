@@ -47,6 +47,7 @@ class ResultRow:
         table, row, scale: which cell line of which table; scale is mini, short or full.
         label, group: as printed.
         data_note: what differs from the published data set, such as "JPEG-recompressed"; empty if nothing.
+        training_steps: of the optimiser.
         recipe_hash: of everything that decides the weights (data, network, defenses, training, seed).
         radius: of the Linf ball of the worst case and of every column that does not say another.
         clean, nominal: on the test images of the table; nominal_attack is the trial's name.
@@ -67,6 +68,7 @@ class ResultRow:
     data_note: str
     classes: int
     train_images: int
+    training_steps: int
     network: str
     width: float
     num_steps: int

@@ -22,6 +22,10 @@ from spikeproof.results.wording import (
 
 # How probable a difference by chance may be and still be called one.
 _LEVEL = 0.05
+_CLAIMS = (
+    "What the paper's numbers say, and whether it holds here (p: an exact McNemar test on the same test images, of "
+    "these trained networks, not corrected for how many claims there are):"
+)
 
 
 def render_table(header: TableHeader, rows: Sequence[ResultRow]) -> str:
@@ -43,7 +47,7 @@ def render_table(header: TableHeader, rows: Sequence[ResultRow]) -> str:
         ("Raised red flags (the worst case may be too high):", _flags(lines)),
         ("Not run:", _missing(header, lines)),
         ("Chosen here, since no paper states it:", [plain(choice) for choice in header.choices]),
-        ("What the paper's numbers say, and whether it holds here:", [_verdict(each) for each in header.verdicts]),
+        (_CLAIMS, [_verdict(each) for each in header.verdicts]),
     ):
         if points:
             parts.append("\n".join([title, "", *(f"- {point}" for point in points)]))
@@ -56,7 +60,7 @@ def _data_notes(lines: Sequence[Line]) -> list[str]:
 
 
 def _table(header: TableHeader, lines: Sequence[Line]) -> str:
-    heads = ["Row", "Seeds", *map(plain, header.columns), "Worst case", "Gap", "n"]
+    heads = ["Row", "Seeds", "Steps", *map(plain, header.columns), "Worst case", "Gap", "n"]
     cells = [heads, ["---", *("--:" for _ in heads[1:])]]
     for group in dict.fromkeys(line.first.group for line in lines):
         if group:
@@ -65,7 +69,8 @@ def _table(header: TableHeader, lines: Sequence[Line]) -> str:
             if line.first.group == group:
                 named = [_cell(line, column) for column in header.columns]
                 ending = [line.worst_text(), line.gap_text(), _samples(line)]
-                cells.append([plain(line.first.label), str(len(line.seeds)), *named, *ending])
+                beginning = [plain(line.first.label), str(len(line.seeds)), str(line.first.training_steps)]
+                cells.append([*beginning, *named, *ending])
     return "\n".join(f"| {' | '.join(row)} |" for row in cells)
 
 
@@ -104,7 +109,7 @@ def _legend(lines: Sequence[Line]) -> str:
             f" Worst case: right under every attack of the battery {plain(listed(batteries))}, with its 95 % interval "
             "(Wilson; of all seeds together). Gap: the battery's nominal accuracy less the worst case, in points."
         )
-    return f"{text} n: test images."
+    return f"{text} Steps: of the optimiser. n: test images."
 
 
 def _flags(lines: Sequence[Line]) -> list[str]:
@@ -123,7 +128,7 @@ def _verdict(verdict: Verdict) -> str:
 
 
 def verdict_words(verdict: Verdict) -> str:
-    """Whether a claim holds: by the sign of the difference, and "within chance" where p is not below .05.
+    """Whether a claim holds: by the sign of the difference, and undecided where p is not below .05.
 
     Example:
         >>> verdict_words(Verdict(text="A is above B", column="PGD-7", difference=5.2, p=0.03))
@@ -136,5 +141,5 @@ def verdict_words(verdict: Verdict) -> str:
         sign = "+" if verdict.difference > 0 else ""
         return f"{words} ({sign}{significant(verdict.difference)}, not tested)"
     if verdict.p >= _LEVEL:
-        words += ", within chance"
+        words = "undecided"
     return f"{words} ({signed(verdict.difference)} points, {chance(verdict.p)})"

@@ -128,6 +128,7 @@ def _claims(data: str) -> list[Claim]:
     return [
         over("vanilla-sr", "vanilla-reg", "SR over REG without AT"),
         over("vanilla-mpd-sgr", "vanilla-sr", "MPD-SGR over SR without AT"),
+        over("vanilla-mpd-sgr", "vanilla-reg", "MPD-SGR over REG without AT"),
         *(
             over(f"at-{method}", f"vanilla-{method}", f"{_LABELS[method].split()[0]} higher with AT")
             for method in _LABELS

@@ -56,7 +56,7 @@ def check_division(processes: Processes, defenses: Sequence[Defense], batch_size
     for defense in defenses:
         if defense.whole_batch:
             raise SpikeproofError(
-                f"{defense.label} measures on the whole batch and cannot be trained over {processes.world} processes; "
-                "train it with one process."
+                f"{defense.label} needs the whole batch in one place and cannot be trained over {processes.world} "
+                "processes; train it with one process."
             )
     processes.check_part(batch_size, batch_size)

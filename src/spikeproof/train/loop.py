@@ -69,7 +69,8 @@ def train(
     """Train ``model`` in place on ``data.train``, with the defenses' hooks; the last epoch's weights are the result.
 
     Nothing is chosen on the way: there is no best checkpoint, and the test split is not touched. Under `torchrun` every
-    process calls this with the same arguments and returns with the same model; the first writes and tells.
+    process must call this, with the same arguments, or the others wait for it; all return with the same model, and the
+    first writes and tells.
 
     Args:
         out: the run folder; None keeps the run in memory.
@@ -80,7 +81,8 @@ def train(
     Raises:
         SpikeproofError: defenses that do not go together, fewer images than one batch, a folder in use, a loss that is
             no longer finite, or a defense or batch that several processes cannot share.
-        Interrupted: Ctrl-C or SIGTERM; the step in progress was finished and the state written.
+        Interrupted: Ctrl-C or SIGTERM; the step in progress was finished and the state written, or after the last one
+            the weights.
 
     Example:
         >>> from spikeproof.data import load_data
@@ -120,9 +122,11 @@ def train(
         raise
     with private_rng(), stop_on_signal() as stop:
         trainer.run(stop, show=show and processes.first, label=name)
-    model.eval()
-    if folder is not None:
-        processes.lead(lambda: _keep(folder, model))  # so that all find the weights there
+        model.eval()
+        if folder is not None:
+            processes.lead(lambda: _keep(folder, model))  # so that all find the weights there
+    if any(processes.gather(stop.is_set())):  # asked when no step was left; whoever calls may have more to do
+        raise Interrupted
     return Run(model, trainer.metrics, None if folder is None else folder.path)
 
 

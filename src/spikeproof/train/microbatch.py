@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from spikeproof.errors import SpikeproofError
 from spikeproof.private_rng import private_rng
+from spikeproof.train.processes import whole_number
 
 # What a step holds at its peak, over what its backward saves: gradients of a layer and the convolution's own buffers
 # come on top. 0.9 to 1.7 were measured (docs/performance.md); the rest is caution.
@@ -81,12 +82,15 @@ def saved_bytes(model: nn.Module, images: Float[Tensor, "n c h w"], *, bf16: boo
 
 
 def free_bytes(device: torch.device) -> int:
-    """What can still be allocated on a device: on CUDA also what torch holds and does not use."""
+    """What this process can still allocate on a device: on CUDA also what torch holds and does not use.
+
+    A CPU's memory is shared by the processes that `torchrun` started on this machine (LOCAL_WORLD_SIZE).
+    """
     if device.type == "cuda":
         unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return torch.cuda.mem_get_info(device)[0] + unused
     with contextlib.suppress(OSError):
         for line in Path("/proc/meminfo").read_text().splitlines():
             if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
+                return int(line.split()[1]) * 1024 // max(1, whole_number("LOCAL_WORLD_SIZE", 1))
     raise SpikeproofError("This machine does not say how much memory is free; give microbatch as a number, not 'auto'.")

@@ -47,8 +47,18 @@ class Processes:
 
     @classmethod
     def of_this_process(cls: type[_Kind]) -> _Kind:
-        """From RANK and WORLD_SIZE in the environment."""
-        return cls(int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1")))
+        """From RANK and WORLD_SIZE in the environment.
+
+        Raises:
+            SpikeproofError: they are no numbers, or there is no such process.
+        """
+        rank, world = whole_number("RANK", 0), whole_number("WORLD_SIZE", 1)
+        if rank >= world:
+            raise SpikeproofError(
+                f"RANK is {rank} and WORLD_SIZE {world} in the environment, but ranks begin at 0; start the processes "
+                "with torchrun, or unset both."
+            )
+        return cls(rank, world)
 
     @property
     def first(self) -> bool:
@@ -56,17 +66,38 @@ class Processes:
         return self.rank == 0
 
     def device(self, picked: torch.device) -> torch.device:
-        """This process's own GPU (LOCAL_RANK), where GPUs were picked."""
-        local = os.environ.get("LOCAL_RANK")
-        return torch.device("cuda", int(local)) if picked.type == "cuda" and local is not None else picked
+        """This process's own GPU (LOCAL_RANK), where GPUs were picked.
+
+        Raises:
+            SpikeproofError: this machine has fewer GPUs than processes.
+        """
+        if picked.type != "cuda" or "LOCAL_RANK" not in os.environ:
+            return picked
+        local, gpus = whole_number("LOCAL_RANK", 0), torch.cuda.device_count()
+        if local >= gpus:
+            raise SpikeproofError(
+                f"Each process needs a GPU of its own, and this machine has {gpus}, none for LOCAL_RANK {local}; give "
+                f"torchrun --nproc-per-node {gpus}."
+            )
+        return torch.device("cuda", local)
 
     def meet(self, device: torch.device | None = None) -> None:
         """Find the other processes, to exchange tensors of this device (None: the CPU) and Python objects.
 
         They may be hours apart, where an audit's batch was harder: be patient.
+
+        Raises:
+            SpikeproofError: nothing says where they are.
         """
+        cuda = device is not None and device.type == "cuda"
+        if self.world > 1 and device is not None and cuda and device.index is not None:
+            torch.cuda.set_device(device)  # or what names no GPU would be on the first one, for all processes
         if self.world > 1 and not dist.is_initialized():
-            cuda = device is not None and device.type == "cuda"
+            if missing := [name for name in ("MASTER_ADDR", "MASTER_PORT") if name not in os.environ]:
+                raise SpikeproofError(
+                    f"WORLD_SIZE is {self.world} without {' and '.join(missing)}, so the processes cannot find each "
+                    "other; start them with torchrun, or unset WORLD_SIZE for one process."
+                )
             dist.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo", timeout=_PATIENCE)
 
     def lead(self, work: Callable[[], _Value]) -> _Value:
@@ -152,6 +183,22 @@ class Processes:
             sent = held.contiguous()
             dist.broadcast(sent, src=0)
             held.copy_(sent)
+
+
+def whole_number(name: str, default: int) -> int:
+    """A number >= 0 that `torchrun` puts into the environment.
+
+    Raises:
+        SpikeproofError: it is something else.
+
+    Example:
+        >>> whole_number("NOT_SET_ANYWHERE", 1)
+        1
+    """
+    text = os.environ.get(name, str(default))
+    if not text.isdecimal():
+        raise SpikeproofError(f"{name} is {text!r} in the environment, not a number; start with torchrun, or unset it.")
+    return int(text)
 
 
 @dataclasses.dataclass(frozen=True)

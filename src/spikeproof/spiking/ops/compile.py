@@ -154,13 +154,15 @@ def _sources() -> str:
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 
-@functools.cache
 def _machine(device: torch.device) -> str:
     if device.type == "cuda":
-        return f"{torch.cuda.get_device_name(device)} {torch.version.cuda}"
+        # The compiler writes the index of the device into a kernel: another GPU's launches there.
+        index = torch.cuda.current_device() if device.index is None else device.index
+        return f"{torch.cuda.get_device_name(index)} {torch.version.cuda} cuda:{index}"
     return f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()} {_cpu_features()}"
 
 
+@functools.cache
 def _cpu_features() -> str:
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():
