@@ -45,7 +45,7 @@ def test_networks_that_fail_are_told_in_the_page_and_by_the_exit_code(call, tmp_
     )
     code, out, err = call("reproduce", "mpd-sgr-table3", *words)
     assert code == 1
-    assert err.count("failed after") == 2
+    assert err.count("failed: there is no file") == 2
     assert "there is no file" in out
     page = (tmp_path / "s" / "results" / "results.md").read_text()
     assert "there is no file" in page

@@ -15,6 +15,7 @@ from spikeproof.reproduce import (
     Plan,
     Pool,
     Store,
+    check_folders,
     dry_run,
     make_pool,
     reproduce,
@@ -40,6 +41,7 @@ def reproduce_command(name: str, words: list[str], command: str) -> int:
         print(dry_run(plan, store, slots=arguments.jobs, device=device))
         return 0
     results = arguments.results or arguments.out / "results"
+    check_folders(store.root, results)
     page = _page(arguments.page, results)
     text, failed = reproduce(
         plan,
@@ -66,6 +68,7 @@ def _reproduce_curve(arguments: ReproduceArguments, command: str) -> int:
         return 0
     around = Circumstances(store, arguments.data_dir, command, show=arguments.jobs == 1 and arguments.cluster is None)
     results = arguments.results or arguments.out / "results"
+    check_folders(store.root, results)
     print(reproduce_curve(plan, _pool(arguments), around, device=device, results=results))
     return 0
 

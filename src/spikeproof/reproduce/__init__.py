@@ -4,7 +4,7 @@ from spikeproof.reproduce.curve import CURVE, CurvePlan, reproduce_curve
 from spikeproof.reproduce.execute import Circumstances
 from spikeproof.reproduce.plan import Plan
 from spikeproof.reproduce.pools import InProcess, Pool, make_pool
-from spikeproof.reproduce.reproduce import dry_run, reproduce
+from spikeproof.reproduce.reproduce import check_folders, dry_run, reproduce
 from spikeproof.reproduce.task import Store
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "Plan",
     "Pool",
     "Store",
+    "check_folders",
     "dry_run",
     "make_pool",
     "reproduce",

@@ -10,7 +10,7 @@ from spikeproof.atomic import write_atomically
 from spikeproof.errors import SpikeproofError
 from spikeproof.reproduce.execute import Circumstances
 from spikeproof.reproduce.pools import Pool
-from spikeproof.reproduce.reproduce import check_folders, to_stderr
+from spikeproof.reproduce.reproduce import to_stderr
 from spikeproof.reproduce.runner import run
 from spikeproof.reproduce.task import Store, Task
 from spikeproof.tables import RAT_CURVE, Scale, at_scale, compare_curve
@@ -45,7 +45,6 @@ def reproduce_curve(plan: CurvePlan, pool: Pool, around: Circumstances, *, devic
     Raises:
         SpikeproofError: training failed.
     """
-    check_folders(around.store.root, results)
     failed = run(plan, pool, around, device=device, tell=to_stderr)
     if failed:
         raise SpikeproofError(f"{CURVE}: {failed[plan.task]}")

@@ -46,7 +46,6 @@ def reproduce(
     """
     around = Circumstances(store, data_dir, command, show and pool.slots == 1)
     tell: Callable[[str], None] = to_stderr if show else lambda _: None
-    check_folders(store.root, results)
     _held(plan, results)  # a file there that cannot be read says so now, and not after hours
     failed = run(plan, pool, around, device=device, tell=tell)
     before, held = _held(plan, results)
