@@ -89,7 +89,7 @@ MAIN = Table(
     nominal="PGD10",
     calibrations=(_MAIN_CALIBRATION,),
     claims=tuple(
-        Claim(text=f"TGO over {words} under {column}", column=column, higher=f"{training}-tgo", lower=training)
+        Claim(text=f"TGO over {words}", column=column, higher=f"{training}-tgo", lower=training)
         for training, (words, _) in _MAIN_TRAINING.items()
         for column in ("FGSM", "RFGSM", "PGD10", "PGD40")
     ),
