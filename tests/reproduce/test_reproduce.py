@@ -155,6 +155,24 @@ def test_any_crash_fails_one_network_only(done, monkeypatch):
     do(out)
 
 
+def test_results_from_elsewhere_stay(done, tmp_path, monkeypatch):
+    shutil.copytree(done[0] / "results", tmp_path / "results")
+    before = files(tmp_path / "results")
+
+    def crash(*_, **__):
+        raise RuntimeError("no data here")
+
+    monkeypatch.setattr("spikeproof.reproduce.execute.train_recipe", crash)
+    _, failed = do(tmp_path)
+    assert failed
+    rows = {path: text for path, text in before.items() if path.name != "table.json"}
+    assert rows.items() <= files(tmp_path / "results").items()
+    ((header, _),) = read_results(tmp_path / "results")
+    ((whole, _),) = read_results(done[0] / "results")
+    assert header.verdicts == whole.verdicts
+    assert header.choices == whole.choices
+
+
 def test_other_images_than_before_are_refused(done, tmp_path):
     store = Store(tmp_path / "store")
     shutil.copytree(done[0] / "store", store.root)

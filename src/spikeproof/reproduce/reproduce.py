@@ -51,13 +51,20 @@ def reproduce(
     before, held = _held(plan, results)
     private = Path.cwd() if data_dir is None else data_dir
     header, rows = gather(plan, store, failed, before=before, seeds={row.seed for row in held}, private=private)
-    written = {write_row(row, results) for row in rows}
     write_header(header, results)
-    asked = {(row.name, seed) for row in plan.rows for seed in plan.seeds}
+    for row in rows:
+        write_row(row, results)
+    keys = {
+        (row.name, seed): plan.task(store, row, seed, failed).key
+        for row in plan.rows
+        if plan.choices(store, row, failed) is not None
+        for seed in plan.seeds
+    }
+    written = {(row.row, row.seed) for row in rows}
     for row in held:
-        path = results / f"{row.table}-{row.scale}" / f"{row.row}-s{row.seed}.json"
-        if (row.row, row.seed) in asked and path not in written:
-            path.unlink()
+        name = row.row, row.seed
+        if name not in written and keys.get(name, row.recipe_hash) != row.recipe_hash:
+            (results / f"{row.table}-{row.scale}" / f"{row.row}-s{row.seed}.json").unlink()
     return render_table(header, rows), failed
 
 
