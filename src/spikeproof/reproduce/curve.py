@@ -9,6 +9,7 @@ from pathlib import Path
 from spikeproof.atomic import write_atomically
 from spikeproof.errors import SpikeproofError
 from spikeproof.reproduce.execute import Circumstances
+from spikeproof.reproduce.plan import seeded
 from spikeproof.reproduce.pools import Pool
 from spikeproof.reproduce.reproduce import to_stderr
 from spikeproof.reproduce.runner import run
@@ -28,9 +29,7 @@ class CurvePlan:
 
     @property
     def task(self) -> Task:
-        recipe = at_scale(RAT_CURVE, self.scale)
-        train = dataclasses.replace(recipe.train, seed=self.seed, validate_every=1)
-        return Task(f"SNN-RAT's curve, seed {self.seed}", dataclasses.replace(recipe, train=train))
+        return Task(f"SNN-RAT's curve, seed {self.seed}", seeded(at_scale(RAT_CURVE, self.scale), self.seed))
 
     def tasks(self, store: Store, failed: Collection[Task] = ()) -> list[Task]:
         return [self.task]

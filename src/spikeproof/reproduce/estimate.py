@@ -18,7 +18,7 @@ from spikeproof.train import RunFolder
 
 # Forward multiply-accumulates a second, in training: on one CPU core about as measured (docs/performance.md); on a GPU
 # a guess, as none was measured.
-RATES = {"cpu": 40e9, "cuda": 20e12}
+_RATES = {"cpu": 40e9, "cuda": 20e12}
 # A gradient of an image beside a whole training step.
 _ATTACK_STEP = 0.45
 # What a training step costs beside a plain one (docs/performance.md).
@@ -72,8 +72,8 @@ def _training_seconds(recipe: Recipe, device: str) -> float:
     at = recipe.adversarial_training
     if at is not None:
         factor += _ATTACK_STEP * (at.steps if at.attack == "pgd" else 1)
-    images = recipe.train.epochs * train_images(recipe)
-    return _macs(recipe.model, _classes(recipe)) * images * factor / RATES[device]
+    images = recipe.train.epochs * _train_images(recipe)
+    return _macs(recipe.model, _classes(recipe)) * images * factor / _RATES[device]
 
 
 def _audit_seconds(recipe: Recipe, config: AuditConfig, device: str) -> float:
@@ -83,10 +83,10 @@ def _audit_seconds(recipe: Recipe, config: AuditConfig, device: str) -> float:
     )
     samples = config.samples or 10_000
     macs = _macs(recipe.model, _classes(recipe)) * samples * (config.draws or 1)
-    return macs * passes * _ATTACK_STEP / RATES[device]
+    return macs * passes * _ATTACK_STEP / _RATES[device]
 
 
-def train_images(recipe: Recipe) -> int:
+def _train_images(recipe: Recipe) -> int:
     """How many images a recipe trains on, as far as that is known without opening the data."""
     if recipe.data.train_limit is not None:
         return recipe.data.train_limit

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections import ChainMap
 from collections.abc import Collection, Mapping, Sequence
 
 from spikeproof.audit import AuditConfig, make_trial
@@ -85,7 +84,7 @@ class Plan:
     def tasks(self, store: Store, failed: Collection[Task] = ()) -> list[Task]:
         """Every task that is known now; more are known when these are done."""
         found: dict[Task, None] = {}
-        for calibration in self._used():
+        for calibration in self._calibrations(*self.rows):
             for task in (self._reference(calibration), *self._candidates(calibration)):
                 found[task] = None
         for row in self.rows:
@@ -109,17 +108,15 @@ class Plan:
 
     def waiting(self, store: Store, failed: Collection[Task] = ()) -> list[Task]:
         """For every row that waits for a calibration, and every seed, a task that costs about what its own will."""
-        held = {calibration.name: calibration for calibration in self.table.calibrations}
-        likely = {name: {each.field: each.candidates[0]} for name, each in held.items()}
         return [
-            self._task(row, seed, dict(ChainMap(*(likely[name] for name in row.calibrated))))
+            self._task(row, seed, {each.field: each.candidates[0] for each in self._calibrations(row)})
             for row in self.rows
             for seed in self.seeds
             if self.choices(store, row, failed) is None
         ]
 
     def _task(self, row: Row, seed: int, changes: dict[str, Defense]) -> Task:
-        recipe = _seeded(at_scale(_changed(row.recipe, changes), self.scale), seed)
+        recipe = seeded(at_scale(_changed(row.recipe, changes), self.scale), seed)
         substitute = None if row.substitute is None else at_scale(row.substitute, self.scale)
         audits = tuple(self.column_audits(recipe, substitute).values())
         measures = tuple(dict.fromkeys(column.measure for column in self.table.columns if column.measure is not None))
@@ -127,16 +124,14 @@ class Plan:
 
     def choices(self, store: Store, row: Row, failed: Collection[Task] = ()) -> list[Choice] | None:
         """What the row's calibrations chose; None while one of them is undecided."""
-        held = {calibration.name: calibration for calibration in self.table.calibrations}
-        found = [self._choice(store, held[name], failed) for name in row.calibrated]
+        found = [self._choice(store, calibration, failed) for calibration in self._calibrations(row)]
         decided = [choice for choice in found if choice is not None]
         return decided if len(decided) == len(found) else None
 
     def failed_calibration(self, row: Row, failed: Mapping[Task, str]) -> str:
         """Why a row has no setting, where a calibration of it failed."""
-        held = {calibration.name: calibration for calibration in self.table.calibrations}
-        for name in row.calibrated:
-            for task in (self._reference(held[name]), *self._candidates(held[name])):
+        for calibration in self._calibrations(row):
+            for task in (self._reference(calibration), *self._candidates(calibration)):
                 if task in failed:
                     return f"{task.label} failed: {failed[task]}"
         return "a calibration that it needs is not done"
@@ -180,8 +175,8 @@ class Plan:
             dataclasses.replace(config, draws=4, judge_draws=10) if self.scale == "mini" and _random(recipe) else config
         )
 
-    def _used(self) -> list[Calibration]:
-        names = {name for row in self.rows for name in row.calibrated}
+    def _calibrations(self, *rows: Row) -> list[Calibration]:
+        names = {name for row in rows for name in row.calibrated}
         return [calibration for calibration in self.table.calibrations if calibration.name in names]
 
     def _reference(self, calibration: Calibration) -> Task:
@@ -244,5 +239,6 @@ def _changed(recipe: Recipe, changes: dict[str, Defense]) -> Recipe:
     return dataclasses.replace(recipe, **changes)  # type: ignore[arg-type]
 
 
-def _seeded(recipe: Recipe, seed: int) -> Recipe:
+def seeded(recipe: Recipe, seed: int) -> Recipe:
+    """The recipe trained with this seed."""
     return dataclasses.replace(recipe, train=dataclasses.replace(recipe.train, seed=seed))

@@ -9,7 +9,6 @@ import signal
 import threading
 import time
 import traceback
-from collections.abc import Callable
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -238,5 +237,4 @@ def make_pool(cluster: str | None, slots: int, folder: Path, parameters: dict[st
     """The pool that the command line asks for."""
     if cluster is not None:
         return Submitted(folder, cluster, slots, parameters)
-    made: Callable[[], Pool] = InProcess if slots == 1 else lambda: Processes(slots)
-    return made()
+    return InProcess() if slots == 1 else Processes(slots)
