@@ -1,11 +1,15 @@
-"""Conv3x3 against torch's convolution: values exactly, gradients to the rounding of bfloat16."""
+"""Our convolutions against torch's: values exactly, gradients to the rounding of the dtype; and memory stays whole."""
+
+import os
+import subprocess
+import sys
 
 import pytest
 import torch
 from torch import nn
 
 from spikeproof.models import convolution
-from spikeproof.models.convolution import Conv3x3, weight_gradient
+from spikeproof.models.convolution import Conv1x1, Conv3x3, weight_gradient
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1, 1, 1), (3, 5, 7, 3, 6), (2, 16, 8, 4, 4), (2, 3, 4, 9, 2)], ids=str)
@@ -58,3 +62,39 @@ def test_products_run_only_where_they_win(monkeypatch, dtype, size, stride, trai
     x = torch.rand(2, 16, size, size, dtype=dtype, requires_grad=True)
     layer(x).sum().backward()
     assert bool(called) == by_products
+
+
+@pytest.mark.parametrize("stride", [1, 2, 3])
+@pytest.mark.parametrize(("inner", "outer", "size"), [(1, 3, 5), (2, 4, 8), (15, 2, 7), (16, 3, 7), (20, 20, 1)])
+def test_one_tap_equals_the_library_s(inner, outer, size, stride):
+    torch.manual_seed(2)
+    ours = Conv1x1(inner, outer, stride=stride).double()
+    theirs = nn.Conv2d(inner, outer, 1, stride=stride, bias=False).double()  # oneDNN has no kernels of float64
+    theirs.load_state_dict(ours.state_dict())
+    seen = []
+    for layer in (ours, theirs):
+        torch.manual_seed(3)
+        x = torch.randn(3, inner, size, size, dtype=torch.float64).contiguous(memory_format=torch.channels_last)
+        out = layer(x.requires_grad_())
+        out.square().sum().backward()
+        seen.append([out, x.grad, layer.weight.grad])
+    for found, expected in zip(*seen, strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the memory allocator that looks for damage is glibc's")
+def test_few_channels_and_a_stride_damage_no_memory():
+    """The library's own weight gradient writes beyond its buffer here (oneDNN issue 6035): abort or wrong numbers."""
+    program = """
+import torch
+from spikeproof.models.convolution import Conv1x1
+for channels in (2, 4, 8, 15):
+    layer = Conv1x1(channels, channels, stride=2)
+    for _ in range(20):
+        x = torch.rand(4, channels, 48, 48).contiguous(memory_format=torch.channels_last).requires_grad_()
+        layer(x).square().sum().backward()
+        around = [torch.rand(37) for _ in range(50)]
+"""
+    environment = os.environ | {"GLIBC_TUNABLES": "glibc.malloc.check=3"}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

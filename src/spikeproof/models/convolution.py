@@ -1,8 +1,9 @@
-"""A convolution whose weight gradient is a matrix product where that is faster.
+"""The networks' convolutions: the same numbers as PyTorch's, where oneDNN is slow or not safe by another way.
 
 On a CPU, oneDNN's bfloat16 weight gradient of a 3x3 convolution reaches a small part of the machine's matrix speed on
 small images with many channels (benchmarks/weight_gradient.py: up to five times slower than three matrix products of
-the same numbers). The rule below is where the products won by more than a tenth.
+the same numbers). The rule below is where the products won by more than a tenth. Its weight gradient of a 1x1
+convolution with a stride writes beyond its memory where there are few channels (oneDNN issue 6035).
 """
 
 from __future__ import annotations
@@ -33,6 +34,19 @@ class Conv3x3(nn.Conv2d):
             return False
         positions = x.shape[2] * x.shape[3]
         return positions <= 16 or (positions <= 64 and self.in_channels >= 256)
+
+
+class Conv1x1(nn.Conv2d):
+    """``nn.Conv2d`` of one tap. With few channels a stride is taken before the product, where no kernel knows of it."""
+
+    def __init__(self, inner: int, outer: int, *, stride: int = 1) -> None:
+        super().__init__(inner, outer, 1, stride=stride, bias=False)
+
+    def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c2 h2 w2"]:
+        if x.device.type != "cpu" or self.in_channels >= 16:  # the widest block of channels of oneDNN's kernels
+            return super().forward(x)
+        down, across = self.stride
+        return conv2d(x[:, :, ::down, ::across], self.weight)
 
 
 class _Convolution(torch.autograd.Function):

@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from spikeproof.errors import SpikeproofError
-from spikeproof.models.convolution import Conv3x3
+from spikeproof.models.convolution import Conv1x1, Conv3x3
 from spikeproof.models.entry import entry, halved
 from spikeproof.models.spiking_model import SiteFactory, initialise
 from spikeproof.models.vgg import scaled
@@ -41,7 +41,7 @@ class Block(nn.Module):
         self.norm_out = new_site.norm(outer, self.site_in, summands=2)
         self.skip: nn.Module | None = None
         if projects:
-            project = nn.Conv2d(inner, outer, 1, stride=stride, bias=False)
+            project = Conv1x1(inner, outer, stride=stride)
             self.skip = nn.Sequential(project, new_site.norm(outer, self.site_in, summands=2))
         self.site_out = new_site(pool=pool)
 

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from spikeproof.errors import SpikeproofError
-from spikeproof.models.convolution import Conv3x3
+from spikeproof.models.convolution import Conv1x1, Conv3x3
 from spikeproof.models.entry import entry
 from spikeproof.models.spiking_model import SiteFactory, initialise
 from spikeproof.models.vgg import scaled
@@ -31,7 +31,7 @@ class SEWBlock(nn.Module):
         self.site_out = new_site(outer)
         self.skip: nn.Module | None = None
         if inner != outer or stride != 1:
-            self.skip = nn.Sequential(nn.Conv2d(inner, outer, 1, stride=stride, bias=False), new_site(outer))
+            self.skip = nn.Sequential(Conv1x1(inner, outer, stride=stride), new_site(outer))
 
     def forward(self, x: Float[Tensor, "kn c h w"]) -> Float[Tensor, "kn c2 h2 w2"]:
         h: Tensor = self.site_out(self.conv_out(self.site_in(self.conv_in(x))))

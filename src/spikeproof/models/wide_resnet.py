@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from spikeproof.errors import SpikeproofError
-from spikeproof.models.convolution import Conv3x3
+from spikeproof.models.convolution import Conv1x1, Conv3x3
 from spikeproof.models.entry import entry
 from spikeproof.models.spiking_model import SiteFactory, initialise
 from spikeproof.models.vgg import scaled
@@ -28,7 +28,7 @@ class Block(nn.Module):
         self.conv_out = Conv3x3(outer, outer, bias=False)
         # A current that comes once for all steps cannot be added to one that comes step by step.
         same = inner == outer and stride == 1 and not constant
-        self.skip = None if same else nn.Conv2d(inner, outer, 1, stride=stride, bias=False)
+        self.skip = None if same else Conv1x1(inner, outer, stride=stride)
         self.weights = nn.Parameter(torch.tensor([0.5, 0.5]))
 
     def forward(self, x: Float[Tensor, "kn c h w"]) -> Float[Tensor, "tn c2 h2 w2"]:
