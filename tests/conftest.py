@@ -18,14 +18,14 @@ from spikeproof.errors import SpikeproofError  # noqa: E402 (the hook must stand
 @pytest.fixture(scope="session", autouse=True)
 def kernels_of_the_session(tmp_path_factory):
     """Compiled kernels are kept for the session, or where the environment says: a machine may keep them for longer."""
-    if os.environ.get("SPIKEPROOF_CACHE_DIR"):
-        yield
-        return
     base = tmp_path_factory.getbasetemp()
     if os.environ.get("PYTEST_XDIST_WORKER"):
         base = base.parent  # which all workers share
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SPIKEPROOF_CACHE_DIR", str(base / "kernels"))
+        if not os.environ.get("SPIKEPROOF_CACHE_DIR"):
+            patch.setenv("SPIKEPROOF_CACHE_DIR", str(base / "kernels"))
+        # What torch.compile makes of whole models; its folder of every day may hold another machine's.
+        patch.setenv("TORCHINDUCTOR_CACHE_DIR", str(base / "compiled"))
         yield
 
 

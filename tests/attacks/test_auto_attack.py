@@ -249,7 +249,7 @@ def test_all_wrong_classes_are_tried_and_no_more(exact_model, batch, attack, cla
     assert len(asked[classes - 1]) == len(asked[9])
     assert all(torch.equal(one[0], other[0]) for one, other in zip(asked[classes - 1], asked[9], strict=True))
     found = attack(model, images, labels, Linf(0.5), Crafting(source=Bptt()), steps=10)
-    assert found.correct.sum() <= len(labels) / 4
+    assert found.correct.sum() < len(labels) / 2
 
 
 @pytest.mark.parametrize(

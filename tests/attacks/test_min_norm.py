@@ -1,5 +1,6 @@
 """CW and DDN: closer than foolbox's, nothing frozen, the radius and the judge kept."""
 
+import dataclasses
 import math
 import warnings
 from functools import partial
@@ -13,7 +14,7 @@ from spikeproof.attacks.carlini_wagner import cw_l2, lead_of
 from spikeproof.attacks.ddn import ddn
 from spikeproof.gradients import Assg, Bptt, ReluTransfer
 from spikeproof.models import create_model
-from spikeproof.spiking import Neuron, Rectangular, sites
+from spikeproof.spiking import Rectangular, sites
 from spikeproof.threat import L2
 
 with warnings.catch_warnings():
@@ -181,8 +182,10 @@ def test_only_what_lies_within_the_radius_counts(model, batch, attack, radius):
 
 
 def test_cw_breaks_within_a_radius_what_pgd_would(model, known):
+    """With 4 x 30 steps about 27 of 58, where PGD-20 breaks 19; with a third of the steps PGD is ahead."""
     images, labels = known
-    closest = distances(ATTACKS["cw"](model, images, labels, ANYWHERE).images, images)
+    attack = partial(cw_l2, steps=30, searches=4, initial_c=0.1, learning_rate=0.05)
+    closest = distances(attack(model, images, labels, ANYWHERE).images, images)
     radius = 0.9 * closest.median().item()
     broken = ~pgd(model, images, labels, L2(radius), steps=20, objective="margin").correct
     assert (closest <= radius).sum() >= broken.sum() > 10
@@ -248,16 +251,9 @@ def test_a_noisy_model_and_two_classes(attack):
 
 
 def test_without_any_gradient_ddn_walks_at_random_and_cw_stands_still(model, known):
-    blind = create_model(
-        "conv",
-        num_classes=10,
-        image_size=8,
-        in_channels=1,
-        num_steps=3,
-        width=0.5,
-        neuron=Neuron(surrogate=Rectangular(1e-7)),
-    )
-    blind.load_state_dict(model.state_dict())
+    blind = model
+    for site in sites(blind).values():
+        site.neuron = dataclasses.replace(site.neuron, surrogate=Rectangular(1e-7))
     found = ddn(blind, *known, ANYWHERE, Crafting(source=Bptt()), steps=60)
     assert (~found.correct).float().mean() > 0.5
     assert found.images.isfinite().all()

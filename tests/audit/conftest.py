@@ -1,4 +1,4 @@
-"""A small network that has learned the digits, and quick audits of it."""
+"""Small networks that have learned the digits, and quick audits of them."""
 
 import copy
 import dataclasses
@@ -10,11 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from digit_networks import network
 from spikeproof.audit import AuditConfig, config, curves, trials
 from spikeproof.data import Data, load_data
-from spikeproof.models import create_model
 from spikeproof.spiking import Site
-from spikeproof.train import TrainConfig, train
 
 
 @pytest.fixture(scope="session")
@@ -22,34 +21,20 @@ def digits() -> Data:
     return load_data("digits", validation=50)
 
 
-@pytest.fixture(scope="session")
-def learned(digits):
-    with torch.random.fork_rng([]):
-        torch.manual_seed(0)
-        model = create_model("conv", num_classes=10, image_size=8, in_channels=1, mean=digits.mean, std=digits.std)
-    config = TrainConfig(epochs=2, batch_size=16, learning_rate=0.3, augmentation=None, device="cpu")
-    return train(model, digits, config=config, show=False).model
-
-
-@pytest.fixture(scope="session")
-def _tiny(digits):
-    with torch.random.fork_rng([]):
-        torch.manual_seed(0)
-        shape = {"num_classes": 10, "image_size": 8, "in_channels": 1, "num_steps": 2, "width": 0.5}
-        model = create_model("conv", mean=digits.mean, std=digits.std, **shape)
-    config = TrainConfig(epochs=3, batch_size=16, learning_rate=0.3, augmentation=None, device="cpu")
-    return train(model, digits, config=config, show=False).model.eval()
+@pytest.fixture
+def tiny():
+    """A network of few channels and two steps, for what only has to run."""
+    return network("tiny")
 
 
 @pytest.fixture
-def tiny(_tiny):
-    """A trained network of few channels and two steps, for what only has to run."""
-    return copy.deepcopy(_tiny)
+def learned():
+    return network("learned")
 
 
 @pytest.fixture
 def model(learned):
-    """The trained network, one's own to spoil."""
+    """The learned network, one's own to spoil."""
     return copy.deepcopy(learned)
 
 

@@ -4,10 +4,11 @@ import itertools
 
 import pytest
 
+from digit_networks import InDouble
 from spikeproof.audit import audit
 
-# The clean image, or nothing at all, is where these start: no random number.
-DETERMINISTIC = ("FGSM", "BIM-3", "BIM-6", "FGSM@RGA", "MTPGD-2", "PGD-ANY-4@STE", "SA-PGD-10@ASSG", "APGD-CE-8@HART")
+# These start at the clean image and draw no random number.
+DETERMINISTIC = ("FGSM", "BIM-3", "BIM-6", "FGSM@RGA", "FGSM@STE", "BIM-10@ASSG", "BIM-8@HART", "BIM-5@BPTR")
 
 
 def rows_by_trial(found):
@@ -61,8 +62,10 @@ def test_per_member_every_trial_gets_everyone(model, digits, quick):
 
 
 def test_dropping_changes_no_number_that_both_tell(model, digits, quick):
+    """In float64 and without random starts: a smaller batch may round otherwise, and draws others."""
+    exact = InDouble(model).eval()
     dropped, whole = (
-        audit(model, digits.test, quick(trials=DETERMINISTIC, per_member=kept, samples=30), show=False)
+        audit(exact, digits.test, quick(trials=DETERMINISTIC, per_member=kept, samples=30), show=False)
         for kept in (False, True)
     )
     assert dropped.worst_case == whole.worst_case

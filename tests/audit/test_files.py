@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from spikeproof.audit import audit
+from spikeproof.data import ImageSet
 from spikeproof.errors import SpikeproofError
 from spikeproof.models import create_model
 from spikeproof.report import write_report
@@ -44,12 +45,26 @@ def test_pictures_are_of_the_trial_that_broke_most(tiny, digits, quick):
     assert (pictures["adversarial_predictions"] != pictures["labels"]).all()
 
 
-def test_pictures_show_turned_samples_first(tiny, digits, quick):
-    found = audit(tiny, digits.test, quick(radius=0.02, trials=("PGD-9",), batch_size=10), show=False)
-    turned = found.results[0].broken
-    assert 0 < turned < 6  # so that others have to fill up
+class Brightness(nn.Module):
+    """Two classes: an image is of the second if it is brighter than 1/2 on average."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor([-1.0, 1.0]))
+
+    def forward(self, images):
+        return (images.flatten(1).mean(1, keepdim=True) - 0.5) * self.weight
+
+
+def test_pictures_show_turned_samples_first(quick):
+    brightness = torch.tensor([250, 200, 130, 220, 140, 180, 190, 230, 135, 240], dtype=torch.uint8)
+    images = brightness.view(-1, 1, 1, 1).expand(-1, 1, 4, 4).contiguous()
+    data = ImageSet(images, torch.ones(10, dtype=torch.int64), ("dark", "bright"))
+    config = quick(radius=0.1, trials=("PGD-9",), samples=None, batch_size=4)
+    found = audit(Brightness(), data, config, show=False)
+    assert found.results[0].broken == 3  # those within 0.1 of 1/2; others have to fill up
     shown = found.pictures["adversarial_predictions"] != found.pictures["labels"]
-    assert shown.tolist() == [True] * turned + [False] * (6 - turned)
+    assert shown.tolist() == [True] * 3 + [False] * 3
 
 
 def test_fewer_samples_than_pictures(tiny, digits, quick):

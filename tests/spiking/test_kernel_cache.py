@@ -3,6 +3,7 @@
 import gc
 import os
 import warnings
+from pathlib import Path
 
 import pytest
 import torch
@@ -116,7 +117,19 @@ def test_a_folder_that_cannot_be_written_still_works(monkeypatch, tmp_path, new_
     """The place of the folder is taken by a file, which stops the superuser too."""
     (tmp_path / "taken").write_text("")
     monkeypatch.setenv("SPIKEPROOF_CACHE_DIR", str(tmp_path / "taken"))
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "the user's own"))
     run_it()
+    assert not (tmp_path / "the user's own").exists()
+
+
+def test_each_kind_of_machine_has_a_workshop_of_its_own(monkeypatch, folder):
+    """The compiler would take up what it wrote for other vector units, which then does not build."""
+    run_it()
+    (first,) = (folder / "inductor").iterdir()
+    monkeypatch.setattr(compiling, "_machine", lambda _: "another")
+    kernels._kernels.clear()
+    run_it()
+    assert len(list((folder / "inductor").iterdir())) == 2 and list(first.iterdir())
 
 
 def test_each_gpu_has_kernels_of_its_own(monkeypatch):
@@ -145,7 +158,7 @@ def test_compiling_leaves_the_process_as_it_was_exception_or_not(monkeypatch, fo
         new_process()
 
         def fail(*arguments):
-            assert not gc.isenabled() and os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(folder / "inductor")
+            assert not gc.isenabled() and Path(os.environ["TORCHINDUCTOR_CACHE_DIR"]).parent == folder / "inductor"
             raise ZeroDivisionError
 
         with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):

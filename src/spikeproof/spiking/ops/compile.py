@@ -7,6 +7,7 @@ one warning.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import functools
 import gc
@@ -16,6 +17,7 @@ import os
 import pickle
 import platform
 import shutil
+import tempfile
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -126,12 +128,8 @@ def _undisturbed() -> Any:
     """No warnings (the compiler talks to itself), no garbage collector (a tenth of the time, walking its objects), and
     the compiler's own files beside ours: they hold the machine code."""
     collecting, before = gc.isenabled(), os.environ.get("TORCHINDUCTOR_CACHE_DIR")
-    workshop = cache_folder() / "inductor"
-    with contextlib.suppress(OSError):
-        workshop.mkdir(parents=True, exist_ok=True)
     gc.disable()
-    if os.access(workshop, os.W_OK):
-        os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(workshop)
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(_workshop(cache_folder(), _machine(torch.device("cpu"))))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -144,6 +142,22 @@ def _undisturbed() -> Any:
         gc.collect(0)  # what a compilation leaves behind is all young, and as much as some hundred megabytes
         if collecting:
             gc.enable()
+
+
+@functools.cache
+def _workshop(folder: Path, machine: str) -> Path:
+    """Where the compiler keeps its own files: among our kernels, or in this process's own folder if that cannot be.
+
+    Each kind of machine has another, as the compiler would take up code that it wrote for other vector units.
+    """
+    workshop = folder / "inductor" / hashlib.sha256(machine.encode()).hexdigest()[:16]
+    with contextlib.suppress(OSError):
+        workshop.mkdir(parents=True, exist_ok=True)
+        if os.access(workshop, os.W_OK):
+            return workshop
+    own = Path(tempfile.mkdtemp(prefix="spikeproof-kernels-"))
+    atexit.register(shutil.rmtree, own, ignore_errors=True)
+    return own
 
 
 @functools.cache
