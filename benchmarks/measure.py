@@ -10,10 +10,11 @@ import platform
 import statistics
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
+
+from spikeproof.machine import machine_name
 
 # The profiler announces every start and stop on stderr otherwise; it reads this when it first starts.
 os.environ.setdefault("KINETO_LOG_LEVEL", "99")
@@ -80,19 +81,9 @@ def environment(device: torch.device) -> dict[str, Any]:
         "versions": {name: importlib.metadata.version(name) for name in _PACKAGES},
         "python": platform.python_version(),
         "device": device.type if device.type == "cpu" else torch.cuda.get_device_name(device),
-        "cpu": _cpu_model(),
+        "cpu": machine_name("cpu"),
         "threads": torch.get_num_threads(),
-        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
     }
-
-
-def _cpu_model() -> str:
-    # platform.processor() is empty or only "x86_64" on Linux.
-    told = Path("/proc/cpuinfo")
-    for line in told.read_text().splitlines() if told.is_file() else ():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
 
 
 def _synchronise() -> None:

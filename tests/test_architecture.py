@@ -11,7 +11,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # From the ground up; rooms of one floor may use each other.
 FLOORS = (
-    {"errors", "threat", "atomic", "private_rng", "progress", "version"},
+    {"errors", "threat", "atomic", "machine", "private_rng", "progress", "version"},
     {"data"},
     {"spiking"},
     {"models", "coding", "interop"},

@@ -42,12 +42,16 @@ def images():
 )
 def test_against_the_margins_themselves(images, neuron):
     model = model_with(neuron)
+    seen = []
     with torch.no_grad(), probe(model, "margins") as record:
-        model(images)
+        for part in images.split(50):  # the parts that it takes: a batch's size changes rounding
+            model(part)
+            seen.append({name: site.margins for name, site in record.items()})
     described = describe_sites(model, images)
     assert [site.name for site in described] == list(record) == ["body.0", "body.2", "body.5"]
     for site in described:
-        margins = record[site.name].margins.double().numpy()  # [T, N, C, ...]
+        together = torch.cat([part[site.name] for part in seen], 1)
+        margins = together.double().numpy()  # [T, N, C, ...]
         per_channel = np.moveaxis(margins.reshape(*margins.shape[:3], -1), 2, 1).reshape(4, margins.shape[2], -1)
         window = neuron.surrogate.window
         mean, deviation = per_channel.mean(-1), np.sqrt(np.maximum(per_channel.var(-1), 1e-6))
@@ -59,7 +63,7 @@ def test_against_the_margins_themselves(images, neuron):
         assert site.firing_rate == (margins >= 0).mean()
         assert len(site.edges) == 65
         assert len(site.counts) == 64
-        inside = torch.histc(record[site.name].margins, 64, site.edges[0], site.edges[-1])
+        inside = torch.histc(together, 64, site.edges[0], site.edges[-1])
         assert site.counts == inside.long().tolist()
         # The edges belong to the counts: those below an edge are as many as the margins below it (rounding aside).
         for index in (16, 32, 48):

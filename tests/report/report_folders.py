@@ -109,6 +109,7 @@ def make_audit(
         "battery": "reliable",
         "batch_size": 250,
         "device": "cpu",
+        "machine": "AMD EPYC, AVX512",
         "crafting_precision": "bf16",
         "seed": 0,
         "seconds": 81.2,

@@ -31,8 +31,8 @@ def test_rows_hold_the_percentages(tmp_path: Path) -> None:
     assert cells(lines[3]) == ["two", "92.4", "24.2", "6.2*", "SA-PGD-100@ASSG -5.8", "0.4", "5.8", "0 of 3"]
     assert len({len(line) for line in lines[:4]}) == 1
     assert (
-        "Linf 2/255, n = 500, test split, battery reliable, noise off, crafted in bf16, judged in float32, device cpu, "
-        "seed 0." in lines
+        "Linf 2/255, n = 500, test split, battery reliable, noise off, crafted in bf16, judged in float32, device cpu "
+        "(AMD EPYC, AVX512), seed 0." in lines
     )
     assert "different conditions" not in "\n".join(lines)
 

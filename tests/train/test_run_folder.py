@@ -11,6 +11,7 @@ import torch
 import spikeproof
 from spikeproof.atomic import write_atomically
 from spikeproof.defenses import TGO
+from spikeproof.machine import machine_name
 from spikeproof.models import load_model
 from spikeproof.train import Interrupted, RunFolder, train
 
@@ -69,6 +70,7 @@ def test_what_a_finished_run_leaves(new_model, few_digits, quick, tmp_path):
     assert config == {
         "name": "mine",
         "recipe": settings,
+        "machine": machine_name("cpu"),
         "spikeproof": spikeproof.__version__,
         "torch": torch.__version__,
         "python": platform.python_version(),

@@ -19,6 +19,7 @@ from spikeproof.audit.outcomes import Measured
 from spikeproof.audit.trials import Trial
 from spikeproof.audit.tuning import Tuning
 from spikeproof.insight import SiteStatistics
+from spikeproof.machine import machine_name
 from spikeproof.train import RunFolder
 
 
@@ -132,6 +133,7 @@ class Audit:
             "draws": config.draws,
             "judge_draws": config.verdict_draws,
             "device": self.device,
+            "machine": machine_name(self.device),
             "crafting_precision": config.precision,
             "batch_size": self.batch_size,
             "seed": config.seed,

@@ -53,6 +53,7 @@ def read_audit(path: Path) -> Audit | None:
         judge_draws=row.whole("judge_draws"),
         battery=row.text("battery"),
         device=row.text("device"),
+        machine="" if row.absent("machine") else row.text("machine"),
         crafting_precision=row.text("crafting_precision"),
         batch_size=row.whole("batch_size"),
         seed=row.whole("seed"),

@@ -126,6 +126,7 @@ class Audit:
     judge_draws: int
     battery: str
     device: str
+    machine: str
     crafting_precision: str
     batch_size: int
     seed: int

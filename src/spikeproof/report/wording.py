@@ -51,7 +51,7 @@ def conditions(audit: Audit) -> dict[str, str]:
         "Battery": f"battery {audit.battery}",
         "Noise": noise,
         "Precision": f"crafted in {audit.crafting_precision}, judged in float32",
-        "Device": f"device {audit.device}",
+        "Device": f"device {audit.device}" + (f" ({audit.machine})" if audit.machine else ""),
         "Seed": f"seed {audit.seed}",
     }
 

@@ -15,6 +15,7 @@ import torch
 
 from spikeproof.atomic import write_atomically
 from spikeproof.errors import SpikeproofError
+from spikeproof.machine import machine_name
 from spikeproof.version import __version__
 
 # Fields that came after the first runs, with what these runs meant.
@@ -62,16 +63,6 @@ class RunFolder:
         Raises:
             SpikeproofError: a run is already there and ``resume`` is off, or it is on and the settings differ.
         """
-        config = {
-            "name": name,
-            "recipe": settings,
-            "spikeproof": __version__,
-            "torch": torch.__version__,
-            "python": platform.python_version(),
-            "device": device,
-            "threads": torch.get_num_threads(),
-            "command": command,
-        }
         if any(part.is_file() for part in (self.path, *self.path.parents)):
             raise SpikeproofError(f"{self.path} cannot be a run folder: a file is in its way; give another --out.")
         if self.begun:
@@ -88,6 +79,17 @@ class RunFolder:
                     "or give another --out."
                 )
             return
+        config = {
+            "name": name,
+            "recipe": settings,
+            "spikeproof": __version__,
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+            "device": device,
+            "machine": machine_name(device),
+            "threads": torch.get_num_threads(),
+            "command": command,
+        }
         write_atomically(self._config, lambda path: path.write_text(json.dumps(config, indent=1) + "\n"))
 
     def abandon(self) -> None:

@@ -1,0 +1,31 @@
+"""Which processor made a number: another one rounds otherwise, and a rounding can flip a spike."""
+
+from __future__ import annotations
+
+import functools
+import platform
+from pathlib import Path
+
+import torch
+
+
+def machine_name(device: str | torch.device) -> str:
+    """The processor behind a device, as "AMD EPYC 9B14, AVX512" or "NVIDIA H200"; a CPU with the vector units in use.
+
+    Example:
+        >>> machine_name("cpu").endswith(f", {torch.backends.cpu.get_cpu_capability()}")
+        True
+    """
+    device = torch.device(device)
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{_processor()}, {torch.backends.cpu.get_cpu_capability()}"
+
+
+@functools.cache
+def _processor() -> str:
+    told = Path("/proc/cpuinfo")
+    for line in told.read_text().splitlines() if told.is_file() else ():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()  # empty or only "x86_64" on Linux
