@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # CI and a fresh clone find the real data beside the project; elsewhere set SPIKEPROOF_DATA_DIR yourself.
 export SPIKEPROOF_DATA_DIR ?= $(wildcard $(abspath ../shared/data))
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test test-machines lint bench clean
 
 demo: $(STAMP)
 	$(BIN)/spikeproof demo
@@ -14,6 +14,11 @@ demo: $(STAMP)
 # Two processes of one thread each: small networks gain nothing from two threads.
 test: $(STAMP) lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+
+# The suite as other machines would run it (tests/machines.py), about ten minutes each. A part of it:
+# make test-machines MACHINES="plain rounding-1" TESTS="tests/attacks tests/audit"
+test-machines: $(STAMP)
+	$(BIN)/python tests/machines.py $(if $(MACHINES),--machines $(MACHINES)) $(TESTS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -191,6 +191,7 @@ def test_another_tuning_has_parts_of_its_own(tiny, digits, config, attacked, tmp
 
 
 def test_other_substitutes_have_parts_of_their_own(tiny, learned, digits, config, attacked, tmp_path):
+    config = dataclasses.replace(config, per_member=True)  # the transfer gets more than what is left of few samples
     fresh, other = (
         audit(tiny, digits.test, config, substitutes=[substitute], show=False) for substitute in (tiny, learned)
     )
