@@ -46,7 +46,8 @@ def main() -> None:
             continue
         print(f"--- {name}: {' '.join(f'{key}={value}' for key, value in MACHINES[name].items())}", flush=True)
         began = time.monotonic()
-        words = [sys.executable, "-m", "pytest", "--numprocesses", "2", "--dist", "loadfile", *tests]
+        processes = "1" if MACHINES[name]["OMP_NUM_THREADS"] == "2" else "2"
+        words = [sys.executable, "-m", "pytest", "--numprocesses", processes, "--dist", "loadfile", *tests]
         code = subprocess.run(words, env=os.environ | MACHINES[name], check=False).returncode
         ended[name] = f"{'passed' if code == 0 else f'FAILED ({code})'} in {time.monotonic() - began:.0f} s"
     print("\n".join(f"{name:12} {how}" for name, how in ended.items()))

@@ -119,7 +119,8 @@ def test_the_first_process_alone_writes_and_tells(two):
         assert files == ["config.json", "metrics.jsonl", "model.safetensors"]
     assert json.loads((folder / "whole" / "config.json").read_text())["recipe"] == {"mine": 1}
     assert (folder / "said-0").read_text().count("epoch 2/2") == 1
-    assert (folder / "said-1").read_text() == ""
+    # torch itself may say what it found on the machine, as "[rank1]:W1129 ...".
+    assert [line for line in (folder / "said-1").read_text().splitlines() if not line.startswith("[rank1]:")] == []
 
 
 def test_validation_counts_every_image_once(two, metrics_of):
