@@ -18,7 +18,7 @@ test: $(STAMP) lint
 # The suite as other machines would run it (tests/machines.py), about ten minutes each. A part of it:
 # make test-machines MACHINES="plain rounding-1" TESTS="tests/attacks tests/audit"
 test-machines: $(STAMP)
-	$(BIN)/python tests/machines.py $(if $(MACHINES),--machines $(MACHINES)) $(TESTS)
+	$(BIN)/python tests/machines.py $(TESTS) $(if $(MACHINES),--machines $(MACHINES))
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -1,4 +1,4 @@
-"""Run tests as other machines would: ``python tests/machines.py [--machines NAME ...] [PATH or pytest option ...]``.
+"""Run tests as other machines would: ``python tests/machines.py [PATH or pytest option ...] [--machines NAME ...]``.
 
 A CPU with AVX-512 can play older ones, and what they have in common with all others: that they round otherwise. Each
 machine has kernels of its own, which are compiled first. Prints what each ended with, and its seconds.
