@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Iterator
 
 import torch
+
+# The generators belong to the whole process, and so do a model's flags: who changes them is alone until they are back.
+ONE_AT_A_TIME = threading.RLock()
 
 
 @contextlib.contextmanager
 def private_rng() -> Iterator[None]:
     """Put back every generator that ``torch.manual_seed`` touches: the CPU's and each GPU's.
+
+    Other threads that ask for the same wait, so that each draws the numbers of its own seed.
 
     Example:
         >>> before = torch.get_rng_state()
@@ -19,5 +25,5 @@ def private_rng() -> Iterator[None]:
         >>> bool((torch.get_rng_state() == before).all())
         True
     """
-    with torch.random.fork_rng(range(torch.cuda.device_count())):
+    with ONE_AT_A_TIME, torch.random.fork_rng(range(torch.cuda.device_count())):
         yield

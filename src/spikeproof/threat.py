@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 import torch
 import tyro
@@ -12,6 +12,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from spikeproof.errors import SpikeproofError
+
+Norm = Literal["linf", "l2"]
+NORMS: dict[Norm, str] = {"linf": "Linf", "l2": "L2"}  # as sentences call them
 
 
 def parse_radius(value: float | str, what: str = "radius", *, most: float = 1.0) -> float:
@@ -67,10 +70,15 @@ class Linf:
     """
 
     radius: float
-    norm: ClassVar[str] = "linf"
+    norm: ClassVar[Norm] = "linf"
 
     def __init__(self, radius: float | str) -> None:
-        object.__setattr__(self, "radius", parse_radius(radius))
+        object.__setattr__(self, "radius", self.parse(radius))
+
+    @staticmethod
+    def parse(value: float | str, what: str = "radius") -> float:
+        """A distance in this norm, from a number or text (see :func:`parse_radius`)."""
+        return parse_radius(value, what)
 
     def project(
         self, candidate: Float[Tensor, "n c h w"], original: Float[Tensor, "n c h w"]
@@ -109,10 +117,15 @@ class L2:
     """
 
     radius: float
-    norm: ClassVar[str] = "l2"
+    norm: ClassVar[Norm] = "l2"
 
     def __init__(self, radius: float | str) -> None:
-        object.__setattr__(self, "radius", parse_radius(radius, most=math.inf))
+        object.__setattr__(self, "radius", self.parse(radius))
+
+    @staticmethod
+    def parse(value: float | str, what: str = "radius") -> float:
+        """A distance in this norm, from a number or text (see :func:`parse_radius`)."""
+        return parse_radius(value, what, most=math.inf)
 
     def project(
         self, candidate: Float[Tensor, "n c h w"], original: Float[Tensor, "n c h w"]
@@ -144,3 +157,4 @@ class L2:
 
 
 Threat = Linf | L2
+BALLS: dict[Norm, type[Linf] | type[L2]] = {"linf": Linf, "l2": L2}

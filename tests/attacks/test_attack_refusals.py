@@ -51,7 +51,9 @@ def test_labels_that_are_no_class(model, batch, attack, wrong):
         (torch.zeros(4, 1, 8, 8, dtype=torch.uint8), torch.zeros(4, dtype=torch.int64), "uint8"),
         (torch.zeros(4, 1, 8, 8), torch.zeros(3, dtype=torch.int64), "[4]"),
         (torch.zeros(4, 1, 8, 8), torch.zeros(4, 1, dtype=torch.int64), "[4]"),
-        (torch.zeros(4, 1, 8, 8), torch.zeros(4, dtype=torch.int32), "int32"),
+        (torch.zeros(4, 1, 8, 8), torch.zeros(4, dtype=torch.bool), "bool"),
+        (torch.zeros(4, 1, 8, 8), "0123", "str"),
+        ("images", torch.zeros(4, dtype=torch.int64), "str"),
         (torch.zeros(4, 1, 8, 8), torch.zeros(4), "float32"),
     ],
 )

@@ -153,7 +153,7 @@ def small(head, kernels="reference"):
     described = ModelDescription(
         name="small", neuron=Neuron(), coding=Direct(), batch_norm="merged", **options, **coding
     )
-    model = SpikingModel(stem, body, description=described, **coding).double().eval()
+    model = SpikingModel(stem, body, description=described).double().eval()
     for module in model.modules():
         if isinstance(module, nn.Linear):
             nn.init.normal_(module.weight, std=3 / module.in_features**0.5)

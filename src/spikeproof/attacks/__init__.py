@@ -3,8 +3,9 @@
 from spikeproof.attacks.auto_pgd import apgd, apgd_targeted
 from spikeproof.attacks.carlini_wagner import cw_l2
 from spikeproof.attacks.corruptions import corrupt, corruption
-from spikeproof.attacks.craft import Attacked, Craft, Crafting, Precision, check_batch, crafting
+from spikeproof.attacks.craft import Attacked, Craft, Crafting, Precision, crafting
 from spikeproof.attacks.ddn import ddn
+from spikeproof.attacks.door import attack, check_batch, check_shape, check_threat, norms_of
 from spikeproof.attacks.fab import fab_targeted
 from spikeproof.attacks.gradient_sign import ffgsm, fgsm, rfgsm
 from spikeproof.attacks.judge import evaluating, judge
@@ -34,6 +35,7 @@ __all__ = [
     "cw_l2",
     "apgd_targeted",
     "apgd",
+    "attack",
     "Attacked",
     "Craft",
     "Crafting",
@@ -43,6 +45,8 @@ __all__ = [
     "bim",
     "chase",
     "check_batch",
+    "check_shape",
+    "check_threat",
     "climb",
     "crafting",
     "cross_entropy_of",
@@ -55,6 +59,7 @@ __all__ = [
     "judge",
     "margin_of",
     "mi_fgsm",
+    "norms_of",
     "pgd",
     "rfgsm",
     "sa_pgd",

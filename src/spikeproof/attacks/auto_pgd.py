@@ -8,7 +8,8 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
-from spikeproof.attacks.craft import Attacked, Crafting, check_batch, crafting
+from spikeproof.attacks.craft import Attacked, Crafting, crafting
+from spikeproof.attacks.door import attack
 from spikeproof.attacks.multi_targeted import check_counts, likeliest_wrong, towards
 from spikeproof.attacks.objective import Objective, dlr_of, find_objective, margin_of
 from spikeproof.attacks.pursuit import Pursuit
@@ -16,6 +17,7 @@ from spikeproof.attacks.stable_adaptive import halving_steps
 from spikeproof.threat import Threat
 
 
+@attack("APGD")
 def apgd(
     model: nn.Module,
     images: Float[Tensor, "n c h w"],
@@ -58,7 +60,6 @@ def apgd(
         >>> apgd(model, torch.rand(2, 1, 8, 8), torch.tensor([3, 7]), Linf(0.1), steps=5).correct.shape
         torch.Size([2])
     """
-    images = check_batch(images, labels, targets)
     check_counts("APGD", steps=steps, restarts=restarts)
     maker = find_objective(objective)
     with crafting(model, how or Crafting()) as craft:
@@ -68,6 +69,7 @@ def apgd(
         return pursuit.finish()
 
 
+@attack("APGD-T")
 def apgd_targeted(
     model: nn.Module,
     images: Float[Tensor, "n c h w"],
@@ -102,7 +104,6 @@ def apgd_targeted(
         >>> apgd_targeted(model, images, labels, Linf(0.1), steps=5, classes=2).correct.shape
         torch.Size([2])
     """
-    images = check_batch(images, labels)
     check_counts("APGD-T", steps=steps, restarts=restarts, classes=classes)
     with crafting(model, how or Crafting()) as craft:
         pursuit = Pursuit(craft, images, labels)

@@ -8,7 +8,8 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
-from spikeproof.attacks.craft import Attacked, Craft, Crafting, check_batch, crafting
+from spikeproof.attacks.craft import Attacked, Craft, Crafting, crafting
+from spikeproof.attacks.door import attack
 from spikeproof.attacks.objective import Objective, check_classes, margin_of
 from spikeproof.errors import SpikeproofError
 from spikeproof.threat import L2
@@ -17,6 +18,7 @@ from spikeproof.threat import L2
 _EDGE = math.log(3)
 
 
+@attack("CW", norms=("l2",))
 def cw_l2(
     model: nn.Module,
     images: Float[Tensor, "n c h w"],
@@ -68,7 +70,6 @@ def cw_l2(
         >>> bool((L2(2.0).distance(found.images, images) <= 2).all())
         True
     """
-    images = check_batch(images, labels, targets)
     if steps < 1 or searches < 1:
         raise SpikeproofError(f"CW needs steps >= 1 and searches >= 1, got {steps} and {searches}.")
     if not (0 < learning_rate < math.inf and 0 < initial_c < math.inf and 0 <= confidence < math.inf):

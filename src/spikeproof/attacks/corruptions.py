@@ -7,7 +7,8 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, pad
 
-from spikeproof.attacks.craft import Attacked, Crafting, check_batch, crafting
+from spikeproof.attacks.craft import Attacked, Crafting, crafting
+from spikeproof.attacks.door import attack
 from spikeproof.errors import SpikeproofError
 from spikeproof.private_rng import private_rng
 from spikeproof.threat import Threat
@@ -64,6 +65,7 @@ def corrupt(images: Float[Tensor, "n c h w"], kind: str, severity: int, *, seed:
     return changed.clamp(0, 1)
 
 
+@attack("A corruption", norms=())
 def corruption(
     model: nn.Module,
     images: Float[Tensor, "n c h w"],
@@ -90,7 +92,7 @@ def corruption(
         >>> corruption(model, torch.rand(2, 1, 8, 8), torch.tensor([3, 7]), kind="contrast", severity=3).correct.shape
         torch.Size([2])
     """
-    images, how = check_batch(images, labels), how or Crafting()
+    how = how or Crafting()
     changed = corrupt(images, kind, severity, seed=how.seed)
     with crafting(model, how) as craft:
         return craft.verdict(changed, labels)

@@ -11,10 +11,11 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
-from spikeproof.attacks.judge import evaluating, judge
+from spikeproof.attacks.judge import evaluating, judge, working_dtype
 from spikeproof.attacks.objective import Objective
 from spikeproof.errors import SpikeproofError
 from spikeproof.gradients import Attached, Bptt, GradientSource
+from spikeproof.models import is_compiled, unwrapped
 from spikeproof.private_rng import private_rng
 from spikeproof.spiking import override_gradient, sites
 
@@ -69,25 +70,25 @@ class Craft:
         self._model = model
         self._attached = attached
         self._how = how
-        # The weights stand still, so they are cast once for all steps; autocast would cast them in every forward.
-        self._cast_weights = {
-            f"{name}.weight" if name else "weight": module.weight.to(torch.bfloat16)
-            for name, module in model.named_modules()
-            if how.precision == "bf16"
-            and isinstance(module, nn.Conv2d | nn.Linear)
-            and module.weight.dtype == torch.float32
-        }
+        self._dtype, self._compiled = working_dtype(model), is_compiled(model)
+        self._cast_weights = _cast_weights(model) if how.precision == "bf16" else {}
 
     def gradient(
-        self, images: Float[Tensor, "n c h w"], objective: Objective
+        self, images: Float[Tensor, "n c h w"], objective: Objective, *, finite: bool = True
     ) -> tuple[Float[Tensor, "n c h w"], Float[Tensor, "n k"]]:
-        """The gradient of each sample's objective by its image, and the logits, both averaged over the draws."""
+        """The gradient of each sample's objective by its image, and the logits, both averaged over the draws.
+
+        Args:
+            finite: entries that are not finite count as zero; False leaves them, for those who count them.
+        """
         images = images.detach().requires_grad_()
         gradient, mean_logits = torch.zeros_like(images), None
         for draw in range(self._how.draws):
             self._attached.hold(draw > 0)
             with torch.enable_grad():
                 found, logits = self._attached.gradient(self._call, images, objective)
+            if finite:
+                found = torch.where(found.isfinite(), found, 0.0)
             gradient = gradient + found / self._how.draws
             share = logits.detach().float() / self._how.draws
             mean_logits = share if mean_logits is None else mean_logits + share
@@ -102,8 +103,13 @@ class Craft:
             return torch.stack([self._call(images).float() for _ in range(self._how.draws)]).mean(0)
 
     def _call(self, images: Tensor) -> Tensor:
+        # A copy, since a network may work in place; the compiler wants the leaf itself.
+        images = images.to(self._dtype, copy=not self._compiled)
         with torch.autocast(images.device.type, torch.bfloat16, enabled=self._how.precision == "bf16"):
-            logits: Tensor = torch.func.functional_call(self._model, self._cast_weights, (images,))
+            if not self._cast_weights:
+                logits: Tensor = self._model(images)
+            else:
+                logits = torch.func.functional_call(self._model, self._cast_weights, (images,))
         return logits
 
     def judge(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k"]:
@@ -123,30 +129,30 @@ class Craft:
         self._attached.keep(kept)
 
 
+def _cast_weights(model: nn.Module) -> dict[str, Tensor]:
+    """The weights in bfloat16: they stand still, so they are cast once, where autocast would in every forward.
+
+    Not those of a wrapper (DataParallel, a compiled model), nor a weight that is computed from others (weight norm):
+    autocast serves them.
+    """
+    if unwrapped(model) is not model:
+        return {}
+    parameters = dict(model.named_parameters())
+    weights = {
+        f"{name}.weight" if name else "weight": module.weight
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Conv2d | nn.Linear)
+    }
+    return {
+        name: weight.to(torch.bfloat16)
+        for name, weight in weights.items()
+        if name in parameters and weight.dtype == torch.float32
+    }
+
+
 @contextlib.contextmanager
 def crafting(model: nn.Module, how: Crafting) -> Iterator[Craft]:
     """Freeze ``model`` (eval, no parameter gradients), seed a private RNG, attach the source; undo all of it after."""
     with private_rng(), evaluating(model), how.source.attach(model) as attached:
         torch.manual_seed(how.seed)
         yield Craft(model, attached, how)
-
-
-def check_batch(images: Tensor, labels: Tensor, targets: Tensor | None = None) -> Tensor:
-    """The images, detached; refuses what is not float [N,C,H,W] in [0,1], and labels that do not fit, in a sentence."""
-    if images.ndim != 4 or not images.is_floating_point():
-        raise SpikeproofError(
-            f"Images must be a float tensor [N,C,H,W] in [0,1], got {images.dtype} of shape {tuple(images.shape)}."
-        )
-    for name, given in (("Labels", labels), ("Targets", targets)):
-        if given is not None and (given.shape != images.shape[:1] or given.dtype != torch.int64):
-            raise SpikeproofError(
-                f"{name} must be int64 [{len(images)}] to match the images, got {given.dtype} {tuple(given.shape)}."
-            )
-    if targets is not None and bool((targets == labels).any()):
-        raise SpikeproofError("A target must differ from the label; for an untargeted attack leave the targets out.")
-    bad = ~((images >= 0) & (images <= 1)).flatten(1).all(1)  # also true for NaN
-    if bad.any():
-        raise SpikeproofError(
-            f"Image {int(bad.nonzero()[0])} of the batch holds NaN or a value outside [0, 1]; scale images to [0, 1]."
-        )
-    return images.detach()

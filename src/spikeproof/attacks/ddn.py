@@ -9,12 +9,14 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from spikeproof.attacks.carlini_wagner import Closest
-from spikeproof.attacks.craft import Attacked, Craft, Crafting, check_batch, crafting
+from spikeproof.attacks.craft import Attacked, Craft, Crafting, crafting
+from spikeproof.attacks.door import attack
 from spikeproof.attacks.objective import cross_entropy_of
 from spikeproof.errors import SpikeproofError
 from spikeproof.threat import L2
 
 
+@attack("DDN", norms=("l2",))
 def ddn(
     model: nn.Module,
     images: Float[Tensor, "n c h w"],
@@ -54,7 +56,6 @@ def ddn(
         >>> bool((L2(2.0).distance(found.images, images) <= 2).all())
         True
     """
-    images = check_batch(images, labels, targets)
     if steps < 1:
         raise SpikeproofError(f"DDN needs steps >= 1, got {steps}.")
     if not (0 < gamma < 1 and 0 < initial_norm < math.inf):

@@ -8,7 +8,8 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from spikeproof.attacks.craft import Attacked, Crafting, check_batch, crafting
+from spikeproof.attacks.craft import Attacked, Crafting, crafting
+from spikeproof.attacks.door import attack
 from spikeproof.attacks.multi_targeted import check_counts, likeliest_wrong, towards
 from spikeproof.attacks.objective import Objective, margin_of
 from spikeproof.attacks.pursuit import Pursuit
@@ -20,6 +21,7 @@ _OVERSHOOT = 1.05  # eta
 _RETREAT = 0.9  # beta: what is left of the perturbation after a mistake
 
 
+@attack("FAB-T")
 def fab_targeted(
     model: nn.Module,
     images: Float[Tensor, "n c h w"],
@@ -60,7 +62,6 @@ def fab_targeted(
         >>> fab_targeted(model, images, labels, Linf(0.1), steps=5, classes=2).correct.shape
         torch.Size([2])
     """
-    images = check_batch(images, labels)
     check_counts("FAB-T", steps=steps, classes=classes, restarts=restarts)
     with crafting(model, how or Crafting()) as craft:
         pursuit = Pursuit(craft, images, labels)

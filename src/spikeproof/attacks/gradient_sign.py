@@ -9,11 +9,13 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from spikeproof.attacks.craft import Attacked, Crafting, check_batch, crafting
+from spikeproof.attacks.craft import Attacked, Crafting, crafting
+from spikeproof.attacks.door import attack
 from spikeproof.attacks.objective import cross_entropy_of
-from spikeproof.threat import Linf, Threat, parse_radius
+from spikeproof.threat import Linf, Threat
 
 
+@attack("FGSM")
 def fgsm(
     model: nn.Module,
     images: Float[Tensor, "n c h w"],
@@ -37,13 +39,13 @@ def fgsm(
         >>> fgsm(model, torch.rand(2, 1, 8, 8), torch.tensor([3, 7]), Linf("8/255")).images.shape
         torch.Size([2, 1, 8, 8])
     """
-    images = check_batch(images, labels, targets)
     with crafting(model, how or Crafting()) as craft:
         gradient, _ = craft.gradient(images, cross_entropy_of(labels, targets))
         attacked = threat.project(images + threat.radius * threat.steepest(gradient), images)
         return craft.verdict(attacked, labels, targets)
 
 
+@attack("R+FGSM", norms=("linf",))
 def rfgsm(
     model: nn.Module,
     images: Float[Tensor, "n c h w"],
@@ -61,7 +63,6 @@ def rfgsm(
     Raises:
         SpikeproofError: images outside [0, 1], or labels that do not fit.
     """
-    images = check_batch(images, labels, targets)
     with crafting(model, how or Crafting()) as craft:
         start = (images + threat.radius / 2 * torch.randn_like(images).sign()).clamp(0, 1)
         gradient, _ = craft.gradient(start, cross_entropy_of(labels, targets))
@@ -69,6 +70,7 @@ def rfgsm(
         return craft.verdict(attacked, labels, targets)
 
 
+@attack("FFGSM")
 def ffgsm(
     model: nn.Module,
     images: Float[Tensor, "n c h w"],
@@ -87,8 +89,7 @@ def ffgsm(
     Raises:
         SpikeproofError: a step size that is not a number >= 0, images outside [0, 1], or labels that do not fit.
     """
-    images = check_batch(images, labels, targets)
-    size = 1.25 * threat.radius if step_size is None else parse_radius(step_size, "step size")
+    size = 1.25 * threat.radius if step_size is None else threat.parse(step_size, "step size")
     with crafting(model, how or Crafting()) as craft:
         start = threat.random_start(images)
         gradient, _ = craft.gradient(start, cross_entropy_of(labels, targets))

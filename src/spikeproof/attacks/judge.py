@@ -9,22 +9,35 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from spikeproof.errors import SpikeproofError
+from spikeproof.private_rng import ONE_AT_A_TIME
+
 
 @contextlib.contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Every module in eval mode and no parameter asking for a gradient; each flag restored, exception or not."""
-    training = {module: module.training for module in model.modules()}
-    wanted = {parameter: parameter.requires_grad for parameter in model.parameters()}
-    try:
-        model.eval()
-        for parameter in wanted:
-            parameter.requires_grad_(False)
-        yield
-    finally:
-        for module, flag in training.items():
-            module.training = flag
-        for parameter, flag in wanted.items():
-            parameter.requires_grad_(flag)
+    """Every module in eval mode and no parameter asking for a gradient; each flag restored, exception or not.
+
+    Another thread that wants the same waits: it would take this one's flags for the model's own.
+    """
+    with ONE_AT_A_TIME:
+        training = {module: module.training for module in model.modules()}
+        wanted = {parameter: parameter.requires_grad for parameter in model.parameters()}
+        try:
+            model.eval()
+            for parameter in wanted:
+                parameter.requires_grad_(False)
+            yield
+        finally:
+            for module, flag in training.items():
+                module.training = flag
+            for parameter, flag in wanted.items():
+                parameter.requires_grad_(flag)
+
+
+def working_dtype(model: nn.Module) -> torch.dtype:
+    """float64 for a network of such parameters, else float32: what it is given images in, and judged in."""
+    parameter = next(model.parameters(), None)
+    return torch.float64 if parameter is not None and parameter.dtype == torch.float64 else torch.float32
 
 
 @torch.no_grad()
@@ -33,13 +46,26 @@ def judge(
 ) -> Float[Tensor, "n k"]:
     """The logits that count: eval mode, float32 throughout, averaged over ``draws`` forwards with fresh noise.
 
-    Attacks may craft in bfloat16, but their images count only by what this function says.
+    Attacks may craft in bfloat16, but their images count only by what this function says. A network whose parameters
+    are float64 is judged in float64.
 
     Args:
         draws: R; 1 is exact for a deterministic model.
+
+    Raises:
+        SpikeproofError: logits that are not finite: they say neither right nor wrong.
     """
+    images = images.to(working_dtype(model))
     with evaluating(model), torch.autocast(images.device.type, enabled=False):
+        # Each forward has a copy: a network may work in place.
         chunks = [
-            torch.stack([model(chunk) for _ in range(draws)]).mean(0) for chunk in images.float().split(batch_size)
+            torch.stack([model(chunk.clone()) for _ in range(draws)]).mean(0) for chunk in images.split(batch_size)
         ]
-    return torch.cat(chunks)
+    logits = torch.cat(chunks)
+    odd = ~logits.isfinite().all(1)
+    if odd.any():
+        raise SpikeproofError(
+            f"The network's logits for {int(odd.sum())} of {len(odd)} images are not finite, so there is no verdict on "
+            "them; look for a division by zero, a logarithm or a root of zero, or weights that are not finite."
+        )
+    return logits

@@ -8,14 +8,16 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from spikeproof.attacks.craft import Attacked, Crafting, check_batch, crafting
+from spikeproof.attacks.craft import Attacked, Crafting, crafting
+from spikeproof.attacks.door import attack
 from spikeproof.attacks.objective import Objective, margin_of
 from spikeproof.attacks.projected_gradient import SteepestStep
 from spikeproof.attacks.pursuit import Pursuit, chase
 from spikeproof.errors import SpikeproofError
-from spikeproof.threat import Threat, parse_radius
+from spikeproof.threat import Threat
 
 
+@attack("MTPGD")
 def mtpgd(
     model: nn.Module,
     images: Float[Tensor, "n c h w"],
@@ -50,9 +52,8 @@ def mtpgd(
         >>> mtpgd(model, torch.rand(2, 1, 8, 8), torch.tensor([3, 7]), Linf(0.1), steps=2, classes=3).correct.shape
         torch.Size([2])
     """
-    images = check_batch(images, labels)
     check_counts("MTPGD", steps=steps, classes=classes, restarts=restarts)
-    size = 2.5 * threat.radius / steps if step_size is None else parse_radius(step_size, "step size")
+    size = 2.5 * threat.radius / steps if step_size is None else threat.parse(step_size, "step size")
     if size == 0 and threat.radius > 0:
         raise SpikeproofError("MTPGD's step size must be positive, got 0; leave it out for the default.")
     with crafting(model, how or Crafting()) as craft:

@@ -8,13 +8,15 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from spikeproof.attacks.craft import Attacked, Crafting, check_batch, crafting
+from spikeproof.attacks.craft import Attacked, Crafting, crafting
+from spikeproof.attacks.door import attack
 from spikeproof.attacks.projected_gradient import Keep
 from spikeproof.attacks.pursuit import Pursuit
 from spikeproof.errors import SpikeproofError
 from spikeproof.threat import Linf, Threat, parse_radius
 
 
+@attack("Gaussian noise", norms=("linf",))
 def gaussian_noise(
     model: nn.Module,
     images: Float[Tensor, "n c h w"],
@@ -52,6 +54,7 @@ def gaussian_noise(
     )
 
 
+@attack("Uniform noise")
 def uniform_noise(
     model: nn.Module,
     images: Float[Tensor, "n c h w"],
@@ -91,7 +94,6 @@ def _noisy(
     trials: int,
     keep: Keep,
 ) -> Attacked:
-    images = check_batch(images, labels)
     if keep not in ("best", "last"):
         raise SpikeproofError(f"An attack keeps the 'best' image or the 'last', not {keep!r}.")
     if trials < 1 or (trials > 1 and keep == "last"):

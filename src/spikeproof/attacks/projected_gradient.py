@@ -13,11 +13,12 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
-from spikeproof.attacks.craft import Attacked, Crafting, check_batch, crafting
+from spikeproof.attacks.craft import Attacked, Crafting, crafting
+from spikeproof.attacks.door import attack
 from spikeproof.attacks.objective import find_objective
 from spikeproof.attacks.pursuit import Pursuit, Rule, chase, climb
 from spikeproof.errors import SpikeproofError
-from spikeproof.threat import Linf, Threat, parse_radius
+from spikeproof.threat import Linf, Threat
 
 Keep = Literal["best", "last"]
 
@@ -53,6 +54,7 @@ class MomentumStep:
             self._momentum = self._momentum[kept]
 
 
+@attack("PGD")
 def pgd(
     model: nn.Module,
     images: Float[Tensor, "n c h w"],
@@ -118,6 +120,7 @@ bim = partial(pgd, random_start=False)
 bim.__doc__ = """PGD from the image itself (``random_start=False``); every other argument is ``pgd``'s."""
 
 
+@attack("MI-FGSM")
 def mi_fgsm(
     model: nn.Module,
     images: Float[Tensor, "n c h w"],
@@ -158,6 +161,7 @@ def mi_fgsm(
     )
 
 
+@attack("RFGSM", norms=("linf",))
 def iterated_rfgsm(
     model: nn.Module,
     images: Float[Tensor, "n c h w"],
@@ -216,7 +220,6 @@ def iterate(
         rule: makes the rule, afresh for every restart.
         start: where to begin, from the images; the ball's random start, or the image, by default.
     """
-    images = check_batch(images, labels, targets)
     if keep not in ("best", "last"):
         raise SpikeproofError(f"An attack keeps the 'best' image or the 'last', not {keep!r}.")
     maker = find_objective(objective)
@@ -240,7 +243,7 @@ def iterate(
 def _step_size(threat: Threat, steps: int, asked: float | str | None, attack: str) -> float:
     if steps < 1:
         raise SpikeproofError(f"{attack} needs steps >= 1, got {steps}.")
-    size = 2.5 * threat.radius / steps if asked is None else parse_radius(asked, "step size")
+    size = 2.5 * threat.radius / steps if asked is None else threat.parse(asked, "step size")
     if asked is not None and size == 0 and threat.radius > 0:
         raise SpikeproofError(f"{attack}'s step size must be positive, got 0; leave it out for the default.")
     return size

@@ -9,7 +9,8 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from spikeproof.attacks.carlini_wagner import lead_of
-from spikeproof.attacks.craft import Attacked, Craft, Crafting, check_batch, crafting
+from spikeproof.attacks.craft import Attacked, Craft, Crafting, crafting
+from spikeproof.attacks.door import attack
 from spikeproof.attacks.objective import Objective
 from spikeproof.attacks.pursuit import Pursuit
 from spikeproof.errors import SpikeproofError
@@ -18,6 +19,7 @@ from spikeproof.threat import Linf
 _AT_ONCE = 512  # images in one forward
 
 
+@attack("SPSA", norms=("linf",))
 def spsa(
     model: nn.Module,
     images: Float[Tensor, "n c h w"],
@@ -61,7 +63,6 @@ def spsa(
         >>> bool((found.images - images).abs().max() <= 0.1 + 1e-6)
         True
     """
-    images = check_batch(images, labels, targets)
     if steps < 1:
         raise SpikeproofError(f"SPSA needs steps >= 1, got {steps}.")
     if samples < 2 or samples % 2:
@@ -93,8 +94,10 @@ def estimate(
     for first in range(0, pairs, together):
         count = min(together, pairs - first)
         signs = 2 * torch.randint(0, 2, (count, *images.shape), device=images.device).to(images.dtype) - 1
-        up, down = (_losses(craft, images + way * signs, objective) for way in (delta, -delta))
+        # Clipped: what no pixel can be is no query.
+        up, down = (_losses(craft, (images + way * signs).clamp(0, 1), objective) for way in (delta, -delta))
         slope = ((up - down) / (2 * delta)).to(images.dtype)
+        slope = torch.where(slope.isfinite(), slope, 0.0)
         total += (slope[:, :, None, None, None] * signs).sum(0)
     return total / pairs
 

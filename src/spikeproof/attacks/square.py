@@ -8,7 +8,8 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from spikeproof.attacks.craft import Attacked, Crafting, check_batch, crafting
+from spikeproof.attacks.craft import Attacked, Crafting, crafting
+from spikeproof.attacks.door import attack
 from spikeproof.attacks.multi_targeted import check_counts
 from spikeproof.attacks.objective import margin_of
 from spikeproof.attacks.pursuit import Pursuit
@@ -19,6 +20,7 @@ from spikeproof.threat import L2, Linf, Threat
 _HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 
 
+@attack("Square")
 def square(
     model: nn.Module,
     images: Float[Tensor, "n c h w"],
@@ -54,7 +56,6 @@ def square(
         >>> square(model, torch.rand(2, 1, 8, 8), torch.tensor([3, 7]), Linf(0.1), queries=5).correct.shape
         torch.Size([2])
     """
-    images = check_batch(images, labels)
     check_counts("Square", queries=queries)
     if not 0 < p_init <= 1:
         raise SpikeproofError(f"Square needs a p_init in (0, 1], got {p_init}; 0.8 is AutoAttack's.")

@@ -7,6 +7,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from spikeproof.attacks.craft import Attacked, Crafting
+from spikeproof.attacks.door import attack
 from spikeproof.attacks.projected_gradient import iterate
 from spikeproof.errors import SpikeproofError
 from spikeproof.gradients import Assg
@@ -15,6 +16,7 @@ from spikeproof.threat import Linf
 _PER_SAMPLE = (1, 2, 3)
 
 
+@attack("SA-PGD", norms=("linf",))
 def sa_pgd(
     model: nn.Module,
     images: Float[Tensor, "n c h w"],

@@ -6,7 +6,8 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from spikeproof.attacks.craft import Attacked, Crafting, check_batch, crafting
+from spikeproof.attacks.craft import Attacked, Crafting, crafting
+from spikeproof.attacks.door import attack
 from spikeproof.attacks.objective import Objective, divergence_of
 from spikeproof.attacks.projected_gradient import Keep, SteepestStep
 from spikeproof.attacks.pursuit import Pursuit, chase, climb
@@ -14,6 +15,7 @@ from spikeproof.errors import SpikeproofError
 from spikeproof.threat import Threat, parse_radius
 
 
+@attack("TPGD")
 def tpgd(
     model: nn.Module,
     images: Float[Tensor, "n c h w"],
@@ -53,12 +55,11 @@ def tpgd(
         >>> bool((found.images - images).abs().max() <= 0.1 + 1e-6)
         True
     """
-    images = check_batch(images, labels)
     if steps < 1:
         raise SpikeproofError(f"TPGD needs steps >= 1, got {steps}.")
     if keep not in ("best", "last"):
         raise SpikeproofError(f"An attack keeps the 'best' image or the 'last', not {keep!r}.")
-    size = 2.5 * threat.radius / steps if step_size is None else parse_radius(step_size, "step size")
+    size = 2.5 * threat.radius / steps if step_size is None else threat.parse(step_size, "step size")
     if step_size is not None and size == 0:
         raise SpikeproofError("TPGD's step size must be positive, got 0; leave it out for the default.")
     spread = parse_radius(start_std, "start_std")

@@ -9,7 +9,8 @@ from functools import partial
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from spikeproof.attacks.craft import Attacked, Crafting, check_batch, crafting
+from spikeproof.attacks.craft import Attacked, Crafting, crafting
+from spikeproof.attacks.door import attack
 from spikeproof.attacks.projected_gradient import pgd
 from spikeproof.attacks.pursuit import Pursuit
 from spikeproof.errors import SpikeproofError
@@ -19,6 +20,7 @@ from spikeproof.threat import Threat
 _PGD = partial(pgd, keep="last", steps=20)
 
 
+@attack("A transfer attack")
 def transfer(
     model: nn.Module,
     images: Float[Tensor, "n c h w"],
@@ -57,7 +59,6 @@ def transfer(
         >>> transfer(model, images, labels, Linf(0.1), substitutes=[other]).correct.shape
         torch.Size([2])
     """
-    images = check_batch(images, labels, targets)
     if len(substitutes) == 0:
         raise SpikeproofError("A transfer attack needs at least one substitute network to craft its images on.")
     # The source is the substitutes'; the model under attack is not differentiated, and may not even suit it.

@@ -34,11 +34,15 @@ class Attached:
         images: Float[Tensor, "n c h w"],
         objective: Callable[[Tensor], Tensor],
     ) -> tuple[Float[Tensor, "n c h w"], Float[Tensor, "n k"]]:
-        """The gradient of each sample's objective by its image (a leaf that asks for it), and the model's logits."""
+        """The gradient of each sample's objective by its image (a leaf that asks for it), and the model's logits.
+
+        Where no path leads from the image to the loss (a hard threshold, a forward without a graph) it is zero.
+        """
         logits, differentiated = self.forward(call, images)
         # A sum, so that no sample's gradient depends on its neighbours in the batch.
         loss = objective(differentiated.float()).sum()
-        return torch.autograd.grad(loss, images)[0], logits
+        found = torch.autograd.grad(loss, images, allow_unused=True)[0] if loss.requires_grad else None
+        return torch.zeros_like(images) if found is None else found, logits
 
     def hold(self, held: bool) -> None:
         """Whether forwards leave the state alone (all draws of one expectation after the first)."""

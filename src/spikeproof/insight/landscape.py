@@ -76,7 +76,7 @@ def landscape(
     reach = parse_radius(radius)
     if points < 3 or reach == 0:
         raise SpikeproofError(f"A landscape needs points >= 3 and a radius > 0, got {points} and {radius}.")
-    images = check_batch(images, labels)
+    images, labels, _ = check_batch(images, labels, model=model)
     if not len(images):
         raise SpikeproofError("A landscape needs one image at least, got none.")
     if draws is None:
