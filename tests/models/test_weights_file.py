@@ -42,6 +42,14 @@ def refusal(path, **options):
     return sentence
 
 
+def said_by(path):
+    """What a file says of its network, without the checksum."""
+    with safe_open(path, framework="pt") as opened:
+        said = json.loads(opened.metadata()["spikeproof"])
+    del said["sha256"]
+    return said
+
+
 def test_round_trip_is_bit_equal(model, path):
     loaded = load_model(path)
     assert loaded.description == model.description
@@ -87,9 +95,16 @@ def test_weights_of_another_model(path, changed):
 
 
 def test_weights_that_do_not_fit_their_description(path):
-    described = json.dumps(new_model(width=0.5).description.to_json())
-    save_file(load_file(path), path, {"spikeproof": described})
+    said = said_by(path) | {"model": new_model(width=0.5).description.to_json()}
+    save_file(load_file(path), path, {"spikeproof": json.dumps(said)})
     assert "do not fit" in refusal(path)
+
+
+def test_weights_from_before_there_were_checksums(model, path):
+    said = said_by(path)
+    save_file(load_file(path), path, {"spikeproof": json.dumps(said["model"]), "sites": json.dumps(said["sites"])})
+    loaded = load_model(path).state_dict()
+    assert all(torch.equal(value, loaded[name]) for name, value in model.state_dict().items())
 
 
 @pytest.mark.parametrize(
@@ -99,8 +114,11 @@ def test_weights_that_do_not_fit_their_description(path):
         "[]",
         "{}",
         '{"neuron": null}',
-        json.dumps(new_model().description.to_json() | {"name": "vgg99"}),
-        json.dumps(new_model().description.to_json() | {"future": 1}),
+        json.dumps({"model": new_model().description.to_json() | {"name": "vgg99"}, "sites": {}}),
+        json.dumps({"model": new_model().description.to_json() | {"future": 1}, "sites": {}}),
+        json.dumps({"model": None, "sites": {}}),
+        json.dumps({"model": new_model().description.to_json(), "sites": None}),
+        "[" * 100_000,
     ],
 )
 def test_description_of_another_version(path, text):
@@ -116,7 +134,8 @@ def test_description_of_another_version(path, text):
     ids=str,
 )
 def test_a_description_of_odd_values(path, odd):
-    save_file(load_file(path), path, {"spikeproof": json.dumps(new_model().description.to_json() | odd)})
+    said = said_by(path) | {"model": new_model().description.to_json() | odd}
+    save_file(load_file(path), path, {"spikeproof": json.dumps(said)})
     assert "does not know" in refusal(path)
 
 
@@ -137,11 +156,10 @@ def test_a_description_of_odd_values(path, odd):
 )
 def test_sites_of_odd_values(model, path, odd):
     save_model(model, path)
-    with safe_open(path, framework="pt") as opened:
-        metadata = opened.metadata()
-    held = json.loads(metadata["sites"])
-    first = next(iter(held))
-    save_file(load_file(path), path, metadata | {"sites": json.dumps(held | {first: held[first] | odd})})
+    said = said_by(path)
+    name, held = next(iter(said["sites"].items()))
+    said["sites"][name] = held | odd
+    save_file(load_file(path), path, {"spikeproof": json.dumps(said)})
     assert "its sites in a way this version does not know" in refusal(path)
 
 

@@ -4,6 +4,7 @@ from spikeproof.models.create import MODELS, create_model
 from spikeproof.models.site_shapes import site_shapes
 from spikeproof.models.spiking_model import BatchNormKind, ModelDescription, SpikingModel, draws_at_random
 from spikeproof.models.weights import load_model, make_room, save_model
+from spikeproof.models.wrapped import is_compiled, unwrapped
 
 __all__ = [
     "MODELS",
@@ -11,9 +12,11 @@ __all__ = [
     "ModelDescription",
     "SpikingModel",
     "create_model",
+    "is_compiled",
     "draws_at_random",
     "load_model",
     "make_room",
     "save_model",
     "site_shapes",
+    "unwrapped",
 ]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import get_args
+from typing import Any, get_args
 
-from torch import nn
+import numpy as np
+from torch import Tensor, nn
 
 from spikeproof.coding import Coding, Direct
 from spikeproof.errors import SpikeproofError
@@ -17,6 +18,8 @@ from spikeproof.models.spiking_model import BatchNormKind, ModelDescription, Sit
 from spikeproof.models.vgg import CONV, VGG5, VGG11, VGG16, build_vgg
 from spikeproof.models.wide_resnet import build_wide_resnet
 from spikeproof.spiking import Kernels, Neuron
+
+PerChannel = float | Sequence[float] | np.ndarray | Tensor
 
 MODELS: dict[str, Callable[..., tuple[nn.Module, nn.Module]]] = {
     "conv": partial(build_vgg, CONV, (128,)),
@@ -42,8 +45,8 @@ def create_model(
     neuron: Neuron | None = None,
     coding: Coding | None = None,
     batch_norm: BatchNormKind = "merged",
-    mean: tuple[float, ...] | None = None,
-    std: tuple[float, ...] | None = None,
+    mean: PerChannel | None = None,
+    std: PerChannel | None = None,
     kernels: Kernels = "reference",
 ) -> SpikingModel:
     """A spiking network: images [N,C,H,W] in [0,1] -> logits [N,K].
@@ -60,7 +63,8 @@ def create_model(
         batch_norm: "merged" over steps and samples, as SNN-RAT's networks have it; "td", the same with scales that
             begin at the threshold (tdBN, Zheng et al. 2021, alpha 1; where two currents are added, each over root 2),
             so that at a threshold of 1 it is the same but for such sums; "per-step" (BNTT, Kim and Panda 2021).
-        mean, std: normalisation constants by channel (inside the model); 0.5 and 0.25 by default.
+        mean, std: normalisation constants (inside the model), one for each channel or one for all of them; 0.5 and
+            0.25 by default.
         kernels: "reference" or "fused" (see :class:`spikeproof.spiking.Site`).
 
     Raises:
@@ -94,14 +98,12 @@ def create_model(
         )
     neuron = neuron or Neuron()
     coding = coding or Direct()
-    mean = mean or (0.5,) * in_channels
-    std = std or (0.25,) * in_channels
-    if len(mean) != in_channels or len(std) != in_channels:
-        raise SpikeproofError(
-            f"mean and std need one number for each of the {in_channels} channels, got {len(mean)} and {len(std)}."
-        )
-    if not all(math.isfinite(value) and value > 0 for value in std):
-        raise SpikeproofError(f"A model divides by std, so each must be a positive number, got {tuple(std)}.")
+    means, stds = (
+        _by_channel(0.5 if mean is None else mean, "mean", in_channels),
+        _by_channel(0.25 if std is None else std, "std", in_channels),
+    )
+    if not all(value > 0 for value in stds):
+        raise SpikeproofError(f"A model divides by std, so each must be a positive number, got {stds}.")
     stem, body = MODELS[name](
         new_site=SiteFactory(neuron, num_steps, kernels, batch_norm),
         in_channels=in_channels,
@@ -119,7 +121,20 @@ def create_model(
         neuron=neuron,
         coding=coding,
         batch_norm=batch_norm,
-        mean=tuple(mean),
-        std=tuple(std),
+        mean=means,
+        std=stds,
     )
-    return SpikingModel(stem, body, num_steps=num_steps, mean=mean, std=std, description=description)
+    return SpikingModel(stem, body, description=description)
+
+
+def _by_channel(given: Any, name: str, channels: int) -> tuple[float, ...]:
+    """One finite number for each channel, from a number, a sequence, an array or a tensor."""
+    try:
+        values = np.asarray(given, dtype=np.float64).ravel()
+    except (TypeError, ValueError):
+        values = np.array([np.nan])
+    if len(values) not in (1, channels) or not np.isfinite(values).all():
+        raise SpikeproofError(
+            f"{name} needs one number, or one for each of the {channels} channels, got {given!r:.120}."
+        )
+    return tuple(np.broadcast_to(values, channels).tolist())

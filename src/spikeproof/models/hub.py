@@ -6,6 +6,7 @@ import dataclasses
 from pathlib import Path
 
 from spikeproof.errors import SpikeproofError
+from spikeproof.user_path import user_path
 
 HUB_PREFIX = "hub:"
 WEIGHTS_FILE = "model.safetensors"
@@ -37,7 +38,7 @@ def weights_at(source: str | Path) -> Path:
     if not text.startswith(HUB_PREFIX):
         return Path(source)
     place = text.removeprefix(HUB_PREFIX)
-    folder = Path(place).expanduser()
+    folder = user_path(place)
     if place and folder.is_dir():
         if not (folder / WEIGHTS_FILE).is_file():
             raise SpikeproofError(

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from spikeproof.coding import Coding, coding_to_json
+from spikeproof.errors import SpikeproofError
 from spikeproof.models.current_norm import CurrentNorm
 from spikeproof.spiking import Kernels, Neuron, PerStepNorm, Site, sites
 
@@ -57,8 +58,6 @@ class SpikingModel(nn.Module):
     Args:
         stem: [N,C,H,W] -> [N,c,h,w], without a site in it.
         body: [N,c,h,w] -> merged [T*N,K]; sites inside, the first of them constant.
-        num_steps: T.
-        mean, std: the channels' normalisation constants.
         description: the arguments of ``create_model`` that made this network.
 
     Shapes: T steps, N samples, C input channels, K classes.
@@ -67,26 +66,43 @@ class SpikingModel(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(
-        self,
-        stem: nn.Module,
-        body: nn.Module,
-        *,
-        num_steps: int,
-        mean: tuple[float, ...],
-        std: tuple[float, ...],
-        description: ModelDescription,
-    ) -> None:
+    def __init__(self, stem: nn.Module, body: nn.Module, *, description: ModelDescription) -> None:
         super().__init__()
         self.stem = stem
         self.body = body
-        self.num_steps = num_steps
         self._description = description
         self._entry = [site for site in sites(body).values() if site.constant]
         self.set_coding(description.coding)
-        self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
+        self.register_buffer("mean", torch.tensor(description.mean).view(1, -1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(description.std).view(1, -1, 1, 1), persistent=False)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    @property
+    def num_steps(self) -> int:
+        """T. Set it to run the same weights for another number of steps, at every site and in the coding.
+
+        Raises:
+            SpikeproofError: on setting, fewer than one step, or a network that has learned something for each step.
+        """
+        return self._description.num_steps
+
+    @num_steps.setter
+    def num_steps(self, steps: int) -> None:
+        if not isinstance(steps, int) or isinstance(steps, bool) or steps < 1:
+            raise SpikeproofError(f"A network runs for 1 step or more, got {steps!r:.80}.")
+        if steps == self.num_steps:
+            return
+        held = sites(self.body)
+        by_step = [name for name, site in held.items() if site.holds_steps]
+        by_step += [name for name, module in self.named_modules() if isinstance(module, PerStepNorm)]
+        if by_step:
+            raise SpikeproofError(
+                f"This network has learned parameters for each of its {self.num_steps} steps (at {by_step[0]}), so it "
+                f"cannot run for {steps}; train one for {steps} steps."
+            )
+        for site in held.values():
+            site.num_steps = steps
+        self._description = dataclasses.replace(self._description, num_steps=steps)
 
     @property
     def coding(self) -> Coding:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Mapping
@@ -19,11 +20,26 @@ from spikeproof.errors import SpikeproofError
 from spikeproof.models.create import create_model
 from spikeproof.models.hub import weights_at
 from spikeproof.models.spiking_model import ModelDescription, SpikingModel, neuron_to_json
+from spikeproof.models.wrapped import unwrapped
+from spikeproof.sealed import sealed, unsealed
 from spikeproof.spiking import LEARNED, SURROGATES, BernoulliGate, Kernels, Neuron, sites
 
 
-def save_model(model: SpikingModel, path: str | Path) -> None:
-    """Write weights, description and what was changed at the sites to a safetensors file, whole or not at all."""
+def save_model(model: nn.Module, path: str | Path) -> None:
+    """Write weights, description and what was changed at the sites to a safetensors file, whole or not at all.
+
+    Of a network that ``torch.compile`` or DataParallel holds, the weights inside are written.
+
+    Raises:
+        SpikeproofError: a network that ``create_model`` did not make: no file could say which it is.
+    """
+    inner = unwrapped(model)
+    if not isinstance(inner, SpikingModel):
+        raise SpikeproofError(
+            f"save_model writes networks of spikeproof.create_model, not a {type(inner).__name__}; save its "
+            "state_dict with torch.save or safetensors."
+        )
+    model = inner
     changed = {
         name: {
             "noise": [site.noise_std, site.noise_at_inference],
@@ -33,9 +49,11 @@ def save_model(model: SpikingModel, path: str | Path) -> None:
         }
         for name, site in sites(model).items()
     }
-    metadata = {"spikeproof": json.dumps(model.description.to_json()), "sites": json.dumps(changed)}
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    write_atomically(Path(path), lambda temporary: temporary.write_bytes(save(weights, metadata)))
+    said = sealed({"model": model.description.to_json(), "sites": changed, "weights": _digest(weights)})
+    # One entry: safetensors writes several in any order, and equal weights are to have equal bytes.
+    content = save(weights, {"spikeproof": json.dumps(said, sort_keys=True)})
+    write_atomically(Path(path), lambda temporary: temporary.write_bytes(content))
 
 
 def load_model(
@@ -65,7 +83,13 @@ def load_model(
         raise SpikeproofError(
             f"{path} does not say which model it holds; give a model.safetensors that spikeproof wrote."
         )
-    described = _parse_description(metadata["spikeproof"], path)
+    said = _parse_metadata(metadata, path)
+    if "weights" in said and said["weights"] != _digest(weights):
+        raise SpikeproofError(
+            f"{path} is damaged: its weights are not those that were written (their checksum differs); restore it from "
+            "a copy or train again."
+        )
+    described = _parse_description(said["model"], path)
     if expected is not None and described != expected:
         theirs, ours = described.to_json(), expected.to_json()
         differing = [
@@ -81,7 +105,7 @@ def load_model(
             f"The weights in {path} do not fit the {described.name} that it says it holds; train again."
         ) from None
     try:
-        for name, changed in json.loads(metadata["sites"]).items():
+        for name, changed in said["sites"].items():
             site = sites(model)[name]
             site.noise_std, site.noise_at_inference = _parse_noise(changed["noise"])
             site.random_leak = _parse_random_leak(changed["random_leak"])
@@ -115,9 +139,30 @@ def make_room(model: SpikingModel, weights: Mapping[str, Tensor]) -> None:
             site.gate = BernoulliGate(held.shape)
 
 
-def _parse_description(text: str, path: Path) -> ModelDescription:
+def _digest(weights: Mapping[str, Tensor]) -> str:
+    """Of all tensors with their names, dtypes and shapes."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(weights.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} ".encode())
+        digest.update(tensor.flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _parse_metadata(metadata: Mapping[str, str], path: Path) -> dict[str, Any]:
+    """The parts of what a file says of its network. A file from before there were checksums has two entries for it."""
     try:
-        plain = json.loads(text)
+        said = json.loads(metadata["spikeproof"])
+        if "sites" in metadata:
+            said = {"model": said, "sites": json.loads(metadata["sites"])}
+        if not isinstance(said, dict) or not {"model", "sites"} <= said.keys():
+            raise ValueError("it names no model and sites")
+    except (ValueError, RecursionError) as error:
+        raise _unknown(path, error) from None
+    return unsealed(said, str(path), "restore it from a copy or train again")
+
+
+def _parse_description(plain: Any, path: Path) -> ModelDescription:
+    try:
         neuron, coding = _parse_neuron(plain.pop("neuron")), coding_from_json(plain.pop("coding"))
         mean, std = tuple(plain.pop("mean")), tuple(plain.pop("std"))
         return ModelDescription(neuron=neuron, coding=coding, mean=mean, std=std, **plain)

@@ -38,11 +38,17 @@ class Neuron:
     """
 
     leak: float = 1.0
+    """What is kept of the potential from step to step; 1 keeps all."""
     threshold: float = 1.0
+    """Where a neuron fires."""
     reset: Literal["hard", "soft"] = "hard"
+    """To zero, or by the threshold."""
     detach_reset: bool = False
+    """Whether the backward leaves out the reset."""
     surrogate: SurrogateField = Triangle()
+    """The backward of a spike: triangle(1), rectangular(1), sigmoid(4), arctan(2), superspike(1), of any width."""
     carries_noise: bool = False
+    """Whether firing noise stays in the potential."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.leak <= 1:

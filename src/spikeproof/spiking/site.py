@@ -188,6 +188,12 @@ class Site(nn.Module):
         return by_step or (self.gain is not None and len(self.gain) > 1)
 
     @property
+    def holds_steps(self) -> bool:
+        """Whether something here was learned or measured for each step, so that another number of steps has none."""
+        parts = (getattr(self, name) for name in (*LEARNED, "setpoint"))
+        return any(part is not None and len(part) > 1 for part in parts)
+
+    @property
     def window(self) -> float:
         """Half-width of the surrogate as it is here now, its sharpness (the mean, where there are several) counted."""
         own = self.neuron.surrogate.window

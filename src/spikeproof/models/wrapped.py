@@ -1,0 +1,31 @@
+"""The network inside what PyTorch wraps around one."""
+
+from __future__ import annotations
+
+import sys
+
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+
+def is_compiled(model: nn.Module) -> bool:
+    """Whether ``torch.compile`` made this module."""
+    dynamo = sys.modules.get("torch._dynamo.eval_frame")  # without it there is none, and it takes seconds to import
+    return dynamo is not None and isinstance(model, dynamo.OptimizedModule)
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """The network that ``torch.compile``, DataParallel or DistributedDataParallel holds; another one as it is.
+
+    Example:
+        >>> inner = nn.Linear(2, 2)
+        >>> unwrapped(nn.DataParallel(inner)) is unwrapped(inner) is inner
+        True
+    """
+    while True:
+        if is_compiled(model):
+            model = model._orig_mod  # type: ignore[assignment]
+        elif isinstance(model, nn.DataParallel | DistributedDataParallel):
+            model = model.module
+        else:
+            return model
