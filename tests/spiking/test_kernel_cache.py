@@ -2,6 +2,9 @@
 
 import gc
 import os
+import random
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 
@@ -95,10 +98,9 @@ def test_a_damaged_file_is_made_again(folder, new_process, compilations):
 
 
 def test_without_the_compilers_own_files_a_kernel_still_loads(folder, new_process):
-    import shutil
-
     run_it()
-    shutil.rmtree(folder / "inductor")
+    compiling._remove(compiling._workshop(folder, os.getpid()), os.getpid())
+    compiling._workshop.cache_clear()
     new_process()
     run_it()
 
@@ -122,14 +124,71 @@ def test_a_folder_that_cannot_be_written_still_works(monkeypatch, tmp_path, new_
     assert not (tmp_path / "the user's own").exists()
 
 
-def test_each_kind_of_machine_has_a_workshop_of_its_own(monkeypatch, folder):
-    """The compiler would take up what it wrote for other vector units, which then does not build."""
-    run_it()
-    (first,) = (folder / "inductor").iterdir()
+def test_the_compiler_takes_up_nothing_that_another_process_left(folder, new_process, compilations):
+    """It would load it without a look, damaged or for other vector units."""
+    kernels.run(double_and_add, 7.25, torch.rand(2, 3, 5, 4), torch.rand(4))  # no other test has this one in memory
+    workshop = compiling._workshop(folder, os.getpid())
+    assert any(workshop.rglob("*.so")) and not any(folder.rglob("*.so"))
+    assert compiling._workshop(folder, os.getpid() + 1) != workshop
+
+
+def test_each_kind_of_machine_has_headers_of_its_own(monkeypatch, folder):
+    first = compiling._workshop(folder, -1) / "precompiled_headers"
     monkeypatch.setattr(compiling, "_machine", lambda _: "another")
-    kernels._kernels.clear()
+    second = compiling._workshop(folder, -2) / "precompiled_headers"
+    assert first.resolve().parent == second.resolve().parent == folder / "headers"
+    assert first.resolve() != second.resolve()
+
+
+def test_sixty_flipped_bits_of_a_kernel_are_all_seen(folder, new_process, compilations):
+    """What is behind a bit may be machine code: it is made again, and never loaded."""
     run_it()
-    assert len(list((folder / "inductor").iterdir())) == 2 and list(first.iterdir())
+    (file,) = folder.glob("*.bin")
+    whole = file.read_bytes()
+    for bit in random.Random(0).sample(range(8 * len(whole)), 60):
+        byte, place = divmod(bit, 8)
+        file.write_bytes(whole[:byte] + bytes([whole[byte] ^ 1 << place]) + whole[byte + 1 :])
+        with pytest.raises(ValueError, match="not what was written"):
+            compiling._load(file)
+    before = len(compilations)
+    new_process()
+    run_it()
+    assert len(compilations) == before + 1
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions are the system's")
+@pytest.mark.parametrize("mode", [0o777, 0o770, 0o720])
+def test_kernels_lie_where_nobody_else_can_write(folder, mode):
+    folder.chmod(mode)
+    run_it()
+    (file,) = folder.rglob("*.bin")
+    assert file.parent == folder / f"user-{os.getuid()}" and file.parent.stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize("variable", ["SPIKEPROOF_CACHE_DIR", "TMPDIR", "HOME"])
+def test_a_space_in_a_path_does_no_harm(tmp_path, variable):
+    """In a process of its own, as the places are asked for once."""
+    place = tmp_path / "with a space"
+    place.mkdir()
+    program = (
+        "import torch, warnings; warnings.simplefilter('error')\n"
+        "from spikeproof.spiking.ops import kernels\n"
+        "def double(setting, values): return 2 * values + setting\n"
+        "values = torch.rand(3, 5)\n"
+        "(found,) = kernels.run(double, 3.0, values)\n"
+        "assert torch.allclose(found, 2 * values + 3)\n"
+    )
+    surroundings = {name: value for name, value in os.environ.items() if name not in ("XDG_CACHE_HOME", "TMPDIR")}
+    surroundings["SPIKEPROOF_CACHE_DIR"] = str(tmp_path / "cache")
+    if variable == "HOME":
+        del surroundings["SPIKEPROOF_CACHE_DIR"]
+    (tmp_path / "program.py").write_text(program)
+    run = [sys.executable, tmp_path / "program.py"]
+    done = subprocess.run(run, env=surroundings | {variable: str(place)}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    if variable != "TMPDIR":
+        assert any(place.rglob("*.bin"))
+    assert not any(place.rglob("spikeproof-kernels-*"))
 
 
 def test_each_gpu_has_kernels_of_its_own(monkeypatch):
@@ -158,13 +217,17 @@ def test_compiling_leaves_the_process_as_it_was_exception_or_not(monkeypatch, fo
         new_process()
 
         def fail(*arguments):
-            assert not gc.isenabled() and Path(os.environ["TORCHINDUCTOR_CACHE_DIR"]).parent == folder / "inductor"
-            raise ZeroDivisionError
+            workshop = Path(os.environ["TORCHINDUCTOR_CACHE_DIR"])
+            assert not gc.isenabled() and workshop == compiling._workshop(folder, os.getpid())
+            raise ZeroDivisionError("no room")
 
-        with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
+        monkeypatch.setattr(compiling, "_failures", [])
+        values, vector = torch.rand(2, 3, 5, 4), torch.rand(4)
+        with monkeypatch.context() as patch, pytest.warns(RuntimeWarning, match="could not be built.*no room"):
             patch.setattr(compiling, "_compile", fail)
-            kernels.run(double_and_add, 4.0, torch.rand(2, 3, 5, 4), torch.rand(4))
-        assert surroundings() == before and not kernels._kernels
+            (found,) = kernels.run(double_and_add, 4.0, values, vector)
+        assert torch.equal(found, double_and_add(4.0, values, vector))
+        assert surroundings() == before and not list(folder.glob("*.bin"))[1:]
     finally:
         gc.enable()
 

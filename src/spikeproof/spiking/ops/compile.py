@@ -1,8 +1,12 @@
 """Compiled twins of pure functions of tensors, kept on disk: a kernel is compiled once a machine, not once a process.
 
 ``torch.compile``'s backend (Inductor: C++ on a CPU, Triton on CUDA) compiles the traced function with symbolic sizes,
-so that one kernel serves every layer and batch size. Where the machine has no compiler the function itself runs, with
-one warning.
+so that one kernel serves every layer and batch size. Where the machine has no compiler, or it fails, the function
+itself runs, with one warning.
+
+What is on disk is unpickled and run, so it lies in a folder that is the user's own and nobody else can write to, and
+has a checksum. The compiler works in a folder of this process alone: it would load what another process left there,
+damaged or of another kind of machine, without a look.
 """
 
 from __future__ import annotations
@@ -13,8 +17,8 @@ import functools
 import gc
 import hashlib
 import importlib.util
+import logging
 import os
-import pickle
 import platform
 import shutil
 import tempfile
@@ -27,12 +31,17 @@ import torch
 from torch import Tensor
 
 from spikeproof.atomic import write_atomically
+from spikeproof.sealed import sealed_bytes, unsealed_bytes
 
 Function = Callable[..., Sequence[Tensor]]
 
 # Without dynamic_threads a kernel would hold the thread count of the process that compiled it. vec_isa_ok takes the
 # CPU's word for its vector units, where the default compiles and runs a program for each kind of them.
 _OPTIONS = {"cpp.dynamic_threads": True, "cpp.vec_isa_ok": True}
+
+
+_log = logging.getLogger(__name__)
+_failures: list[str] = []  # what the first kernel that could not be built died of
 
 
 def compiler_available(device: torch.device) -> bool:
@@ -66,21 +75,46 @@ def compiled(function: Function, key: str, arguments: Sequence[Tensor], static: 
         for a, fixed in zip(arguments, static, strict=True)
     ]
     identity = repr((key, shapes, _sources(), torch.__version__, _machine(arguments[0].device)))
-    path = cache_folder() / f"{hashlib.sha256(identity.encode()).hexdigest()[:32]}.bin"
-    with _undisturbed():
-        if path.is_file():
-            # A kernel that cannot be read (an older format, a disk that was full) is made again.
-            with contextlib.suppress(OSError, RuntimeError, ValueError, EOFError, AssertionError, pickle.PickleError):
+    folder = _own_folder(cache_folder())
+    path = None if folder is None else folder / f"{hashlib.sha256(identity.encode()).hexdigest()[:32]}.bin"
+    with _undisturbed(folder):
+        if path is not None and path.is_file():
+            # A kernel that cannot be read (damaged, an older format) is made again.
+            with contextlib.suppress(Exception):
                 return _load(path)
-        artifact = _compile(function, arguments, static)
-        with contextlib.suppress(OSError):  # a folder that cannot be written costs the next process its warm start
-            write_atomically(path, lambda temporary: artifact.save(path=str(temporary), format="binary"))
+        _tell()
+        try:
+            artifact = _compile(function, arguments, static)
+        except Exception as error:  # the compiler's own, of any kind: a space in a path, a full disk, no headers
+            _warn_of_failure(f"{type(error).__name__}: {error}")
+            return function
+        if path is not None:
+            with contextlib.suppress(OSError):  # a full disk costs the next process its warm start
+                _save(artifact, path)
         return artifact
 
 
 def warn_without_compiler(device: torch.device) -> None:
     """Say, once a process and device, that the reference runs in the place of the fused kernels."""
     _warn_once(device.type)
+
+
+@functools.cache
+def _tell() -> None:
+    _log.info("compiling kernels, once on this machine: some seconds each")
+
+
+def _warn_of_failure(said: str) -> None:
+    """Say, once a process, that a kernel could not be built and that the reference runs in its place."""
+    if not _failures:
+        _failures.append(said)
+        line = next((line for line in reversed(said.splitlines()) if "error" in line.lower()), said.splitlines()[0])
+        warnings.warn(
+            f"A kernel could not be built ({line.strip()[:200]}), so the reference runs in its place: the same "
+            "numbers, slower. Mend the compiler, or choose kernels='reference' (--model.kernels reference).",
+            RuntimeWarning,
+            stacklevel=4,
+        )
 
 
 @functools.cache
@@ -115,24 +149,38 @@ def _compile(function: Function, arguments: Sequence[Tensor], static: Sequence[S
     return standalone_compile(graph, fakes, dynamic_shapes="from_graph", options={"config_patches": _OPTIONS})
 
 
+def _save(artifact: Any, path: Path) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        unchecked = Path(folder) / "kernel"
+        artifact.save(path=str(unchecked), format="binary")
+        whole = sealed_bytes(unchecked.read_bytes())
+    write_atomically(path, lambda temporary: temporary.write_bytes(whole))
+
+
 def _load(path: Path) -> Function:
     from torch._inductor import CompiledArtifact, config
 
-    with config.patch(_OPTIONS):
-        loaded: Function = CompiledArtifact.load(path=str(path), format="binary")
+    content = unsealed_bytes(path.read_bytes())
+    if content is None:
+        raise ValueError(f"{path} is not what was written")
+    with tempfile.TemporaryDirectory() as folder, config.patch(_OPTIONS):
+        checked = Path(folder) / "kernel"
+        checked.write_bytes(content)
+        loaded: Function = CompiledArtifact.load(path=str(checked), format="binary")
     return loaded
 
 
 @contextlib.contextmanager
-def _undisturbed() -> Any:
+def _undisturbed(folder: Path | None) -> Any:
     """No warnings (the compiler talks to itself), no garbage collector (a tenth of the time, walking its objects), and
-    the compiler's own files beside ours: they hold the machine code."""
+    the compiler's own files in a folder of this process."""
     collecting, before = gc.isenabled(), os.environ.get("TORCHINDUCTOR_CACHE_DIR")
     gc.disable()
-    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(_workshop(cache_folder(), _machine(torch.device("cpu"))))
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(_workshop(folder, os.getpid()))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            warnings.filterwarnings("default", message="A kernel could not be built")
             yield
     finally:
         if before is None:
@@ -144,20 +192,41 @@ def _undisturbed() -> Any:
             gc.enable()
 
 
-@functools.cache
-def _workshop(folder: Path, machine: str) -> Path:
-    """Where the compiler keeps its own files: among our kernels, or in this process's own folder if that cannot be.
+def _own_folder(folder: Path) -> Path | None:
+    """Where kernels can be kept that nobody else can write: ``folder``, or one of this user's own in it, or nowhere."""
+    user = os.getuid() if os.name == "posix" else 0
+    for place in (folder, folder / f"user-{user}"):
+        with contextlib.suppress(OSError):
+            place.mkdir(parents=True, exist_ok=True, mode=0o700)
+            held = place.stat()
+            own = os.name != "posix" or (held.st_uid == user and not held.st_mode & 0o022)
+            if own and os.access(place, os.W_OK):
+                return place
+    return None
 
-    Each kind of machine has another, as the compiler would take up code that it wrote for other vector units.
+
+@functools.cache
+def _workshop(folder: Path | None, process: int) -> Path:
+    """Where the compiler keeps its own files while this process lives.
+
+    Its precompiled headers alone, which take seconds to make and are read by the C++ compiler only, stay for the next.
     """
-    workshop = folder / "inductor" / hashlib.sha256(machine.encode()).hexdigest()[:16]
-    with contextlib.suppress(OSError):
-        workshop.mkdir(parents=True, exist_ok=True)
-        if os.access(workshop, os.W_OK):
-            return workshop
-    own = Path(tempfile.mkdtemp(prefix="spikeproof-kernels-"))
-    atexit.register(shutil.rmtree, own, ignore_errors=True)
-    return own
+    # The compiler does not quote paths.
+    places = [None, *(place for place in ("/tmp", "/var/tmp", "/dev/shm") if os.access(place, os.W_OK))]
+    place = next((place for place in places if " " not in (place or tempfile.gettempdir())), None)
+    workshop = Path(tempfile.mkdtemp(prefix="spikeproof-kernels-", dir=place))
+    atexit.register(_remove, workshop, process)
+    if folder is not None:
+        with contextlib.suppress(OSError):
+            headers = folder / "headers" / hashlib.sha256(_machine(torch.device("cpu")).encode()).hexdigest()[:16]
+            headers.mkdir(parents=True, exist_ok=True)
+            (workshop / "precompiled_headers").symlink_to(headers.resolve())
+    return workshop
+
+
+def _remove(workshop: Path, process: int) -> None:
+    if os.getpid() == process:  # and not in a child that was forked from it
+        shutil.rmtree(workshop, ignore_errors=True)
 
 
 @functools.cache
