@@ -7,10 +7,9 @@ from typing import Literal
 
 import torch
 from jaxtyping import UInt8
-from PIL import Image
 from torch import Tensor
 
-from spikeproof.data.decode import GREY_MODES, decode_images
+from spikeproof.data.decode import decode_images, is_grey
 from spikeproof.data.pool import Pool
 from spikeproof.errors import SpikeproofError
 
@@ -38,7 +37,7 @@ def open_folder(path: Path) -> tuple[Pool, Pool]:
             "add its training images or remove it."
         )
     firsts = [files[0] for split in (train_files, test_files) for files in split.values()]
-    mode: Literal["L", "RGB"] = "L" if all(_is_grey(file) for file in firsts) else "RGB"
+    mode: Literal["L", "RGB"] = "L" if all(is_grey(str(file), file) for file in firsts) else "RGB"
     return (
         _open_split(path / "train", train_files, class_names, mode),
         _open_split(path / "test", test_files, class_names, mode),
@@ -65,15 +64,6 @@ def _files_by_class(split: Path) -> dict[str, list[Path]]:
             )
         by_class[folder.name] = files
     return by_class
-
-
-def _is_grey(file: Path) -> bool:
-    try:
-        with Image.open(file) as image:
-            return image.mode in GREY_MODES
-    # As in decode.py: the type of the exception depends on the image format.
-    except Exception as error:
-        raise SpikeproofError(f"{file} cannot be decoded as an image: replace the damaged image.") from error
 
 
 def _open_split(

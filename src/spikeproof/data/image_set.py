@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float32, Int64
 from torch import Tensor
 
+from spikeproof.data.part import balanced_order
 from spikeproof.errors import SpikeproofError
 
 
@@ -87,6 +91,45 @@ class ImageSet:
         """
         return ImageSet(self.images[indices], self.labels[indices], self.class_names)
 
+    def brightest(self, called: str) -> int:
+        """The largest value of all images, 0 to 255.
+
+        Raises:
+            SpikeproofError: it is 1: these are bytes of 0 and 1, not of 0 and 255.
+        """
+        most = int(self.images.max()) if self.images.numel() else 0
+        if most == 1:
+            raise SpikeproofError(
+                f"no pixel of {called} is above 1 of 255: they are black, and any radius is larger than their whole "
+                "contrast; save 0 and 1 as 0 and 255, or as floats."
+            )
+        return most
+
+    def fingerprint(self) -> str:
+        """16 hex digits that any other image, label, order or class name would change.
+
+        Example:
+            >>> import torch
+            >>> blank = ImageSet(torch.zeros(2, 1, 2, 2, dtype=torch.uint8), torch.tensor([0, 1]), ("a", "b"))
+            >>> blank.fingerprint() == blank.take(torch.tensor([1, 0])).fingerprint()
+            False
+        """
+        digest = hashlib.sha256(json.dumps([list(self.images.shape), list(self.class_names)]).encode())
+        for tensor in (self.images, self.labels):
+            digest.update(tensor.cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+    def part(self, count: int) -> Int64[Tensor, " m"]:
+        """The rows of a part of ``count`` images, for ``take``: the same for all who ask, each class in its share.
+
+        Example:
+            >>> import torch
+            >>> whole = ImageSet(torch.zeros(4, 1, 2, 2, dtype=torch.uint8), torch.tensor([0, 0, 1, 1]), ("a", "b"))
+            >>> sorted(whole.take(whole.part(2)).labels.tolist())
+            [0, 1]
+        """
+        return balanced_order(self.labels)[:count]
+
     def batches(self, batch_size: int) -> Iterator[tuple[Float32[Tensor, "b c h w"], Int64[Tensor, " b"]]]:
         """Yield (float32 images in [0, 1], labels) in order; the last batch may be smaller.
 
@@ -154,6 +197,7 @@ class Data:
                     f"the {split} set of {self.name} names other classes than its training set, but a label must "
                     "mean the same in both: give both the same class names in the same order."
                 )
+        self.train.brightest(f"the training images of {self.name}")
         if not len(self.mean) == len(self.std) == self.channels or min(self.std) <= 0:
             raise SpikeproofError(
                 f"mean {self.mean} and std {self.std} do not fit {self.name}, whose images have {self.channels} "
@@ -174,6 +218,13 @@ class Data:
     def image_size(self) -> tuple[int, int]:
         """(H, W) in pixels."""
         return self.train.images.shape[2], self.train.images.shape[3]
+
+    def fingerprints(self) -> dict[str, Any]:
+        """What a run keeps of its data: the class names, and each split's fingerprint."""
+        splits = {"train": self.train, "validation": self.validation, "test": self.test}
+        return {"class_names": list(self.train.class_names)} | {
+            name: split.fingerprint() for name, split in splits.items()
+        }
 
     def to(self, device: torch.device | str) -> Data:
         """The same data with all three splits on ``device``."""

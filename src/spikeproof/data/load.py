@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from jaxtyping import Int64, UInt8
+from jaxtyping import UInt8
 from torch import Tensor
 
 from spikeproof.data.digits import open_digits
@@ -14,9 +14,11 @@ from spikeproof.data.image_set import Data
 from spikeproof.data.locate import locate
 from spikeproof.data.npz import open_npz
 from spikeproof.data.parquet import open_parquet
+from spikeproof.data.part import balanced_order
 from spikeproof.data.pool import Pool
 from spikeproof.data.public_sets import PUBLIC_SETS
 from spikeproof.errors import SpikeproofError
+from spikeproof.user_path import user_path
 
 # Not load_data's seed: every run that asks for so many test images must be measured on the same ones.
 _TEST_SEED = 0
@@ -28,7 +30,7 @@ def load_data(
     name: str,
     *,
     data_dir: str | Path | None = None,
-    validation: int = 1000,
+    validation: int | None = None,
     train_limit: int | None = None,
     test_limit: int | None = None,
     classes: tuple[int, ...] | None = None,
@@ -36,8 +38,9 @@ def load_data(
 ) -> Data:
     """Load a data set and carve a validation split out of its training images.
 
-    The training images are shuffled by ``seed``; the first ``validation`` of them are the validation split, whatever
-    the limits are, and the next ``train_limit`` (all the rest without one) the training split.
+    The training images are shuffled by ``seed``, so that every beginning has each class in its share; the first
+    ``validation`` of them are the validation split, whatever the limits are, and the next ``train_limit`` (all the rest
+    without one) the training split.
 
     Args:
         name: "digits" (embedded), "cifar10", "cifar100", "tiny_imagenet" (parquet files), or the path of an image
@@ -45,9 +48,10 @@ def load_data(
         data_dir: folder with ``<name>/train.parquet`` and ``<name>/test.parquet`` (``valid.parquet`` for
             tiny_imagenet); without it the folder that SPIKEPROOF_DATA_DIR names, else the Hugging Face hub.
             The other kinds of data do not need it.
-        validation: images in the validation split, 1 or more.
+        validation: images in the validation split, 1 or more; by default a tenth of the training images, at most 1000.
         train_limit: images in the training split, 1 or more; None for all.
-        test_limit: images in the test split, 1 or more, drawn at random but the same for every ``seed``; None for all.
+        test_limit: images in the test split, 1 or more, drawn in the same way, but alike for every ``seed``; None for
+            all.
         classes: keep only these, relabelled 0 .. k-1 in this order; done before anything is counted.
         seed: of the shuffle of the training images.
 
@@ -71,6 +75,8 @@ def load_data(
     if classes is not None:
         train_pool, test_pool = train_pool.only(classes), test_pool.only(classes)
 
+    if validation is None:
+        validation = max(1, min(1000, len(train_pool) // 10))
     wanted = validation + (train_limit or 1)
     if wanted > len(train_pool):
         raise SpikeproofError(
@@ -82,11 +88,11 @@ def load_data(
             f"{test_pool.source} has {len(test_pool)} images to test on, but test_limit is {test_limit}: lower it."
         )
 
-    shuffled = _shuffle(len(train_pool), seed)
+    shuffled = balanced_order(train_pool.labels, seed)
     train_rows = shuffled[validation:] if train_limit is None else shuffled[validation : validation + train_limit]
-    test_rows = (
-        torch.arange(len(test_pool)) if test_limit is None else _shuffle(len(test_pool), _TEST_SEED)[:test_limit]
-    )
+    test_rows = torch.arange(len(test_pool))
+    if test_limit is not None:
+        test_rows = balanced_order(test_pool.labels, _TEST_SEED)[:test_limit]
     if name in PUBLIC_SETS:
         train, carved = train_pool.read(train_rows), train_pool.read(shuffled[:validation])
         mean, std = PUBLIC_SETS[name].mean, PUBLIC_SETS[name].std
@@ -95,7 +101,7 @@ def load_data(
         everything = train_pool.read(torch.arange(len(train_pool)))
         train, carved = everything.take(train_rows), everything.take(shuffled[:validation])
         mean, std = _channel_statistics(everything.images)
-    title = name if name in _NAMES else Path(name).expanduser().resolve().name
+    title = name if name in _NAMES else user_path(name).resolve().name
     notes = dict.fromkeys((*train_pool.notes, *test_pool.notes))
     return Data(
         name=title,
@@ -115,7 +121,7 @@ def _open(name: str, data_dir: str | Path | None) -> tuple[Pool, Pool]:
         train_file, test_file = locate(PUBLIC_SETS[name], data_dir)
         known = PUBLIC_SETS[name]
         return open_parquet(train_file, known, "train"), open_parquet(test_file, known, "test")
-    path = Path(name).expanduser()
+    path = user_path(name)
     if path.is_dir():
         return open_folder(path)
     if path.is_file() and path.suffix == ".npz":
@@ -124,10 +130,6 @@ def _open(name: str, data_dir: str | Path | None) -> tuple[Pool, Pool]:
         f"there is no data set {name}: give one of {', '.join(_NAMES)}, "
         "or the path of an image folder or of an .npz file that exists."
     )
-
-
-def _shuffle(count: int, seed: int) -> Int64[Tensor, " n"]:
-    return torch.randperm(count, generator=torch.Generator().manual_seed(seed))
 
 
 def _channel_statistics(images: UInt8[Tensor, "n c h w"]) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from spikeproof.data.public_sets import PublicSet
 from spikeproof.errors import SpikeproofError
+from spikeproof.user_path import user_path
 
 DATA_DIR_VARIABLE = "SPIKEPROOF_DATA_DIR"
 
@@ -27,7 +28,7 @@ def locate(public_set: PublicSet, data_dir: str | Path | None) -> tuple[Path, Pa
     # An empty variable is what `make` exports when it finds no folder, so it counts as unset.
     folder = data_dir if data_dir is not None else os.environ.get(DATA_DIR_VARIABLE)
     if folder:
-        train, test = (Path(folder).expanduser() / public_set.name / f"{split}.parquet" for split in splits)
+        train, test = (user_path(folder) / public_set.name / f"{split}.parquet" for split in splits)
         for path in (train, test):
             if not path.is_file():
                 raise SpikeproofError(

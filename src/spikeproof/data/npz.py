@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -69,8 +67,12 @@ def _load(path: Path) -> dict[str, np.ndarray]:
             return {key: archive[key] for key in _KEYS}
     except SpikeproofError:
         raise
-    # TypeError: a lone .npy array under this suffix is no context manager.
-    except (OSError, EOFError, TypeError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+    except MemoryError as error:
+        raise SpikeproofError(
+            f"{path} says that its arrays have more numbers than this machine can hold ({error}): it is damaged, or "
+            "has to be cut."
+        ) from None
+    except Exception as error:  # a damaged archive dies in zipfile, zlib or numpy, of whatever kind
         raise SpikeproofError(
             f"{path} cannot be read as an .npz archive of plain arrays: save it again with numpy.savez."
         ) from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -37,10 +37,9 @@ def open_parquet(path: Path, public_set: PublicSet, split: Literal["train", "tes
     try:
         with pq.ParquetFile(path) as file:
             schema = file.schema_arrow
-            described = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
             # Names that the file lacks are left out without a word; _check_columns has the word.
             table = file.read(columns=[public_set.image_column, public_set.label_column])
-    except (pa.ArrowException, OSError, ValueError) as error:
+    except Exception as error:  # a damaged file dies in pyarrow or below, of whatever kind
         raise SpikeproofError(
             f"{path} cannot be read as a parquet file, it is damaged or incomplete: download it again."
         ) from error
@@ -61,7 +60,7 @@ def open_parquet(path: Path, public_set: PublicSet, split: Literal["train", "tes
     labels = torch.tensor(label_column.to_numpy(), dtype=torch.int64)
     first = encoded.slice(0, _LOOKED_AT).to_pylist()
     notes = _notes(public_set, split, len(labels), [content for content in first if content is not None])
-    return Pool(str(path), labels, _class_names(path, described, public_set), decode, notes)
+    return Pool(str(path), labels, _class_names(path, schema, public_set), decode, notes)
 
 
 def _notes(public_set: PublicSet, split: Literal["train", "test"], count: int, first: list[bytes]) -> tuple[str, ...]:
@@ -93,14 +92,19 @@ def _check_columns(path: Path, schema: pa.Schema, public_set: PublicSet) -> None
         )
 
 
-def _class_names(path: Path, described: dict[str, Any], public_set: PublicSet) -> tuple[str, ...]:
-    features = described.get("info", {}).get("features", {})
-    names = features.get(public_set.label_column, {}).get("names")
-    if names is None:
+def _class_names(path: Path, schema: pa.Schema, public_set: PublicSet) -> tuple[str, ...]:
+    """Those that the hub's own metadata give, or else the labels' numbers."""
+    try:
+        held = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
+        for name in ("info", "features", public_set.label_column, "names"):
+            held = held.get(name, {})
+    except (AttributeError, ValueError, RecursionError):  # whatever is said there, it names no classes
+        held = None
+    if not held or not isinstance(held, list):
         return tuple(str(label) for label in range(public_set.num_classes))
-    if len(names) != public_set.num_classes:
+    if len(held) != public_set.num_classes:
         raise SpikeproofError(
-            f"{path} names {len(names)} classes, but {public_set.name} has {public_set.num_classes}: "
+            f"{path} names {len(held)} classes, but {public_set.name} has {public_set.num_classes}: "
             f"use the files of the hub's {public_set.repo}."
         )
-    return tuple(names)
+    return tuple(str(name) for name in held)
