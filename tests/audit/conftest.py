@@ -90,8 +90,8 @@ def attacked(monkeypatch):
     """Every attack that an audit makes is noted: (trial, radius, samples); the one at ``stop_at`` is interrupted."""
     seen = Attacks()
 
-    def watched(text, tuned=None):
-        trial = trials.make_trial(text, tuned)
+    def watched(text, tuned=None, ball="linf"):
+        trial = trials.make_trial(text, tuned, ball)
 
         def attack(model, images, labels, threat, how):
             seen.append((trial.name, threat.radius, len(images)))

@@ -32,11 +32,11 @@ def test_a_trial_gets_what_all_before_it_left(model, digits, quick):
         everyone = result.trial.kind == "nominal"
         assert result.everyone == everyone
         if everyone:
-            assert samples(verdicts) == list(range(40))
+            assert samples(verdicts) == digits.test.part(40).tolist()
             assert result.attempted == len(right)
             assert result.own.correct == len(samples(verdicts, True))
         else:
-            assert samples(verdicts) == sorted(left)
+            assert set(samples(verdicts)) == left
             assert result.attempted == len(left)
             assert result.own is None
         broken = set(samples(verdicts, False)) & set(right)
@@ -54,7 +54,7 @@ def test_per_member_every_trial_gets_everyone(model, digits, quick):
     found = audit(model, digits.test, quick(per_member=True, batch_size=17), show=False)
     rows = rows_by_trial(found)
     for result in found.results:
-        assert samples(rows[result.trial.name]) == list(range(40))
+        assert samples(rows[result.trial.name]) == digits.test.part(40).tolist()
         assert (result.everyone, result.attempted) == (True, found.clean.correct)
         assert result.own.correct == len(samples(rows[result.trial.name], True))
         assert result.measured is result.own

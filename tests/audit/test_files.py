@@ -1,5 +1,6 @@
 """What an audit leaves: files, pictures, lines on the terminal, and the model as it was."""
 
+import hashlib
 import importlib
 import json
 import re
@@ -14,7 +15,8 @@ from spikeproof.audit import audit
 from spikeproof.data import ImageSet
 from spikeproof.errors import SpikeproofError
 from spikeproof.models import create_model
-from spikeproof.report import write_report
+from spikeproof.report import audits_in, write_report
+from spikeproof.sealed import unsealed
 from spikeproof.spiking import sites
 
 
@@ -36,7 +38,7 @@ def test_pictures_are_of_the_trial_that_broke_most(tiny, digits, quick):
     assert tiny(clean / 255).argmax(1).tolist() == pictures["clean_predictions"].tolist()
     assert tiny(adversarial).argmax(1).tolist() == pictures["adversarial_predictions"].tolist()
     for image, label in zip(clean, pictures["labels"], strict=True):
-        where = (digits.test.images[:40] == image).flatten(1).all(1).nonzero().flatten()
+        where = (digits.test.images == image).flatten(1).all(1).nonzero().flatten()
         assert int(label) in digits.test.labels[where].tolist()
     assert tuple(pictures["class_names"]) == digits.test.class_names
     assert str(pictures["trial"]) == strongest
@@ -75,19 +77,34 @@ def test_fewer_samples_than_pictures(tiny, digits, quick):
 def test_saving_is_whole_and_leaves_nothing_else(tiny, digits, quick, tmp_path):
     found = audit(tiny, digits.test, quick(samples=10, sweep=(0.05,)), show=False)
     run = tmp_path / "bare" / "run"
-    found.save(run, "made by hand")
-    names = {path.name for path in run.iterdir()}
-    assert names == {"config.json", "metrics.jsonl", "audit.json", "outcomes.parquet", "pictures.npz"}
-    saved = np.load(run / "pictures.npz")
+    place = found.save(run, "made by hand")
+    assert {path.name for path in run.iterdir()} == {".lock", "config.json", "metrics.jsonl", "audits"}
+    assert list((run / "audits").iterdir()) == [place]
+    names = {path.name for path in place.iterdir()}
+    assert names == {"audit.json", "outcomes.parquet", "pictures.npz"}
+    saved = np.load(place / "pictures.npz")
     assert set(saved.files) == set(found.pictures)
     assert np.array_equal(saved["adversarial"], found.pictures["adversarial"])
-    said = json.loads((run / "audit.json").read_text())
-    assert said == found.to_json("made by hand")
-    assert (said["version"], said["command"], said["battery"]) == (2, "made by hand", "custom")
+    said = json.loads((place / "audit.json").read_text())
+    files = {name: hashlib.sha256((place / name).read_bytes()).hexdigest() for name in names - {"audit.json"}}
+    assert unsealed(said, "", "") == found.to_json("made by hand") | {"files": files}
+    assert (said["version"], said["command"], said["battery"]) == (3, "made by hand", "custom")
     assert (said["split"], said["device"], said["crafting_precision"], said["seed"]) == ("test", "cpu", "fp32", 0)
-    assert found.outcomes.equals(pq.read_table(run / "outcomes.parquet"))
-    found.save(run)  # again, over itself
-    assert {path.name for path in run.iterdir()} == names
+    assert found.outcomes.equals(pq.read_table(place / "outcomes.parquet"))
+
+
+def test_nothing_is_replaced_unasked(tiny, digits, quick, tmp_path):
+    found = audit(tiny, digits.test, quick(samples=10), show=False)
+    other = audit(tiny, digits.test, quick(samples=12), show=False)
+    first, second, third = found.save(tmp_path, "first"), found.save(tmp_path, "second"), other.save(tmp_path)
+    assert len({first, second, third}) == 3 == len(audits_in(tmp_path))
+    assert [json.loads((place / "audit.json").read_text())["command"] for place in (first, second)] == [
+        "first",
+        "second",
+    ]
+    assert found.save(tmp_path, "third", force=True) == first
+    assert json.loads((first / "audit.json").read_text())["command"] == "third"
+    assert {path.name for path in first.iterdir()} == {"audit.json", "outcomes.parquet", "pictures.npz"}
 
 
 def test_bf16_crafts_but_does_not_judge(tiny, digits, quick):

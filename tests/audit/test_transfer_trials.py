@@ -91,7 +91,7 @@ def test_each_has_an_accuracy_of_its_own_and_it_is_the_attacks(tiny, learned, di
     found = audit(tiny, digits.test, config, substitutes=[learned], show=False)
     results = transfers_of(found)
     assert list(results) == [f"TRANSFER:{text}" for text in BLACK_BOX]
-    chosen = digits.test.take(slice(0, 40))
+    chosen = digits.test.take(digits.test.part(40))
     images, labels = chosen.images.float() / 255, chosen.labels
     right = judge(tiny, images).argmax(1) == labels
     for text in BLACK_BOX:
@@ -111,7 +111,7 @@ def test_each_has_an_accuracy_of_its_own_and_it_is_the_attacks(tiny, learned, di
 def test_the_default_is_the_transfer_attacks_own(tiny, learned, digits, quick):
     config = quick(trials=("FGSM",), per_member=True, batch_size=40)
     found = audit(tiny, digits.test, config, substitutes=[learned, tiny], show=False)
-    chosen = digits.test.take(slice(0, 40))
+    chosen = digits.test.take(digits.test.part(40))
     images, labels = chosen.images.float() / 255, chosen.labels
     right = judge(tiny, images).argmax(1) == labels
     direct = transfer(tiny, images[right], labels[right], Linf(0.1), Crafting(), substitutes=[learned, tiny])
@@ -131,7 +131,7 @@ def test_the_gradient_source_is_the_substitutes(tiny, learned, digits, quick):
     found = audit(tiny, digits.test, config, substitutes=[learned], show=False)
     told = {trial["name"]: trial["source"] for trial in found.to_json("command")["trials"]}
     assert told["TRANSFER:PGD-3@RGA"] == Rga().name
-    chosen = digits.test.take(slice(0, 40))
+    chosen = digits.test.take(digits.test.part(40))
     images, labels = chosen.images.float() / 255, chosen.labels
     right = judge(tiny, images).argmax(1) == labels
     trial = make_trial("PGD-3@RGA")

@@ -39,8 +39,9 @@ def test_only_validation_images_are_searched_on(tiny, digits, quick, searched):
     audit(tiny, digits.test, config, validation=digits.validation, show=False)
     assert len(searched["images"]) == len(HALF_MASSES) + len(HART_WIDTHS)
     for images, labels in zip(searched["images"], searched["labels"], strict=True):
-        assert torch.equal(images, digits.validation.images[:20].float() / 255)
-        assert torch.equal(labels, digits.validation.labels[:20])
+        rows = digits.validation.part(20)
+        assert torch.equal(images, digits.validation.images[rows].float() / 255)
+        assert torch.equal(labels, digits.validation.labels[rows])
     # As many steps as the longest trial that will use the value: what is best for few is not for many.
     wanted = [(Assg, value, 4) for value in HALF_MASSES] + [(Hart, value, 3) for value in HART_WIDTHS]
     assert searched["values"] == wanted
@@ -71,7 +72,8 @@ def test_the_search_is_of_real_attacks(tiny, digits, quick):
     """The accuracies that are told are those of SA-PGD with each value; a tie goes to the higher loss."""
     config = quick(tune_samples=30, samples=5, seed=2)
     found = audit(tiny, digits.test, config, validation=digits.validation, show=False)
-    images, labels = digits.validation.images[:30].float() / 255, digits.validation.labels[:30]
+    searched = digits.validation.take(digits.validation.part(30))
+    images, labels = searched.images.float() / 255, searched.labels
     left = {}
     for value in HALF_MASSES:
         how = Crafting(source=Assg(half_mass=value), seed=2)

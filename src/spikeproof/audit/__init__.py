@@ -4,7 +4,7 @@ from spikeproof.audit.audit import audit
 from spikeproof.audit.batteries import BATTERIES, NINETEEN_SOURCES, Battery
 from spikeproof.audit.config import AuditConfig
 from spikeproof.audit.diagnostics import Flag
-from spikeproof.audit.findings import Audit, Result
+from spikeproof.audit.findings import Audit, Result, audit_name, refuse_present
 from spikeproof.audit.outcomes import Measured, Outcomes, worst_case
 from spikeproof.audit.shards import Shard
 from spikeproof.audit.trials import Trial, Tuned, make_trial
@@ -23,6 +23,8 @@ __all__ = [
     "Trial",
     "Tuned",
     "audit",
+    "audit_name",
     "make_trial",
+    "refuse_present",
     "worst_case",
 ]

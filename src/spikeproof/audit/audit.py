@@ -13,28 +13,31 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
-from spikeproof.attacks import Crafting, check_batch, evaluating, judge
+from spikeproof.attacks import Crafting, check_batch, check_threat, evaluating, judge
 from spikeproof.audit.config import AuditConfig
 from spikeproof.audit.curves import CurvePlan, swept_pair
-from spikeproof.audit.diagnostics import Curves, Flag, flags_of, input_gradients, zero_share
+from spikeproof.audit.diagnostics import Curves, Flag, Gradients, flags_of, input_gradients
 from spikeproof.audit.engine import Attempt, Engine
 from spikeproof.audit.findings import Audit, Result
 from spikeproof.audit.outcomes import Measured, Outcomes, worst_case
 from spikeproof.audit.parts import Parts, fingerprint
+from spikeproof.audit.preflight import draws_where_nobody_said_so
 from spikeproof.audit.shards import Shard
 from spikeproof.audit.trials import Trial, Tuned
 from spikeproof.audit.tuning import Tuning, tune
 from spikeproof.data import ImageSet
 from spikeproof.errors import SpikeproofError
 from spikeproof.insight import describe_sites
-from spikeproof.models import SpikingModel, draws_at_random
+from spikeproof.models import SpikingModel, draws_at_random, unwrapped
 from spikeproof.private_rng import private_rng
 from spikeproof.progress import Progress
 from spikeproof.spiking import inference_noise, sites
-from spikeproof.threat import Linf
+from spikeproof.threat import NORMS, Threat
 from spikeproof.train import fitting_microbatch
 
 _PICTURES = 6
+# Images of digits that were saved as 0 to 16 are darker than this, photographs are not.
+_DARK = 64
 _INSIGHT_IMAGES = 100
 _BATCH = 250
 # A gap of this many accuracy points is more than chance at the sample sizes in use, and worth a warning.
@@ -46,11 +49,12 @@ def audit(
     images: ImageSet,
     config: AuditConfig | None = None,
     *,
-    threat: Linf | None = None,
+    threat: Threat | None = None,
     validation: ImageSet | None = None,
     substitutes: Sequence[nn.Module] = (),
     parts: str | Path | None = None,
     save: Callable[[Audit], object] | None = None,
+    doubts: Sequence[str] = (),
     show: bool = True,
 ) -> Audit:
     """Attack ``model`` with a battery and judge every image in float32.
@@ -59,16 +63,17 @@ def audit(
         model: images [N,C,H,W] in [0,1] -> logits. A network without sites can be audited with BPTT trials only.
         images: the split to audit, on the model's device or any other.
         config: what to run; ``AuditConfig()`` by default.
-        threat: taken instead of the config's radius.
+        threat: taken instead of the config's norm and radius.
         validation: other images, on which the attacks' own settings are chosen; without them defaults are taken.
         substitutes: models on which the config's ``transfer`` trials are crafted, to be tried on this one.
         parts: a folder for what is finished, so that an audit that was killed goes on where it was.
         save: called with the result, in the first process only, before the parts are removed: until then a kill costs
             nothing.
+        doubts: sentences that say why these numbers may not be what they seem; they stand first among the warnings.
 
     Raises:
-        SpikeproofError: no such samples, images that do not fit, a trial that this model (or a substitute) cannot have,
-            or substitutes without a ``transfer`` trial.
+        SpikeproofError: no such samples, images that do not fit, a model that keeps a state, a trial that this model
+            (or a substitute) cannot have, or substitutes without a ``transfer`` trial.
 
     Example:
         >>> from spikeproof.data import load_data
@@ -82,16 +87,19 @@ def audit(
     """
     config = config or AuditConfig()
     if threat is not None:
-        config = dataclasses.replace(config, radius=threat.radius)
+        check_threat(threat, tuple(NORMS), "An audit")
+        config = dataclasses.replace(config, norm=threat.norm, radius=threat.radius)
     began = time.monotonic()
-    pixels, labels = _chosen(model, images, config.samples, config.split)
+    part = _chosen(model, images, config.samples, config.split)
+    pixels, labels = part.pixels, part.labels
     if config.noise and not any(site.noise_std > 0 for site in sites(model).values()):
         raise SpikeproofError(
             "Noise at inference was asked for, but no site of this model has any; train with TGO or NDL."
         )
     asked = config.noise
     with inference_noise(model, asked), evaluating(model):
-        random = draws_at_random(model)
+        # Both looks are wanted: the second one refuses a state, and sees what no one declares (dropout left on).
+        random = draws_where_nobody_said_so(model, pixels) or draws_at_random(model)
     config = dataclasses.replace(config, noise=random, draws=config.draws or (10 if random else 1))
     if substitutes and not config.transfer:
         raise SpikeproofError("There are substitutes, but no transfer trial is asked for; 'PGD-20' is usual.")
@@ -106,7 +114,7 @@ def audit(
         held = None
         if parts is not None:
             held = Path(parts) / fingerprint((model, *substitutes), pixels, labels, config, tuning.tuned)
-        auditor = _Auditor(model, pixels, labels, images.class_names, config, tuning, tuple(substitutes))
+        auditor = _Auditor(model, part, images.class_names, config, tuning, tuple(substitutes), doubts)
         unfinished = Parts(held)
         found = auditor.run(unfinished, began, show)
     # By the first process alone: another one would remove what this one has not saved yet.
@@ -117,45 +125,73 @@ def audit(
     return found
 
 
-def _chosen(model: nn.Module, images: ImageSet, samples: int | None, split: str) -> tuple[Tensor, Tensor]:
-    """The first images and labels on the model's device, if they fit it."""
+@dataclasses.dataclass(frozen=True)
+class _Part:
+    """The audited images; ``rows`` are their numbers in the split, ``doubts`` what they cannot tell of it."""
+
+    pixels: Float[Tensor, "n c h w"]
+    labels: Int64[Tensor, " n"]
+    rows: Int64[Tensor, " n"]
+    split_size: int
+    classes: dict[str, int]
+    fingerprint: str
+    doubts: tuple[str, ...]
+
+
+def _chosen(model: nn.Module, images: ImageSet, samples: int | None, split: str) -> _Part:
+    """A part of a split on the model's device, if it fits it; in an order of which every beginning is a fair part."""
     parameter = next(model.parameters(), None)
     device = torch.device("cpu") if parameter is None else parameter.device
     count = len(images) if samples is None else samples
     if count > len(images):
         raise SpikeproofError(f"The {split} split has {len(images)} images, fewer than the {count} asked for.")
-    chosen = images.take(slice(0, count)).to(device)
-    pixels = check_batch(chosen.images.float() / 255, chosen.labels)
-    if isinstance(model, SpikingModel):
-        held, given = model.description, (*pixels.shape[1:], images.num_classes)
-        if (held.in_channels, held.image_size, held.image_size, held.num_classes) != given:
-            raise SpikeproofError(
-                f"The model takes {held.in_channels}x{held.image_size}x{held.image_size} images of {held.num_classes} "
-                f"classes and these are {given[0]}x{given[1]}x{given[2]} of {given[3]}; give the data it was made for."
-            )
-    return pixels, chosen.labels
+    brightest = images.brightest(f"the {split} images")
+    rows = images.part(count)
+    chosen = images.take(rows.to(images.labels.device)).to(device)
+    pixels, labels, _ = check_batch(chosen.images.float() / 255, chosen.labels, model=model)
+    inner = unwrapped(model)
+    if isinstance(inner, SpikingModel) and inner.description.num_classes != images.num_classes:
+        raise SpikeproofError(
+            f"The model tells {inner.description.num_classes} classes apart and these images have "
+            f"{images.num_classes}; give the data it was made for."
+        )
+    counts = torch.bincount(labels.cpu(), minlength=images.num_classes).tolist()
+    # Two classes may share a name.
+    held = {f"{label}: {name}": had for label, (name, had) in enumerate(zip(images.class_names, counts, strict=True))}
+    missing = [name for name, had in zip(images.class_names, counts, strict=True) if had == 0]
+    doubts: tuple[str, ...] = ()
+    if brightest < _DARK:
+        doubts += (f"No pixel is above {brightest} of 255, so a radius counts for more of the contrast than it says.",)
+    if missing:
+        named = ", ".join(missing[:10]) + (", ..." if len(missing) > 10 else "")
+        doubts += (
+            f"The {count} audited images have none of {len(missing)} of {images.num_classes} classes ({named}).",
+        )
+    return _Part(pixels, labels, rows, len(images), held, images.fingerprint(), doubts)
 
 
 def _tuned(model: nn.Module, validation: ImageSet | None, config: AuditConfig) -> Tuning:
     count = min(config.tune_samples, 0 if validation is None else len(validation))
     if validation is None or count == 0:
         return Tuning(Tuned(), 0, {})
-    pixels, labels = _chosen(model, validation, count, "validation")
-    return tune(model, pixels, labels, config.threat, config.members(), config.crafting())
+    part = _chosen(model, validation, count, "validation")
+    return tune(model, part.pixels, part.labels, config.threat, config.members(), config.crafting())
 
 
 class _Auditor:
     def __init__(
         self,
         model: nn.Module,
-        pixels: Float[Tensor, "n c h w"],
-        labels: Int64[Tensor, " n"],
+        part: _Part,
         class_names: tuple[str, ...],
         config: AuditConfig,
         tuning: Tuning,
         substitutes: tuple[nn.Module, ...],
+        doubts: Sequence[str],
     ) -> None:
-        self.model, self.pixels, self.labels, self.class_names = model, pixels, labels, class_names
+        self.model, self.class_names = model, class_names
+        self.part, self.pixels, self.labels, self.rows = part, part.pixels, part.labels, part.rows
+        self.doubts = (*doubts, *part.doubts)
         self.config, self.tuning = config, tuning
         self.trials = config.members(tuning.tuned)
         if substitutes:
@@ -167,7 +203,7 @@ class _Auditor:
         config = self.config
         batch_size = config.batch_size or self._fitting_batch(parts)
         headline, adaptive = swept_pair(self.trials)
-        plan = CurvePlan(config, headline, adaptive, self.tuning.tuned)
+        plan = CurvePlan(config, headline, adaptive, self.tuning.tuned, self.pixels[0].numel())
         few = min(config.sweep_samples, len(self.labels))
         batches = -(-len(self.labels) // batch_size) * batch_size
         work = sum(trial.cost for trial in self.trials) * batches
@@ -179,15 +215,16 @@ class _Auditor:
             attempts = engine.battery(self.trials, right, self.radius)
             clean, results = self._results(right, attempts)
             curve = engine.curve(plan.points, right, few)
-            zero = self._zero_gradient_share(batch_size)
+            how = Crafting(draws=config.draws or 1)
+            gradients = input_gradients(self.model, self.pixels, self.labels, how, batch_size)
             chosen = right[:few].nonzero().flatten()
             checked = config.diagnostics and len(chosen) > 0
-            flags = self._flags(chosen, plan.for_diagnostics(curve), zero) if checked else []
+            flags = self._flags(chosen, plan.for_diagnostics(curve), gradients) if checked else []
             statistics = describe_sites(self.model, self.pixels[:_INSIGHT_IMAGES])
             pictures = self._pictures(logits.argmax(1), results, attempts)
         nominal = next(result for result in results if result.trial is headline)
         assert nominal.own is not None
-        worst = worst_case(self.outcomes.table(), self.radius)
+        worst = worst_case(self.outcomes.table(), self.radius, config.norm)
         return Audit(
             config=config,
             clean=clean,
@@ -195,16 +232,19 @@ class _Auditor:
             nominal_trial=headline.name,
             nominal=nominal.own,
             worst_case=worst,
-            zero_gradient_share=zero,
+            zero_gradient_share=gradients.zero_share,
             sweep=plan.by_radius(curve, right[:few]),
             step_sweep=plan.by_steps(curve, right[:few]),
             sites=statistics,
             flags=flags,
-            warnings=_warnings(results, nominal.own, worst, flags),
+            warnings=[*self.doubts, *_warnings(results, nominal.own, worst, flags)],
             tuning=self.tuning,
             batch_size=batch_size,
             pictures=pictures,
             outcomes=self.outcomes.table(),
+            split_size=self.part.split_size,
+            classes=self.part.classes,
+            images=self.part.fingerprint,
             device=self.pixels.device.type,
             seconds=time.monotonic() - began,
         )
@@ -255,13 +295,13 @@ class _Auditor:
     def _record(self, trial: Trial | None, radius: float, samples: Tensor, correct: Bool[Tensor, " n"]) -> None:
         config = self.config
         named = {"trial": "clean", "kind": "clean", "attack": "none", "source": "none"}
-        norm = "linf"
+        norm: str = config.norm
         if trial is not None:
             attack = trial.attack_name if trial.number is None else f"{trial.attack_name}-{trial.number}"
             named = {"trial": trial.name, "kind": trial.kind, "attack": attack, "source": trial.source.name}
             norm, radius = trial.norm, trial.threat(radius, self.pixels[0].numel()).radius
         self.outcomes.add(
-            samples,
+            self.rows[samples],
             self.labels.cpu()[samples],
             correct,
             **named,
@@ -273,22 +313,11 @@ class _Auditor:
             noise="on" if config.noise else "off",
         )
 
-    def _flags(self, chosen: Int64[Tensor, " m"], curves: Curves, zero: float) -> list[Flag]:
-        config, how = self.config, self.config.crafting()
+    def _flags(self, chosen: Int64[Tensor, " m"], curves: Curves, gradients: Gradients) -> list[Flag]:
+        config = self.config
         images, labels = self.pixels[chosen], self.labels[chosen]
-        gradients = input_gradients(self.model, images, labels, how, _BATCH)
-        return flags_of(
-            self.model, images, labels, config.threat, how, curves, gradients, zero=zero, noisy=bool(config.noise)
-        )
-
-    def _zero_gradient_share(self, batch_size: int) -> float:
-        zero = 0.0
-        for chunk in torch.arange(len(self.labels)).split(batch_size):
-            how = Crafting(draws=self.config.draws or 1)
-            zero += len(chunk) * zero_share(
-                input_gradients(self.model, self.pixels[chunk], self.labels[chunk], how, batch_size)
-            )
-        return round(zero) / len(self.labels)
+        how, noisy = config.crafting(), bool(config.noise)
+        return flags_of(self.model, images, labels, config.threat, how, curves, gradients, noisy=noisy)
 
     def _pictures(
         self, predictions: Int64[Tensor, " n"], results: Sequence[Result], attempts: Sequence[Attempt]

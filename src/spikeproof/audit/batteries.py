@@ -18,21 +18,31 @@ NINETEEN_SOURCES = (
 )
 
 
+AUTOATTACK = ("PGD-20", "APGD-CE-100", "APGD-T-100", "FAB-T-100", "SQUARE-5000")
+AUTOATTACK_RAND = ("PGD-20", "APGD-CE-100", "APGD-DLR-100")
+
+
 @dataclasses.dataclass(frozen=True)
 class Battery:
     """Trials in the order in which they are run.
 
     Attributes:
+        trials: for an Linf threat.
+        l2: the same for an L2 threat; None where there is no such protocol.
         per_member: every trial attacks every sample, so that each has an accuracy of its own; otherwise all but the
             nominal trials get only the samples that the ones before left.
     """
 
     trials: tuple[str, ...]
+    l2: tuple[str, ...] | None = None
     per_member: bool = False
 
 
 BATTERIES: dict[str, Battery] = {
-    "quick": Battery(("FGSM", "PGD-20", "SA-PGD-20@ASSG", "APGD-CE-20@PDSG")),
+    "quick": Battery(
+        ("FGSM", "PGD-20", "SA-PGD-20@ASSG", "APGD-CE-20@PDSG"),
+        l2=("FGSM", "PGD-20", "PGD-ANY-20@ASSG", "APGD-CE-20@PDSG"),
+    ),
     # Chosen on validation images of five networks, by what each adds to those before (docs/log.md). Adding nothing:
     # APGD-CE and APGD-T on ASSG, PDSG, MIXED, RGA, STE, a triangle of width 3, SQUARE-1000 (the dearest of them); the
     # diagnostics keep 300 queries, which are enough to tell a masked model.
@@ -40,7 +50,8 @@ BATTERIES: dict[str, Battery] = {
         (
             *("FGSM", "PGD-20", "SA-PGD-100@ASSG", "SA-PGD-MARGIN-100@ASSG", "APGD-DLR-100@ASSG"),
             "APGD-CE-50@HART",
-        )
+        ),
+        l2=("FGSM", "PGD-20", "PGD-ANY-100@ASSG", "APGD-DLR-100@ASSG", "APGD-CE-50@HART", "DDN-100@ASSG"),
     ),
     # MPD-SGR's Table 2; CW at the settings of the same group's code (c = 0.5, 10 steps).
     "paper-mpd-sgr": Battery(
@@ -50,9 +61,9 @@ BATTERIES: dict[str, Battery] = {
         ("FGSM", "R+FGSM", "PGD-10", "PGD-20", "PGD-40", "MTPGD-7", "MTPGD-40", "APGD-CE-7", "APGD-CE-40"),
         per_member=True,
     ),
-    "autoattack": Battery(("PGD-20", "APGD-CE-100", "APGD-T-100", "FAB-T-100", "SQUARE-5000")),
+    "autoattack": Battery(AUTOATTACK, l2=AUTOATTACK),
     # With draws=20 in the config, as AutoAttack's own.
-    "autoattack-rand": Battery(("PGD-20", "APGD-CE-100", "APGD-DLR-100")),
+    "autoattack-rand": Battery(AUTOATTACK_RAND, l2=AUTOATTACK_RAND),
     "everything": Battery(
         (
             *("FGSM", "FFGSM", "R+FGSM", "MI-FGSM-10", "RFGSM-10", "BIM-20", "PGD-7", "PGD-20", "PGD-40"),
@@ -62,7 +73,16 @@ BATTERIES: dict[str, Battery] = {
             *("TPGD-10", "MTPGD-20", "APGD-CE-100", "APGD-DLR-100", "APGD-T-100@ASSG", "FAB-T-100@ASSG"),
             *("UNIFORM", "SQUARE-5000", "SPSA-20"),
             *("GAUSSIAN", "GAUSSIAN-NOISE-3", "GAUSSIAN-BLUR-3", "CONTRAST-3", "BRIGHTNESS-3"),
-        )
+        ),
+        l2=(
+            *("FGSM", "FFGSM", "MI-FGSM-10", "BIM-20", "PGD-7", "PGD-20", "PGD-40"),
+            *(f"{attack}@ASSG" for attack in ("PGD-ANY-100", "APGD-CE-100", "APGD-DLR-100", "DDN-100", "CW-100")),
+            *(f"APGD-CE-100@{source}" for source in ("HART", "PDSG", "MIXED", "RGA")),
+            *(f"PGD-ANY-20@{source}" for source in NINETEEN_SOURCES),
+            *("TPGD-10", "MTPGD-20", "APGD-CE-100", "APGD-DLR-100", "APGD-T-100@ASSG", "FAB-T-100@ASSG"),
+            *("UNIFORM", "SQUARE-5000"),
+            *("GAUSSIAN-NOISE-3", "GAUSSIAN-BLUR-3", "CONTRAST-3", "BRIGHTNESS-3"),
+        ),
     ),
 }
 assert set(BATTERIES) == set(get_args(BatteryName))

@@ -12,9 +12,11 @@ from spikeproof.attacks import Crafting, Precision
 from spikeproof.audit.batteries import BATTERIES, BatteryName
 from spikeproof.audit.trials import Trial, Tuned, make_transfer, make_trial
 from spikeproof.errors import SpikeproofError
-from spikeproof.threat import Linf, Radius, parse_radius
+from spikeproof.threat import BALLS, NORMS, Norm, OptionalRadius, Radius, Threat
 
 Split = Literal["test", "validation"]
+_USUAL: dict[Norm, float] = {"linf": 8 / 255, "l2": 128 / 255}
+_LARGEST_SEED = 2**63 - 1
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -22,8 +24,10 @@ class AuditConfig:
     """What an audit does.
 
     Args:
-        radius: of the Linf threat; a number in [0, 1] or text like "8/255".
-        samples: how many images of the split, from its first; None for all.
+        norm: of the threat: "linf" or "l2".
+        radius: of the threat; a number or text like "8/255"; in Linf at most 1. None for 8/255 in Linf, 128/255 in L2.
+        samples: how many images of the split, drawn by a seed of its own so that each class has its share; None for
+            all.
         split: "test", or "validation" while choosing hyper-parameters.
         battery: the named list of trials; None for those of ``trials`` alone.
         trials: further trials, as text: "PGD-20", "SA-PGD-100@ASSG", "APGD-CE-100@BPTT:sigmoid(4)".
@@ -48,7 +52,8 @@ class AuditConfig:
             nominal trial.
     """
 
-    radius: Radius = 8 / 255
+    norm: Norm = "linf"
+    radius: OptionalRadius = None
     samples: int | None = None
     split: Split = "test"
     battery: BatteryName | None = "reliable"
@@ -68,11 +73,16 @@ class AuditConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "radius", parse_radius(self.radius))
-        object.__setattr__(self, "sweep", tuple(parse_radius(radius) for radius in self.sweep))
+        if self.norm not in NORMS:
+            raise SpikeproofError(f"An audit's norm can be {', '.join(NORMS)}, not {self.norm!r:.80}.")
+        ball = BALLS[self.norm]
+        object.__setattr__(self, "radius", ball.parse(_USUAL[self.norm] if self.radius is None else self.radius))
+        object.__setattr__(self, "sweep", tuple(ball.parse(radius) for radius in self.sweep))
         for name in ("samples", "draws", "judge_draws", "sweep_samples", "batch_size"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise SpikeproofError(f"An audit needs {name} >= 1, got {getattr(self, name)}.")
+        if not 0 <= self.seed <= _LARGEST_SEED:
+            raise SpikeproofError(f"An audit's seed lies between 0 and {_LARGEST_SEED}, got {self.seed}.")
         if self.tune_samples < 0 or min(self.step_sweep, default=1) < 1:
             raise SpikeproofError(
                 f"An audit needs tune_samples >= 0 and a step_sweep of numbers >= 1, got {self.tune_samples} and "
@@ -91,8 +101,9 @@ class AuditConfig:
             )
 
     @property
-    def threat(self) -> Linf:
-        return Linf(self.radius)
+    def threat(self) -> Threat:
+        assert self.radius is not None
+        return BALLS[self.norm](self.radius)
 
     def crafting(self) -> Crafting:
         """How this audit obtains gradients and verdicts, but for the source."""
@@ -116,8 +127,8 @@ class AuditConfig:
             >>> [trial.name for trial in AuditConfig(battery="quick", trials=("R+FGSM",)).members()]
             ['FGSM', 'PGD-20', 'R+FGSM', 'SA-PGD-20@ASSG', 'APGD-CE-20@PDSG']
         """
-        listed = (*(BATTERIES[self.battery].trials if self.battery else ()), *self.trials)
-        made = {trial.name: trial for trial in (make_trial(text, tuned) for text in listed)}
+        listed = (*self._battery_trials(), *self.trials)
+        made = {trial.name: trial for trial in (make_trial(text, tuned, self.norm) for text in listed)}
         return sorted(made.values(), key=lambda trial: trial.kind != "nominal")
 
     def transfers(self, substitutes: Sequence[nn.Module]) -> list[Trial]:
@@ -127,5 +138,16 @@ class AuditConfig:
             >>> [trial.name for trial in AuditConfig(transfer=("FGSM", "BIM-7")).transfers([nn.Identity()])]
             ['TRANSFER:FGSM', 'TRANSFER:BIM-7']
         """
-        made = (make_transfer(text, substitutes) for text in self.transfer)
+        made = (make_transfer(text, substitutes, self.norm) for text in self.transfer)
         return list({trial.name: trial for trial in made}.values())
+
+    def _battery_trials(self) -> tuple[str, ...]:
+        if self.battery is None:
+            return ()
+        battery = BATTERIES[self.battery]
+        if self.norm == "linf":
+            return battery.trials
+        if battery.l2 is None:
+            fitting = ", ".join(name for name, each in BATTERIES.items() if each.l2 is not None)
+            raise SpikeproofError(f"The battery {self.battery} is of Linf threats; for L2 there are {fitting}.")
+        return battery.l2

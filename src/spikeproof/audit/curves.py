@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 from jaxtyping import Bool
 from torch import Tensor
@@ -13,9 +14,7 @@ from spikeproof.audit.engine import Attempt
 from spikeproof.audit.findings import CurvePoint
 from spikeproof.audit.outcomes import Measured
 from spikeproof.audit.trials import Trial, Tuned, make_trial
-from spikeproof.threat import parse_radius
 
-_ONE_STEP, _QUERIES, _ANYWHERE = (make_trial(text) for text in ("FGSM", "SQUARE-300", "PGD-ANY-20"))
 _CHECKED_STEPS = (5, 40)
 
 Point = tuple[str, Trial, float]  # what it is called, the trial, its radius
@@ -27,20 +26,23 @@ class CurvePlan:
     Args:
         headline: the nominal trial; adaptive: the first adaptive one, if any. These two are swept.
         tuned: the settings of sources that the config leaves open.
+        pixels: how many values an image has.
     """
 
-    def __init__(self, config: AuditConfig, headline: Trial, adaptive: Trial | None, tuned: Tuned) -> None:
-        self._radius = config.threat.radius
+    def __init__(self, config: AuditConfig, headline: Trial, adaptive: Trial | None, tuned: Tuned, pixels: int) -> None:
+        make = partial(make_trial, tuned=tuned, ball=config.norm)
+        self._make, self._radius = make, config.threat.radius
+        self._whole = 1.0 if config.norm == "linf" else pixels**0.5  # no two images are further apart
+        self._one_step, self._queries, self._anywhere = make("FGSM"), make("SQUARE-300"), make("PGD-ANY-20")
         self._swept = [trial for trial in (headline, adaptive) if trial is not None]
-        self._probe = headline if headline.attack_name == "PGD" else make_trial("PGD-20")
-        asked = sorted({parse_radius(radius) for radius in config.sweep})
+        self._probe = headline if headline.attack_name == "PGD" else make("PGD-20")
+        asked = sorted({config.threat.parse(radius) for radius in config.sweep})
         planned = [(trial, at) for at in ((*asked, self._radius) if asked else ()) for trial in self._swept]
-        planned += [(_with_steps(trial, n, tuned), self._radius) for n in config.step_sweep for trial in self._swept]
+        planned += [(self._with_steps(trial, n), self._radius) for n in config.step_sweep for trial in self._swept]
         if config.diagnostics:
-            near = (self._radius / 2, self._radius, min(2 * self._radius, 1.0))
-            planned += [(self._probe, at) for at in near] + [(_ANYWHERE, 1.0)]
-            planned += [(make_trial(f"PGD-{n}"), self._radius) for n in _CHECKED_STEPS]
-            planned += [(_ONE_STEP, self._radius), (_QUERIES, self._radius)]
+            planned += [(self._probe, at) for at in self._near()] + [(self._anywhere, self._whole)]
+            planned += [(make(f"PGD-{n}"), self._radius) for n in _CHECKED_STEPS]
+            planned += [(self._one_step, self._radius), (self._queries, self._radius)]
         self.points: list[Point] = list({_name(*pair): (_name(*pair), *pair) for pair in planned}.values())
 
     def by_radius(self, found: Mapping[str, Attempt], right: Bool[Tensor, " n"]) -> list[CurvePoint]:
@@ -70,25 +72,29 @@ class CurvePlan:
         def share(trial: Trial, at: float) -> float:
             return found[_name(trial, at)].correct.float().mean().item()
 
-        near = (self._radius / 2, self._radius, min(2 * self._radius, 1.0))
-        left_by_both = found[_name(self._probe, self._radius)].correct & found[_name(_QUERIES, self._radius)].correct
-        by_steps = {n: share(make_trial(f"PGD-{n}"), self._radius) for n in _CHECKED_STEPS}
+        probed, asked = (found[_name(trial, self._radius)].correct for trial in (self._probe, self._queries))
+        left_by_both = probed & asked
+        by_steps = {n: share(self._make(f"PGD-{n}"), self._radius) for n in _CHECKED_STEPS}
+        anywhere = share(self._anywhere, self._whole)
         return Curves(
-            by_radius={at: share(self._probe, at) for at in near} | {1.0: share(_ANYWHERE, 1.0)},
+            by_radius={at: share(self._probe, at) for at in self._near()} | {self._whole: anywhere},
             by_steps=by_steps | {self._probe.number or 20: share(self._probe, self._radius)},
-            one_step=share(_ONE_STEP, self._radius),
+            one_step=share(self._one_step, self._radius),
             black_box=left_by_both.float().mean().item(),
+            anywhere=anywhere,
             samples=len(left_by_both),
         )
+
+    def _near(self) -> tuple[float, ...]:
+        return self._radius / 2, self._radius, min(2 * self._radius, self._whole)
+
+    def _with_steps(self, trial: Trial, steps: int) -> Trial:
+        _, at, source = trial.name.partition("@")
+        return trial if trial.number is None else self._make(f"{trial.attack_name}-{steps}{at}{source}")
 
 
 def _name(trial: Trial, radius: float) -> str:
     return f"{trial.name} at {radius:.6g}"
-
-
-def _with_steps(trial: Trial, steps: int, tuned: Tuned) -> Trial:
-    _, at, source = trial.name.partition("@")
-    return trial if trial.number is None else make_trial(f"{trial.attack_name}-{steps}{at}{source}", tuned)
 
 
 def _measured(attempt: Attempt, right: Bool[Tensor, " n"]) -> Measured:

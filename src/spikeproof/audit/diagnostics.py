@@ -12,13 +12,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from spikeproof.attacks import Crafting, SteepestStep, crafting, cross_entropy_of, evaluating
 from spikeproof.private_rng import private_rng
-from spikeproof.threat import Linf
+from spikeproof.threat import Threat
 
 # Shares of samples.
 _ZERO_GRADIENT = 0.01
@@ -58,10 +58,11 @@ class Curves:
     """Accuracies of the nominal attack on the diagnosed samples, of those that are right when clean.
 
     Attributes:
-        by_radius: from radius to accuracy; 1 is the whole box.
+        by_radius: from radius to accuracy; the last is so large that any image is allowed.
         by_steps: from steps to accuracy, at the audit's radius.
         one_step: FGSM's.
         black_box: what the nominal attack and 300 queries leave together.
+        anywhere: what is left where any image is allowed.
         samples: how many samples these are.
     """
 
@@ -69,6 +70,7 @@ class Curves:
     by_steps: dict[int, float]
     one_step: float
     black_box: float
+    anywhere: float
     samples: int
 
     @property
@@ -86,12 +88,11 @@ def flags_of(
     model: nn.Module,
     images: Float[Tensor, "n c h w"],
     labels: Int64[Tensor, " n"],
-    threat: Linf,
+    threat: Threat,
     how: Crafting,
     curves: Curves,
-    gradients: Float[Tensor, "n c h w"],
+    gradients: Gradients,
     *,
-    zero: float,
     noisy: bool,
 ) -> list[Flag]:
     """Every check, raised or not.
@@ -100,20 +101,39 @@ def flags_of(
         images, labels: samples that are right when clean.
         how: the nominal attack's crafting, with its own source.
         curves: what was measured on them.
-        gradients: of the loss by the images.
-        zero: the share of all samples whose gradient is exactly zero.
+        gradients: what all audited samples have, those that are wrong when clean included.
         noisy: whether the model draws noise in this audit.
     """
     return [
-        _zero_gradients(zero),
+        _zero_gradients(gradients),
         _sparse_gradients(gradients),
+        _broken_gradients(gradients),
         *_against_expectation(curves, threat.radius),
         _survivors_of_everything(curves),
         _stalled(model, images, labels, threat, how),
-        _repeatable(model, images, noisy),
         _expectation(how, noisy),
         _neighbours(model, images, noisy),
     ]
+
+
+@dataclasses.dataclass(frozen=True)
+class Gradients:
+    """What the gradients of the cross-entropy by the images are like, in float32, through the model's own surrogate.
+
+    Attributes:
+        zero: for each sample whether all its entries are exactly zero (one that is not finite counts as zero).
+        sparsity: for each sample the share of its entries that are.
+        broken: for each sample the share of its entries that are not finite.
+    """
+
+    zero: Bool[Tensor, " n"]
+    sparsity: Float[Tensor, " n"]
+    broken: Float[Tensor, " n"]
+
+    @property
+    def zero_share(self) -> float:
+        """The share of samples whose whole gradient is zero."""
+        return int(self.zero.sum()) / max(len(self.zero), 1)
 
 
 def input_gradients(
@@ -122,22 +142,23 @@ def input_gradients(
     labels: Int64[Tensor, " n"],
     how: Crafting,
     batch_size: int,
-) -> Float[Tensor, "n c h w"]:
-    """The gradient of each sample's cross-entropy, in float32."""
-    parts = []
-    for start in range(0, len(labels), batch_size):
-        chunk = slice(start, start + batch_size)
-        with crafting(model, dataclasses.replace(how, precision="fp32")) as craft:
-            parts.append(craft.gradient(images[chunk], cross_entropy_of(labels[chunk]))[0])
-    return torch.cat(parts) if parts else torch.zeros_like(images)
+) -> Gradients:
+    """Look at every sample's gradient."""
+    zero, sparsity, broken = [], [], []
+    how = dataclasses.replace(how, precision="fp32")
+    for chunk in torch.arange(len(labels), device=labels.device).split(batch_size):
+        with crafting(model, how) as craft:
+            found, _ = craft.gradient(images[chunk], cross_entropy_of(labels[chunk]), finite=False)
+        odd = ~found.flatten(1).isfinite()
+        still = (found.flatten(1) == 0) | odd
+        zero.append(still.all(1))
+        sparsity.append(still.float().mean(1))
+        broken.append(odd.float().mean(1))
+    return Gradients(torch.cat(zero).cpu(), torch.cat(sparsity).cpu(), torch.cat(broken).cpu())
 
 
-def zero_share(gradients: Float[Tensor, "n c h w"]) -> float:
-    """The share of samples whose whole gradient is exactly zero."""
-    return (gradients.flatten(1) == 0).all(1).float().mean().item() if len(gradients) else 0.0
-
-
-def _zero_gradients(share: float) -> Flag:
+def _zero_gradients(gradients: Gradients) -> Flag:
+    share = gradients.zero_share
     return Flag(
         "zero input gradients",
         f"{100 * share:.1f} % of samples",
@@ -147,14 +168,26 @@ def _zero_gradients(share: float) -> Flag:
     )
 
 
-def _sparse_gradients(gradients: Tensor) -> Flag:
-    share = (gradients.flatten(1) == 0).float().mean(1).median().item() if len(gradients) else 0.0
+def _sparse_gradients(gradients: Gradients) -> Flag:
+    share = gradients.sparsity.median().item() if len(gradients.sparsity) else 0.0
     return Flag(
         "sparse input gradients",
         f"{100 * share:.1f} % of an image's values have none (median)",
         f"above {100 * _SPARSITY:.0f} %",
         share > _SPARSITY,
         "the surrogate is too narrow for these potentials: attack through wider ones and through ASSG",
+    )
+
+
+def _broken_gradients(gradients: Gradients) -> Flag:
+    broken = gradients.broken
+    samples, entries = ((broken > 0).float().mean().item(), broken.mean().item()) if len(broken) else (0.0, 0.0)
+    return Flag(
+        "gradients that are not finite",
+        f"{100 * samples:.1f} % of samples have some, {100 * entries:.2g} % of all values; they count as zero",
+        "above 0 %",
+        samples > 0,
+        "a root, a logarithm or a division at zero hides these values from every gradient: mend it, or believe queries",
     )
 
 
@@ -194,17 +227,17 @@ def _worst_rise(curve: dict[Any, float]) -> float:
 
 
 def _survivors_of_everything(curves: Curves) -> Flag:
-    left = curves.by_radius[1.0]
+    left = curves.anywhere
     return Flag(
-        "radius 1 leaves survivors",
-        f"{100 * left:.1f} % are right though any image was allowed",
+        "any image allowed leaves survivors",
+        f"{100 * left:.1f} % are right though the radius holds every image",
         f"above {100 * curves.chance:.1f} %",
         left > curves.chance,
         "the gradient leads nowhere: no number of this attack says anything about robustness",
     )
 
 
-def _stalled(model: nn.Module, images: Tensor, labels: Tensor, threat: Linf, how: Crafting) -> Flag:
+def _stalled(model: nn.Module, images: Tensor, labels: Tensor, threat: Threat, how: Crafting) -> Flag:
     """PGD-20 looked at on its way: do losses still rise in its second half, where nothing more breaks?"""
     losses, right = [], []
     with crafting(model, how) as craft:
@@ -227,18 +260,6 @@ def _stalled(model: nn.Module, images: Tensor, labels: Tensor, threat: Linf, how
     )
 
 
-def _repeatable(model: nn.Module, images: Tensor, noisy: bool) -> Flag:
-    first, again = _forwards(model, images[:8], 2)
-    differs = 0.0 if first.numel() == 0 else (first - again).abs().max().item()
-    return Flag(
-        "state leak",
-        "the model draws noise" if noisy else f"the same images twice differ by {differs:.2g} in their logits",
-        "above 0 without noise",
-        not noisy and differs > 0,
-        "potentials or buffers survive a forward, so an attack changes the model it attacks: reset before each forward",
-    )
-
-
 def _expectation(how: Crafting, noisy: bool) -> Flag:
     return Flag(
         "randomness without EoT",
@@ -252,8 +273,7 @@ def _expectation(how: Crafting, noisy: bool) -> Flag:
 def _neighbours(model: nn.Module, images: Tensor, noisy: bool) -> Flag:
     few = images[:8]
     # Never one alone: a batch norm without running statistics refuses it.
-    (together,) = _forwards(model, torch.cat([few, few]), 1)
-    (beside_others,) = _forwards(model, torch.cat([few, 1 - few]), 1)
+    together, beside_others = _forward(model, torch.cat([few, few])), _forward(model, torch.cat([few, 1 - few]))
     together, beside_others = together[: len(few)], beside_others[: len(few)]
     # A rounding may differ and flip a spike: only the bulk of the samples tells.
     scale = together.abs().amax().clamp_min(1e-6) if together.numel() else 1.0
@@ -267,6 +287,7 @@ def _neighbours(model: nn.Module, images: Tensor, noisy: bool) -> Flag:
     )
 
 
-def _forwards(model: nn.Module, images: Tensor, times: int) -> list[Tensor]:
+def _forward(model: nn.Module, images: Tensor) -> Tensor:
     with torch.no_grad(), private_rng(), evaluating(model):
-        return [model(images).float() for _ in range(times)]
+        logits: Tensor = model(images.clone()).float()
+    return logits

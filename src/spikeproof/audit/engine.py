@@ -122,7 +122,7 @@ class Engine:
         images, labels = self.pixels[samples], self.labels[samples]
         correct, adversarial = labels == labels, images
         if len(samples):
-            seed = config.seed * 1_000_003 + start
+            seed = (config.seed * 1_000_003 + start) % 2**63
             how = dataclasses.replace(config.crafting(), source=trial.source, seed=seed)
             threat = trial.threat(radius, images[0].numel())
             attacked = trial.attack(self.model, images, labels, threat, how)
@@ -130,7 +130,7 @@ class Engine:
             if config.noise:
                 # Chosen as a success, an image had luck with its draws; draws that chose nothing judge it again.
                 with private_rng():
-                    torch.manual_seed(how.seed + 1)
+                    torch.manual_seed((how.seed + 1) % 2**63)
                     again = judge(self.model, adversarial, draws=config.verdict_draws)
                 correct = again.argmax(1) == labels
         shown = torch.argsort(correct.int(), stable=True)[:_SHOWN]

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import io
+import itertools
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +21,10 @@ from spikeproof.audit.diagnostics import Flag
 from spikeproof.audit.outcomes import Measured
 from spikeproof.audit.trials import Trial
 from spikeproof.audit.tuning import Tuning
+from spikeproof.errors import SpikeproofError
 from spikeproof.insight import SiteStatistics
 from spikeproof.machine import machine_name
+from spikeproof.sealed import sealed
 from spikeproof.train import RunFolder
 
 
@@ -91,6 +96,8 @@ class Audit:
         sweep, step_sweep: accuracy against radius and against steps, on some samples.
         flags: every check of whether these numbers can be believed; warnings: what is doubtful, in sentences.
         tuning: the attacks' settings that validation samples decided.
+        split_size: how many images the split has; classes: how many of each class, by name, were audited.
+        images: the split's fingerprint (``ImageSet.fingerprint``).
     """
 
     config: AuditConfig
@@ -109,6 +116,9 @@ class Audit:
     batch_size: int
     pictures: dict[str, Any]
     outcomes: pa.Table
+    split_size: int
+    classes: dict[str, int]
+    images: str
     device: str
     seconds: float
 
@@ -119,15 +129,18 @@ class Audit:
     def to_json(self, command: str) -> dict[str, Any]:
         """Plain values for audit.json."""
         config = self.config
-        clean = {"name": "clean", "kind": "clean", "attack": "none", "source": "none", "norm": "linf"}
+        clean = {"name": "clean", "kind": "clean", "attack": "none", "source": "none", "norm": config.norm}
         whole = {"everyone": True, "attempted": self.clean.samples}
         wrong = self.clean.samples - self.clean.correct
         untouched = {"broken": wrong, "newly_broken": wrong, "left": self.clean.to_json(), "seconds": 0.0}
         return {
-            "version": 2,
+            "version": 3,
             "samples": self.worst_case.samples,
             "split": config.split,
-            "threat": {"norm": "linf", "radius": config.threat.radius},
+            "split_size": self.split_size,
+            "classes": self.classes,
+            "images": self.images,
+            "threat": {"norm": config.norm, "radius": config.threat.radius},
             "battery": config.battery or "custom",
             "noise": "on" if config.noise else "off",
             "draws": config.draws,
@@ -159,22 +172,78 @@ class Audit:
             "sites": [site.to_json() for site in self.sites],
         }
 
-    def save(self, folder: str | Path, command: str = "spikeproof.audit(...)") -> None:
-        """Write outcomes.parquet, pictures.npz and, last, audit.json into a run folder, each whole or not at all.
+    def save(self, folder: str | Path, command: str = "spikeproof.audit(...)", *, force: bool = False) -> Path:
+        """Keep it among the audits of a run folder, under a name that says what was asked (:func:`audit_name`).
 
-        A folder without a run becomes one with an audit and no training, so that it can be reported too.
+        One that was asked the same stays, and this one stands beside it under a number. A folder without a run becomes
+        one with an audit and no training, so that it can be reported too.
+
+        Args:
+            force: replace an audit that was asked the same.
+
+        Returns:
+            The folder of the audit.
+
+        Raises:
+            SpikeproofError: another process is at the run.
         """
-        folder = Path(folder)
-        if not (folder / "config.json").exists():
-            bare = RunFolder(folder)
-            bare.open(folder.name, {}, device=self.device, command=command, resume=False)
-            bare.write_metrics([])
-        text = json.dumps(self.to_json(command), indent=1) + "\n"
-        buffer = io.BytesIO()
+        run = RunFolder(folder)
+        with run.lock():
+            place = run.path / "audits" / audit_name(self.config)
+            names = (place.with_name(f"{place.name}-{number}") for number in itertools.count(2))
+            while not force and (place / "audit.json").exists():
+                place = next(names)
+            if not run.exists:
+                run.open(run.path.name, {}, device=self.device, command=command, resume=False)
+                run.write_metrics([])
+            self.write(place, command)
+        return place
+
+    def write(self, place: Path, command: str) -> None:
+        """Write outcomes.parquet, pictures.npz and, last, audit.json, which has the others' checksums; each whole."""
+        buffer, rows = io.BytesIO(), io.BytesIO()
         np.savez(buffer, **self.pictures)
-        write_atomically(folder / "outcomes.parquet", lambda path: pq.write_table(self.outcomes, path))
-        write_atomically(folder / "pictures.npz", lambda path: path.write_bytes(buffer.getvalue()))
-        write_atomically(folder / "audit.json", lambda path: path.write_text(text))
+        pq.write_table(self.outcomes, rows)
+        files = {"outcomes.parquet": rows.getvalue(), "pictures.npz": buffer.getvalue()}
+        checksums = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+        said = sealed(self.to_json(command) | {"files": checksums})
+        files["audit.json"] = (json.dumps(said, indent=1) + "\n").encode()
+        for name, content in files.items():
+            write_atomically(place / name, lambda path, content=content: path.write_bytes(content))  # type: ignore[misc]
+
+
+def audit_name(config: AuditConfig, substitutes: Sequence[str | Path] = ()) -> str:
+    """A folder's name for what an audit asks: in words what matters most, and six hex digits for all of it.
+
+    Example:
+        >>> audit_name(AuditConfig(samples=200))[:-7]
+        'reliable-linf-8_255-n200'
+    """
+    levels = config.threat.radius * 255
+    exact = config.norm == "linf" and abs(levels - round(levels)) < 1e-9
+    words = [
+        config.battery or "custom",
+        config.norm,
+        f"{round(levels)}_255" if exact else f"{config.threat.radius:.4g}",
+        "all" if config.samples is None else f"n{config.samples}",
+        *([] if config.split == "test" else [config.split]),
+        *([] if config.seed == 0 else [f"s{config.seed}"]),
+    ]
+    asked = json.dumps([dataclasses.asdict(config), [str(each) for each in substitutes]], sort_keys=True, default=str)
+    return f"{'-'.join(words)}-{hashlib.sha256(asked.encode()).hexdigest()[:6]}"
+
+
+def refuse_present(place: Path, *, force: bool) -> None:
+    """Refuse to replace an audit that nobody said may go.
+
+    Raises:
+        SpikeproofError: there is one in this folder.
+    """
+    if (place / "audit.json").exists() and not force:
+        raise SpikeproofError(
+            f"This audit is in {place} already, and nothing is replaced unasked; `spikeproof report` shows it, and "
+            "--force (in Python force=True) makes it anew."
+        )
 
 
 def _curve_json(point: CurvePoint) -> dict[str, Any]:

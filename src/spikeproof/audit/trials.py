@@ -18,10 +18,9 @@ from spikeproof.attacks import Attacked, Crafting
 from spikeproof.errors import SpikeproofError
 from spikeproof.gradients import Assg, Bptr, Bptt, GradientSource, Hart, Mixed, Pdsg, ReluTransfer, Rga
 from spikeproof.spiking import Exponential, StraightThrough, Surrogate, parse_surrogate
-from spikeproof.threat import L2, Linf, Threat
+from spikeproof.threat import BALLS, L2, NORMS, Norm, Threat
 
 Kind = Literal["nominal", "fixed", "adaptive", "black-box", "noise"]
-Norm = Literal["linf", "l2", "none"]
 Attack = Callable[[nn.Module, Tensor, Tensor, Threat, Crafting], Attacked]
 
 # The papers' PGD-7 and BIM-7 step by 2.55/255 at 8/255; every other count of theirs is near 2.5 radius / steps.
@@ -47,8 +46,10 @@ class Trial:
         attack_name, number: the attack and its steps or queries; None where it has none.
         cost: forwards and backwards a sample, roughly.
         rank: which nominal trial's accuracy is *the* nominal accuracy: the highest of a battery.
-        norm: linf for what stays in the ball; l2 for an attack at any Euclidean distance, like the papers' CW column;
-            none for noise and corruptions of other kinds. Only the first is a part of the worst case.
+        ball: the norm of the audit's threat.
+        norm: in which its images are near: the ball's for what stays in it; "l2" beside an Linf ball for an attack at
+            any Euclidean distance, like the papers' CW column; "none" for noise and corruptions of other kinds. Only
+            what stays in the ball is a part of the worst case.
     """
 
     name: str
@@ -59,15 +60,16 @@ class Trial:
     source: GradientSource
     cost: float
     rank: tuple[int, int] | None = None
-    norm: Norm = "linf"
+    ball: Norm = "linf"
+    norm: Norm | Literal["none"] = "linf"
 
     @property
     def bounded(self) -> bool:
-        return self.norm == "linf"
+        return self.norm == self.ball
 
     def threat(self, radius: float, pixels: int) -> Threat:
-        """The threat it is run under, for an audit at this Linf radius of images with so many values."""
-        return L2(pixels**0.5) if self.norm == "l2" else Linf(radius)
+        """The threat it is run under, for an audit at this radius of images with so many values."""
+        return L2(pixels**0.5) if self.norm == "l2" and not self.bounded else BALLS[self.ball](radius)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,18 +81,28 @@ class _Entry:
     kind: Kind
     passes: Callable[[int], float] = float
     rank: int | None = None
-    norm: Norm = "linf"
+    norm: Literal["ball", "l2", "none"] = "ball"  # where its images lie; "l2": as near as can be, in L2
     most: int | None = None
 
 
-def _iterated(attack: Callable[..., Attacked], rank: int) -> _Entry:
+@attacks.attack("PGD-7")
+def _seven_steps(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    threat: Threat,
+    how: Crafting | None = None,
+    *,
+    search: Callable[..., Attacked],
+) -> Attacked:
+    """PGD-7 or BIM-7 by the papers' step, to the last iterate."""
+    size = _PAPERS_SHARE_AT_SEVEN * threat.radius
+    return search(model, images, labels, threat, how, steps=7, step_size=size, keep="last")
+
+
+def _iterated(search: Callable[..., Attacked], rank: int) -> _Entry:
     def make(steps: int) -> Attack:
-        settings: dict[str, Any] = {"steps": steps, "keep": "last"}
-        if steps != 7:
-            return partial(attack, **settings)
-        return lambda model, images, labels, threat, how: attack(
-            model, images, labels, threat, how, step_size=_PAPERS_SHARE_AT_SEVEN * threat.radius, **settings
-        )
+        return partial(_seven_steps, search=search) if steps == 7 else partial(search, steps=steps, keep="last")
 
     return _Entry(make, 20, "nominal", rank=rank)
 
@@ -147,6 +159,7 @@ _ATTACKS: dict[str, _Entry] = {
     "GAUSSIAN-BLUR": _corrupted("gaussian_blur"),
     "CONTRAST": _corrupted("contrast"),
     "BRIGHTNESS": _corrupted("brightness"),
+    "DDN": _Entry(lambda steps: partial(attacks.ddn, steps=steps), 100, "nominal", norm="l2"),
     # Its standard deviation is the audit's radius, as in the papers' tables.
     "GAUSSIAN": _Entry(lambda _: partial(attacks.gaussian_noise), None, "noise", lambda _: 1, norm="none"),
     "UNIFORM": _plain(attacks.uniform_noise, "noise", 1),
@@ -166,14 +179,16 @@ _SOURCES: dict[str, Callable[[Tuned], GradientSource]] = {
 _ADAPTIVE = (Assg, Hart, Pdsg, Mixed)
 
 
-def make_trial(text: str, tuned: Tuned | None = None) -> Trial:
+def make_trial(text: str, tuned: Tuned | None = None, ball: Norm = "linf") -> Trial:
     """The trial that a text describes.
 
     Args:
         tuned: the settings of ASSG and HART where the text gives none.
+        ball: the norm of the threat.
 
     Raises:
-        SpikeproofError: an unknown attack or source, or a number that does not fit.
+        SpikeproofError: an unknown attack or source, a number that does not fit, or an attack that cannot search such
+            a ball.
 
     Example:
         >>> make_trial("SA-PGD@ASSG").name, make_trial("PGD-7").kind
@@ -195,38 +210,49 @@ def make_trial(text: str, tuned: Tuned | None = None) -> Trial:
     if number is not None and entry.most is not None and number > entry.most:
         raise SpikeproofError(f"{text!r} is no trial: {name} needs a number of at most {entry.most}.")
     source, source_name = parse_source(by or "BPTT", tuned or Tuned())
-    searching = entry.kind in ("nominal", "fixed") and entry.norm == "linf"
-    kind: Kind = "adaptive" if searching and isinstance(source, _ADAPTIVE) else entry.kind
+    made, norm = entry.make(number or 0), ball if entry.norm == "ball" else entry.norm
+    takes = attacks.norms_of(made)
+    if takes and ball not in takes and not (entry.norm == "l2"):
+        raise SpikeproofError(
+            f"{text!r} is no trial of an {NORMS[ball]} threat: {name} searches {NORMS[takes[0]]} balls only; take PGD, "
+            "PGD-ANY or APGD."
+        )
+    kind = entry.kind
+    if norm == ball and entry.norm == "l2":
+        kind = "fixed"  # the nearest image that it finds, not a last iterate
+    if norm == ball and kind in ("nominal", "fixed") and isinstance(source, _ADAPTIVE):
+        kind = "adaptive"
     own = source == Bptt()
     return Trial(
         name=(name if number is None else f"{name}-{number}") + ("" if own else f"@{source_name}"),
         kind=kind,
         attack_name=name,
         number=number,
-        attack=entry.make(number or 0),
+        attack=made,
         source=source,
         cost=entry.passes(number or 0),
         rank=None if entry.rank is None or not own else (entry.rank, number or 0),
-        norm=entry.norm,
+        ball=ball,
+        norm=norm,
     )
 
 
-def make_transfer(text: str, substitutes: Sequence[nn.Module]) -> Trial:
+def make_transfer(text: str, substitutes: Sequence[nn.Module], ball: Norm = "linf") -> Trial:
     """The black-box trial that crafts on substitutes as a text describes, and asks the audited model for verdicts.
 
     Sources have their default settings where the text gives none: what was tuned was tuned on the audited model.
 
     Raises:
-        SpikeproofError: no trial, one that leaves the Linf ball, or mere noise.
+        SpikeproofError: no trial, one that leaves the ball, or mere noise.
 
     Example:
         >>> make_transfer("PGD-7@RGA", [nn.Identity()]).name
         'TRANSFER:PGD-7@RGA'
     """
-    crafted = make_trial(text)
+    crafted = make_trial(text, ball=ball)
     if not crafted.bounded or crafted.kind == "noise":
         raise SpikeproofError(
-            f"{text!r} cannot be transferred: it does not search the Linf ball; give an attack such as 'PGD-20'."
+            f"{text!r} cannot be transferred: it does not search the threat's ball; give an attack such as 'PGD-20'."
         )
     return dataclasses.replace(
         crafted,

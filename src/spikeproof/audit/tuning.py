@@ -15,7 +15,7 @@ from torch.nn.functional import cross_entropy
 from spikeproof.attacks import Attacked, Crafting, judge, pgd, sa_pgd
 from spikeproof.audit.trials import Trial, Tuned, make_trial
 from spikeproof.gradients import Assg, GradientSource, Hart
-from spikeproof.threat import Linf
+from spikeproof.threat import Threat
 
 HALF_MASSES = (0.39, 0.41, 0.43, 0.45)
 HART_WIDTHS = (0.25, 0.5, 1.0, 2.0)
@@ -40,7 +40,7 @@ def tune(
     model: nn.Module,
     images: Float[Tensor, "n c h w"],
     labels: Int64[Tensor, " n"],
-    threat: Linf,
+    threat: Threat,
     trials: Sequence[Trial],
     how: Crafting,
 ) -> Tuning:
@@ -51,12 +51,12 @@ def tune(
     """
     chosen, tried = Tuned(), {}
     searches: list[tuple[str, tuple[float, ...], Callable[[float], GradientSource], Callable[..., Attacked]]] = [
-        ("half_mass", HALF_MASSES, lambda value: Assg(half_mass=value), sa_pgd),
+        ("half_mass", HALF_MASSES, lambda value: Assg(half_mass=value), sa_pgd if threat.norm == "linf" else pgd),
         ("hart_width", HART_WIDTHS, lambda value: Hart(width=value), pgd),
     ]
     for name, values, make, attack in searches:
         low, high = (dataclasses.replace(Tuned(), **{name: value}) for value in (values[0], values[-1]))
-        taking = [t for t in trials if make_trial(t.name, low).source != make_trial(t.name, high).source]
+        taking = [t for t in trials if _source(t, low) != _source(t, high)]
         if not taking:
             continue  # no trial takes it, or their texts fix it
         steps = max(trial.number or 1 for trial in taking)
@@ -69,3 +69,7 @@ def tune(
         chosen = dataclasses.replace(chosen, **{name: best})
         tried[name] = {value: accuracy for value, (accuracy, _) in measured.items()}
     return Tuning(chosen, len(labels), tried)
+
+
+def _source(trial: Trial, tuned: Tuned) -> GradientSource:
+    return make_trial(trial.name, tuned, trial.ball).source
