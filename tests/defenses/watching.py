@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from spikeproof.defenses import Defense, Step
-from spikeproof.train import Interrupted, train
+from spikeproof.train import Interrupted, RunFolder, train
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -48,6 +48,6 @@ def whole_and_resumed(new_model, data, defenses, config, folder, *, share):
     whole = train(new_model(0), defenses=defenses, out=folder / "whole", **shared)
     with pytest.raises(Interrupted):
         train(new_model(0), defenses=[*defenses, Stopper(share=share)], out=folder / "cut", **shared)
-    state = torch.load(folder / "cut" / "state.pt", weights_only=True)
+    state = RunFolder(folder / "cut").read_state()
     resumed = train(new_model(8), defenses=defenses, out=folder / "cut", resume=True, **shared)
     return whole.model.state_dict(), resumed.model.state_dict(), state

@@ -43,8 +43,7 @@ def audited(_audited, tmp_path):
 @pytest.fixture
 def trained(audited):
     """The same without its audit."""
-    for name in ("audit.json", "outcomes.parquet", "pictures.npz"):
-        (audited / name).unlink()
+    shutil.rmtree(audited / "audits")
     return audited.rename(audited.with_name("trained"))
 
 

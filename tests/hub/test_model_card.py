@@ -4,18 +4,18 @@ import json
 
 import pytest
 from huggingface_hub import ModelCard
+from shared_run import read_one, write_config
 
 from spikeproof.data import load_data
 from spikeproof.defenses import MPDSGR
 from spikeproof.hub import model_card
 from spikeproof.hub.private_words import without_paths
 from spikeproof.models import create_model
-from spikeproof.report import read_run
 from spikeproof.train import TrainConfig, train
 
 
 def card_of(folder, **options):
-    return ModelCard(model_card(read_run(folder), **options))
+    return ModelCard(model_card(read_one(folder), **options))
 
 
 def test_front_matter(audited, tmp_path):
@@ -25,7 +25,7 @@ def test_front_matter(audited, tmp_path):
     assert (data.library_name, data.license) == ("spikeproof", "cc-by-4.0")
     assert {"spiking-neural-network", "adversarial-robustness", "digits"} <= set(data.tags)
     clean, worst = data.eval_results
-    audit = read_run(audited).audit
+    audit = read_one(audited).audit
     assert clean.metric_value == pytest.approx(100 * audit.trials[0].own.accuracy, abs=0.01)
     assert worst.metric_value == pytest.approx(100 * audit.worst_case.accuracy, abs=0.01)
     assert worst.metric_args == {"norm": "linf", "radius": 0.1, "battery": "custom", "samples": 40}
@@ -42,9 +42,9 @@ def test_no_license_is_made_up(trained):
 
 def test_what_an_audit_found_and_does_not_prove(audited):
     text = card_of(audited, source="hub:someone/robust").text
-    audit = read_run(audited).audit
+    audit = read_one(audited).audit
     for piece in (
-        "Nominal: PGD-2",
+        "Nominal: `PGD-2`",
         "Worst case",
         f"{100 * audit.worst_case.low:.1f}–{100 * audit.worst_case.high:.1f}",
         "L∞ 25.5/255",
@@ -57,7 +57,7 @@ def test_what_an_audit_found_and_does_not_prove(audited):
         "upper bound",
         "`conv`, width 1",
         "`Direct()`",
-        "`adversarial_training` (eps 0.1",
+        "AT (eps 0.1",
         "epochs 1, batch size 64",
         "seed 0",
         'load_model("hub:someone/robust")',
@@ -79,7 +79,7 @@ def test_no_audit_is_said_first_and_where_the_limits_are(trained):
 def test_parts_of_a_public_set_and_what_its_files_are(audited):
     config = json.loads((audited / "config.json").read_text())
     config["recipe"]["data"] |= {"name": "cifar10", "classes": [0, 3], "train_limit": 500}
-    (audited / "config.json").write_text(json.dumps(config))
+    write_config(audited, config)
     (audited / "facts.json").write_text('{"data_note": "JPEG-recompressed"}')
     card = card_of(audited)
     assert card.data.datasets == ["uoft-cs/cifar10"]
@@ -93,7 +93,7 @@ def test_a_run_that_was_started_from_python(tmp_path):
     config = TrainConfig(epochs=1, augmentation=None, device="cpu")
     train(model, data, [MPDSGR(eta=0.3)], config, out=tmp_path / "run", show=False)
     text = card_of(tmp_path / "run").text
-    for piece in ("`MPDSGR(", "eta=0.3", "epochs 1", "data that the run does not name"):
+    for piece in ("MPD-SGR (", "eta=0.3", "epochs 1", "data that the run does not name"):
         assert piece in text
 
 
@@ -101,7 +101,7 @@ def test_a_run_that_was_started_from_python(tmp_path):
 def test_a_recipe_that_says_something_else_of_its_data(trained, data):
     config = json.loads((trained / "config.json").read_text())
     config["recipe"] |= {"data": data, "train": data, "defenses": data}
-    (trained / "config.json").write_text(json.dumps(config))
+    write_config(trained, config)
     assert "data that the run does not name" in card_of(trained).text
 
 

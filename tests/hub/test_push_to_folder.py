@@ -1,16 +1,17 @@
 """A run as a folder for others: the same network, nothing of the machine, and never half of it."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
 import pytest
 import torch
+from shared_run import audit_in, read_one, write_config
 
 from spikeproof.hub import push
 from spikeproof.models import load_model
 from spikeproof.recipes import audit_run, recorded_audit_config
-from spikeproof.report import read_run
 
 FILES = {"README.md", "audit.json", "config.json", "metrics.jsonl", "model.safetensors", "outcomes.parquet"}
 
@@ -31,7 +32,7 @@ def test_the_folder_holds_the_same_network(audited, tmp_path):
 def test_a_pushed_folder_is_a_run_that_others_can_audit(audited, tmp_path):
     target = tmp_path / "shared"
     push(audited, target)
-    pushed, run = read_run(target), read_run(audited)
+    pushed, run = read_one(target), read_one(audited)
     assert (pushed.audit.trials, pushed.epochs) == (run.audit.trials, run.epochs)
     again = audit_run(target, recorded_audit_config(target), data_dir=None, device="cpu", show=False)
     assert again.worst_case.correct == run.audit.worst_case.correct
@@ -43,7 +44,7 @@ def test_nothing_of_the_machine_is_shared(audited, tmp_path, as_whole):
     place = "/home/some one/data/mine.npz" if as_whole else "see '/home/someone/mine.npz', and ~/notes or C:\\Users\\me"
     config["recipe"]["data"]["name"] = place
     config["recipe"]["mine"] = {"/home/someone/x": 1, "file:///home/someone/two words/y": "~someone/two words/z"}
-    (audited / "config.json").write_text(json.dumps(config))
+    write_config(audited, config)
     target = tmp_path / "shared"
     push(audited, target)
     for name, held in content(target).items():
@@ -62,7 +63,7 @@ def test_an_audit_from_elsewhere(trained, _audited, tmp_path, refuses):
     with refuses(elsewhere, "no audit.json"):
         push(trained, tmp_path / "shared", audit=elsewhere)
     for name in ("audit.json", "outcomes.parquet"):
-        shutil.copy(_audited / name, elsewhere / name)
+        shutil.copy(audit_in(_audited) / name, elsewhere / name)
     push(trained, tmp_path / "shared", audit=elsewhere)
     assert set(content(tmp_path / "shared")) == FILES
 
@@ -70,14 +71,14 @@ def test_an_audit_from_elsewhere(trained, _audited, tmp_path, refuses):
 def test_an_audit_of_another_run(trained, _audited, tmp_path, refuses):
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
-    for name in ("audit.json", "outcomes.parquet", "config.json"):
-        shutil.copy(_audited / name, elsewhere / name)
+    for held in (audit_in(_audited) / "audit.json", audit_in(_audited) / "outcomes.parquet", _audited / "config.json"):
+        shutil.copy(held, elsewhere / held.name)
     config = json.loads((elsewhere / "config.json").read_text())
-    (elsewhere / "config.json").write_text(json.dumps(config | {"command": "another"}))
+    write_config(elsewhere, config | {"command": "another"})
     push(trained, tmp_path / "shared", audit=elsewhere)
     before = content(tmp_path / "shared")
     config["recipe"]["train"]["seed"] += 1
-    (elsewhere / "config.json").write_text(json.dumps(config))
+    write_config(elsewhere, config)
     with refuses(elsewhere, "another run", trained):
         push(trained, tmp_path / "shared", audit=elsewhere)
     assert content(tmp_path / "shared") == before
@@ -87,7 +88,7 @@ def test_an_earlier_push_is_replaced_and_other_things_are_not(audited, tmp_path,
     target = tmp_path / "shared"
     target.mkdir()
     push(audited, target)
-    (audited / "audit.json").unlink()
+    shutil.rmtree(audited / "audits")
     push(audited, target)
     assert set(content(target)) == FILES - {"audit.json", "outcomes.parquet"}
 
@@ -160,16 +161,58 @@ def test_stopped_between_the_two_moves_the_earlier_push_comes_back(audited, tmp_
         ({"model.safetensors": None}, "not finished"),
         ({"config.json": None}, "no config.json"),
         ({"model.safetensors": b"half"}, "damaged"),
-        ({"audit.json": b"{"}, "not valid JSON"),
+        ({"audits/*/audit.json": b"{"}, "not valid JSON"),
+        ({"audits/*/outcomes.parquet": b"half"}, "damaged"),
+        ({"metrics.jsonl": b"{"}, "not valid JSON"),
     ],
     ids=str,
 )
 def test_runs_that_cannot_be_pushed(audited, tmp_path, refuses, spoil, piece):
     for name, written in spoil.items():
-        (audited / name).unlink() if written is None else (audited / name).write_bytes(written)
+        (held,) = audited.glob(name)
+        held.unlink() if written is None else held.write_bytes(written)
     with refuses(piece):
         push(audited, tmp_path / "shared")
     assert not (tmp_path / "shared").exists()
+
+
+@pytest.mark.parametrize("name", sorted(FILES - {"README.md"}))
+def test_a_link_is_not_followed(audited, tmp_path, refuses, name):
+    """It may lead to anything on this machine."""
+    (held,) = [*audited.glob(name), *audited.glob(f"audits/*/{name}")]
+    secret = held.rename(tmp_path / "secret")
+    held.symlink_to(secret)
+    with refuses(held, "link"):
+        push(audited, tmp_path / "shared")
+    assert not (tmp_path / "shared").exists()
+
+
+def test_of_several_audits_one_is_named(audited, tmp_path, refuses):
+    place = audit_in(audited)
+    shutil.copytree(place, place.with_name("another"))
+    with refuses("2 audits", "--audit"):
+        push(audited, tmp_path / "shared")
+    push(audited, tmp_path / "shared", audit=place)
+    assert set(content(tmp_path / "shared")) == FILES
+
+
+HOSTILE = "x\n<script>alert(1)</script> ![](https://example.org/x.png) [a](javascript:b) `c` | d\n# e"
+
+
+def test_a_hostile_name_is_words_and_nothing_else(trained, tmp_path):
+    config = json.loads((trained / "config.json").read_text())
+    config["name"] = HOSTILE
+    config["recipe"]["data"]["name"] = HOSTILE
+    config["recipe"]["mine"] = {HOSTILE: HOSTILE}
+    write_config(trained, config)
+    push(trained, tmp_path / "shared")
+    card = (tmp_path / "shared" / "README.md").read_text()
+    text = card.split("\n---\n", 1)[1]
+    bare = re.sub(r"\\.|`[^`\n]*`", "", text)  # without what is escaped, and without code
+    assert "<" not in bare and "![" not in bare and "](" not in bare
+    assert [line for line in text.splitlines() if line.startswith("#")][0].startswith("# x &lt;script&gt;")
+    assert not any(line.startswith("# e") for line in text.splitlines())
+    assert all(line.count("|") - line.count("\\|") == 3 for line in text.splitlines() if line.startswith("|"))
 
 
 @pytest.mark.parametrize(

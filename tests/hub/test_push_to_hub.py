@@ -44,8 +44,7 @@ def test_no_room_to_gather_the_files(trained, hub, refuses, monkeypatch):
 def test_a_second_push_takes_back_the_audit_of_the_first_in_the_same_commit(audited, hub):
     push(audited, f"hub:{NAME}")
     hub.files[NAME]["mine.txt"] = b"kept"
-    for name in ("audit.json", "outcomes.parquet"):
-        (audited / name).unlink()
+    shutil.rmtree(audited / "audits")
     push(audited, f"hub:{NAME}")
     assert set(hub.files[NAME]) == FILES - {"audit.json", "outcomes.parquet"} | {"mine.txt"}
     assert hub.commits[NAME] == ["Push demo-digits-at"] * 2

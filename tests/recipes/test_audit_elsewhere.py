@@ -13,13 +13,13 @@ from spikeproof.audit import Audit, AuditConfig
 from spikeproof.errors import SpikeproofError
 from spikeproof.recipes import audit_run, find_recipe, train_recipe
 from spikeproof.recipes.recipe import load_run
-from spikeproof.report import read_run
+from spikeproof.report import read_runs
 from spikeproof.train import RunFolder
 
 CONFIG = AuditConfig(
     radius=0.1, samples=20, battery=None, trials=("FGSM", "PGD-2"), tune_samples=0, diagnostics=False, batch_size=10
 )
-AUDIT_FILES = {"config.json", "metrics.jsonl", "audit.json", "outcomes.parquet", "pictures.npz"}
+AUDIT_FILES = {"config.json", "metrics.jsonl", "audit.json", "outcomes.parquet", "pictures.npz", ".lock"}
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,7 @@ def test_the_result_lies_there_and_the_run_is_as_it_was(run, tmp_path):
 
 def test_a_report_of_it_shows_the_training_as_well(run, tmp_path):
     found = audit_into(run, tmp_path / "audit")
-    told, trained = read_run(tmp_path / "audit"), read_run(run)
+    (told,), (trained,) = read_runs(tmp_path / "audit"), read_runs(run)
     assert trained.audit is None
     assert told.audit is not None
     assert told.audit.worst_case.accuracy == found.worst_case.accuracy
@@ -70,11 +70,13 @@ def test_a_report_of_it_shows_the_training_as_well(run, tmp_path):
     assert len(told.epochs) == 2
 
 
-def test_several_audits_of_one_run_side_by_side_and_one_of_them_anew(run, tmp_path):
+def test_several_audits_of_one_run_side_by_side_and_one_of_them_anew(run, tmp_path, refuses):
     wide = dataclasses.replace(CONFIG, radius=0.3)
     narrow_found, wide_found = audit_into(run, tmp_path / "narrow"), audit_into(run, tmp_path / "wide", wide)
     assert wide_found.worst_case.correct < narrow_found.worst_case.correct
-    audit_into(run, tmp_path / "wide", CONFIG)
+    with refuses(tmp_path / "wide", "--force"):
+        audit_into(run, tmp_path / "wide", CONFIG)
+    audit_into(run, tmp_path / "wide", CONFIG, force=True)
     tables = [pq.read_table(tmp_path / name / "outcomes.parquet") for name in ("narrow", "wide")]
     assert tables[0].equals(tables[1])
 
@@ -97,7 +99,7 @@ def test_one_that_was_stopped_goes_on_there(run, tmp_path, monkeypatch):
     assert attacked == ["FGSM", "PGD-2", "FGSM", "PGD-2"]
     assert not (into / "audit.json").exists()
     assert (into / "config.json").read_bytes() == (run / "config.json").read_bytes()
-    assert read_run(into).epochs == read_run(run).epochs
+    assert read_runs(into)[0].epochs == read_runs(run)[0].epochs
     assert len(list((into / "audit-parts").rglob("*.part"))) == 3
     assert not (run / "audit-parts").exists()
     again = audit_into(run, into)
@@ -115,7 +117,7 @@ def test_what_could_not_be_saved_is_not_attacked_again(run, tmp_path, monkeypatc
         raise OSError("no space left")
 
     with monkeypatch.context() as patch, pytest.raises(OSError, match="no space"):
-        patch.setattr(Audit, "save", full)
+        patch.setattr(Audit, "write", full)
         audit_into(run, tmp_path / "full")
     monkeypatch.setattr(engine.Engine, "_attack", full)
     again = audit_into(run, tmp_path / "full")
@@ -123,11 +125,29 @@ def test_what_could_not_be_saved_is_not_attacked_again(run, tmp_path, monkeypatc
     assert names_in(tmp_path / "full") == AUDIT_FILES
 
 
+def test_a_run_that_is_removed_meanwhile_comes_back_as_it_was(run, tmp_path, monkeypatch):
+    """Hours of attacks are not lost, and the config is the run's, not one made up."""
+    own = shutil.copytree(run, tmp_path / "own")
+    said = (own / "config.json").read_bytes()
+    engine = importlib.import_module("spikeproof.audit.engine")
+    attack = engine.Engine._attack
+
+    def cleared(self, trial, *arguments):
+        shutil.rmtree(own, ignore_errors=True)
+        return attack(self, trial, *arguments)
+
+    monkeypatch.setattr(engine.Engine, "_attack", cleared)
+    found = audit_into(own, None)
+    assert (own / "config.json").read_bytes() == said
+    (place,) = (own / "audits").iterdir()
+    assert json.loads((place / "audit.json").read_text())["worst_case"]["correct"] == found.worst_case.correct
+
+
 def test_a_run_without_metrics(run, tmp_path):
     bare = shutil.copytree(run, tmp_path / "bare")
     (bare / "metrics.jsonl").unlink()
     audit_into(bare, tmp_path / "audit")
-    assert read_run(tmp_path / "audit").epochs == ()
+    assert read_runs(tmp_path / "audit")[0].epochs == ()
     assert not (bare / "metrics.jsonl").exists()
 
 
@@ -166,7 +186,7 @@ def test_a_refused_audit_leaves_nothing(run, tmp_path):
     assert not (tmp_path / "refused").exists()
     audit_into(run, tmp_path / "there")
     with pytest.raises(SpikeproofError, match="fewer than the 10000"):
-        audit_into(run, tmp_path / "there", dataclasses.replace(CONFIG, samples=10_000))
+        audit_into(run, tmp_path / "there", dataclasses.replace(CONFIG, samples=10_000), force=True)
     assert names_in(tmp_path / "there") == AUDIT_FILES
 
 

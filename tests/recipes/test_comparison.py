@@ -92,12 +92,13 @@ def test_a_share_is_one_of_so_many(text, refuses):
 
 def test_shares_do_every_row_once_and_a_second_call_nothing(rows, tmp_path):
     first = run(rows, tmp_path, seeds=(0, 1), share=Share(0, 2))
-    done = {path.parent.name for path in tmp_path.glob("*/audit.json")}
+    done = {path.parents[2].name for path in tmp_path.glob("*/audits/*/audit.json")}
     assert done == {"demo-digits-vanilla-s0", "demo-digits-vanilla-s1"}
     second = run(rows, tmp_path, seeds=(0, 1), share=Share(1, 2))
     assert first == second
-    folders = [folder for each in first.values() for folder in each]
-    assert all((folder / "audit.json").is_file() for folder in folders) and len(folders) == 4
+    folders = [folder for each in first.values() for folder, _ in each]
+    places = [place for each in first.values() for _, place in each]
+    assert all((place / "audit.json").is_file() for place in places) and len(places) == 4
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
     run(rows, tmp_path, seeds=(0, 1))
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()} == before
@@ -109,7 +110,7 @@ def test_a_row_that_fails_does_not_stop_the_others(rows, tmp_path, capsys):
     rows[0] = dataclasses.replace(rows[0], train=dataclasses.replace(rows[0].train, batch_size=1000))
     folders = run(rows, tmp_path)
     assert re.search(r"^spikeproof: demo-digits-vanilla, seed 0, is left out: .+$", capsys.readouterr().err, re.M)
-    assert (folders["demo-digits-at"][0] / "audit.json").is_file()
+    assert (folders["demo-digits-at"][0][1] / "audit.json").is_file()
     page = tmp_path / "page.md"
     write_comparison(folders, page, tmp_path / "report.html")
     assert "Not audited yet: demo-digits-vanilla." in page.read_text()
@@ -127,7 +128,7 @@ def test_the_page_keeps_what_stands_around_the_table(rows, tmp_path):
     assert columns[2:6] == ["Clean", "FGSM", "PGD-3", "Worst case"]
     for line, name in zip(body, folders, strict=True):
         cells = dict(zip(columns, (cell.strip() for cell in line.strip("|").split("|")), strict=True))
-        found = json.loads((folders[name][0] / "audit.json").read_text())
+        found = json.loads((folders[name][0][1] / "audit.json").read_text())
         assert cells["Row"] == name
         assert cells["Worst case"].startswith(f"**{100 * found['worst_case']['accuracy']:.1f}**")
         assert cells["Gap"] == f"{100 * found['masking_gap']:.1f}"

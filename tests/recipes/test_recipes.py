@@ -87,9 +87,7 @@ def test_a_row_with_adversarial_training_is_its_twin_and_nothing_else():
     twins = [name for name in rows if f"at-{name}" in rows and name != "dlif"]
     assert len(twins) > 20
     for name in twins:
-        expected = dataclasses.replace(
-            rows[name], name=f"mini-cifar10-at-{name}", adversarial_training=rows["at"].adversarial_training
-        )
+        expected = dataclasses.replace(rows[name], name=f"mini-cifar10-at-{name}", at=rows["at"].at)
         assert rows[f"at-{name}"] == expected
 
 
@@ -120,7 +118,7 @@ def test_a_family_differs_in_its_defenses_alone(family):
         dataclasses.replace(
             recipe,
             name="",
-            adversarial_training=None,
+            at=None,
             mpd_sgr=None,
             tgo=None,
             audit=dataclasses.replace(recipe.audit, radius=1),
@@ -133,7 +131,7 @@ def test_a_family_differs_in_its_defenses_alone(family):
     for first, second, part in (
         ("mpd-sgr", "at-mpd-sgr", "mpd_sgr"),
         ("tgo", "at-tgo", "tgo"),
-        ("at", "at-tgo", "adversarial_training"),
+        ("at", "at-tgo", "at"),
     ):
         assert getattr(members[first], part) == getattr(members[second], part)
     # The rows with adversarial training are compared with each other, at one radius, and so are those without.
@@ -169,8 +167,8 @@ def test_the_papers_protocol():
             assert audit.radius == 8 / 255
             assert {"PGD-7", "BIM-7"} <= {trial.name for trial in audit.members()}
             assert recipe.model.num_steps == 4
-            if recipe.adversarial_training is not None:
-                assert (recipe.adversarial_training.eps, recipe.adversarial_training.steps) == (2 / 255, 2)
+            if recipe.at is not None:
+                assert (recipe.at.eps, recipe.at.steps) == (2 / 255, 2)
             if recipe.tgo is not None:
                 assert recipe.tgo.lambda_max == (0.6 if name.startswith("vgg11") else 0.4)
 
@@ -307,12 +305,13 @@ def test_the_audited_split_is_the_one_asked_for(tiny, tmp_path, split):
     train_recipe(tiny, data_dir=None, out=tmp_path, show=False)
     config = dataclasses.replace(tiny.audit, split=split, samples=None)
     found = audit_run(tmp_path, config, data_dir=None, show=False)
+    (place,) = (tmp_path / "audits").iterdir()
     data = tiny.data.load(None)
     expected = {"test": data.test, "validation": data.validation}[split]
-    rows = pq.read_table(tmp_path / "outcomes.parquet").to_pylist()
-    labels = [row["label"] for row in rows if row["kind"] == "clean"]
-    assert labels == expected.labels.tolist()
-    said = json.loads((tmp_path / "audit.json").read_text())
+    rows = pq.read_table(place / "outcomes.parquet").to_pylist()
+    labels = {row["sample"]: row["label"] for row in rows if row["kind"] == "clean"}
+    assert [labels[sample] for sample in range(len(expected))] == expected.labels.tolist()
+    said = json.loads((place / "audit.json").read_text())
     assert (said["split"], said["samples"]) == (split, len(expected))
     assert found.worst_case.samples == len(expected)
 

@@ -179,7 +179,7 @@ def test_other_images_than_before_are_refused(done, tmp_path):
     task = plan().tasks(store)[0]
     shutil.rmtree(store.network(task.recipe) / "audits")
     facts = store.facts(task.recipe)
-    facts.write_text(facts.read_text().replace(json.loads(facts.read_text())["images"], "0" * 16))
+    facts.write_text(facts.read_text().replace(json.loads(facts.read_text())["images"]["test"], "0" * 16))
     whole = next(each for each in plan().tasks(store) if each.audits and each.key == task.key)
     outcome = attempt(whole, around(store))
     assert outcome.status == "failed"

@@ -150,7 +150,7 @@ def test_settings_are_the_methods_own():
     assert table["c10-at-reg"].defenses() == [AT, REG(beta=0.001)]
     assert AdversarialTraining(eps="2/255", attack="pgd", steps=2, step_size="1/255", precision="bf16") == AT
     dlif, feel, sr = (table[f"c100-at-{name}"] for name in ("dlif", "feel", "sr"))
-    assert dlif.dlif == DLIF(precision="bf16") and dlif.adversarial_training is None and dlif.train.epochs == 100
+    assert dlif.dlif == DLIF(precision="bf16") and dlif.at is None and dlif.train.epochs == 100
     assert table["c100-vanilla-dlif"].dlif == DLIF(perturbation="gaussian", precision="bf16")
     assert feel.defenses() == [AT, FEEL()] and (feel.train.epochs, feel.train.batch_size) == (300, 256)
     assert isinstance(sr.sr, SR) and sr.sr.step == 0.01 and sr.train.batch_size == 32

@@ -1,7 +1,6 @@
 """Small training runs on the embedded digits."""
 
 import dataclasses
-import json
 import os
 import signal
 
@@ -12,7 +11,7 @@ from safetensors.torch import load_file
 from spikeproof.data import Data, load_data
 from spikeproof.defenses import MPDSGR, TGO, AdversarialTraining, Defense, Step
 from spikeproof.models import create_model
-from spikeproof.train import TrainConfig
+from spikeproof.train import RunFolder, TrainConfig
 
 
 @pytest.fixture(scope="session")
@@ -85,7 +84,7 @@ def metrics_of():
     """A run folder's metrics, without what a clock measured."""
 
     def read(folder):
-        lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+        lines = RunFolder(folder).metrics()
         assert all(line.pop("seconds") >= 0 for line in lines)
         return lines
 

@@ -19,7 +19,7 @@ from spikeproof.errors import SpikeproofError
 from spikeproof.models import create_model
 from spikeproof.recipes.recipe import known_defenses
 from spikeproof.spiking import Neuron
-from spikeproof.train import Interrupted, TrainConfig, train
+from spikeproof.train import Interrupted, RunFolder, TrainConfig, train
 from spikeproof.train.processes import Processes
 
 # Nothing random inside a step, and an odd batch: the second process has fewer images, or parts of a batch.
@@ -100,7 +100,7 @@ def in_folders(folder, processes):
     try:
         train(model_of(data), defenses=[*listed, StopsTheSecond(share=0.6)], out=folder / "cut", **shared)
     except Interrupted:
-        state = processes.lead(lambda: torch.load(folder / "cut" / "state.pt", weights_only=True))
+        state = processes.lead(lambda: RunFolder(folder / "cut").read_state())
         stopped = (state["step"], processes.lead(lambda: sorted(path.name for path in (folder / "cut").iterdir())))
     try:
         train(model_of(data), defenses=listed, out=folder / "cut", **shared)

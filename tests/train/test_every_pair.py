@@ -17,7 +17,7 @@ DEFENSES = {name: HoSNN(warmup=0.0) if name == "hosnn" else kind() for name, kin
 # What makes the batch, one each; and the others that take the same thing of a site. SR wants networks that draw nothing
 # at random, and no other eye on the image's gradient.
 GROUPS = (
-    ("adversarial_training", "free", "trades", "mart", "hire", "dlif"),
+    ("at", "free", "trades", "mart", "hire", "dlif"),
     ("dlif", "hire", "feel", "randhet", "lsg"),
     ("ndl", "learnable_width", "lsg", "dspike"),
     ("ndl", "tgo"),

@@ -15,7 +15,7 @@ from spikeproof.cli.main import main
 from spikeproof.data import Augmentation
 from spikeproof.defenses import TGO
 from spikeproof.spiking import sites
-from spikeproof.train import Interrupted, loop, train
+from spikeproof.train import Interrupted, RunFolder, loop, train
 
 SPIKEPROOF = Path(sys.executable).with_name("spikeproof")
 
@@ -24,7 +24,7 @@ def left_over(folder):
     return sorted(
         path.name
         for path in folder.rglob("*")
-        if path.name not in ("config.json", "metrics.jsonl", "model.safetensors", "state.pt")
+        if path.name not in (".lock", "config.json", "metrics.jsonl", "model.safetensors", "state.pt")
     )
 
 
@@ -53,7 +53,7 @@ def test_resumed_in_the_middle_of_an_epoch_bit_by_bit(
         train(new_model(), defenses=[*all_defenses(precision), stopper], out=halves, **shared)
     assert left_over(halves) == []
     assert not (halves / "model.safetensors").exists()
-    stopped_at = torch.load(halves / "state.pt", weights_only=True)["step"]
+    stopped_at = RunFolder(halves).read_state()["step"]
     assert stopped_at == 8  # of 10 in 2 epochs: the step in progress was finished, the second epoch was not
     assert len(metrics_of(halves)) == 1
     # Another start than the first's, and another global random state: neither may matter.
@@ -75,7 +75,7 @@ def test_stopped_twice_and_in_the_first_and_last_step(
     for share, done in ((0.0, 1), (0.5, 11), (0.9, 19)):
         with pytest.raises(Interrupted):
             train(new_model(), defenses=[signal_at(share=share)], out=tmp_path / "cut", resume=True, **shared)
-        assert torch.load(tmp_path / "cut" / "state.pt", weights_only=True)["step"] == done
+        assert RunFolder(tmp_path / "cut").read_state()["step"] == done
     # After the very last step the run is whole, but whoever called is not to go on with other work.
     with pytest.raises(Interrupted):
         train(new_model(), defenses=[signal_at(share=0.95)], out=tmp_path / "cut", resume=True, **shared)

@@ -1,6 +1,7 @@
 """The run folder: what it holds, and what is said when a file in it is damaged."""
 
 import dataclasses
+import io
 import json
 import platform
 import shutil
@@ -13,6 +14,7 @@ from spikeproof.atomic import write_atomically
 from spikeproof.defenses import TGO
 from spikeproof.machine import machine_name
 from spikeproof.models import load_model
+from spikeproof.sealed import sealed_bytes
 from spikeproof.train import Interrupted, RunFolder, train
 
 
@@ -65,9 +67,9 @@ def test_what_a_finished_run_leaves(new_model, few_digits, quick, tmp_path):
         show=False,
     )
     assert run.folder == tmp_path / "run"
-    assert sorted(path.name for path in run.folder.iterdir()) == ["config.json", "metrics.jsonl", "model.safetensors"]
-    config = json.loads((run.folder / "config.json").read_text())
-    assert config == {
+    names = sorted(path.name for path in run.folder.iterdir())
+    assert names == [".lock", "config.json", "metrics.jsonl", "model.safetensors"]
+    assert RunFolder(run.folder).config() == {
         "name": "mine",
         "recipe": settings,
         "machine": machine_name("cpu"),
@@ -76,9 +78,10 @@ def test_what_a_finished_run_leaves(new_model, few_digits, quick, tmp_path):
         "python": platform.python_version(),
         "device": "cpu",
         "threads": torch.get_num_threads(),
+        "images": few_digits.fingerprints(),
         "command": "made by hand",
     }
-    assert [json.loads(line) for line in (run.folder / "metrics.jsonl").read_text().splitlines()] == run.metrics
+    assert RunFolder(run.folder).metrics() == run.metrics
     loaded, images = load_model(run.folder / "model.safetensors"), few_digits.validation.images.float() / 255
     assert torch.equal(loaded(images), run.model(images))
 
@@ -149,7 +152,9 @@ def test_a_damaged_state(stopped, refuses, damage):
 @pytest.mark.parametrize("foreign", [[1, 2], {"step": 3}], ids=["list", "too little"])
 def test_a_state_that_is_none_of_ours(stopped, refuses, foreign):
     folder, resume = stopped
-    torch.save(foreign, folder / "state.pt")
+    buffer = io.BytesIO()
+    torch.save(foreign, buffer)
+    (folder / "state.pt").write_bytes(sealed_bytes(buffer.getvalue()))
     with refuses(folder):
         resume()
 
@@ -194,7 +199,7 @@ def test_metrics_cut_short_are_written_again_from_the_state(stopped):
     run = resume()
     lines = (folder / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line)["epoch"] for line in lines] == [0, 1]
-    assert [json.loads(line) for line in lines] == run.metrics
+    assert RunFolder(folder).metrics() == run.metrics
 
 
 def test_a_moved_folder_goes_on(stopped, tmp_path):
@@ -228,6 +233,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
 def test_a_run_from_before_a_field_goes_on_where_it_has_the_old_meaning(tmp_path, refuses):
     before = {"train": {"epochs": 2}, "audit": {"samples": 5}}
     RunFolder(tmp_path).open("old", before, device="cpu", command="", resume=False)
+    RunFolder(tmp_path).write_state({"step": 1})
     meant = {"train": {"epochs": 2, "loss": "mean"}, "audit": {"samples": 5, "transfer": ["PGD-20"]}}
     RunFolder(tmp_path).open("old", meant, device="cpu", command="", resume=True)
     with refuses("train.loss: mean then, tet now"):

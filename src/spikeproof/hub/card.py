@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,12 @@ from spikeproof.report import Run
 from spikeproof.report.fields import Fields, parse_json, read_text
 from spikeproof.report.picks import clean_of
 from spikeproof.report.records import Audit, Measured
+from spikeproof.report.trained import defenses_of
 from spikeproof.report.wording import checks_text, conditions, interval, listed, percent, reservations
 
+_LONGEST = 300  # of any words that are a run's own
+_MARKS = {"<": "&lt;", ">": "&gt;", "&": "&amp;"}
 NOT_AUDITED = "Not audited: nothing is known about its robustness."
-# All else that a recipe holds is a defense.
-_NO_DEFENSE = ("name", "data", "model", "train", "audit")
 _TRAINING = {
     "epochs": "epochs",
     "batch_size": "batch size",
@@ -60,11 +62,11 @@ def model_card(run: Run, *, source: str = "hub:FOLDER", license: str | None = No
         tags=["spiking-neural-network", "adversarial-robustness", *data.tags],
         datasets=data.repositories,
         metrics=None if run.audit is None else ["accuracy"],
-        model_name=run.name,
+        model_name=_one_line(run.name),
         eval_results=None if run.audit is None else _evaluations(run.audit, data),
     )
     parts = [
-        f"# {run.name}",
+        f"# {_plain(run.name)}",
         _summary(run, model.description, data),
         *_results(run.audit),
         "## What the numbers do not say",
@@ -86,12 +88,12 @@ class _Data:
     def __init__(self, run: Run) -> None:
         settings = _part(run, "data")
         name = settings.get("name")
-        self.name = Path(name).name if isinstance(name, str) else None
+        self.name = _plain(Path(name).name) if isinstance(name, str) else None
         public = PUBLIC_SETS.get(name) if isinstance(name, str) else None
         self.repositories = [public.repo] if public else None
-        self.tags = [self.name] if self.name else []
+        self.tags = [_one_line(Path(name).name)] if isinstance(name, str) else []
         self.limits = [
-            words.format(_listed(settings[name]))
+            words.format(_plain(_listed(settings[name])))
             for name, words in _PARTS_OF_DATA.items()
             if settings.get(name) is not None
         ]
@@ -124,7 +126,7 @@ def _note(facts: Path) -> str:
     if not facts.is_file():
         return ""
     mend = "remove it and reproduce again"
-    return Fields(parse_json(read_text(facts, mend), str(facts), mend), str(facts), mend).text("data_note")
+    return _plain(Fields(parse_json(read_text(facts, mend), str(facts), mend), str(facts), mend).text("data_note"))
 
 
 def _listed(value: Any) -> str:
@@ -164,7 +166,7 @@ def _summary(run: Run, described: ModelDescription, data: _Data) -> str:
     audit, worst = run.audit, run.audit.worst_case
     return (
         f"{what}. Of {audit.samples} images **{percent(worst.accuracy)} %** stay right under every attack of "
-        f"the battery `{audit.battery}` ({conditions(audit)['Threat']}; 95 % interval {interval(worst)})."
+        f"the battery {_code(audit.battery)} ({conditions(audit)['Threat']}; 95 % interval {interval(worst)})."
     )
 
 
@@ -173,7 +175,7 @@ def _results(audit: Audit | None) -> list[str]:
         return []
     clean = clean_of(audit)
     rows = [("Clean images", clean)] if clean else []
-    rows += [(f"Nominal: {audit.nominal_trial}", audit.nominal)]
+    rows += [(f"Nominal: {_code(audit.nominal_trial)}", audit.nominal)]
     rows += [("**Worst case: right under every attack**", audit.worst_case)]
     table = ["| On the same images | Accuracy (%) | 95 % interval |", "|---|--:|--:|"]
     table += [f"| {label} | {percent(value.accuracy)} | {interval(value)} |" for label, value in rows]
@@ -186,8 +188,8 @@ def _results(audit: Audit | None) -> list[str]:
         "## Results",
         "\n".join(table),
         gap,
-        f"Conditions: {'; '.join(conditions(audit).values())}.",
-        f"The worst case is over {listed([f'`{name}`' for name in counted])}.",
+        f"Conditions: {_plain('; '.join(conditions(audit).values()))}.",
+        f"The worst case is over {listed([_code(name) for name in counted])}.",
     ]
 
 
@@ -203,9 +205,9 @@ def _limits(run: Run, data: _Data) -> list[str]:
         )
         said.append(
             f"It was measured within one threat ({conditions(audit)['Threat']}) on {audit.samples} images of the "
-            f"{audit.split} split; of other threats, corruptions and images it says nothing."
+            f"{_plain(audit.split)} split; of other threats, corruptions and images it says nothing."
         )
-        said += reservations(audit)
+        said += [_plain(sentence) for sentence in reservations(audit)]
     if data.limits:
         said.append(f"The run took a part of {data.title}: {', '.join(data.limits)}.")
     if data.note:
@@ -234,7 +236,7 @@ def _training(run: Run, data: _Data) -> str:
     recipe = _recipe(run)
     settings = _part(run, "train")
     given = {words: settings[name] for name, words in _TRAINING.items() if settings.get(name) is not None}
-    versions = ", ".join(f"{name} {run.config[name]}" for name in ("spikeproof", "torch", "python"))
+    versions = ", ".join(f"{name} {_plain(run.config[name])}" for name in ("spikeproof", "torch", "python"))
     rows = {"Defenses": _defenses(recipe), "Data": data.subset}
     rows["Settings"] = ", ".join(f"{words} {_value(value)}" for words, value in given.items())
     if run.epochs:
@@ -243,24 +245,34 @@ def _training(run: Run, data: _Data) -> str:
         if last.validation_accuracy is not None:
             rows["Last epoch"] += f", validation accuracy {percent(last.validation_accuracy)} % (clean)"
         rows["Time"] = f"{sum(epoch.seconds for epoch in run.epochs) / 60:.1f} minutes"
-    rows["Made with"] = f"{versions}, on {run.config['device']}"
+    rows["Made with"] = f"{versions}, on {_plain(run.config['device'])}"
     return _table({name: words for name, words in rows.items() if words})
 
 
 def _defenses(recipe: Mapping[str, Any]) -> str:
-    if isinstance(recipe.get("defenses"), list):  # a run that was started from Python
-        named = [f"`{words}`" for words in recipe["defenses"]]
-    else:
-        held = {name: value for name, value in recipe.items() if name not in _NO_DEFENSE and value is not None}
-        named = [f"`{name}` ({_value(value)})" if value else f"`{name}`" for name, value in held.items()]
-    return "; ".join(named) or "none"
+    held = {_plain(name): _plain(said) for name, said in defenses_of(recipe).items()}
+    return "; ".join(f"{name} ({said})" if said else name for name, said in held.items()) or "none"
 
 
 def _value(value: Any) -> str:
     """A setting as words: a field and what it holds."""
     if isinstance(value, dict):
-        return ", ".join(f"{name} {_value(held)}" for name, held in value.items())
-    return f"{value:g}" if isinstance(value, float) else _listed(value)
+        return ", ".join(f"{_plain(name)} {_value(held)}" for name, held in value.items())
+    return f"{value:g}" if isinstance(value, float) else _plain(_listed(value))
+
+
+def _plain(text: Any) -> str:
+    """Words of a run or of its data as nothing but words: on one line, and no Markdown or HTML in them."""
+    return re.sub(r"([\\`*_\[\]!|~<>&])", lambda found: _MARKS.get(found[1], f"\\{found[1]}"), _one_line(text))
+
+
+def _code(text: Any) -> str:
+    """The same as a span of code, which a mark within cannot end."""
+    return f"`{_one_line(text).replace('`', chr(39)).replace('|', '/')}`"
+
+
+def _one_line(text: Any) -> str:
+    return " ".join("".join(letter if letter.isprintable() else " " for letter in str(text)).split())[:_LONGEST]
 
 
 def _use(described: ModelDescription, source: str) -> str:

@@ -7,6 +7,8 @@ import re
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
+from spikeproof.sealed import sealed
+
 # A path from a root within a text. What stands before it decides: "8/255", "and/or", "(1)/2" and "./a/b" are none.
 _REST = r"""[^\s'"`,;:|<>)\]}]*"""
 _BEFORE = r"(?<![\w.)\]}~/\\%∞-])"
@@ -30,7 +32,7 @@ def shared_json(path: Path) -> str:
 
     The fields stay, so that the file is still read as what it is.
     """
-    return json.dumps(_shared(json.loads(path.read_text(encoding="utf-8"))), indent=1) + "\n"
+    return json.dumps(sealed(_shared(json.loads(path.read_text(encoding="utf-8")))), indent=1) + "\n"
 
 
 def without_paths(text: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import shutil
 import warnings
@@ -14,10 +13,11 @@ from spikeproof.atomic import write_atomically
 from spikeproof.errors import SpikeproofError
 from spikeproof.hub.card import model_card
 from spikeproof.hub.private_words import shared_json, without_paths
+from spikeproof.models import load_model
 from spikeproof.models.hub import HUB_PREFIX, WEIGHTS_FILE, parse_repository
-from spikeproof.report import Run, read_run
-from spikeproof.report.audit_file import read_audit
+from spikeproof.report import Run, audits_in, read_outcomes, read_run
 from spikeproof.train import RunFolder
+from spikeproof.user_path import user_path
 
 _CARD_FILE = "README.md"
 # All that is ever pushed. Pictures are not: they are images of the data set, whose licence may not allow it.
@@ -42,7 +42,7 @@ def push(
     Args:
         run: the run folder.
         target: ``hub:OWNER/NAME``, or a folder that is new, empty or was pushed to before.
-        audit: the folder of its audit, if that is not in the run folder.
+        audit: the folder of the audit to push, where the run has several or it lies elsewhere.
         license: of the weights, as the hub calls licences (mit, cc-by-4.0, ...); none is named by default.
         private: make the repository private; refused where it is public already.
         message: of the commit; names the run by default.
@@ -69,7 +69,7 @@ def push(
     """
     on_hub = str(target).startswith(HUB_PREFIX)
     here = str(target).removeprefix(HUB_PREFIX)
-    if on_hub and here and Path(here).expanduser().is_dir():
+    if on_hub and here and user_path(here).is_dir():
         # Whoever loads `target` here would get the folder.
         raise SpikeproofError(f"{target} is a folder that exists here; leave out {HUB_PREFIX} to push into a folder.")
     told, audited = _read(Path(run), None if audit is None else Path(audit))
@@ -98,36 +98,55 @@ def _read(folder: Path, audited: Path | None) -> tuple[Run, Path | None]:
             f"The run in {folder} is not finished, so there are no weights to push; continue it with "
             "`spikeproof train ... --resume`."
         )
-    told = read_run(folder)
+    load_model(run_folder.weights)  # damaged ones say so here, and not where they are loaded
     if audited is None:
-        return told, None if told.audit is None else folder
-    if not (audited / "audit.json").is_file():
+        audits = audits_in(folder)
+        if len(audits) > 1:
+            named = ", ".join(each.name for each in audits[:3])
+            raise SpikeproofError(
+                f"The run in {folder} has {len(audits)} audits ({named}, ...), and one is pushed; give its folder by "
+                "--audit."
+            )
+        audited = audits[0] if audits else None
+    elif not (audited / "audit.json").is_file():
         raise SpikeproofError(f"{audited} has no audit.json; give the folder of an audit of {folder}, or none.")
-    if RunFolder(audited).begun and RunFolder(audited).config() | {"command": ""} != config | {"command": ""}:
+    elif RunFolder(audited).exists and RunFolder(audited).config() | {"command": ""} != config | {"command": ""}:
         raise SpikeproofError(
             f"The audit in {audited} is of another run than {folder}: its config.json is not that run's; give the "
             "folder of an audit of this run, or none."
         )
-    return dataclasses.replace(told, audit=read_audit(audited / "audit.json")), audited
+    return read_run(folder, audited), audited
 
 
 def _stage(run: Path, audited: Path | None, card: str, into: Path) -> None:
-    """Write all files into an empty folder."""
-    texts = {_CARD_FILE: card, "config.json": shared_json(run / "config.json")}
-    copies = [run / WEIGHTS_FILE, run / "metrics.jsonl"]
+    """Write all files into an empty folder; only what lies in the run itself, and is what it should be."""
+    texts = {_CARD_FILE: card, "config.json": shared_json(_own(run / "config.json", run))}
+    copies = [_own(run / WEIGHTS_FILE, run), _own(run / "metrics.jsonl", run)]
     if audited is not None:
-        texts["audit.json"] = shared_json(audited / "audit.json")
-        if (audited / "outcomes.parquet").is_file():
-            copies.append(audited / "outcomes.parquet")
+        texts["audit.json"] = shared_json(_own(audited / "audit.json", audited))
+        if (audited / "outcomes.parquet").exists():
+            outcomes = _own(audited / "outcomes.parquet", audited)
+            read_outcomes(outcomes)
+            copies.append(outcomes)
     for name, text in texts.items():
-        write_atomically(into / name, lambda path, text=text: path.write_text(text, encoding="utf-8"))  # type: ignore[misc]
+        write_atomically(into / name, lambda path, text=text: path.write_text(text, "utf-8", "replace"))  # type: ignore[misc]
     for held in copies:
         write_atomically(into / held.name, lambda path, held=held: shutil.copyfile(held, path))  # type: ignore[misc]
 
 
+def _own(path: Path, folder: Path) -> Path:
+    """The same path, if it is a file of this folder: a link may lead to anything on this machine."""
+    if path.is_symlink() or not path.is_file() or path.resolve().parent != folder.resolve():
+        raise SpikeproofError(
+            f"{path} is no file of its own but a link or something else, which is not pushed; put the file in its "
+            "place."
+        )
+    return path
+
+
 def _to_folder(target: Path, stage: Callable[[Path], None]) -> Path:
     """Fill a folder beside ``target``, then let it take its place."""
-    place = target.expanduser().resolve()
+    place = user_path(target).resolve()
     _refuse_other_content(place)
     staged, earlier = (place.with_name(f".{place.name}.{os.getpid()}.{what}") for what in ("new", "old"))
     try:

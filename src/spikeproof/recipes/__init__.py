@@ -3,13 +3,16 @@
 import difflib
 
 from spikeproof.errors import SpikeproofError
-from spikeproof.recipes.comparison import Share, overridden, run_comparison, write_comparison
+from spikeproof.recipes.comparison import Share, comparison_json, overridden, run_comparison, write_comparison
 from spikeproof.recipes.digits import DIGITS
 from spikeproof.recipes.mini_cifar10 import MINI_CIFAR10
 from spikeproof.recipes.papers import PAPERS
 from spikeproof.recipes.recipe import (
     Recipe,
+    audit_folder,
     audit_run,
+    fitted_to_own_data,
+    known_defenses,
     load_run,
     recorded_audit_config,
     train_recipe,
@@ -44,8 +47,12 @@ __all__ = [
     "RECIPES",
     "Recipe",
     "Share",
+    "audit_folder",
     "audit_run",
+    "comparison_json",
     "find_recipe",
+    "fitted_to_own_data",
+    "known_defenses",
     "load_run",
     "overridden",
     "recorded_audit_config",

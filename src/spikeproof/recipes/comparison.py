@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from spikeproof.errors import SpikeproofError
-from spikeproof.recipes.recipe import Recipe, audit_run, train_recipe
+from spikeproof.recipes.recipe import Recipe, audit_folder, audit_run, train_recipe
 from spikeproof.report import (
     Run,
     comparison_table,
@@ -84,13 +84,14 @@ def run_comparison(
     data_dir: Path | None,
     share: Share,
     command: str,
-) -> dict[str, list[Path]]:
+    show: bool = True,
+) -> dict[str, list[tuple[Path, Path]]]:
     """Train and audit every recipe with every seed, in ``out``/NAME-sSEED; what is done already is left as it is.
 
     A row that fails is told on stderr and does not stop the others.
 
     Returns:
-        The folders of each recipe by its name, also of those that other shares are at.
+        Of each recipe by its name the folders of its runs and of their audits, also of those that other shares are at.
 
     Raises:
         SpikeproofError: a row was begun there with other settings, so that its numbers would be of something else.
@@ -102,35 +103,64 @@ def run_comparison(
     ]
     for recipe, seed in work:
         begun = RunFolder(_folder(out, recipe, seed))
-        if (begun.path / "config.json").exists():
-            begun.open(recipe.name, recipe.settings(), device="", command=command, resume=True)
+        if begun.begun:
+            begun.refuse_others(recipe.settings())
     for place, (recipe, seed) in enumerate(work):
         folder = _folder(out, recipe, seed)
-        if place % share.of != share.index or (folder / "audit.json").exists():
+        if place % share.of != share.index or (audit_folder(folder, recipe.audit) / "audit.json").exists():
             continue
-        print(f"{place + 1}/{len(work)}: {recipe.name}, seed {seed}", flush=True)
+        if show:
+            print(f"{place + 1}/{len(work)}: {recipe.name}, seed {seed}", file=sys.stderr, flush=True)
         try:
-            train_recipe(recipe, data_dir=data_dir, out=folder, resume=True, command=command)
-            audit_run(folder, recipe.audit, data_dir=data_dir, command=command)
+            train_recipe(recipe, data_dir=data_dir, out=folder, resume=True, command=command, show=show)
+            audit_run(folder, recipe.audit, data_dir=data_dir, command=command, show=show)
         except SpikeproofError as error:
             print(f"spikeproof: {recipe.name}, seed {seed}, is left out: {error}", file=sys.stderr, flush=True)
-    return {recipe.name: [_folder(out, recipe, seed) for seed in seeds] for recipe in recipes}
+    found: dict[str, list[tuple[Path, Path]]] = {recipe.name: [] for recipe in recipes}
+    for recipe, seed in work:
+        folder = _folder(out, recipe, seed)
+        found[recipe.name].append((folder, audit_folder(folder, recipe.audit)))
+    return found
 
 
-def write_comparison(folders: dict[str, list[Path]], page: Path, report: Path) -> None:
+def write_comparison(folders: dict[str, list[tuple[Path, Path]]], page: Path, report: Path) -> dict[str, list[Run]]:
     """The Markdown table between the page's marks, and of the same runs an HTML report and, beside it, a picture.
 
     Raises:
         SpikeproofError: nothing is audited yet, or a folder is damaged.
     """
     rows: dict[str, list[Run]] = {
-        name: [read_run(folder) for folder in each if (folder / "audit.json").exists()]
+        name: [read_run(folder, place) for folder, place in each if (place / "audit.json").exists()]
         for name, each in folders.items()
     }
     runs = [run for each in rows.values() for run in each]
     write_between_marks(page, comparison_table(rows))
     write_comparison_picture(rows, report.with_name("comparison.png"))
-    write_report([run.folder for run in runs], report)
+    write_report(runs, report)
+    return rows
+
+
+def comparison_json(rows: dict[str, list[Run]]) -> list[dict[str, Any]]:
+    """A plain object for each audited run: accuracies in [0, 1], and where its files are."""
+    return [
+        {
+            "recipe": name,
+            "run": str(run.folder),
+            "seed": run.config["recipe"]["train"]["seed"],  # type: ignore[index]
+            "samples": run.audit.samples,
+            "norm": run.audit.norm,
+            "radius": run.audit.radius,
+            "battery": run.audit.battery,
+            "accuracies": {trial.name: trial.own.accuracy for trial in run.audit.trials if trial.own is not None},
+            "nominal": run.audit.nominal.accuracy,
+            "worst_case": run.audit.worst_case.accuracy,
+            "masking_gap": run.audit.masking_gap,
+            "flags": [flag.name for flag in run.audit.raised],
+        }
+        for name, runs in rows.items()
+        for run in runs
+        if run.audit is not None
+    ]
 
 
 def _folder(out: Path, recipe: Recipe, seed: int) -> Path:

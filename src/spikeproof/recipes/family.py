@@ -11,7 +11,7 @@ from spikeproof.recipes.recipe import Recipe
 def family(base: Recipe, *, at: AdversarialTraining, mpd_sgr: MPDSGR, tgo: TGO, at_radius: float) -> list[Recipe]:
     """Six recipes that differ in their defenses alone; those with AT are audited at ``at_radius``."""
     at_audit = dataclasses.replace(base.audit, radius=at_radius)
-    with_at = dataclasses.replace(base, adversarial_training=at, audit=at_audit)
+    with_at = dataclasses.replace(base, at=at, audit=at_audit)
     return [
         _named(base, "vanilla"),
         _named(base, "mpd-sgr", mpd_sgr=mpd_sgr),

@@ -80,7 +80,7 @@ def _row(
 
 def _pair(name: str, **changes: Any) -> list[Recipe]:
     """The row without adversarial training and with it."""
-    return [_row(name, **changes), _row(f"at-{name}", adversarial_training=_AT, **changes)]
+    return [_row(name, **changes), _row(f"at-{name}", at=_AT, **changes)]
 
 
 def _surrogate(surrogate: Any) -> dict[str, Any]:
@@ -89,11 +89,11 @@ def _surrogate(surrogate: Any) -> dict[str, Any]:
 
 MINI_CIFAR10 = [
     _row("vanilla"),
-    _row("at", adversarial_training=_AT),
+    _row("at", at=_AT),
     *_pair("mpd-sgr", mpd_sgr=_MPD_SGR),
     *_pair("tgo", tgo=_TGO),
     # Other ways of adversarial training. Free trains four times on each batch, HIRE twice: so many fewer epochs.
-    _row("fast-at", adversarial_training=AdversarialTraining(eps=2 / 255, attack="fgsm-rs", precision="bf16")),
+    _row("fast-at", at=AdversarialTraining(eps=2 / 255, attack="fgsm-rs", precision="bf16")),
     _row("free-at", free=FreeAdversarialTraining(eps=2 / 255), train={"epochs": 6, "validate_every": 3}),
     _row("trades", trades=TRADES(eps=2 / 255, precision="bf16")),
     _row("mart", mart=MART(eps=2 / 255, precision="bf16")),

@@ -9,12 +9,13 @@ import typing
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+import tyro
 
 from spikeproof.atomic import write_atomically
-from spikeproof.audit import Audit, AuditConfig, Shard, audit
+from spikeproof.audit import Audit, AuditConfig, Shard, audit, audit_name, refuse_present
 from spikeproof.coding import CODINGS, CodingField, Direct
 from spikeproof.data import Data, load_data
 from spikeproof.defenses import (
@@ -42,8 +43,10 @@ from spikeproof.defenses import (
     StoG,
 )
 from spikeproof.errors import SpikeproofError
-from spikeproof.models import BatchNormKind, SpikingModel, create_model, load_model
+from spikeproof.locks import alone
+from spikeproof.models import MODELS, BatchNormKind, SpikingModel, create_model, load_model
 from spikeproof.private_rng import private_rng
+from spikeproof.recipes.recorded import recorded_part
 from spikeproof.spiking import SURROGATES, Kernels, Neuron
 from spikeproof.train import Run, RunFolder, TrainConfig, pick_device, train
 
@@ -53,11 +56,18 @@ class DataConfig:
     """Which images: the arguments of :func:`spikeproof.data.load_data`."""
 
     name: str = "cifar10"
+    """digits, cifar10, cifar100, tiny_imagenet; or the path of an image folder (train/CLASS/IMAGE, test/CLASS/IMAGE) or
+    of an .npz with x_train, y_train, x_test, y_test."""
     classes: tuple[int, ...] | None = None
-    validation: int = 1000
+    """Keep only these, by number; all by default."""
+    validation: int | None = 1000
+    """Images taken from the training images to choose settings on; None for a tenth of them, at most 1000."""
     train_limit: int | None = None
+    """Images to train on; all by default."""
     test_limit: int | None = None
+    """Test images; all by default."""
     seed: int = 0
+    """Of which images are validation images."""
 
     def load(self, data_dir: Path | None) -> Data:
         return load_data(
@@ -75,13 +85,19 @@ class DataConfig:
 class ModelConfig:
     """Which network: the arguments of :func:`spikeproof.models.create_model` that the data do not decide."""
 
-    name: str = "vgg11"
+    name: Annotated[str, tyro.conf.arg(help=f"One of {', '.join(sorted(MODELS))}.")] = "vgg11"
     num_steps: int = 4
+    """T, the number of time steps."""
     width: float = 1.0
+    """Factor on every number of channels."""
     neuron: Neuron = dataclasses.field(default_factory=Neuron)
-    coding: CodingField = Direct()
+    coding: Annotated[
+        CodingField, tyro.conf.arg(help=f"How images become frames: {', '.join(map(str.lower, CODINGS))}.")
+    ] = Direct()
     batch_norm: BatchNormKind = "merged"
+    """Over steps and images merged, the same with tdBN's scales, or of each step."""
     kernels: Kernels = "fused"
+    """Plain PyTorch, or compiled once on this machine: the same numbers, faster, with a fraction of the memory."""
 
     def create(self, data: Data, seed: int) -> SpikingModel:
         height, width = data.image_size
@@ -119,7 +135,7 @@ class Recipe:
     name: str
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
     model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
-    adversarial_training: AdversarialTraining | None = None
+    at: AdversarialTraining | None = None
     free: FreeAdversarialTraining | None = None
     trades: TRADES | None = None
     mart: MART | None = None
@@ -184,6 +200,32 @@ def with_defense(recipe: Recipe, name: str) -> Recipe:
     return dataclasses.replace(recipe, **changes)
 
 
+def fitted_to_own_data(asked: Recipe, recipe: Recipe) -> Recipe:
+    """What a recipe becomes on other data than its own: what it says of its own images does not hold for these.
+
+    Classes, limits and numbers of samples that were not asked for are the usual ones then; settings that were stay.
+
+    Args:
+        asked: with what the user changed; recipe: as it is listed.
+
+    Example:
+        >>> listed = Recipe(name="mine", data=DataConfig(name="cifar10", classes=(0, 1), train_limit=100))
+        >>> asked = dataclasses.replace(listed, data=dataclasses.replace(listed.data, name="pets"))
+        >>> fitted_to_own_data(asked, listed).data
+        DataConfig(name='pets', classes=None, validation=None, train_limit=None, test_limit=None, seed=0)
+    """
+    if asked.data.name == recipe.data.name:
+        return asked
+    limits = ("classes", "validation", "train_limit", "test_limit")
+    kept = [field for field in limits if getattr(asked.data, field) == getattr(recipe.data, field)]
+    none: dict[str, Any] = dict.fromkeys(kept)
+    fitted = dataclasses.replace(asked.data, **none)
+    audit = asked.audit
+    if audit.samples == recipe.audit.samples:
+        audit = dataclasses.replace(audit, samples=None)
+    return dataclasses.replace(asked, data=fitted, audit=audit)
+
+
 def _plain(value: Any) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
@@ -217,7 +259,7 @@ def recorded_audit_config(folder: Path) -> AuditConfig:
     Raises:
         SpikeproofError: no run there, or one whose recipe this version does not know.
     """
-    return _rebuild(AuditConfig, RunFolder(folder).config(), "audit", folder)
+    return recorded_part(AuditConfig, folder, "audit")
 
 
 def load_run(folder: Path, data_dir: Path | None) -> tuple[SpikingModel, Data]:
@@ -231,7 +273,7 @@ def load_run(folder: Path, data_dir: Path | None) -> tuple[SpikingModel, Data]:
     asked = recorded["recipe"].get("model")
     if not isinstance(asked, dict):
         raise SpikeproofError(f"{folder}/config.json does not describe its model; use the version that wrote it.")
-    data = _rebuild(DataConfig, recorded, "data", folder).load(data_dir)
+    data = recorded_part(DataConfig, folder, "data").load(data_dir)
     model = load_model(run.weights, kernels=_kernels(run))
     held = model.description.to_json()
     wanted = {name: asked.get(name) for name in ("name", "num_steps", "width", "neuron", "batch_norm")}
@@ -255,8 +297,9 @@ def audit_run(
     command: str = "",
     show: bool = True,
     into: Path | None = None,
+    force: bool = False,
 ) -> Audit:
-    """Audit a run folder's network on its own data and leave the result in the folder.
+    """Audit a run folder's network on its own data and keep the result among the run's audits.
 
     An audit that was killed goes on where it was. Under `torchrun` every process does its share and the first one
     writes and tells.
@@ -264,37 +307,79 @@ def audit_run(
     Args:
         substitutes: run folders of other networks for the same data, for black-box transfer.
         into: another folder for the result, with copies of the run's config.json and metrics.jsonl, so that it can be
-            reported like the run; a network can then have several audits side by side. It need not exist.
+            reported like the run. It need not exist.
+        force: replace an audit that was asked the same.
 
     Raises:
-        SpikeproofError: whatever :func:`load_run` refuses, a substitute for other data, or an ``into`` that another
-            run or a file occupies.
+        SpikeproofError: whatever :func:`load_run` refuses, data with other classes than the run's, a substitute for
+            other data, an audit that is there already, or an ``into`` that another run or a file occupies.
     """
     if into is not None:
         _refuse_occupied(into, folder)
-    target = folder if into is None else into
+    place = into or audit_folder(folder, config, substitutes)
+    refuse_present(place, force=force)
     model, data = load_run(folder, data_dir)
+    doubts = _other_data(folder, data, config.split)
     shard = Shard.of_this_process()
-    testing, place = config.split == "test", shard.device(pick_device(device))
-    others = [_substitute(other, model, _kernels(RunFolder(folder))).to(place) for other in substitutes]
-    with _copied(folder, target) if shard.first else contextlib.nullcontext():
+    testing, where = config.split == "test", shard.device(pick_device(device))
+    others = [_substitute(other, model, _kernels(RunFolder(folder))).to(where) for other in substitutes]
+    with contextlib.ExitStack() as held:
+        if shard.first:
+            held.enter_context(alone(place / ".lock", f"this audit of {folder}"))
+            held.enter_context(_copied(folder, place) if into is not None else _as_it_was(folder))
         return audit(
-            model.to(place),
+            model.to(where),
             data.test if testing else data.validation,
             config,
             validation=data.validation if testing else None,
             substitutes=others,
-            parts=target / "audit-parts",
-            save=lambda found: found.save(target, command),
+            parts=place / "audit-parts",
+            save=lambda found: found.write(place, command),
+            doubts=doubts,
             show=show and shard.first,
         )
+
+
+def audit_folder(folder: Path, config: AuditConfig, substitutes: Sequence[Path] = ()) -> Path:
+    """Where a run keeps an audit that is asked this."""
+    return folder / "audits" / audit_name(config, substitutes)
+
+
+def _other_data(folder: Path, data: Data, split: str) -> list[str]:
+    """What is to be said of an audit on other images than the run's.
+
+    Raises:
+        SpikeproofError: the classes have other names, so that a label means another thing.
+    """
+    held, now = RunFolder(folder).images(), data.fingerprints()
+    if not held:
+        return []
+    if held["class_names"] != now["class_names"]:
+        before, after = (", ".join(names[:5]) for names in (held["class_names"], now["class_names"]))
+        raise SpikeproofError(
+            f"The data at hand have other classes ({after}, ...) than those that the run in {folder} was trained on "
+            f"({before}, ...), so a label would mean another thing; give that data."
+        )
+    if held[split] != now[split]:
+        return [f"The {split} images are not those that the run had: files were changed since, or are another copy."]
+    return []
 
 
 def _refuse_occupied(target: Path, folder: Path) -> None:
     if any(part.is_file() for part in (target, *target.parents)):
         raise SpikeproofError(f"{target} cannot hold an audit: a file is in its way; give another folder.")
-    if RunFolder(target).begun and RunFolder(target).config() != RunFolder(folder).config():
+    if RunFolder(target).exists and RunFolder(target).config() != RunFolder(folder).config():
         raise SpikeproofError(f"{target} holds another run than {folder}; give another folder for this audit.")
+
+
+@contextlib.contextmanager
+def _as_it_was(folder: Path) -> Iterator[None]:
+    """Whoever removes a run while hours are spent on its audit finds it again with what it said of itself."""
+    run = RunFolder(folder)
+    text = (folder / "config.json").read_text()
+    yield
+    if not run.exists:
+        write_atomically(folder / "config.json", lambda path: path.write_text(text))
 
 
 @contextlib.contextmanager
@@ -303,7 +388,7 @@ def _copied(folder: Path, target: Path) -> Iterator[None]:
     may have been moved. Taken back where the audit is refused.
     """
     copy = RunFolder(target)
-    fresh = not copy.begun
+    fresh = not copy.exists
     if target != folder:
         if not (folder / "metrics.jsonl").is_file():
             copy.write_metrics([])
@@ -343,19 +428,3 @@ def _substitute(folder: Path, audited: SpikingModel, kernels: Kernels) -> Spikin
             f"audited network {wanted[0]}x{wanted[1]}x{wanted[1]} of {wanted[2]}; give a run on the same data."
         )
     return model
-
-
-def _rebuild(kind: type[Any], recorded: dict[str, Any], part: str, folder: Path) -> Any:
-    if part not in recorded["recipe"]:
-        raise SpikeproofError(
-            f"The run in {folder} has no recipe, so its {part} settings are unknown: it was trained or audited from "
-            "Python; audit it there with spikeproof.audit."
-        )
-    try:
-        values = recorded["recipe"][part]
-        return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
-    except (KeyError, TypeError) as error:
-        raise SpikeproofError(
-            f"{folder}/config.json does not describe its {part} in a way this version knows ({error}); "
-            "use the version that wrote it."
-        ) from None

@@ -69,7 +69,7 @@ def _training_seconds(recipe: Recipe, device: str) -> float:
     factor = 1.0
     for field, cost in _STEP_COST.items():
         factor *= cost if getattr(recipe, field) is not None else 1.0
-    at = recipe.adversarial_training
+    at = recipe.at
     if at is not None:
         factor += _ATTACK_STEP * (at.steps if at.attack == "pgd" else 1)
     images = recipe.train.epochs * _train_images(recipe)
@@ -93,7 +93,7 @@ def _train_images(recipe: Recipe) -> int:
     known = PUBLIC_SETS.get(recipe.data.name)
     whole = 1000 if known is None else known.train_images
     kept = 1.0 if known is None or recipe.data.classes is None else len(recipe.data.classes) / known.num_classes
-    return max(1, round(whole * kept) - recipe.data.validation)
+    return max(1, round(whole * kept) - (recipe.data.validation or 0))
 
 
 def _classes(recipe: Recipe) -> int:

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import fcntl
-import hashlib
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -19,14 +15,11 @@ from spikeproof.audit import AuditConfig
 from spikeproof.data import Data
 from spikeproof.errors import SpikeproofError
 from spikeproof.insight import describe_sites, landscape, synaptic_operations
+from spikeproof.locks import Busy, alone
 from spikeproof.recipes import Recipe, audit_run, load_run, train_recipe
 from spikeproof.reproduce.task import LANDSCAPE_RADIUS, MEASURED_IMAGES, Store, Task
 from spikeproof.tables import Measure
 from spikeproof.train import RunFolder, pick_device
-
-
-class Busy(Exception):
-    """Another process is at this network."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +40,7 @@ def execute(task: Task, around: Circumstances) -> None:
         SpikeproofError: whatever training or an audit refuses; what was finished before stays.
     """
     store = around.store
-    with _alone(store.lock(task.recipe)):
+    with alone(store.lock(task.recipe), "this network"):
         for left in store.network(task.recipe).rglob(".*.tmp"):  # by a process that was killed while writing
             left.unlink()
         if not store.trained(task.recipe):
@@ -73,22 +66,10 @@ def execute(task: Task, around: Circumstances) -> None:
                 _write(target, {"measure": measure, "value": _measure(task.recipe, measure, around)})
 
 
-@contextlib.contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """Hold a lock that the system takes back when this process ends, however it ends."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise Busy from None
-        yield
-
-
 def is_busy(store: Store, recipe: Recipe) -> bool:
     """Whether some process is at this network just now."""
     try:
-        with _alone(store.lock(recipe)):
+        with alone(store.lock(recipe), "this network"):
             return False
     except Busy:
         return True
@@ -105,12 +86,12 @@ def _train(recipe: Recipe, around: Circumstances) -> None:
     train_recipe(named, data_dir=around.data_dir, out=folder, resume=True, command=around.command, show=around.show)
     peak = torch.cuda.max_memory_allocated() if on_gpu and not begun else None
     model, data = load_run(folder, around.data_dir)
-    few = data.test.take(slice(0, MEASURED_IMAGES))
+    few = data.test.take(data.test.part(MEASURED_IMAGES))
     place = pick_device(recipe.train.device)
     operations = synaptic_operations(model.to(place), few.images.to(place).float() / 255)
     facts = {
         "data_note": data.note,
-        "images": _fingerprint(data),
+        "images": _images(data),
         "classes": data.num_classes,
         "train_images": len(data.train),
         "synaptic_operations": operations.additions,
@@ -125,7 +106,7 @@ def _check_images(recipe: Recipe, around: Circumstances) -> None:
     Raises:
         SpikeproofError: they differ, so an audit on them would not belong to the others.
     """
-    before, now = read_json(around.store.facts(recipe))["images"], _fingerprint(recipe.data.load(around.data_dir))
+    before, now = read_json(around.store.facts(recipe))["images"], _images(recipe.data.load(around.data_dir))
     if before != now:
         raise SpikeproofError(
             f"The {recipe.data.name} at hand has other images than the one that this network was trained on; give that "
@@ -133,18 +114,14 @@ def _check_images(recipe: Recipe, around: Circumstances) -> None:
         )
 
 
-def _fingerprint(data: Data) -> str:
-    """Of the images that numbers are taken on."""
-    digest = hashlib.blake2b(digest_size=8)
-    for part in (data.validation, data.test):
-        digest.update(part.images.numpy().tobytes())
-        digest.update(part.labels.numpy().tobytes())
-    return digest.hexdigest()
+def _images(data: Data) -> dict[str, Any]:
+    """Those that numbers are taken on."""
+    return {name: value for name, value in data.fingerprints().items() if name != "train"}
 
 
 def _measure(recipe: Recipe, measure: Measure, around: Circumstances) -> float:
     model, data = load_run(around.store.network(recipe), around.data_dir)
-    few = data.test.take(slice(0, MEASURED_IMAGES)).to(pick_device(recipe.train.device))
+    few = data.test.take(data.test.part(MEASURED_IMAGES)).to(pick_device(recipe.train.device))
     model.to(few.images.device)
     images, labels = few.images.float() / 255, few.labels
     if measure == "proximal share":

@@ -9,10 +9,11 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
+import pyarrow.compute as pc
 
 from spikeproof.audit import make_trial
 from spikeproof.hub import without_paths
+from spikeproof.report import read_outcomes
 from spikeproof.reproduce.execute import read_json
 from spikeproof.reproduce.plan import Plan
 from spikeproof.reproduce.task import AuditTask, Store, Task
@@ -217,7 +218,8 @@ def _verdict(plan: Plan, claim: Claim, done: dict[tuple[str, int], Task], store:
 def _right(plan: Plan, column: Column, task: Task, store: Store) -> dict[int, bool]:
     """Of every audited image whether it is still right."""
     folder: Path = store.audit(task.recipe, _audit_of(plan, column, task))
-    outcomes = pq.read_table(folder / "outcomes.parquet", filters=[("trial", "=", _trial_name(column))])
+    outcomes = read_outcomes(folder / "outcomes.parquet")
+    outcomes = outcomes.filter(pc.equal(outcomes.column("trial"), _trial_name(column)))
     pairs = zip(outcomes.column("sample").to_pylist(), outcomes.column("correct").to_pylist(), strict=True)
     return dict(pairs)
 

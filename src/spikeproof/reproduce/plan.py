@@ -202,7 +202,9 @@ class Plan:
         wanted = aim - calibration.drop / 100
         # Rounded, so that equals are equal; a failed candidate comes last.
         distances = [2.0 if accuracy is None else round(abs(accuracy - wanted), 9) for accuracy in reached]
-        return Choice(calibration, distances.index(min(distances)), reached, aim, reference.recipe.data.validation)
+        images = reference.recipe.data.validation
+        assert images is not None  # tables say how many
+        return Choice(calibration, distances.index(min(distances)), reached, aim, images)
 
 
 def _told(calibration: Calibration) -> list[str]:

@@ -16,7 +16,8 @@ from typing import Any, Literal, Protocol
 import torch
 
 from spikeproof.errors import SpikeproofError
-from spikeproof.reproduce.execute import Busy, Circumstances, execute
+from spikeproof.locks import Busy
+from spikeproof.reproduce.execute import Circumstances, execute
 from spikeproof.reproduce.task import Task
 
 

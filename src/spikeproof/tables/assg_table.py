@@ -36,7 +36,7 @@ _BASE = Recipe(
 )
 _AT = with_defenses(
     _BASE,
-    adversarial_training=AdversarialTraining(eps=8 / 255, attack="pgd", steps=5, step_size=4 / 255, precision="bf16"),
+    at=AdversarialTraining(eps=8 / 255, attack="pgd", steps=5, step_size=4 / 255, precision="bf16"),
 )
 _TGO = tgo_candidates(0.4)
 _RECIPES = {

@@ -25,7 +25,7 @@ from spikeproof.tables.settings import (
 )
 from spikeproof.tables.table import Calibration, Claim, Column, Row, Table
 
-PAPER = "Jiang, Jiang, Yan and Tang, MPD-SGR, AAAI 2026"
+PAPER = "Jiang, Jiang, Yan and Tang, MPD-SGR, AAAI 2026, arXiv 2511.12199"
 DATA = {"c10": "cifar10", "c100": "cifar100"}
 DATA_WORDS = {"c10": "CIFAR-10", "c100": "CIFAR-100"}
 _TRAINING_WORDS = {"vanilla": "vanilla training", "at": "adversarial training"}
@@ -81,7 +81,7 @@ def _recipe(method: str, data: str, training: str) -> Recipe:
         return with_dlif(base, adversarial=at is not None)
     if method == "feel":
         return with_feel(base, adversarial=at is not None)
-    base = with_defenses(sr_training(base) if method == "sr" else base, adversarial_training=at)
+    base = with_defenses(sr_training(base) if method == "sr" else base, at=at)
     return {
         "reg": with_defenses(base, reg=reg("vgg11")),
         "stog": with_defenses(base, stog=STOG),

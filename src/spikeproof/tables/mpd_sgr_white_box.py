@@ -49,7 +49,7 @@ _METHODS = {"reg": "REG", "mpd-sgr": "MPD-SGR", "at-reg": "RAT", "at-mpd-sgr": "
 
 
 def _recipe(data: str, network: _Network, method: str) -> Recipe:
-    base = with_defenses(plain(network, DATA[data], 4), adversarial_training=AT if method.startswith("at-") else None)
+    base = with_defenses(plain(network, DATA[data], 4), at=AT if method.startswith("at-") else None)
     if method.endswith("mpd-sgr"):
         return with_defenses(base, mpd_sgr=MPD_SGR_CANDIDATES[0])
     return with_defenses(base, reg=reg(network))

@@ -50,7 +50,7 @@ RAT_CURVE = with_training(
     with_defenses(
         plain("wrn16", "cifar10", 8),
         reg=reg("wrn16"),
-        adversarial_training=AdversarialTraining(eps=2 / 255, attack="fgsm", precision="bf16"),
+        at=AdversarialTraining(eps=2 / 255, attack="fgsm", precision="bf16"),
     ),
     validate_every=1,
 )
@@ -81,6 +81,7 @@ def compare_curve(metrics: list[dict[str, Any]], scale: Scale = "full") -> str:
     """
     recipe = at_scale(RAT_CURVE, scale)
     epochs, images = recipe.train.epochs, recipe.data.validation
+    assert images is not None
     if not metrics or any(line["validation_accuracy"] is None for line in metrics):
         raise SpikeproofError(
             "A training curve is compared epoch by epoch: give a run with metrics, trained with validate_every=1."

@@ -95,7 +95,7 @@ def with_dlif(recipe: Recipe, *, adversarial: bool) -> Recipe:
 def with_feel(recipe: Recipe, *, adversarial: bool) -> Recipe:
     """FEEL as its code trains it: 300 epochs, batches of 256, no Cutout; its frames are not normalised."""
     trained = with_training(recipe, epochs=300, batch_size=256, augmentation=_NO_CUTOUT)
-    return with_defenses(trained, feel=FEEL(), adversarial_training=AT if adversarial else None)
+    return with_defenses(trained, feel=FEEL(), at=AT if adversarial else None)
 
 
 def sr_training(recipe: Recipe) -> Recipe:

@@ -38,8 +38,8 @@ _WRN16 = tgo_candidates(0.4)
 _BASE = plain("wrn16", "cifar10", 4)
 _MAIN_TRAINING: dict[str, tuple[str, dict[str, Defense]]] = {
     "bptt": ("BPTT", {}),
-    "at": ("AT", {"adversarial_training": AT}),
-    "rat": ("RAT", {"adversarial_training": AT, "reg": reg("wrn16")}),
+    "at": ("AT", {"at": AT}),
+    "rat": ("RAT", {"at": AT, "reg": reg("wrn16")}),
 }
 _MAIN_COLUMNS = (
     Column(label="Clean"),
@@ -114,7 +114,7 @@ _PARTS: dict[str, tuple[str, tuple[TGO, ...]]] = {
     "nlif": ("NLIF", _NLIF),
     "both": ("MC and NLIF", _BOTH),
 }
-_RAT_VGG11: dict[str, Defense] = {"adversarial_training": AT, "reg": reg("vgg11")}
+_RAT_VGG11: dict[str, Defense] = {"at": AT, "reg": reg("vgg11")}
 _ABLATION: dict[tuple[str, str], dict[str, float]] = {
     ("bptt", "none"): {"Clean": 71.4, "FGSM": 5.9},
     ("bptt", "mc"): {"Clean": 64.3, "FGSM": 17.1},
@@ -192,7 +192,7 @@ ABLATION = Table(
     ),
 )
 
-_C100 = with_defenses(plain("wrn16", "cifar100", 4), adversarial_training=AT)
+_C100 = with_defenses(plain("wrn16", "cifar100", 4), at=AT)
 _NOISY = tgo_candidates(0.4, noise_at_inference=True)
 _ADVANCED_RECIPES = {
     "at": _C100,

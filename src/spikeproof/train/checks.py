@@ -4,13 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from torch import nn
+
 from spikeproof.data import Data
 from spikeproof.defenses import Defense
 from spikeproof.errors import SpikeproofError
-from spikeproof.models import SpikingModel
+from spikeproof.models import SpikingModel, is_compiled, unwrapped
 from spikeproof.private_rng import private_rng
 from spikeproof.train.config import TrainConfig
 from spikeproof.train.processes import Processes
+
+
+def trainable(model: nn.Module) -> SpikingModel:
+    """The network to train: one of ours, or what ``torch.compile`` made of one.
+
+    Raises:
+        SpikeproofError: another network, or one that DataParallel holds.
+    """
+    inner = unwrapped(model)
+    if inner is not model and not is_compiled(model):
+        raise SpikeproofError(
+            f"A network in {type(model).__name__} cannot be trained; give the network itself, and start the program "
+            "with torchrun to train it on several devices."
+        )
+    if not isinstance(inner, SpikingModel):
+        raise SpikeproofError(
+            f"spikeproof.train trains networks of spikeproof.create_model, not a {type(inner).__name__}; attacks and "
+            "audits take any network."
+        )
+    return inner
 
 
 def check_fit(model: SpikingModel, data: Data, config: TrainConfig) -> None:

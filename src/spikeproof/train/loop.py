@@ -17,19 +17,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from spikeproof.attacks import judge
 from spikeproof.data import Data
 from spikeproof.defenses import Defense, Needs, Step, compose, watch
-from spikeproof.errors import SpikeproofError
+from spikeproof.errors import Interrupted, SpikeproofError
 from spikeproof.models import SpikingModel, load_model, make_room, save_model
 from spikeproof.private_rng import private_rng
 from spikeproof.progress import Progress
 from spikeproof.spiking import probe, sites
 from spikeproof.spiking.joined import joined
-from spikeproof.train.checks import check_division, check_fit
+from spikeproof.train.checks import check_division, check_fit, trainable
 from spikeproof.train.config import TrainConfig, pick_device
 from spikeproof.train.optimizer import cosine, make_optimizer
 from spikeproof.train.parts import part_size
@@ -37,11 +37,13 @@ from spikeproof.train.processes import Processes, SharedBatch
 from spikeproof.train.run_folder import RunFolder
 from spikeproof.train.seeds import derive, generator
 from spikeproof.train.sentence import sentence
-from spikeproof.train.stopping import Interrupted, stop_on_signal
+from spikeproof.train.stopping import stop_on_signal
 from spikeproof.train.temporal_loss import temporal_loss
 
 # How often, in seconds, the state is written within an epoch: what a power cut can cost.
 _SAVE_EVERY = 60.0
+# A mean loss of an epoch that no training comes back from; a cross-entropy of chance is the logarithm of the classes.
+_EXPLODED = 1e4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +56,7 @@ class Run:
 
 
 def train(
-    model: SpikingModel,
+    model: nn.Module,
     data: Data,
     defenses: Sequence[Defense] = (),
     config: TrainConfig | None = None,
@@ -70,7 +72,7 @@ def train(
 
     Nothing is chosen on the way: there is no best checkpoint, and the test split is not touched. Under `torchrun` every
     process must call this, with the same arguments, or the others wait for it; all return with the same model, and the
-    first writes and tells.
+    first writes and tells. Of a network that ``torch.compile`` made, the one inside is trained, by its own kernels.
 
     Args:
         out: the run folder; None keeps the run in memory.
@@ -95,57 +97,53 @@ def train(
     """
     config = config or TrainConfig()
     needs = compose(defenses)
+    model = trainable(model)
     processes = Processes.of_this_process()
     check_fit(model, data, config)
     check_division(processes, defenses, config.batch_size)
     device = processes.device(pick_device(config.device))
     processes.meet(device)
     folder = None if out is None else RunFolder(out)
-    fresh = False
-    if folder is not None:
-        said = settings
-        if said is None:
-            said = {"train": dataclasses.asdict(config), "defenses": [repr(defense) for defense in defenses]}
-        fresh, finished = processes.lead(lambda: _open(folder, name, said, device, command, resume))
-        if finished:
-            for defense in defenses:
-                defense.install(model)  # what it changes is part of the network too
-            learned, metrics = processes.lead(lambda: _finished(folder, model))
-            make_room(model, learned)
-            model.load_state_dict(learned)
-            return Run(model.to(device).eval(), metrics, folder.path)
-    try:
-        trainer = _Trainer(model.to(device), data.to(device), defenses, needs, config, folder, processes)
-    except SpikeproofError:  # a defense that this network cannot have
-        if folder is not None and fresh and processes.first:
-            folder.abandon()
-        raise
-    with private_rng(), stop_on_signal() as stop:
-        trainer.run(stop, show=show and processes.first, label=name)
-        model.eval()
+    if settings is None:
+        settings = {"train": dataclasses.asdict(config), "defenses": [repr(defense) for defense in defenses]}
+    with contextlib.ExitStack() as held:
+        fresh = False
         if folder is not None:
-            processes.lead(lambda: _keep(folder, model))  # so that all find the weights there
+            opened = folder  # for the type checker
+
+            def open_folder() -> bool:
+                held.enter_context(opened.lock())
+                images = data.fingerprints()
+                return opened.open(name, settings, device=device.type, command=command, resume=resume, images=images)
+
+            fresh = processes.lead(open_folder)
+            if processes.lead(lambda: opened.finished):
+                for defense in defenses:
+                    defense.install(model)  # what it changes is part of the network too
+                learned, metrics = processes.lead(lambda: _finished(opened, model))
+                make_room(model, learned)
+                model.load_state_dict(learned)
+                return Run(model.to(device).eval(), metrics, opened.path)
+        try:
+            trainer = _Trainer(model.to(device), data.to(device), defenses, needs, config, folder, processes)
+        except SpikeproofError:  # a defense that this network cannot have
+            if folder is not None and fresh and processes.first:
+                folder.abandon()
+            raise
+        with private_rng(), stop_on_signal() as stop:
+            trainer.run(stop, show=show and processes.first, label=name)
+            model.eval()
+            if folder is not None:
+                kept = folder
+                # So that all find the weights there.
+                processes.lead(lambda: kept.write_weights(lambda path: save_model(model, path)))
     if any(processes.gather(stop.is_set())):  # asked when no step was left; whoever calls may have more to do
         raise Interrupted
     return Run(model, trainer.metrics, None if folder is None else folder.path)
 
 
-def _open(
-    folder: RunFolder, name: str, settings: dict[str, Any], device: torch.device, command: str, resume: bool
-) -> tuple[bool, bool]:
-    """Whether the run begins here, and whether it is finished."""
-    fresh = not folder.begun
-    folder.open(name, settings, device=device.type, command=command, resume=resume)
-    return fresh, folder.finished
-
-
 def _finished(folder: RunFolder, model: SpikingModel) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:
     return dict(load_model(folder.weights, expected=model.description).state_dict()), folder.metrics()
-
-
-def _keep(folder: RunFolder, model: SpikingModel) -> None:
-    save_model(model, folder.weights)
-    folder.forget_state()
 
 
 class _Trainer:
@@ -303,15 +301,21 @@ class _Trainer:
         return loss
 
     def _close_epoch(self, epoch: int) -> None:
-        look = (epoch + 1) % self.config.validate_every == 0 or epoch + 1 == self.config.epochs
-        accuracy, rates = self._validate() if look else (None, {})
         sums = self.processes.total(self.sums)
+        loss = sums["loss"] / self.steps_an_epoch
+        if loss > _EXPLODED:
+            raise SpikeproofError(
+                f"The loss has exploded to {loss:.2g} in epoch {epoch}; lower the learning rate or the weight of a "
+                "defense."
+            )
+        look = (epoch + 1) % self.config.validate_every == 0 or epoch + 1 == self.config.epochs
+        accuracy, rates = self._validate(epoch) if look else (None, {})
         images_seen = self.steps_an_epoch * self.config.batch_size
         self.metrics.append(
             {
                 "epoch": epoch,
                 "step": self.step,
-                "loss": sums["loss"] / self.steps_an_epoch,
+                "loss": loss,
                 "penalties": {
                     key.removeprefix("penalty "): value / self.steps_an_epoch
                     for key, value in sums.items()
@@ -328,19 +332,28 @@ class _Trainer:
         if self.folder is not None and self.processes.first:
             self.folder.write_metrics(self.metrics)
 
-    def _validate(self) -> tuple[float, dict[str, float]]:
+    def _validate(self, epoch: int) -> tuple[float, dict[str, float]]:
         """Accuracy and firing rates; each process judges its share of the batches."""
-        correct, count = 0, len(self.data.validation)
+        correct, count, broken = 0, len(self.data.validation), 0
         rates = dict.fromkeys(sites(self.model), 0.0)
         with probe(self.model, "rate") as record:
             for number, (images, labels) in enumerate(self.data.validation.batches(250)):
                 if number % self.processes.world != self.processes.rank:
                     continue
-                correct += int((judge(self.model, images).argmax(1) == labels).sum())
+                try:
+                    correct += int((judge(self.model, images).argmax(1) == labels).sum())
+                except SpikeproofError:  # outputs that are not finite; the other processes may have none
+                    broken = 1
+                    break
                 for site, seen in record.items():
                     assert seen.rate is not None
                     rates[site] += seen.rate.item() * len(images) / count
-        (right,) = self.processes.total({"correct": correct}).values()
+        right, troubled = self.processes.total({"correct": correct, "broken": broken}).values()
+        if troubled:  # all processes end here, or one would wait for another
+            raise SpikeproofError(
+                f"The loss is of no use after epoch {epoch}: the network's outputs are not finite; lower the learning "
+                "rate or the weight of a defense."
+            )
         return right / count, self.processes.total(rates)
 
     def _numbered(self, part: int, replay: int) -> int:

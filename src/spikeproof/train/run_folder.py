@@ -7,7 +7,9 @@ import io
 import json
 import pickle
 import platform
+import sys
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,23 +17,40 @@ import torch
 
 from spikeproof.atomic import write_atomically
 from spikeproof.errors import SpikeproofError
+from spikeproof.locks import alone
 from spikeproof.machine import machine_name
+from spikeproof.sealed import sealed, sealed_bytes, unsealed, unsealed_bytes
 from spikeproof.version import __version__
 
 # Fields that came after the first runs, with what these runs meant.
-_ADDED: dict[str, dict[str, Any]] = {"train": {"loss": "mean"}, "audit": {"transfer": ["PGD-20"]}}
+_ADDED: dict[str, dict[str, Any]] = {
+    "train": {"loss": "mean"},
+    "audit": {"transfer": ["PGD-20"], "norm": "linf"},
+}
+_CALLED = {"class_names": "class names", "train": "training images", "validation": "validation images"}
 
 
 class RunFolder:
     """A folder that holds one run.
 
-    config.json (resolved settings and versions), metrics.jsonl (a line an epoch), model.safetensors (final weights),
-    state.pt (what a resume needs; gone once the run is finished), and later outcomes.parquet, audit.json,
-    pictures.npz and report.html.
+    config.json (resolved settings, versions and fingerprints of the data), metrics.jsonl (a line an epoch),
+    model.safetensors (final weights), state.pt (what a resume needs; gone once the run is finished), audits (a folder
+    for each) and report.html. All that is read back has a checksum. Whoever writes holds ``lock``.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
+        self._text: str | None = None  # config.json, for as long as this process is at the run
+
+    def lock(self) -> contextlib.AbstractContextManager[None]:
+        """Be the only one who writes here.
+
+        Raises:
+            SpikeproofError: another process is.
+        """
+        if any(part.is_file() for part in (self.path, *self.path.parents)):
+            raise SpikeproofError(f"{self.path} cannot be a run folder: a file is in its way; give another --out.")
+        return alone(self.path / ".lock", f"the run in {self.path}")
 
     @property
     def weights(self) -> Path:
@@ -42,8 +61,15 @@ class RunFolder:
         return self.weights.is_file()
 
     @property
-    def begun(self) -> bool:
+    def exists(self) -> bool:
+        """Whether there is a config.json, be it of a run that saved nothing yet."""
         return self._config.is_file()
+
+    @property
+    def begun(self) -> bool:
+        """Whether there is something to lose: a saved step, weights or an audit."""
+        audits = (held for pattern in ("audit.json", "audits/*/audit.json") for held in self.path.glob(pattern))
+        return self._state.is_file() or self.finished or any(audits)
 
     @property
     def _config(self) -> Path:
@@ -57,28 +83,35 @@ class RunFolder:
     def _metrics(self) -> Path:
         return self.path / "metrics.jsonl"
 
-    def open(self, name: str, settings: dict[str, Any], *, device: str, command: str, resume: bool) -> None:
-        """Begin or go on with a run of these settings.
+    def open(
+        self,
+        name: str,
+        settings: dict[str, Any],
+        *,
+        device: str,
+        command: str,
+        resume: bool,
+        images: dict[str, Any] | None = None,
+    ) -> bool:
+        """Begin or go on with a run of these settings; what began and saved nothing is taken over.
+
+        Args:
+            images: ``Data.fingerprints`` of the data at hand.
+
+        Returns:
+            Whether the run begins here.
 
         Raises:
-            SpikeproofError: a run is already there and ``resume`` is off, or it is on and the settings differ.
+            SpikeproofError: a run is already there and ``resume`` is off, or it is on and settings or data differ.
         """
-        if any(part.is_file() for part in (self.path, *self.path.parents)):
-            raise SpikeproofError(f"{self.path} cannot be a run folder: a file is in its way; give another --out.")
         if self.begun:
             if not resume:
                 raise SpikeproofError(
                     f"{self.path} already holds a run; continue it with --resume, give another --out, or remove it."
                 )
-            now = json.loads(json.dumps(settings))
-            before = _completed(self.config()["recipe"], now)
-            if before != now:
-                differing = ", ".join(_differences(before, now))
-                raise SpikeproofError(
-                    f"The run in {self.path} was started with other settings ({differing}); resume it with its own, "
-                    "or give another --out."
-                )
-            return
+            self.refuse_others(settings, images)
+            self._text = self._config.read_text()
+            return False
         config = {
             "name": name,
             "recipe": settings,
@@ -88,13 +121,41 @@ class RunFolder:
             "device": device,
             "machine": machine_name(device),
             "threads": torch.get_num_threads(),
+            "images": images,
             "command": command,
         }
-        write_atomically(self._config, lambda path: path.write_text(json.dumps(config, indent=1) + "\n"))
+        self._metrics.unlink(missing_ok=True)  # of a run that is taken over
+        self._text = json.dumps(sealed(config), indent=1) + "\n"
+        write_atomically(self._config, lambda path: path.write_text(self._text or ""))
+        return True
+
+    def refuse_others(self, settings: dict[str, Any], images: dict[str, Any] | None = None) -> None:
+        """Refuse to go on with other settings or other images than the run has.
+
+        Raises:
+            SpikeproofError: they differ; it says in what.
+        """
+        config, now = self.config(), json.loads(json.dumps(settings))
+        before = _completed(config["recipe"], now)
+        if before != now:
+            differing = ", ".join(_differences(before, now))
+            raise SpikeproofError(
+                f"The run in {self.path} was started with other settings ({differing}); resume it with its own, "
+                "or give another --out."
+            )
+        held = self.images()
+        if held and images:
+            others = [called for part, called in _CALLED.items() if held[part] != images[part]]
+            if others:
+                raise SpikeproofError(
+                    f"The data at hand are not those that the run in {self.path} was started with: other "
+                    f"{' and '.join(others)}; give those, or another --out."
+                )
 
     def abandon(self) -> None:
         """Take back ``open``, for a run that could not begin."""
         self._config.unlink(missing_ok=True)
+        self._text = None
         with contextlib.suppress(OSError):  # other files stay, and so does their folder
             self.path.rmdir()
 
@@ -104,36 +165,59 @@ class RunFolder:
         Raises:
             SpikeproofError: there is none, or it is damaged.
         """
-        target = self.path / "config.json"
+        target, mend = self._config, "restore it or train again"
         if not target.is_file():
             raise SpikeproofError(f"{self.path} is not a run folder: it has no config.json; give a folder of a run.")
         try:
             config = json.loads(target.read_text())
-        except ValueError:
-            raise SpikeproofError(f"{target} is damaged: it is not JSON; restore it or train again.") from None
+        except (ValueError, RecursionError):
+            raise SpikeproofError(f"{target} is damaged: it is not JSON; {mend}.") from None
         if not isinstance(config, dict) or not isinstance(config.get("recipe"), dict):
-            raise SpikeproofError(f"{target} is damaged: it holds no recipe; restore it or train again.")
-        return config
+            raise SpikeproofError(f"{target} is damaged: it holds no recipe; {mend}.")
+        return unsealed(config, str(target), mend)
+
+    def images(self) -> dict[str, Any] | None:
+        """``Data.fingerprints`` of the run's own data; None of a run from before these were kept.
+
+        Raises:
+            SpikeproofError: config.json says something else there.
+        """
+        held = self.config().get("images")
+        if held is None:
+            return None
+        names = held.get("class_names") if isinstance(held, dict) else None
+        if (
+            not isinstance(names, list)
+            or not all(isinstance(name, str) for name in names)
+            or not all(isinstance(held.get(part), str) for part in ("train", "validation", "test"))
+        ):
+            raise SpikeproofError(f"{self._config} is damaged: its images are none; restore it or train again.")
+        return dict(held)
 
     def metrics(self) -> list[dict[str, Any]]:
-        """The lines of metrics.jsonl."""
+        """The lines of metrics.jsonl.
+
+        Raises:
+            SpikeproofError: it is damaged.
+        """
         if not self._metrics.is_file():
             return []
+        mend = "restore it or train again"
         try:
-            return [json.loads(line) for line in self._metrics.read_text().splitlines() if line]
-        except ValueError:
-            raise SpikeproofError(
-                f"{self._metrics} is damaged: a line is not JSON; restore it or train again."
-            ) from None
+            lines = [json.loads(line) for line in self._metrics.read_text().splitlines() if line]
+            return [unsealed(dict(line), str(self._metrics), mend) for line in lines]
+        except (TypeError, ValueError, RecursionError):
+            raise SpikeproofError(f"{self._metrics} is damaged: a line is not JSON; {mend}.") from None
 
     def write_metrics(self, lines: list[dict[str, Any]]) -> None:
-        text = "".join(json.dumps(line) + "\n" for line in lines)
-        write_atomically(self._metrics, lambda path: path.write_text(text))
+        text = "".join(json.dumps(sealed(line)) + "\n" for line in lines)
+        self._write(self._metrics, lambda path: path.write_text(text))
 
     def write_state(self, state: dict[str, Any]) -> None:
         buffer = io.BytesIO()
         torch.save(state, buffer)
-        write_atomically(self._state, lambda path: path.write_bytes(buffer.getbuffer()))
+        whole = sealed_bytes(buffer.getvalue())
+        self._write(self._state, lambda path: path.write_bytes(whole))
 
     def read_state(self) -> dict[str, Any] | None:
         """What was written last, or None.
@@ -143,14 +227,36 @@ class RunFolder:
         """
         if not self._state.is_file():
             return None
+        content = unsealed_bytes(self._state.read_bytes())
+        if content is None:
+            raise SpikeproofError(
+                f"{self._state} is damaged: it is not what was written (its checksum differs); remove {self.path} and "
+                "train again, or restore it from a copy."
+            )
         try:
-            state = torch.load(self._state, map_location="cpu", weights_only=True)
+            state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
             if not isinstance(state, dict):
                 raise ValueError(f"it holds a {type(state).__name__}")
         except (RuntimeError, EOFError, ValueError, zipfile.BadZipFile, pickle.UnpicklingError) as error:
             reason = (str(error) or type(error).__name__).splitlines()[0]
-            raise SpikeproofError(f"{self._state} is damaged ({reason}); remove {self.path} and train again.") from None
+            raise SpikeproofError(
+                f"{self._state} cannot be read ({reason}); use the version that wrote it, or remove {self.path} and "
+                "train again."
+            ) from None
         return state
+
+    def write_weights(self, write: Callable[[Path], object]) -> None:
+        """The final weights, by ``write(path)``; the state that a resume would need is of no use any more."""
+        self._write(self.weights, write)
+        self.forget_state()
+
+    def _write(self, target: Path, write: Callable[[Path], object]) -> None:
+        if self._text is not None and not self._config.is_file():
+            # Hours of work are worth more than a folder that someone removed: it comes back, whole.
+            text = self._text
+            print(f"spikeproof: {self.path} was removed while its run goes on; it is made again.", file=sys.stderr)
+            write_atomically(self._config, lambda path: path.write_text(text))
+        write_atomically(target, write)
 
     def forget_state(self) -> None:
         self._state.unlink(missing_ok=True)

@@ -9,10 +9,6 @@ from collections.abc import Iterator
 from types import FrameType
 
 
-class Interrupted(KeyboardInterrupt):
-    """Training was asked to stop (Ctrl-C or SIGTERM); the state on disk, if there is a folder, goes on from there."""
-
-
 @contextlib.contextmanager
 def stop_on_signal() -> Iterator[threading.Event]:
     """An event that Ctrl-C or SIGTERM sets, so that a step is finished first; a second Ctrl-C stops at once."""
