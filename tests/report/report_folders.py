@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 
-FLAGS = ("black box beats white box", "radius 1 leaves survivors", "state leak")
+from spikeproof.report import Run, read_runs
+
+FLAGS = ("black box beats white box", "any image allowed leaves survivors", "zero gradients")
 
 
 def wilson(accuracy: float, samples: int) -> dict[str, float]:
@@ -99,7 +101,7 @@ def make_audit(
             row = {"steps": steps, "trial": f"{attack}-{steps}{source}", "kind": kind}
             step_sweep.append(row | counted(min(128, round(128 * count / samples) + 20 // steps), 128))
     return {
-        "version": 2,
+        "version": 3,
         "samples": samples,
         "split": "test",
         "threat": {"norm": "linf", "radius": radius},
@@ -216,3 +218,9 @@ def write_run(
     if pictures is not None:
         np.savez(folder / "pictures.npz", **pictures)
     return folder
+
+
+def read_one(folder: Path) -> Run:
+    """The run with its only audit, or without any."""
+    (run,) = read_runs(folder)
+    return run

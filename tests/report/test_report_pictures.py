@@ -9,9 +9,8 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from report_folders import make_audit, make_pictures, write_run
+from report_folders import make_audit, make_pictures, read_one, write_run
 
-from spikeproof.report import read_run
 from spikeproof.report.pictures import SHOWN_PIXELS, data_uri, html_pictures, perturbation_scale
 from spikeproof.report.records import Pictures
 
@@ -21,7 +20,7 @@ def decode(uri: str) -> np.ndarray:
 
 
 def shown(folder: Path, **change: np.ndarray) -> tuple[str, Pictures]:
-    run = read_run(write_run(folder, audit=make_audit(radius=8 / 255), pictures=make_pictures(radius=8 / 255) | change))
+    run = read_one(write_run(folder, audit=make_audit(radius=8 / 255), pictures=make_pictures(radius=8 / 255) | change))
     assert run.pictures is not None
     return html_pictures(run.pictures, run.audit), run.pictures
 
@@ -58,8 +57,9 @@ def test_verdict_and_alternative_text(tmp_path: Path) -> None:
     assert "✗ already wrong: bird" in wrong_before
 
 
-def test_without_an_audit_the_largest_change_sets_the_scale(tmp_path: Path) -> None:
-    run = read_run(write_run(tmp_path / "x", pictures=make_pictures(radius=4 / 255)))
-    assert run.pictures is not None
-    assert abs(perturbation_scale(run.pictures, None) - 4 / 255) < 1e-6
-    assert "largest change of any pixel" in html_pictures(run.pictures, None)
+def test_in_another_norm_the_largest_change_sets_the_scale(tmp_path: Path) -> None:
+    audit = make_audit() | {"threat": {"norm": "l2", "radius": 0.5}}
+    run = read_one(write_run(tmp_path / "x", audit=audit, pictures=make_pictures(radius=4 / 255)))
+    assert run.pictures is not None and run.audit is not None
+    assert abs(perturbation_scale(run.pictures, run.audit) - 4 / 255) < 1e-6
+    assert "largest change of any pixel" in html_pictures(run.pictures, run.audit)

@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from report_folders import counted, make_audit, make_epochs, make_flag, make_pictures, write_run
+from report_folders import counted, make_audit, make_epochs, make_flag, make_pictures, read_one, write_run
 
 from spikeproof.errors import SpikeproofError
-from spikeproof.report import read_run
+from spikeproof.report import read_runs, write_report
 
 
 def test_reads_every_file(tmp_path: Path) -> None:
-    run = read_run(write_run(tmp_path / "x", audit=make_audit(), pictures=make_pictures(samples=3)))
+    run = read_one(write_run(tmp_path / "x", audit=make_audit(), pictures=make_pictures(samples=3)))
     assert run.name == "mini-cifar10-mpd-sgr"
     assert [epoch.epoch for epoch in run.epochs] == [0, 1, 2, 3, 4]
     assert run.epochs[0].validation_accuracy is None and run.epochs[1].validation_accuracy is not None
@@ -27,7 +27,7 @@ def test_reads_every_file(tmp_path: Path) -> None:
 
 
 def test_audit_and_pictures_may_be_missing(tmp_path: Path) -> None:
-    run = read_run(write_run(tmp_path / "x", epochs=[]))
+    run = read_one(write_run(tmp_path / "x", epochs=[]))
     assert run.audit is None and run.pictures is None and run.epochs == ()
 
 
@@ -36,7 +36,7 @@ def test_an_undefined_share_and_a_diverged_loss_are_facts(tmp_path: Path) -> Non
     audit["sites"][0]["omega"] = None
     audit["sites"][1]["omega"] = float("nan")
     epochs[-1]["loss"] = float("nan")
-    run = read_run(write_run(tmp_path / "x", audit=audit, epochs=epochs))
+    run = read_one(write_run(tmp_path / "x", audit=audit, epochs=epochs))
     assert run.audit is not None
     assert np.isnan([run.epochs[-1].loss, run.audit.sites[0].omega, run.audit.sites[1].omega]).all()
 
@@ -46,12 +46,12 @@ def test_missing_file(tmp_path: Path, name: str) -> None:
     folder = write_run(tmp_path / "x")
     (folder / name).unlink()
     with pytest.raises(SpikeproofError, match=f"{name} is missing"):
-        read_run(folder)
+        read_one(folder)
 
 
 def test_not_a_folder(tmp_path: Path) -> None:
     with pytest.raises(SpikeproofError, match="not a run folder"):
-        read_run(tmp_path / "nowhere")
+        read_one(tmp_path / "nowhere")
 
 
 @pytest.mark.parametrize("name", ["config.json", "metrics.jsonl", "audit.json", "pictures.npz"])
@@ -60,14 +60,14 @@ def test_cut_file(tmp_path: Path, name: str) -> None:
     whole = (folder / name).read_bytes()
     (folder / name).write_bytes(whole[: len(whole) // 2])
     with pytest.raises(SpikeproofError, match=name):
-        read_run(folder)
+        read_one(folder)
 
 
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
-        ({"version": 1}, "has version 1, and this spikeproof reads version 2; audit the run again"),
-        ({"version": 3}, "version"),
+        ({"version": 1}, "has version 1, and this spikeproof reads version 3; audit the run again"),
+        ({"version": 4}, "version"),
         ({"judge_draws": None}, "'judge_draws' should be a whole number"),
         ({"battery": 3}, "'battery' should be a text"),
         ({"flags": [{}]}, "'flags' entry 0: 'name' should be a text"),
@@ -90,13 +90,13 @@ def test_cut_file(tmp_path: Path, name: str) -> None:
 def test_wrong_audit(tmp_path: Path, change: dict[str, Any], complaint: str) -> None:
     folder = write_run(tmp_path / "x", audit=make_audit() | change)
     with pytest.raises(SpikeproofError, match=complaint):
-        read_run(folder)
+        read_one(folder)
 
 
 def test_a_worst_case_above_the_nominal_is_refused(tmp_path: Path) -> None:
     audit = make_audit(correct=(431, 300, 176, 219))
     with pytest.raises(SpikeproofError, match="not negative"):
-        read_run(write_run(tmp_path / "x", audit=audit))
+        read_one(write_run(tmp_path / "x", audit=audit))
 
 
 @pytest.mark.parametrize(
@@ -115,18 +115,18 @@ def test_a_trial_that_disagrees_with_itself(tmp_path: Path, at: int, change: dic
     audit = make_audit()
     audit["trials"][at] |= change
     with pytest.raises(SpikeproofError, match=complaint):
-        read_run(write_run(tmp_path / "x", audit=audit))
+        read_one(write_run(tmp_path / "x", audit=audit))
 
 
 def test_the_worst_case_is_what_the_last_trial_left(tmp_path: Path) -> None:
     audit = make_audit() | {"worst_case": counted(175, 500), "masking_gap": 44 / 500}
     with pytest.raises(SpikeproofError, match="should be the 176 samples that the trials left, got 175"):
-        read_run(write_run(tmp_path / "x", audit=audit))
+        read_one(write_run(tmp_path / "x", audit=audit))
 
 
 def test_a_trial_has_an_accuracy_of_its_own_only_if_it_attacked_everyone(tmp_path: Path) -> None:
     for everyone, own in ((False, None), (True, 176)):
-        run = read_run(write_run(tmp_path / str(everyone), audit=make_audit(everyone=everyone)))
+        run = read_one(write_run(tmp_path / str(everyone), audit=make_audit(everyone=everyone)))
         assert run.audit is not None
         last = run.audit.trials[-1]
         assert (last.own.correct if last.own else None) == own
@@ -137,20 +137,20 @@ def test_a_histogram_needs_one_edge_more_than_counts(tmp_path: Path) -> None:
     audit = make_audit()
     audit["sites"][1]["histogram"]["edges"].pop()
     with pytest.raises(SpikeproofError, match="'sites' entry 1, 'histogram' should hold increasing edges"):
-        read_run(write_run(tmp_path / "x", audit=audit))
+        read_one(write_run(tmp_path / "x", audit=audit))
 
 
 def test_an_epoch_that_comes_twice_is_refused(tmp_path: Path) -> None:
     epochs = make_epochs()
     with pytest.raises(SpikeproofError, match="epochs should increase, got 4 after 4"):
-        read_run(write_run(tmp_path / "x", epochs=[*epochs, epochs[-1]]))
+        read_one(write_run(tmp_path / "x", epochs=[*epochs, epochs[-1]]))
 
 
 def test_the_line_of_a_wrong_epoch_is_named(tmp_path: Path) -> None:
     epochs = make_epochs()
     del epochs[2]["loss"]
     with pytest.raises(SpikeproofError, match="line 3: 'loss' should be a number, got nothing"):
-        read_run(write_run(tmp_path / "x", epochs=epochs))
+        read_one(write_run(tmp_path / "x", epochs=epochs))
 
 
 @pytest.mark.parametrize(
@@ -159,24 +159,44 @@ def test_the_line_of_a_wrong_epoch_is_named(tmp_path: Path) -> None:
         ({"labels": np.array([0, 10])}, "labels should hold one class index below 10"),
         ({"labels": np.array([0])}, "labels should hold one class index"),
         ({"clean": np.zeros((2, 3, 32, 32), np.float32)}, "should be uint8"),
-        ({"clean": np.zeros((2, 2, 32, 32), np.uint8)}, "1 or 3 channels"),
         ({"class_names": np.array(3)}, "cannot be read as the pictures"),
     ],
 )
 def test_wrong_pictures(tmp_path: Path, change: dict[str, Any], complaint: str) -> None:
     with pytest.raises(SpikeproofError, match=complaint):
-        read_run(write_run(tmp_path / "x", pictures=make_pictures() | change))
+        read_one(write_run(tmp_path / "x", audit=make_audit(), pictures=make_pictures() | change))
+
+
+@pytest.mark.parametrize("channels", [2, 4])
+def test_images_that_are_no_pictures_are_left_out(tmp_path: Path, channels: int) -> None:
+    images = np.zeros((2, channels, 8, 8), np.uint8)
+    pictures = make_pictures() | {"clean": images, "adversarial": images.astype(np.float32)}
+    folder = write_run(tmp_path / "x", audit=make_audit(), pictures=pictures)
+    assert read_one(folder).pictures is None
+    assert write_report([folder], tmp_path / "report.html").stat().st_size > 10_000
+
+
+def test_every_audit_of_a_run_is_a_row(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "x")
+    for name, correct in (("a", 150), ("b", 176)):
+        (folder / "audits" / name).mkdir(parents=True)
+        audit = make_audit(correct=(431, 300, 219, correct))
+        (folder / "audits" / name / "audit.json").write_text(json.dumps(audit))
+    runs = read_runs(folder)
+    assert [run.audit.worst_case.correct for run in runs if run.audit] == [150, 176]
+    page = write_report([folder], tmp_path / "report.html").read_text()
+    assert "30.0" in page and "35.2" in page
 
 
 def test_pictures_that_lack_an_array(tmp_path: Path) -> None:
     pictures = make_pictures()
     del pictures["trial"]
     with pytest.raises(SpikeproofError, match="lacks the array 'trial'"):
-        read_run(write_run(tmp_path / "x", pictures=pictures))
+        read_one(write_run(tmp_path / "x", audit=make_audit(), pictures=pictures))
 
 
 def test_config_that_is_a_list(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "x")
     (folder / "config.json").write_text(json.dumps([1]), encoding="utf-8")
     with pytest.raises(SpikeproofError, match="should be a JSON object"):
-        read_run(folder)
+        read_one(folder)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
-from report_folders import FLAGS, make_audit, make_trial, wilson, write_run
+from report_folders import FLAGS, make_audit, make_trial, read_one, wilson, write_run
 
 from spikeproof.errors import SpikeproofError
-from spikeproof.report import read_run, text_table
+from spikeproof.report import read_runs, text_table, write_report
 from spikeproof.report.html_table import html_table
 from spikeproof.report.table import WIDEST
 from spikeproof.report.wording import labels, percent, radius_text
@@ -20,7 +21,7 @@ def cells(line: str) -> list[str]:
 
 
 def table_of(tmp_path: Path, **audits: dict[str, Any] | None) -> str:
-    return text_table([read_run(write_run(tmp_path / name, name=name, audit=audit)) for name, audit in audits.items()])
+    return text_table([read_one(write_run(tmp_path / name, name=name, audit=audit)) for name, audit in audits.items()])
 
 
 def test_rows_hold_the_percentages(tmp_path: Path) -> None:
@@ -51,7 +52,7 @@ def test_differing_conditions_become_columns(tmp_path: Path) -> None:
     assert cells(lines[2])[1:4] == ["Linf 2/255", "n = 500", "test split"]
     assert cells(lines[3])[1:4] == ["Linf 8/255", "n = 128", "validation split"]
     assert "different conditions (threat, samples and split)" in text
-    html = html_table([read_run(tmp_path / name) for name in ("one", "two")])
+    html = html_table([read_one(tmp_path / name) for name in ("one", "two")])
     assert "different conditions (threat, samples and split)" in html
     assert "L∞ 2/255 · n = 500 · test split</span>" in html and "L∞ 8/255 · n = 128 · validation split</span>" in html
 
@@ -66,7 +67,7 @@ def test_a_different_set_of_attacks_is_said_too(tmp_path: Path) -> None:
     ]
     assert "different conditions (attacks)" in text
     assert "! two: No adaptive attack was run" in text
-    assert "no adaptive attack" in html_table([read_run(tmp_path / "two")])
+    assert "no adaptive attack" in html_table([read_one(tmp_path / "two")])
 
 
 def test_a_run_without_audit_keeps_its_row(tmp_path: Path) -> None:
@@ -81,7 +82,7 @@ def test_what_was_left_is_never_printed_as_an_accuracy_of_its_own(tmp_path: Path
     square = make_trial("SQUARE-1000", "black-box", 170, clean=431, before=176, everyone=False)
     audit["trials"].append(square)
     audit |= {"worst_case": square["left"], "masking_gap": (219 - 170) / 500}
-    one, two = (read_run(write_run(tmp_path / name, name=name, audit=audit)) for name in ("one", "two"))
+    one, two = (read_one(write_run(tmp_path / name, name=name, audit=audit)) for name in ("one", "two"))
     text, html = text_table([one, two]), html_table([one, two])
     assert cells(text.splitlines()[2])[4:6] == ["SA-PGD-100@ASSG -8.6", "34.0"]
     assert "35.2" not in text and "<span>35.2" not in html
@@ -114,7 +115,7 @@ def test_many_nominal_trials_give_way_to_the_width_of_a_terminal(tmp_path: Path)
     assert len(lines[0]) <= WIDEST
     assert "FGSM" in cells(lines[0]) and "PGD-20" in cells(lines[0]) and names[0] in cells(lines[0])
     assert any(line.startswith("The HTML report has the other trials too") and "more." in line for line in lines)
-    long = read_run(write_run(tmp_path / "long", name="x" * 60, audit=audit))
+    long = read_one(write_run(tmp_path / "long", name="x" * 60, audit=audit))
     assert cells(text_table([long]).splitlines()[0])[1:4] == ["Clean", "PGD-20", "Strongest other"]
 
 
@@ -122,30 +123,51 @@ def test_an_unbounded_trial_is_marked_and_comes_last(tmp_path: Path) -> None:
     audit = make_audit()
     unbounded = make_trial("CW-10", "nominal", 300, clean=431, before=300) | {"norm": "l2"}
     audit["trials"].insert(2, unbounded)
-    run = read_run(write_run(tmp_path / "x", name="x", audit=audit))
+    run = read_one(write_run(tmp_path / "x", name="x", audit=audit))
     assert "CW-10 (any L2)" in cells(text_table([run]).splitlines()[0])
     assert "no part of the worst case" in html_table([run])
 
 
+def test_in_an_l2_audit_the_trials_in_l2_count(tmp_path: Path) -> None:
+    audit = make_audit(radius=0.5) | {"threat": {"norm": "l2", "radius": 0.5}}
+    audit["trials"] = [trial | {"norm": "l2"} for trial in audit["trials"]]
+    run = read_one(write_run(tmp_path / "x", name="x", audit=audit))
+    text, html = text_table([run]), html_table([run])
+    assert "L2 0.5" in text and "any L2" not in text + html and "no part of the worst case" not in html
+
+
 def test_a_raised_flag_is_seen_and_a_quiet_audit_says_so(tmp_path: Path) -> None:
-    loud = make_audit(raised=FLAGS[1])
+    name = FLAGS[1]
+    loud = make_audit(raised=name)
     text = table_of(tmp_path, loud=loud, quiet=make_audit(), unchecked=make_audit() | {"flags": []})
     rows = [cells(line)[-1] for line in text.splitlines()[2:5]]
     assert rows == ["1 of 3", "0 of 3", "unchecked"]
-    sentence = "Radius 1 leaves survivors: radius 1 leaves survivors measured 7.5 % (raised above 3 %); look into"
+    sentence = f"{name.capitalize()}: {name} measured 7.5 % (raised above 3 %); look into"
     assert f"! loud: {sentence}" in text
     assert "! quiet" not in text and "black box beats" not in text.lower()
-    assert "quiet: no red flag in 3 checks." in text and "loud: no red flag" not in text
-    assert "! unchecked: No check looked for red flags" in text and "unchecked: no red flag" not in text
-    html = html_table([read_run(tmp_path / "loud")])
+    assert "No red flag in any check: quiet." in text
+    assert "! unchecked: No check looked for red flags" in text
+    html = html_table([read_one(tmp_path / "loud")])
     assert sentence in html
-    assert 'title="radius 1 leaves survivors"><span><span aria-hidden="true">⚑</span> 1 of 3' in html
+    assert 'title="any image allowed leaves survivors"><span><span aria-hidden="true">⚑</span> 1 of 3' in html
 
 
 def test_a_flag_that_a_warning_already_says_is_not_said_twice(tmp_path: Path) -> None:
-    said = "Radius 1 leaves survivors: 7.5 % (raised above 3 %); look into it."
+    said = "Any image allowed leaves survivors: 7.5 % (raised above 3 %); look into it."
     text = table_of(tmp_path, one=make_audit(raised=FLAGS[1]) | {"warnings": [said]})
-    assert text.lower().count("radius 1 leaves survivors:") == 1
+    assert text.lower().count("any image allowed leaves survivors:") == 1
+
+
+def test_what_several_runs_share_is_said_once(tmp_path: Path) -> None:
+    first, second = (make_audit(raised=FLAGS[1]) | {"warnings": ["Few samples."], "sites": []} for _ in range(2))
+    second["flags"][1]["value"] = f"{FLAGS[1]} measured 12.0 %"
+    text = table_of(tmp_path, one=first, two=second, three=make_audit() | {"warnings": ["Few samples."]})
+    assert text.count("Few samples.") == 1 and "! one, two and three: Few samples." in text
+    name = FLAGS[1].capitalize()
+    assert text.count(f"{name}:") == 1
+    assert f"! one and two: {name}: {FLAGS[1]} measured 7.5 to 12.0 % (raised above 3 %); look into" in text
+    page = write_report([tmp_path / each for each in ("one", "two", "three")], tmp_path / "page.html").read_text()
+    assert page.count("Few samples.") == 1 and page.count('href="#doubts"') == 3
 
 
 def test_noise_names_the_draws_of_gradients_and_of_verdicts(tmp_path: Path) -> None:
@@ -160,7 +182,7 @@ def test_a_battery_is_only_a_name(tmp_path: Path) -> None:
 
 
 def test_html_row_has_values_intervals_and_counts(tmp_path: Path) -> None:
-    html = html_table([read_run(write_run(tmp_path / "x", audit=make_audit()))])
+    html = html_table([read_one(write_run(tmp_path / "x", audit=make_audit()))])
     bounds = wilson(176 / 500, 500)
     low, high = percent(bounds["low"]), percent(bounds["high"])
     assert (
@@ -174,7 +196,7 @@ def test_html_row_has_values_intervals_and_counts(tmp_path: Path) -> None:
 
 def test_text_is_one_ascii_line_per_row(tmp_path: Path) -> None:
     run = write_run(tmp_path / "x", name="a|b\n\x1b[31mü", audit=make_audit() | {"warnings": ["two\nlines"]})
-    text = text_table([read_run(run)])
+    text = text_table([read_one(run)])
     assert text.isascii() and "\x1b" not in text
     assert cells(text.splitlines()[2])[0] == "a/b ?[31m?"
     assert "two lines" in text
@@ -187,7 +209,12 @@ def test_no_run() -> None:
 
 def test_runs_of_one_name_are_told_apart(tmp_path: Path) -> None:
     folders = [write_run(tmp_path / each / name, name="same") for each, name in (("a", "x"), ("a", "y"), ("b", "y"))]
-    assert labels([read_run(folder) for folder in folders]) == ["same (x)", "same (y) (2)", "same (y) (3)"]
+    assert labels([read_one(folder) for folder in folders]) == ["same (x, 1)", "same (y, 2)", "same (y, 3)"]
+    assert labels([read_one(folder) for folder in folders[:2]]) == ["same (x)", "same (y)"]
+    for audit in ("near", "far"):
+        (folders[0] / "audits" / audit).mkdir(parents=True)
+        (folders[0] / "audits" / audit / "audit.json").write_text(json.dumps(make_audit()))
+    assert labels(read_runs(folders[0])) == ["same (far)", "same (near)"]
 
 
 def test_radii_and_percentages_are_written_as_the_field_writes_them() -> None:

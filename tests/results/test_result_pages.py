@@ -55,7 +55,13 @@ def some_rows() -> list[ResultRow]:
     best = {"label": "Best", "command": "spikeproof reproduce best", "synaptic_operations": None}
     return [
         make_row(),
-        make_row("at", label="AT", clean=count(150), worst=make_worst(60, 65, flags=("zero gradients",))),
+        make_row(
+            "at",
+            label="AT",
+            clean=count(150),
+            worst=make_worst(60, 65, flags=("zero gradients",)),
+            defenses=("AdversarialTraining(eps=0.03, attack='pgd')",),
+        ),
         *(make_row("best", seed=seed, worst=make_worst(70 + 4 * seed, 75), **best) for seed in range(2)),
         make_row("plain", label="Plain", worst=None),
         make_row(
@@ -87,7 +93,7 @@ def test_the_leaderboard_ranks_by_the_worst_case(tmp_path: Path) -> None:
     rows = [line.strip("| ").split(" | ") for line in board.splitlines() if line.startswith("|")][2:]
     assert [row[0] for row in rows] == ["1", "2", "3", "3"]
     assert rows[0][1:] == [
-        *("Best (CIFAR-10, no AT)", "toy-table1 (mini)", "vgg11, width 0.125, T = 4", "90.0, 90.0–90.0"),
+        *("no defense (Best)", "toy-table1 (mini)", "vgg11, width 0.125, T = 4", "90.0, 90.0–90.0"),
         *("45.0, 45.0–45.0 (PGD-7)", "**72.0**, 70.0–74.0 [65.4, 77.8]", "3.0, 1.0–5.0", "–", "2", "cpu"),
     ]
     assert rows[1][6] == "**60.0** [50.2, 69.1] ⚑" and rows[1][8] == "1.23"
@@ -97,21 +103,62 @@ def test_the_leaderboard_ranks_by_the_worst_case(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "heading"),
     [
-        ({"dataset": "cifar100"}, "CIFAR-100 (JPEG-recompressed), 3 classes, L∞ 8/255, scale mini, battery reliable"),
-        ({"data_note": ""}, "CIFAR-10, 3 classes, L∞ 8/255, scale mini, battery reliable"),
-        ({"classes": 10}, "CIFAR-10 (JPEG-recompressed), 10 classes, L∞ 8/255, scale mini, battery reliable"),
-        ({"radius": 0.01}, "CIFAR-10 (JPEG-recompressed), 3 classes, L∞ 0.01, scale mini, battery reliable"),
-        ({"scale": "full"}, "CIFAR-10 (JPEG-recompressed), 3 classes, L∞ 8/255, scale full, battery reliable"),
+        ({"dataset": "cifar100"}, "CIFAR-100 (JPEG-recompressed), 3 classes, L∞ 8/255, scale mini, {}"),
+        ({"data_note": ""}, "CIFAR-10, 3 classes, L∞ 8/255, scale mini, {}"),
+        ({"classes": 10}, "CIFAR-10 (JPEG-recompressed), 10 classes, L∞ 8/255, scale mini, {}"),
+        ({"radius": 0.01}, "CIFAR-10 (JPEG-recompressed), 3 classes, L∞ 0.01, scale mini, {}"),
+        ({"scale": "full"}, "CIFAR-10 (JPEG-recompressed), 3 classes, L∞ 8/255, scale full, {}"),
         (
             {"worst": make_worst(battery="quick")},
-            "CIFAR-10 (JPEG-recompressed), 3 classes, L∞ 8/255, scale mini, battery quick",
+            "CIFAR-10 (JPEG-recompressed), 3 classes, L∞ 8/255, scale mini, battery quick on 100 test images, crafted "
+            "in fp32",
+        ),
+        (
+            {"worst": make_worst(samples=120)},
+            "CIFAR-10 (JPEG-recompressed), 3 classes, L∞ 8/255, scale mini, battery reliable on 120 test images, "
+            "crafted in fp32",
+        ),
+        (
+            {"crafting_precision": "bf16"},
+            "CIFAR-10 (JPEG-recompressed), 3 classes, L∞ 8/255, scale mini, battery reliable on 100 test images",
         ),
     ],
 )
 def test_what_cannot_be_compared_is_not_ranked_together(tmp_path: Path, changes: dict, heading: str) -> None:
+    heading = heading.format("battery reliable on 100 test images, crafted in fp32")
     page, html = pages(tmp_path, [make_row(), make_row("at", **changes)])
     assert page.count("\n### ") == html.count("<h2>") == 2
     assert f"\n### {heading}\n" in page and f"<h2>{heading}</h2>" in html
+
+
+SR, AT, REG = "SR(strength=0.001)", "AdversarialTraining(eps=0.03, attack='pgd')", "REG(beta=0.001)"
+
+
+@pytest.mark.parametrize(
+    ("defenses", "name"),
+    [((), "no defense"), ((SR,), "SR"), ((AT, SR), "AT + SR"), ((AT, REG, SR), "RAT + SR"), (("Mine()",), "Mine")],
+)
+def test_rows_are_called_what_people_call_them(tmp_path: Path, defenses: tuple[str, ...], name: str) -> None:
+    page, html = pages(tmp_path, [make_row(defenses=defenses)])
+    assert f"| 1 | {name} | toy-table1 (mini) |" in page.replace("\\", "")
+    assert f'scope="row">{name}<span' in html
+
+
+def test_rows_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    rows = [make_row(f"sr-{i}", defenses=(SR,), group=f"group {i}", label="SR (2024)") for i in range(2)]
+    page, _ = pages(tmp_path, [*rows, make_row("sr-wide", defenses=(SR,), width=1.0)])
+    assert "| SR (group 0) |" in page and "| SR (group 1) |" in page and "| SR | toy-table1 (mini) | vgg11, T" in page
+
+
+@pytest.mark.parametrize("source", ["Doe, arXiv 2501.01234, Table 1", "Doe, arXiv:2501.01234", "Doe, Table 1", BAD])
+def test_papers_are_linked_where_they_are_known(tmp_path: Path, source: str) -> None:
+    write_header(make_header(source=source, columns=tuple(make_row().cells), verdicts=()), tmp_path / "results")
+    write_row(make_row(), tmp_path / "results")
+    write_pages(tmp_path / "results", tmp_path / "page.md", tmp_path / "page.html")
+    known = "2501.01234" in source
+    page, html = (tmp_path / "page.md").read_text(), (tmp_path / "page.html").read_text()
+    assert ("| toy-table1 (mini) [paper](https://arxiv.org/abs/2501.01234) |" in page) == known
+    assert ('<a href="https://arxiv.org/abs/2501.01234">paper</a>' in html) == known
 
 
 def test_the_board_can_be_sorted(tmp_path: Path) -> None:

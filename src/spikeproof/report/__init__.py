@@ -3,15 +3,21 @@
 from spikeproof.report.comparison_picture import write_comparison_picture
 from spikeproof.report.html import write_report
 from spikeproof.report.markdown import comparison_table, read_page, write_between_marks
+from spikeproof.report.outcomes_file import read_outcomes
 from spikeproof.report.records import Run
-from spikeproof.report.run_files import read_run
+from spikeproof.report.run_files import audits_in, read_run, read_runs
 from spikeproof.report.table import text_table
+from spikeproof.report.wording import method_name
 
 __all__ = [
     "Run",
+    "audits_in",
     "comparison_table",
+    "method_name",
+    "read_outcomes",
     "read_page",
     "read_run",
+    "read_runs",
     "text_table",
     "write_between_marks",
     "write_comparison_picture",

@@ -10,20 +10,18 @@ from spikeproof.errors import SpikeproofError
 from spikeproof.report.fields import Fields, parse_json, read_text
 from spikeproof.report.records import Audit, Counted, Flag, Measured, Site, StepPoint, SweepPoint, Trial, Tuning
 
-AUDIT_VERSION = 2
+AUDIT_VERSION = 3
 ROUNDING = 1e-3  # how far two numbers of one file may disagree because one of them was rounded
 
 
-def read_audit(path: Path) -> Audit | None:
-    """The audit that ``path`` holds; None where there is no such file.
+def read_audit(path: Path) -> Audit:
+    """The audit that ``path`` holds.
 
     Raises:
-        SpikeproofError: the file is damaged, of another version, or disagrees with itself.
+        SpikeproofError: the file is missing, damaged, of another version, or disagrees with itself.
     """
-    if not path.exists():
-        return None
     mend = "audit the run again with `spikeproof audit`"
-    row = Fields(parse_json(read_text(path, mend), str(path), mend), str(path), mend)
+    row = Fields(parse_json(read_text(path, mend), str(path), mend), str(path), mend).unsealed()
     if row.whole("version") != AUDIT_VERSION:
         raise SpikeproofError(
             f"{path} has version {row.whole('version')}, and this spikeproof reads version {AUDIT_VERSION}; {mend}."
@@ -35,7 +33,8 @@ def read_audit(path: Path) -> Audit | None:
             f"{path}: the masking gap should be nominal - worst case and not negative, got {gap} from nominal "
             f"{nominal.accuracy} and worst case {worst.accuracy}; {mend}."
         )
-    trials = tuple(_trial(entry) for entry in row.children("trials"))
+    norm = row.child("threat").text("norm")
+    trials = tuple(_trial(entry, norm) for entry in row.children("trials"))
     nominal_trial = row.child("nominal").text("trial")
     if not any(trial.kind == "nominal" and trial.own and trial.name == nominal_trial for trial in trials):
         raise SpikeproofError(
@@ -46,7 +45,7 @@ def read_audit(path: Path) -> Audit | None:
     return Audit(
         samples=row.whole("samples"),
         split=row.text("split"),
-        norm=threat.text("norm"),
+        norm=norm,
         radius=threat.positive("radius"),
         noise=row.text("noise"),
         draws=row.whole("draws"),
@@ -116,14 +115,14 @@ def _counted(row: Fields) -> Counted:
     return counted
 
 
-def _trial(row: Fields) -> Trial:
+def _trial(row: Fields, norm: str) -> Trial:
     measured = _counted(row)
     trial = Trial(
         name=row.text("name"),
         kind=row.text("kind"),
         attack=row.text("attack"),
         source=row.text("source"),
-        norm=row.text("norm"),
+        counts=row.text("norm") == norm,
         attempted=row.whole("attempted"),
         broken=row.whole("broken"),
         newly_broken=row.whole("newly_broken"),

@@ -7,13 +7,14 @@ import math
 from pathlib import Path
 
 from spikeproof.errors import SpikeproofError
+from spikeproof.sealed import unsealed
 
 
 def parse_json(text: str, where: str, mend: str) -> object:
     """The value that ``text`` holds. NaN and Infinity are accepted: a diverged loss is a fact, not damage."""
     try:
         value: object = json.loads(text)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise SpikeproofError(f"{where} is not valid JSON ({error}); {mend}.") from error
     return value
 
@@ -38,6 +39,14 @@ class Fields:
         self.where = where
         self.mend = mend
 
+    def unsealed(self) -> Fields:
+        """The same fields without their checksum.
+
+        Raises:
+            SpikeproofError: they are not what was written.
+        """
+        return Fields(unsealed(self.raw, self.where, self.mend), self.where, self.mend)
+
     def _wrong(self, name: str, expected: str) -> SpikeproofError:
         got = _short(self.raw[name]) if name in self.raw else "nothing"
         return SpikeproofError(f"{self.where}: {name!r} should be {expected}, got {got}; {self.mend}.")
@@ -61,7 +70,7 @@ class Fields:
     def whole(self, name: str) -> int:
         """A count: a whole number that is not negative."""
         value = self.raw.get(name)
-        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**53:
             raise self._wrong(name, "a whole number from 0")
         return value
 
@@ -122,7 +131,9 @@ class Fields:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return abs(value) < 2**1023  # a float holds no more
+    return isinstance(value, float)
 
 
 def _short(value: object) -> str:

@@ -11,7 +11,7 @@ from spikeproof.atomic import write_atomically
 from spikeproof.errors import SpikeproofError
 from spikeproof.report.compare import compare_section, finding
 from spikeproof.report.records import Run
-from spikeproof.report.run_files import read_run
+from spikeproof.report.run_files import read_runs
 from spikeproof.report.single_run import run_section
 from spikeproof.report.style import STYLE
 from spikeproof.report.wording import labels
@@ -38,14 +38,14 @@ GLOSSARY = {
 }
 
 
-def write_report(run_folders: Sequence[str | os.PathLike[str]], out: str | os.PathLike[str]) -> Path:
+def write_report(runs: Sequence[str | os.PathLike[str] | Run], out: str | os.PathLike[str]) -> Path:
     """Write one self-contained HTML file about one or more run folders.
 
     The page loads nothing and runs no script. It is written beside ``out`` first and then put in its place, so an
     older report stays whole until the new one is.
 
     Args:
-        run_folders: folders with config.json and metrics.jsonl, and audit.json and pictures.npz where they exist.
+        runs: run folders, each of which is shown with all its audits; or runs that were read already.
         out: the HTML file; missing folders above it are made.
 
     Returns:
@@ -54,13 +54,13 @@ def write_report(run_folders: Sequence[str | os.PathLike[str]], out: str | os.Pa
     Raises:
         SpikeproofError: there is no folder, or a file in one is missing or damaged; nothing is written then.
     """
-    if not run_folders:
+    if not runs:
         raise SpikeproofError("A report needs at least one run, got none; give one or more run folders.")
-    page = _page([read_run(folder) for folder in run_folders])
+    page = _page([each for run in runs for each in ([run] if isinstance(run, Run) else read_runs(run))])
     out = Path(out)
     if out.is_dir():
         raise SpikeproofError(f"The report should be a file, but {out} is a folder; give a name such as report.html.")
-    write_atomically(out, lambda path: path.write_text(page, encoding="utf-8"))
+    write_atomically(out, lambda path: path.write_text(page, encoding="utf-8", errors="replace"))
     return out
 
 
@@ -70,6 +70,11 @@ def _page(runs: Sequence[Run]) -> str:
     sections = "".join(
         run_section(i, name, run, alone=len(runs) == 1) for i, (name, run) in enumerate(zip(names, runs, strict=True))
     )
+    folded = (
+        '<p class="caption on-paper">Folded sections are not printed: unfold what is to be on paper.</p>'
+        if len(runs) > 1
+        else ""
+    )
     words = "".join(f"<dt>{escape(word)}</dt><dd>{escape(meaning)}</dd>" for word, meaning in GLOSSARY.items())
     versions = sorted({str(run.config["spikeproof"]) for run in runs})
     return (
@@ -78,7 +83,7 @@ def _page(runs: Sequence[Run]) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{escape(title)}</title><style>{STYLE}</style></head><body><header><p>spikeproof report</p>"
         f'<h1>{escape(title)}</h1><p class="finding">{finding(runs)}</p></header><main><section>{compare_section(runs)}'
-        f"</section><section><h2>{'Each run' if len(runs) > 1 else 'The run'}</h2>{sections}</section><section>"
+        f"</section><section><h2>{'Each run' if len(runs) > 1 else 'The run'}</h2>{folded}{sections}</section><section>"
         f"<h2>Words</h2><dl>{words}</dl></section></main><footer>Made by spikeproof {escape(', '.join(versions))}."
         "</footer></body></html>\n"
     )

@@ -20,10 +20,11 @@ from spikeproof.report.wording import (
     checks_text,
     conditions,
     differing,
+    doubts,
     interval,
     labels,
+    listed,
     percent,
-    reservations,
     unlike,
     unlike_sentence,
 )
@@ -143,20 +144,12 @@ def _below(runs: Sequence[Run], names: Sequence[str]) -> str:
         else ""
     )
     audited = [(name, run.audit) for name, run in zip(names, runs, strict=True) if run.audit is not None]
-    warnings = [
-        f"<li><b>{escape(name)}</b>: {escape(sentence)}</li>"
-        for name, audit in audited
-        for sentence in reservations(audit)
-    ]
+    warnings = [f"<li><b>{escape(listed(about))}</b>: {escape(said)}</li>" for about, said in doubts(audited)]
     if warnings:
-        text += f'<ul class="warning" aria-label="Warnings">{"".join(warnings)}</ul>'
-    quiet = [
-        f"<b>{escape(name)}</b>: no red flag in {len(audit.flags)} checks."
-        for name, audit in audited
-        if audit.flags and not audit.raised
-    ]
+        text += f'<ul class="warning" id="doubts" aria-label="Warnings">{"".join(warnings)}</ul>'
+    quiet = [name for name, audit in audited if audit.flags and not audit.raised]
     if quiet:
-        text += f'<p class="caption">{" ".join(quiet)}</p>'
+        text += f'<p class="caption">No red flag in any check: <b>{escape(listed(quiet))}</b>.</p>'
     if len(audited) > 1:
         text += _every_trial(audited)
     if audited:

@@ -69,7 +69,7 @@ def write_between_marks(page: Path, text: str) -> None:
         before = f"{before.rstrip()}\n\n{BEGIN}\n{END}\n"
     head, tail = before.split(BEGIN)[0], before.split(END)[1]
     whole = f"{head}{BEGIN}\n\n{text}\n\n{END}{tail}"
-    write_atomically(page, lambda path: path.write_text(whole, encoding="utf-8"))
+    write_atomically(page, lambda path: path.write_text(whole, encoding="utf-8", errors="replace"))
 
 
 def _cells(label: str, runs: Sequence[Run], nominal: Sequence[str], base: float) -> list[str]:

@@ -30,17 +30,17 @@ def to_uint8(values: np.ndarray) -> UInt8[np.ndarray, "*shape"]:
     return np.asarray((np.clip(values, 0.0, 1.0) * 255).round(), dtype=np.uint8)
 
 
-def perturbation_scale(pictures: Pictures, audit: Audit | None) -> float:
+def perturbation_scale(pictures: Pictures, audit: Audit) -> float:
     """What fills the range from grey to white: the radius for L-infinity, else the largest change of any pixel."""
-    if audit is not None and audit.norm == "linf":
+    if audit.norm == "linf":
         return audit.radius
     return float(np.abs(pictures.adversarial - pictures.clean / 255.0).max()) or 1.0
 
 
-def html_pictures(pictures: Pictures, audit: Audit | None) -> str:
+def html_pictures(pictures: Pictures, audit: Audit) -> str:
     """A figure with one row of three panels per sample and a sentence that says how to read it."""
     scale = perturbation_scale(pictures, audit)
-    filled = "the radius" if audit is not None and audit.norm == "linf" else "the largest change of any pixel here"
+    filled = "the radius" if audit.norm == "linf" else "the largest change of any pixel here"
     rows = "".join(_sample(pictures, i, scale) for i in range(len(pictures.clean)))
     return (
         f'<figure class="wide"><h4>Samples under {escape(pictures.trial)}</h4><div class="pictures">{rows}</div>'

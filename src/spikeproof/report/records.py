@@ -33,7 +33,7 @@ class Trial:
 
     Attributes:
         kind: clean, nominal, fixed, adaptive, black-box or noise.
-        norm: "linf", or "l2" for an unbounded attack, which is no part of the worst case.
+        counts: whether it kept to the audit's threat; one that went any L2 distance is no part of the worst case.
         attempted, broken: samples that it attacked, and how many of these it broke.
         newly_broken: samples that no trial before it had broken; for the clean row the clean errors.
         own: its own accuracy; None where it attacked only what the trials before it left.
@@ -44,18 +44,13 @@ class Trial:
     kind: str
     attack: str
     source: str
-    norm: str
+    counts: bool
     attempted: int
     broken: int
     newly_broken: int
     own: Counted | None
     left: Counted
     seconds: float
-
-    @property
-    def counts(self) -> bool:
-        """Whether it is part of the worst case."""
-        return self.norm != "l2"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -185,9 +180,14 @@ class Pictures:
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """One run folder, read and checked."""
+    """One run folder, read and checked, with one of its audits.
+
+    Attributes:
+        audited: the folder of that audit, or None where there is none.
+    """
 
     folder: Path
+    audited: Path | None
     name: str
     command: str
     config: Mapping[str, object]

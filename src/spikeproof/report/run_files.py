@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -20,29 +18,45 @@ from spikeproof.report.fields import Fields, parse_json, read_text
 from spikeproof.report.records import Epoch, Pictures, Run
 
 
-def read_run(folder: str | os.PathLike[str]) -> Run:
-    """Read and check the run folder ``folder``.
+def audits_in(folder: Path) -> list[Path]:
+    """The folders of a run's audits: each of ``audits``, and the run's own where an audit lies in it directly."""
+    found = [folder] if (folder / "audit.json").is_file() else []
+    return found + sorted(held.parent for held in (folder / "audits").glob("*/audit.json"))
+
+
+def read_runs(folder: str | os.PathLike[str]) -> list[Run]:
+    """Read and check a run folder: the run once with each of its audits, or once without any.
 
     Raises:
-        SpikeproofError: config.json or metrics.jsonl is missing, or any of the four files is damaged or disagrees
-            with itself.
+        SpikeproofError: whatever :func:`read_run` refuses.
+    """
+    audits = audits_in(Path(folder))
+    return [read_run(folder, place) for place in audits] if audits else [read_run(folder)]
+
+
+def read_run(folder: str | os.PathLike[str], audited: Path | None = None) -> Run:
+    """Read and check the run folder ``folder`` with the audit in the folder ``audited``, if one is given.
+
+    Raises:
+        SpikeproofError: config.json or metrics.jsonl is missing, or any file is damaged or disagrees with itself.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise SpikeproofError(f"{folder} is not a run folder; give a folder that `spikeproof train` wrote.")
     path, mend = folder / "config.json", "train the run again, or give another folder"
-    config = Fields(parse_json(read_text(path, mend), str(path), mend), str(path), mend)
+    config = Fields(parse_json(read_text(path, mend), str(path), mend), str(path), mend).unsealed()
     config.child("recipe")
     for name in ("spikeproof", "torch", "python", "device"):
         config.text(name)
     return Run(
         folder=folder,
+        audited=audited,
         name=config.text("name"),
         command=config.text("command"),
         config=config.raw,
         epochs=_read_epochs(folder / "metrics.jsonl"),
-        audit=read_audit(folder / "audit.json"),
-        pictures=_read_pictures(folder / "pictures.npz"),
+        audit=None if audited is None else read_audit(audited / "audit.json"),
+        pictures=None if audited is None else _read_pictures(audited / "pictures.npz"),
     )
 
 
@@ -52,7 +66,7 @@ def _read_epochs(path: Path) -> tuple[Epoch, ...]:
     epochs = []
     for number, line in lines:
         where = f"{path}, line {number}"
-        row = Fields(parse_json(line, where, mend), where, mend)
+        row = Fields(parse_json(line, where, mend), where, mend).unsealed()
         epochs.append(
             Epoch(
                 epoch=row.whole("epoch"),
@@ -90,14 +104,16 @@ def _read_pictures(path: Path) -> Pictures | None:
             class_names=tuple(str(name) for name in arrays["class_names"]),
             trial=str(arrays["trial"]),
         )
-    except (OSError, ValueError, EOFError, AttributeError, TypeError, zipfile.BadZipFile, zlib.error) as error:
-        raise SpikeproofError(f"{path} cannot be read as the pictures of an audit ({error}); {mend}.") from error
     except KeyError as error:
         raise SpikeproofError(f"{path} lacks the array {error}; {mend}.") from error
+    except Exception as error:  # a damaged archive dies in zipfile, zlib or numpy, of whatever kind
+        raise SpikeproofError(f"{path} cannot be read as the pictures of an audit ({error}); {mend}.") from error
     shape = pictures.clean.shape
-    if len(shape) != 4 or shape[1] not in (1, 3) or pictures.adversarial.shape != shape:
+    if len(shape) == 4 and shape[1] not in (1, 3):
+        return None  # two polarities of an event camera, say: nobody knows their colours
+    if len(shape) != 4 or pictures.adversarial.shape != shape:
         raise SpikeproofError(
-            f"{path}: clean and adversarial should both be [K,C,H,W] with 1 or 3 channels, got {list(shape)} and "
+            f"{path}: clean and adversarial should both be [K,C,H,W], got {list(shape)} and "
             f"{list(pictures.adversarial.shape)}; {mend}."
         )
     if pictures.clean.dtype != np.uint8:

@@ -13,6 +13,7 @@ from spikeproof.report.pictures import html_pictures
 from spikeproof.report.records import Audit, Epoch, Run, Site
 from spikeproof.report.svg import Line, amount_axis, histogram, line_chart, swatch
 from spikeproof.report.sweeps import steps_of_trials, sweep_of_trials
+from spikeproof.report.trained import trained_sentences
 from spikeproof.report.waterfall import waterfall
 from spikeproof.report.wording import conditions, interval, percent, reservations, share
 
@@ -37,8 +38,8 @@ def run_section(index: int, name: str, run: Run, *, alone: bool) -> str:
     if audit is not None:
         parts += ["" if alone else sweep_of_trials(audit), steps_of_trials(audit)]
         parts += [waterfall(audit), checks(audit), _sites(audit.sites)]
-    if run.pictures is not None:
-        parts.append(html_pictures(run.pictures, audit))
+        if run.pictures is not None:
+            parts.append(html_pictures(run.pictures, audit))
     config = json.dumps(run.config, indent=2, ensure_ascii=False)
     parts.append(f"{_training(run.epochs)}</div><details><summary>Resolved config</summary>")
     parts.append(f"<pre>{escape(config)}</pre></details></div></details>")
@@ -53,8 +54,12 @@ def _facts(audit: Audit | None) -> str:
         )
     facts = [*conditions(audit).values(), f"{audit.batch_size} images at a time", f"audit took {audit.seconds:.0f} s"]
     zero = f"zero-gradient share {percent(audit.zero_gradient_share)} %"
-    items = "".join(f"<li>{escape(warning)}</li>" for warning in reservations(audit))
-    warnings = f'<ul class="warning" aria-label="Warnings">{items}</ul>' if items else ""
+    warnings = (
+        '<p class="warning"><span aria-hidden="true">⚠</span> What speaks against these numbers stands '
+        '<a href="#doubts">below the table</a>.</p>'
+        if reservations(audit)
+        else ""
+    )
     return (
         f"<h4>Robustness</h4><p>Nominal ({escape(audit.nominal_trial)}): <b>{percent(audit.nominal.accuracy)} %</b> "
         f"({interval(audit.nominal)}). Worst case: <b>{percent(audit.worst_case.accuracy)} %</b> "
@@ -115,18 +120,8 @@ def _firing_rates(rows: Sequence[tuple[int, list[float]]]) -> str:
 
 def _trained(run: Run) -> str:
     made = " · ".join(f"{name} {run.config[name]}" for name in ("spikeproof", "torch", "python", "device"))
-    made = f'<p class="conditions">{escape(made)}</p>'
-    if not run.epochs:
-        return f"<h4>How it was trained</h4><p>No epoch is finished yet.</p>{made}"
-    last = run.epochs[-1]
-    validation = (
-        "" if last.validation_accuracy is None else f", validation accuracy {percent(last.validation_accuracy)} %"
-    )
-    minutes = sum(epoch.seconds for epoch in run.epochs) / 60
-    return (
-        f"<h4>How it was trained</h4><p>Epochs: {len(run.epochs)}, in {minutes:.1f} minutes. The last, epoch "
-        f"{last.epoch}: loss {last.loss:.4g}, training accuracy {percent(last.train_accuracy)} %{validation}.</p>{made}"
-    )
+    words = "".join(f"<p>{escape(sentence)}</p>" for sentence in trained_sentences(run))
+    return f'<h4>How it was trained</h4>{words}<p class="conditions">{escape(made)}</p>'
 
 
 def _commands(run: Run) -> str:

@@ -119,10 +119,14 @@ td.worst,td.gap{margin:0 -.8rem;padding-inline:.8rem}
 summary .conditions{margin-left:1.4rem;width:100%}dl{grid-template-columns:1fr}dd{margin-bottom:.4rem}
 figure,.card{padding:.8rem}.run figure,.run .card{border:0;padding:.3rem 0}details.run{padding:0 .7rem}}
 @page{margin:14mm}
-@media print{:root{--page:#fff;--shade:#e8edf3}body{max-width:none;padding:0;font-size:10.5pt}
-figure,.card,tr,.site,.sample{break-inside:avoid}h2,h4{break-after:avoid}
-.figures{grid-template-columns:1fr}.sites{grid-template-columns:repeat(4,1fr)}
-.pictures{grid-template-columns:repeat(3,1fr)}.panel-row{grid-template-columns:1fr 1fr}
-details.run{border:0;padding:0}details.run+details.run{break-before:page}details::details-content{content-visibility:visible;height:auto}
+@media print{:root{--page:#fff;--shade:#e8edf3}body{max-width:none;padding:0;font-size:9.5pt}
+figure,.card,tr,.site,.sample{break-inside:avoid}h2,h4{break-after:avoid}h2{margin-top:1.4rem}
+.figures,.sites,.pictures,.panel-row,figure,.card{display:block}
+.figures>*,.site,.sample,.panel-row>*{display:inline-block;width:48%;margin:0 1% .6rem 0;vertical-align:top}
+.figures>.wide,.figures>:only-child{width:98%}.site{width:18%}.sample,.panel-row>*{width:31%}
+table{font-size:8pt}th,td{padding:.25rem .35rem}tbody th{min-width:5rem}th,td,td small{overflow-wrap:normal}
+details:not([open])>:not(summary){display:none}details:not(.run):not([open]){display:none}
+details.run{border:0;padding:0}summary{padding:.2rem 0}.on-paper{display:block!important}
 details.run>summary::before{content:none}.bar,.window,rect,path,.warning,td{print-color-adjust:exact}}
+.on-paper{display:none}
 """

@@ -20,10 +20,10 @@ from spikeproof.report.wording import (
     checks_text,
     conditions,
     differing,
+    doubts,
     labels,
     listed,
     percent,
-    reservations,
     unlike,
     unlike_sentence,
 )
@@ -119,15 +119,16 @@ def _notes(runs: Sequence[Run], names: Sequence[str], differ: Sequence[str], sho
         notes += _of_other_trials(audits, shown)
     if unlike(runs):
         notes.append(f"! {unlike_sentence(runs)} Compare only rows that agree.")
-    for name, run in zip(names, runs, strict=True):
-        if run.audit is None:
-            notes.append(f"! {name}: not audited yet.")
-            continue
-        mark = "" if run.audit.has_adaptive else " (?)"
-        for sentence in reservations(run.audit):
-            notes.append(f"! {name}: {_plain(sentence)}{mark if 'adaptive attack' in sentence else ''}")
-        if run.audit.flags and not run.audit.raised:
-            notes.append(f"{name}: no red flag in {len(run.audit.flags)} checks.")
+    unaudited = [name for name, run in zip(names, runs, strict=True) if run.audit is None]
+    if unaudited:
+        notes.append(f"! {listed(unaudited)}: not audited yet.")
+    audited = [(name, run.audit) for name, run in zip(names, runs, strict=True) if run.audit is not None]
+    for about, said in doubts(audited):
+        mark = " (?)" if "adaptive attack" in said else ""
+        notes.append(f"! {listed(about)}: {_plain(said)}{mark}")
+    quiet = [name for name, audit in audited if audit.flags and not audit.raised]
+    if quiet:
+        notes.append(f"No red flag in any check: {listed(quiet)}.")
     return notes
 
 

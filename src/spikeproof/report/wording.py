@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Sequence
 
@@ -13,6 +14,34 @@ WITHOUT_ADAPTIVE = (
     "No adaptive attack was run, so its worst case is over fixed backwards only and its gap proves nothing."
 )
 UNCHECKED = "No check looked for red flags, so nothing says that its attacks worked; audit with diagnostics."
+
+
+# How people write a defense that neither its class nor its field in a recipe is written like.
+_WRITTEN = {
+    "adversarialtraining": "AT",
+    "freeadversarialtraining": "Free AT",
+    "free": "Free AT",
+    "learnablewidth": "learnable width",
+    "mpdsgr": "MPD-SGR",
+    "rmploss": "RMP-Loss",
+    "stog": "StoG",
+    "randhet": "RandHet",
+    "hosnn": "HoSNN",
+    "dspike": "Dspike",
+    "recdis": "RecDis",
+}
+
+
+def method_name(name: str) -> str:
+    """A defense as people call it, by its class or by its field in a recipe.
+
+    Example:
+        >>> method_name("mpd_sgr"), method_name("AdversarialTraining"), method_name("sr"), method_name("Mine")
+        ('MPD-SGR', 'AT', 'SR', 'Mine')
+    """
+    name = name.strip()
+    short = name.upper() if name.islower() and len(name) < 7 else name
+    return _WRITTEN.get(name.replace("_", "").replace("-", "").lower(), short)
 
 
 def percent(fraction: float) -> str:
@@ -75,6 +104,32 @@ def reservations(audit: Audit) -> list[str]:
     return found
 
 
+_NUMBER = re.compile(r"\d+(?:\.\d+)?")
+
+
+def doubts(audited: Sequence[tuple[str, Audit]]) -> list[tuple[list[str], str]]:
+    """The reservations about several audits, each said once with the names that it is about.
+
+    Those that differ in numbers alone are one, which says from where to where these go.
+    """
+    about: dict[str, list[tuple[str, str]]] = {}
+    for name, audit in audited:
+        for sentence in reservations(audit):
+            about.setdefault(_NUMBER.sub("#", sentence), []).append((name, sentence))
+    said = []
+    for pairs in about.values():
+        numbers = zip(*(_NUMBER.findall(sentence) for _, sentence in pairs), strict=True)
+        spans = iter([_span(each) for each in numbers])
+        sentence = _NUMBER.sub(lambda _, spans=spans: next(spans), pairs[0][1])  # type: ignore[misc]
+        said.append((list(dict.fromkeys(name for name, _ in pairs)), sentence))
+    return said
+
+
+def _span(numbers: Sequence[str]) -> str:
+    low, high = min(numbers, key=float), max(numbers, key=float)
+    return low if float(low) == float(high) else f"{low} to {high}"
+
+
 def differing(runs: Sequence[Run]) -> list[str]:
     """The names of the conditions in which the audited runs do not agree."""
     stated = [conditions(run.audit) for run in runs if run.audit is not None]
@@ -99,11 +154,19 @@ def unlike_sentence(runs: Sequence[Run]) -> str:
 
 
 def labels(runs: Sequence[Run]) -> list[str]:
-    """One name per run, told apart where two runs share one: by folder, then by number."""
+    """One name per run, told apart where several share one: by folder or by audit, else by number."""
     names = [run.name for run in runs]
-    for ending in ([run.folder.name for run in runs], [str(number) for number in range(1, len(runs) + 1)]):
-        often = Counter(names)
-        names = [f"{name} ({end})" if often[name] > 1 else name for name, end in zip(names, ending, strict=True)]
+    for name, often in Counter(names).items():
+        if often == 1:
+            continue
+        alike = [at for at, run in enumerate(runs) if run.name == name]
+        folders = [runs[at].folder.name for at in alike]
+        audits = [place.name if (place := runs[at].audited) else "not audited" for at in alike]
+        both = [f"{folder}, {audit}" for folder, audit in zip(folders, audits, strict=True)]
+        numbers = [f"{folder}, {number}" for number, folder in enumerate(folders, 1)]
+        told = next(each for each in (folders, audits, both, numbers) if len(set(each)) == often)
+        for at, words in zip(alike, told, strict=True):
+            names[at] = f"{name} ({words})"
     return names
 
 

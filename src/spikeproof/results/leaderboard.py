@@ -8,15 +8,32 @@ from collections.abc import Sequence
 from spikeproof.results.lines import Line, lines_of
 from spikeproof.results.records import ResultRow, TableHeader
 from spikeproof.results.schema import SCALES
-from spikeproof.results.wording import NONE, dataset, listed, network, plain, radius, significant
+from spikeproof.results.wording import (
+    NONE,
+    dataset,
+    listed,
+    methods,
+    network,
+    paper_link,
+    plain,
+    radius,
+    significant,
+)
 
 
 @dataclasses.dataclass(frozen=True)
 class Place:
-    """A line with its rank; lines of the same worst case share one."""
+    """A line with its rank; lines of the same worst case share one.
+
+    Attributes:
+        name: the methods, such as "AT + SR"; where two lines of a board would share a name, with what the table says.
+        source: of the table that the line stands in.
+    """
 
     rank: int
     line: Line
+    name: str
+    source: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,26 +45,28 @@ class Board:
 
 
 def boards(tables: Sequence[tuple[TableHeader, Sequence[ResultRow]]]) -> list[Board]:
-    """A leaderboard for every data set, radius, scale and battery; full scale comes first.
+    """A leaderboard for whatever can be compared: the same data and number of images, radius, battery and scale.
 
-    A line without a worst case has no place: see :func:`unranked`. Networks that several tables share have one.
+    Full scale comes first. A line without a worst case has no place: see :func:`unranked`. Networks that several tables
+    share have one.
     """
-    found: dict[tuple[object, ...], dict[tuple[object, ...], Line]] = {}
-    for line in _lines(tables):
-        row = line.first
-        if row.worst is not None:
-            key = (
-                *(-SCALES.index(row.scale), row.dataset, row.data_note, row.classes, row.radius),
-                row.worst.battery,
-            )
-            found.setdefault(key, {}).setdefault(_network(line), line)
+    found: dict[tuple[object, ...], dict[tuple[object, ...], tuple[Line, str]]] = {}
+    for header, rows in tables:
+        for line in lines_of(header.order, rows):
+            row = line.first
+            if row.worst is not None:
+                key = (
+                    *(-SCALES.index(row.scale), row.dataset, row.data_note, row.classes, row.radius),
+                    *(row.worst.battery, row.worst.count.samples, row.crafting_precision),
+                )
+                found.setdefault(key, {}).setdefault(_network(line), (line, header.source))
     every = [list(lines.values()) for _, lines in sorted(found.items(), key=lambda pair: pair[0])]
-    return [Board(_setting(lines[0]), _ranked(lines)) for lines in every]
+    return [Board(_setting(lines[0][0]), _ranked(lines)) for lines in every]
 
 
 def unranked(tables: Sequence[tuple[TableHeader, Sequence[ResultRow]]]) -> list[Line]:
     """The lines on which no battery was run."""
-    return [line for line in _lines(tables) if not line.worsts]
+    return [line for header, rows in tables for line in lines_of(header.order, rows) if not line.worsts]
 
 
 def board_markdown(board: Board) -> str:
@@ -58,7 +77,7 @@ def board_markdown(board: Board) -> str:
         line, row = place.line, place.line.first
         cells.append(
             [
-                *(str(place.rank), plain(full_label(row)), plain(f"{row.table} ({row.scale})"), plain(network(row))),
+                *(str(place.rank), plain(place.name), _table(place), plain(network(row))),
                 line.accuracy(lambda row: row.clean),
                 f"{line.accuracy(lambda row: row.nominal)} ({plain(row.nominal_attack)})",
                 *(line.worst_text(), line.gap_text(), millions(line), str(len(line.seeds))),
@@ -80,8 +99,10 @@ def full_label(row: ResultRow) -> str:
     return f"{row.label} ({row.group})" if row.group else row.label
 
 
-def _lines(tables: Sequence[tuple[TableHeader, Sequence[ResultRow]]]) -> list[Line]:
-    return [line for header, rows in tables for line in lines_of(header.order, rows)]
+def _table(place: Place) -> str:
+    """The table, with the paper that it is of behind it where that can be read."""
+    row, link = place.line.first, paper_link(place.source)
+    return f"{plain(f'{row.table} ({row.scale})')}{f' [paper]({link})' if link else ''}"
 
 
 def _network(line: Line) -> tuple[object, ...]:
@@ -89,14 +110,26 @@ def _network(line: Line) -> tuple[object, ...]:
     return tuple((row.recipe_hash, row.seed) for row in line.seeds)
 
 
-def _ranked(lines: Sequence[Line]) -> tuple[Place, ...]:
-    ordered = sorted(lines, key=lambda line: -line.worst)
-    worsts = [line.worst for line in ordered]
-    return tuple(Place(worsts.index(line.worst) + 1, line) for line in ordered)
+def _ranked(lines: Sequence[tuple[Line, str]]) -> tuple[Place, ...]:
+    ordered = sorted(lines, key=lambda pair: -pair[0].worst)
+    worsts, rows = [line.worst for line, _ in ordered], [line.first for line, _ in ordered]
+    return tuple(Place(worsts.index(line.worst) + 1, line, _name(line.first, rows), source) for line, source in ordered)
+
+
+def _name(row: ResultRow, rows: Sequence[ResultRow]) -> str:
+    """The methods; where others on such a network have the same, with that in which their tables tell them apart."""
+    alike = [each for each in rows if (methods(each), network(each)) == (methods(row), network(row))]
+    told = [name for name in ("label", "group", "table") if len({getattr(each, name) for each in alike}) > 1]
+    apart = ", ".join(getattr(row, name) for name in told)
+    return f"{methods(row)} ({apart})" if apart else methods(row)
 
 
 def _setting(line: Line) -> str:
     row = line.first
     note = f" ({row.data_note})" if row.data_note else ""
-    battery = "" if row.worst is None else f", battery {row.worst.battery}"
-    return f"{dataset(row.dataset)}{note}, {row.classes} classes, {radius(row.radius)}, scale {row.scale}{battery}"
+    worst = row.worst
+    judged = "" if worst is None else f", battery {worst.battery} on {worst.count.samples} test images"
+    crafted = "" if row.crafting_precision == "bf16" else f", crafted in {row.crafting_precision}"
+    return (
+        f"{dataset(row.dataset)}{note}, {row.classes} classes, {radius(row.radius)}, scale {row.scale}{judged}{crafted}"
+    )

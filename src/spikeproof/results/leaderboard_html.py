@@ -12,7 +12,7 @@ from spikeproof.report.style import STYLE
 from spikeproof.results.leaderboard import Board, Place, full_label, millions
 from spikeproof.results.lines import Line
 from spikeproof.results.records import Count, ResultRow
-from spikeproof.results.wording import NONE, interval, listed, network, percent, value_range
+from spikeproof.results.wording import NONE, interval, listed, network, paper_link, percent, value_range
 
 TITLE = "Robustness of spiking networks: the leaderboard"
 FINDING = (
@@ -120,13 +120,15 @@ def _head(words: str, first: str | None) -> str:
 def _row(place: Place) -> str:
     line, row = place.line, place.line.first
     devices = listed([each.device for each in line.seeds])
-    about = f'<span class="conditions">{escape(f"{row.table} · {network(row)} · {devices}")}</span>'
+    link = paper_link(place.source)
+    paper = f' · <a href="{link}">paper</a>' if link else ""
+    about = f'<span class="conditions">{escape(f"{row.table} · {network(row)} · {devices}")}{paper}</span>'
     counts = [worst.count for worst in line.worsts]
     flags = f"; red flags: {', '.join(line.flags)}" if line.flags else ""
     operations = line.operations()
     cells = (
         _cell("Rank", str(place.rank), "", place.rank),
-        f'<th role="rowheader" scope="row">{escape(full_label(row))}{about}</th>',
+        f'<th role="rowheader" scope="row">{escape(place.name)}{about}</th>',
         _accuracy("Clean", line, lambda row: row.clean, ""),
         _accuracy("Nominal", line, lambda row: row.nominal, row.nominal_attack),
         _cell(
@@ -165,7 +167,9 @@ def _cell(label: str, value: str, small: str, sort_by: float | None, *, style: s
 def _made(place: Place) -> str:
     """For each seed the command, and by whom and with which code it was run."""
     said = "".join(f"<dd>{_seed(row)}</dd>" for row in place.line.seeds)
-    return f"<dt>{place.rank}. {escape(full_label(place.line.first))}</dt>{said}"
+    row = place.line.first
+    label = f"{row.table}: {full_label(row)}"
+    return f"<dt>{place.rank}. {escape(place.name)}</dt><dd>{escape(label)}</dd>{said}"
 
 
 def _seed(row: ResultRow) -> str:

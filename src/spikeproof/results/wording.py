@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from statistics import fmean
 
+from spikeproof.report import method_name
 from spikeproof.results.records import Count, ResultRow
 
 NONE = "–"
@@ -113,6 +114,28 @@ def network(row: ResultRow) -> str:
     """vgg11, width 0.125, T = 4; with the coding where it is not direct."""
     parts = [row.network, *([] if row.width == 1 else [f"width {row.width:g}"]), f"T = {row.num_steps}"]
     return ", ".join([*parts, *([] if row.coding == "Direct()" else [row.coding])])
+
+
+def methods(row: ResultRow) -> str:
+    """What was done to the network, as people call it: AT + SR; AT with REG is RAT.
+
+    Every defense is written as Python would make it, ``SR(strength=0.001)``, and its class says what it is.
+    """
+    names = [method_name(defense.partition("(")[0]) for defense in row.defenses]
+    if "AT" in names and "REG" in names:
+        names = ["RAT", *(name for name in names if name not in ("AT", "REG"))]
+    return " + ".join(names) or "no defense"
+
+
+def paper_link(source: str) -> str | None:
+    """Where a paper can be read of which a source gives the arXiv number.
+
+    Example:
+        >>> paper_link("TGO, ICLR 2026, arXiv 2602.20548, main table")
+        'https://arxiv.org/abs/2602.20548'
+    """
+    found = re.search(r"\barXiv[: ]([0-9]{4}\.[0-9]{4,5})\b", source)
+    return f"https://arxiv.org/abs/{found[1]}" if found else None
 
 
 def listed(words: Sequence[str]) -> str:

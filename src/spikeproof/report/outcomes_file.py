@@ -1,0 +1,42 @@
+"""Read and check one outcomes.parquet: every verdict of an audit."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from spikeproof.errors import SpikeproofError
+
+_COLUMNS = {"sample", "label", "trial", "kind", "attack", "source", "norm", "radius", "correct"}
+
+
+def read_outcomes(path: Path) -> pa.Table:
+    """The table that ``path`` holds, if it is the one that the audit.json beside it was written with.
+
+    Raises:
+        SpikeproofError: it is missing, damaged, or something else.
+    """
+    mend = "audit the run again with `spikeproof audit`, or restore it from a copy"
+    try:
+        content = path.read_bytes()
+        said = json.loads((path.parent / "audit.json").read_text(encoding="utf-8"))
+        wanted = said.get("files", {}).get(path.name)
+        if wanted is not None and wanted != hashlib.sha256(content).hexdigest():
+            raise SpikeproofError(f"{path} is damaged: it is not what was written (its checksum differs); {mend}.")
+        table = pq.read_table(pa.BufferReader(content))
+    except SpikeproofError:
+        raise
+    except Exception as error:  # a damaged file dies in pyarrow or below, of whatever kind
+        raise SpikeproofError(f"{path} cannot be read as the outcomes of an audit ({_short(error)}); {mend}.") from None
+    missing = _COLUMNS - set(table.column_names)
+    if missing:
+        raise SpikeproofError(f"{path} lacks the columns {', '.join(sorted(missing))}; {mend}.")
+    return table
+
+
+def _short(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0][:120]

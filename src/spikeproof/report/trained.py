@@ -1,0 +1,100 @@
+"""What was trained, in words: network, data, defenses and how long. Whatever a config leaves out is left out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from spikeproof.report.records import Run
+from spikeproof.report.wording import listed, method_name, percent
+
+# All else that a recipe holds is a defense.
+NO_DEFENSE = ("name", "data", "model", "train", "audit", "defenses")
+_LONGEST = 200
+
+
+def trained_sentences(run: Run) -> list[str]:
+    """Two or three sentences about the training.
+
+    Example: "vgg11 (width 0.125, T = 8, Triangle surrogate, Direct coding) on cifar10 (classes 0, 1, 3; at most 2000
+    training images), with AT (eps 0.00784, attack fgsm)."
+    """
+    recipe = run.config["recipe"]
+    assert isinstance(recipe, dict)  # `read_run` has looked
+    found = [_what(recipe)] if "model" in recipe or "defenses" in recipe else []
+    if not run.epochs:
+        return [*found, "No epoch is finished yet."]
+    last, minutes = run.epochs[-1], sum(epoch.seconds for epoch in run.epochs) / 60
+    train = _part(recipe, "train")
+    how = [f"batches of {train['batch_size']}"] if "batch_size" in train else []
+    how += [f"learning rate {_value(train['learning_rate'])}"] if "learning_rate" in train else []
+    how += [str(train["precision"])] if "precision" in train else []
+    found.append(f"{len(run.epochs)} epochs{_bracketed(how)} took {minutes:.1f} minutes on {run.config['device']}.")
+    validation = (
+        "" if last.validation_accuracy is None else f", validation accuracy {percent(last.validation_accuracy)} %"
+    )
+    attacked = " (on the images as the defenses attack them)" if _attacks(recipe) else ""
+    found.append(
+        f"The last, epoch {last.epoch}: loss {last.loss:.4g}, training accuracy {percent(last.train_accuracy)} %"
+        f"{attacked}{validation}."
+    )
+    return [sentence[:1000] for sentence in found]
+
+
+def defenses_of(recipe: Mapping[str, Any]) -> dict[str, str]:
+    """Each defense of a recorded recipe by the name that people use, with its settings in words."""
+    if isinstance(recipe.get("defenses"), list):  # a run that was started from Python
+        told = [str(words).partition("(") for words in recipe["defenses"]]
+        return {method_name(name): rest.removesuffix(")")[:_LONGEST] for name, _, rest in told}
+    held = {name: value for name, value in recipe.items() if name not in NO_DEFENSE and value is not None}
+    return {method_name(name): _value(value) for name, value in held.items()}
+
+
+def _what(recipe: Mapping[str, Any]) -> str:
+    model, data = _part(recipe, "model"), _part(recipe, "data")
+    neuron = _part(model, "neuron")
+    network = [f"width {_value(model['width'])}"] if model.get("width", 1) != 1 else []
+    network += [f"T = {_value(model['num_steps'])}"] if "num_steps" in model else []
+    network += [f"{_named(neuron['surrogate'])} surrogate"] if "surrogate" in neuron else []
+    network += [f"{_named(model['coding'])} coding"] if "coding" in model else []
+    part = [f"classes {_value(data['classes'])}"] if data.get("classes") is not None else []
+    part += [f"at most {_value(data['train_limit'])} training images"] if data.get("train_limit") is not None else []
+    words = f"{_value(model.get('name', 'A network'))}{_bracketed(network)}"
+    if "name" in data:
+        words += f" on {str(data['name']).replace(chr(92), '/').rpartition('/')[2]}{_bracketed(part, '; ')}"
+    defenses = [f"{name}{_bracketed([said] if said else [])}" for name, said in defenses_of(recipe).items()]
+    return f"{words}, {f'with {listed(defenses)}' if defenses else 'without a defense'}."
+
+
+def _attacks(recipe: Mapping[str, Any]) -> bool:
+    return bool({"AT", "Free AT"} & defenses_of(recipe).keys())
+
+
+def _part(held: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """A part of the recipe; a run that was started from Python may have anything under that name, or nothing."""
+    part = held.get(name)
+    return part if isinstance(part, dict) else {}
+
+
+def _named(value: Any) -> str:
+    """A surrogate or a coding with its settings."""
+    if not isinstance(value, dict) or "name" not in value:
+        return _value(value)
+    rest = {name: each for name, each in value.items() if name != "name"}
+    return f"{_value(value['name'])}{_bracketed([_value(rest)] if rest else [])}"
+
+
+def _value(value: Any) -> str:
+    """A setting as words: a field and what it holds."""
+    if isinstance(value, dict):
+        held = {str(name).replace("_", " "): _value(each) for name, each in value.items() if each is not None}
+        words = ", ".join(f"{name} {each}" for name, each in held.items())
+    elif isinstance(value, list):
+        words = ", ".join(map(str, value))
+    else:
+        words = f"{value:.3g}" if isinstance(value, float) else str(value)
+    return words[:_LONGEST]
+
+
+def _bracketed(words: list[str], between: str = ", ") -> str:
+    return f" ({between.join(words)})" if words else ""
