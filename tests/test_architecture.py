@@ -11,14 +11,14 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # From the ground up; rooms of one floor may use each other.
 FLOORS = (
-    {"errors", "threat", "atomic", "machine", "private_rng", "progress", "version"},
+    {"errors", "threat", "atomic", "locks", "machine", "private_rng", "sealed", "progress", "user_path", "version"},
     {"data"},
     {"spiking"},
     {"models", "coding", "interop"},
     {"defenses", "attacks", "gradients"},
     {"train", "audit", "insight"},
     {"report"},
-    {"results", "hub"},
+    {"results", "hub", "api"},
     {"recipes"},
     {"tables"},
     {"reproduce"},

@@ -11,116 +11,39 @@ found.save("runs/mine")
 sp.write_report(["runs/mine"], "report.html")
 """
 
-from spikeproof.attacks import Attacked, Crafting, apgd, bim, fgsm, judge, pgd, rfgsm, sa_pgd
-from spikeproof.audit import Audit, AuditConfig, audit
-from spikeproof.coding import RSC, SQE, Direct, Frequency, Poisson, SignedRate
-from spikeproof.data import Augmentation, Data, ImageSet, load_data
-from spikeproof.defenses import (
-    DLIF,
-    DSD,
-    FEEL,
-    HIRE,
-    LSG,
-    MART,
-    MPDSGR,
-    NDL,
-    REG,
-    SR,
-    TGO,
-    TRADES,
-    AdversarialTraining,
-    Defense,
-    Dspike,
-    FreeAdversarialTraining,
-    HoSNN,
-    LearnableWidth,
-    RandHet,
-    RecDis,
-    RMPLoss,
-    StoG,
-)
-from spikeproof.errors import SpikeproofError
-from spikeproof.gradients import Assg, Bptr, Bptt, Hart, Mixed, Pdsg, ReluTransfer, Rga
-from spikeproof.insight import describe_sites
-from spikeproof.models import create_model, load_model, save_model
-from spikeproof.report import write_report
-from spikeproof.spiking import ArcTan, Neuron, Rectangular, Sigmoid, Site, SuperSpike, Triangle, probe, sites
-from spikeproof.threat import L2, Linf
-from spikeproof.train import Run, TrainConfig, train
-from spikeproof.version import __version__
+from __future__ import annotations
 
-__all__ = [
-    "AdversarialTraining",
-    "ArcTan",
-    "Assg",
-    "Attacked",
-    "Audit",
-    "AuditConfig",
-    "Augmentation",
-    "Bptr",
-    "Bptt",
-    "Crafting",
-    "DLIF",
-    "DSD",
-    "Data",
-    "Defense",
-    "Direct",
-    "Dspike",
-    "FEEL",
-    "FreeAdversarialTraining",
-    "Frequency",
-    "HIRE",
-    "Hart",
-    "HoSNN",
-    "ImageSet",
-    "L2",
-    "LSG",
-    "LearnableWidth",
-    "Linf",
-    "MART",
-    "MPDSGR",
-    "Mixed",
-    "NDL",
-    "Neuron",
-    "Pdsg",
-    "Poisson",
-    "REG",
-    "RMPLoss",
-    "RSC",
-    "RandHet",
-    "RecDis",
-    "Rectangular",
-    "ReluTransfer",
-    "Rga",
-    "Run",
-    "SQE",
-    "SR",
-    "Sigmoid",
-    "SignedRate",
-    "Site",
-    "SpikeproofError",
-    "StoG",
-    "SuperSpike",
-    "TGO",
-    "TRADES",
-    "TrainConfig",
-    "Triangle",
-    "__version__",
-    "apgd",
-    "audit",
-    "bim",
-    "create_model",
-    "describe_sites",
-    "fgsm",
-    "judge",
-    "load_data",
-    "load_model",
-    "pgd",
-    "probe",
-    "rfgsm",
-    "sa_pgd",
-    "save_model",
-    "sites",
-    "train",
-    "write_report",
-]
+import importlib
+import sys
+import types
+from typing import TYPE_CHECKING, Any
+
+from spikeproof.version import __version__ as __version__
+
+if TYPE_CHECKING:
+    from spikeproof.api import *  # noqa: F403
+
+
+class _Package(types.ModuleType):
+    """This package. It loads what it offers, PyTorch among it, when the first of it is asked for.
+
+    ``sp.train`` and ``sp.audit`` are functions, although there are rooms of these names: Python puts a room into the
+    package when it is imported, and would put it in the function's place.
+    """
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "__all__" or not name.startswith("_"):
+            api = importlib.import_module("spikeproof.api")
+            if name == "__all__" or name in api.__all__:
+                return getattr(api, name)
+        raise AttributeError(f"module 'spikeproof' has no attribute {name!r}")
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name in ("audit", "train") and isinstance(value, types.ModuleType)):
+            super().__setattr__(name, value)
+
+    def __dir__(self) -> list[str]:
+        return sorted({*super().__dir__(), *self.__getattr__("__all__")})
+
+
+sys.modules[__name__].__class__ = _Package

@@ -1,8 +1,25 @@
-"""The one error a user can mend."""
+"""The one error a user can mend, and the end that a user asked for."""
+
+_LONGEST = 600  # letters
 
 
 class SpikeproofError(ValueError):
     """What the caller gave cannot be used; the message says what is wrong, what was expected and how to mend it.
 
-    The command line prints the message as one sentence and exits with code 2; nothing is left half-written.
+    The command line prints the message as one sentence and exits with code 2; nothing is left half-written. Whatever
+    it quotes, a message is one line of a length that can be read.
+
+    Example:
+        >>> str(SpikeproofError("There is no data set a\\nb; give another."))
+        'There is no data set a b; give another.'
     """
+
+    def __init__(self, message: str) -> None:
+        line = " ".join(message.split())
+        if len(line) > _LONGEST:
+            line = f"{line[: _LONGEST // 2]} ... {line[-_LONGEST // 2 :]}"
+        super().__init__(line)
+
+
+class Interrupted(KeyboardInterrupt):
+    """Training was asked to stop (Ctrl-C or SIGTERM); the state on disk, if there is a folder, goes on from there."""

@@ -1,4 +1,4 @@
-"""Progress for a person: a bar on a terminal, plain lines elsewhere, nothing where nobody looks."""
+"""Progress for a person: a bar on a terminal, a line a minute elsewhere, nothing where nobody looks."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import time
 from types import TracebackType
 
 from tqdm import tqdm
+
+_SIGN_OF_LIFE = 60.0  # seconds between two lines where there is no terminal to draw a bar on
 
 
 class Progress:
@@ -24,7 +26,8 @@ class Progress:
     """
 
     def __init__(self, total: int, label: str, *, start: int = 0, show: bool = True) -> None:
-        self._show = show
+        self._show, self._label, self._told = show, label, time.monotonic()
+        self._first = start
         self._total, self._done, self._began = total, 0, time.monotonic()
         self._bar = tqdm(
             total=total,
@@ -47,6 +50,11 @@ class Progress:
     def advance(self, units: int = 1) -> None:
         self._done += units
         self._bar.update(units)
+        now = time.monotonic()
+        if self._show and self._bar.disable and now - self._told > _SIGN_OF_LIFE:
+            self._told = now
+            share = (self._first + self._done) / max(self._total, 1)
+            self.line(f"{self._label}: {100 * min(share, 1):.0f} %, {self.left()}")
 
     def left(self) -> str:
         """About how long the rest takes, at the pace so far.
@@ -57,7 +65,8 @@ class Progress:
         """
         if self._done == 0:
             return "time left unknown"
-        seconds = (time.monotonic() - self._began) / self._done * max(self._total - self._done, 0)
+        rest = max(self._total - self._first - self._done, 0)
+        seconds = (time.monotonic() - self._began) / self._done * rest
         return f"about {seconds:.0f} s left" if seconds < 100 else f"about {seconds / 60:.0f} min left"
 
     def line(self, text: str) -> None:

@@ -89,6 +89,17 @@ def _audited(_trained, tmp_path_factory):
 
 
 @pytest.fixture
+def audit_in():
+    """The folder of a run's only audit."""
+
+    def find(folder):
+        (place,) = (folder / "audits").iterdir()
+        return place
+
+    return find
+
+
+@pytest.fixture
 def audited(_audited, tmp_path):
     """A trained and audited run, one's own to spoil."""
     return shutil.copytree(_audited, tmp_path / "audited")

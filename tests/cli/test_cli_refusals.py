@@ -32,7 +32,7 @@ def test_many_networks_are_not_for_torchrun(refused, monkeypatch, tmp_path, word
         (["train"], ["RECIPE", "spikeproof recipes"]),
         (["audit"], ["RUN"]),
         (["report"], ["run folder"]),
-        (["recipes", "all"], ["no options", "all"]),
+        (["recipes", "nonesuch", "vgg11"], ["No recipe has nonesuch and vgg11"]),
         (["train", "demo-digits-vanila"], ["did you mean demo-digits-vanilla?"]),
         (["train", "resnet50-imagenet"], ["resnet50-imagenet", "spikeproof recipes"]),
         (["demo", "--epochs", "3"], ["--epochs"]),
@@ -91,8 +91,8 @@ def test_train_options_that_do_not_fit(refused, tmp_path, options, says):
 @pytest.mark.parametrize(
     ("recipe", "options", "says"),
     [
-        ("demo-digits-at", ["--adversarial-training.eps", "-1"], ["--adversarial-training.eps", "-1"]),
-        ("demo-digits-at", ["--adversarial-training.attack", "cw"], ["cw", "pgd"]),
+        ("demo-digits-at", ["--at.eps", "-1"], ["--at.eps", "-1"]),
+        ("demo-digits-at", ["--at.attack", "cw"], ["cw", "pgd"]),
         ("demo-digits-tgo", ["--tgo.delta", "0"], ["delta"]),
         ("demo-digits-mpd-sgr", ["--mpd-sgr.warmup", "1"], ["warmup"]),
     ],
@@ -169,9 +169,9 @@ def test_a_file_where_the_folder_should_be(refused, train_words, tmp_path):
     ids=lambda value: " ".join(value) if isinstance(value, list) and value[0].startswith("-") else None,
 )
 def test_audit_options_that_do_not_fit(refused, audited, options, says):
-    before = {path.name: path.read_bytes() for path in audited.iterdir()}
+    before = {path: path.read_bytes() for path in audited.rglob("*") if path.is_file()}
     refused("audit", audited, *options, says=says)
-    assert {path.name: path.read_bytes() for path in audited.iterdir()} == before
+    assert {path: path.read_bytes() for path in audited.rglob("*") if path.is_file()} == before
 
 
 @pytest.mark.parametrize("options", [["--trials", "PGD-2", "CW-2"], ["--radius", "0"]], ids=" ".join)
@@ -222,7 +222,7 @@ def test_weights_of_another_run(refused, trained, train_words, tmp_path, changes
     main(words)
     shutil.copy(tmp_path / "other" / "model.safetensors", trained / "model.safetensors")
     refused("audit", trained, "--device", "cpu", says=[trained / "model.safetensors"])
-    assert not (trained / "audit.json").exists()
+    assert not (trained / "audits").exists()
 
 
 @pytest.mark.parametrize("text", ["{", "", "[]", "{}", "null", '{"recipe": {}}', '{"recipe": 3}'])
@@ -235,14 +235,14 @@ def test_a_damaged_config(refused, trained, train_words, text):
 
 def test_a_config_without_its_model(refused, trained):
     config = json.loads((trained / "config.json").read_text())
-    del config["recipe"]["model"]
+    del config["recipe"]["model"], config["sha256"]
     (trained / "config.json").write_text(json.dumps(config))
     refused("audit", trained, says=[trained, "model"])
 
 
 @pytest.mark.parametrize("name", ["audit.json", "pictures.npz", "metrics.jsonl"])
-def test_damaged_files_of_a_report(refused, audited, name):
-    damaged = audited / name
+def test_damaged_files_of_a_report(refused, audited, audit_in, name):
+    damaged = (audited if name == "metrics.jsonl" else audit_in(audited)) / name
     damaged.write_bytes(damaged.read_bytes()[:-30])
     refused("report", audited, says=[damaged])
 

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import difflib
 import io
 import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import tyro
 
 from spikeproof.audit import AuditConfig
 from spikeproof.errors import SpikeproofError
-from spikeproof.recipes import Recipe
+from spikeproof.recipes import Recipe, known_defenses
 from spikeproof.tables import Scale
 
 _Arguments = TypeVar("_Arguments")
@@ -27,6 +28,18 @@ class DemoArguments:
 
     out: Path = Path("runs/demo")
     """Folder for the six runs and report.html."""
+    quiet: bool = False
+    """Say nothing on the way."""
+
+
+@dataclasses.dataclass(kw_only=True)
+class RecipesArguments:
+    """List the named experiments, a line each."""
+
+    words: tyro.conf.Positional[tuple[str, ...]] = ()
+    """Only those that have all of these words: vgg11 at, cifar100, poisson."""
+    json: bool = False
+    """All fields of each, as JSON."""
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -40,6 +53,8 @@ class TrainArguments:
     """Run folder; runs/<recipe name> by default."""
     resume: bool = False
     """Go on with the run in that folder."""
+    quiet: bool = False
+    """Say nothing on the way."""
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -59,6 +74,10 @@ class CompareArguments:
     """The recipes to run, without the family's name; all by default."""
     share: str = "0/1"
     """I/N: this process does every N-th row from the I-th on; the page shows what all have done."""
+    quiet: bool = False
+    """Say nothing on the way."""
+    json: bool = False
+    """Print the rows as JSON instead of the table."""
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -128,6 +147,14 @@ class AuditArguments:
     """Where to attack."""
     substitutes: tuple[Path, ...] = ()
     """Run folders of other networks, whose adversarial images are tried on this one (black-box transfer)."""
+    out: Path | None = None
+    """Another folder for the result, with what the run says of itself; the run's own audits by default."""
+    force: bool = False
+    """Replace an audit that was asked the same."""
+    quiet: bool = False
+    """Say nothing on the way."""
+    json: bool = False
+    """Print audit.json instead of the table."""
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -140,10 +167,34 @@ class ReportArguments:
     """The file; report.html in the first run folder by default."""
 
 
+def asks_for_help(words: list[str]) -> bool:
+    """Whether a command is asked for its help before it is told what to work on."""
+    return words[:1] in (["-h"], ["--help"])
+
+
+def named(words: list[str], command: str, what: str, example: str) -> tuple[str, list[str]]:
+    """The first word, which a command is about, and the others.
+
+    Raises:
+        SpikeproofError: there is none.
+    """
+    if not words or words[0].startswith("-"):
+        raise SpikeproofError(f"`spikeproof {command}` needs a {what} first, such as {example}.")
+    return words[0], words[1:]
+
+
 def read_arguments(
-    kind: type[_Arguments], words: Sequence[str], *, prog: str, default: _Arguments | None = None
+    kind: type[_Arguments],
+    words: Sequence[str],
+    *,
+    prog: str,
+    default: _Arguments | None = None,
+    about: str | None = None,
 ) -> _Arguments:
     """Parse a command's words.
+
+    Args:
+        about: what its help says first; the docstring of ``kind`` by default.
 
     Raises:
         SpikeproofError: words that do not fit, in one sentence.
@@ -154,6 +205,7 @@ def read_arguments(
             parsed = tyro.cli(
                 kind,
                 prog=prog,
+                description=about,
                 args=list(words),
                 default=tyro.MISSING_NONPROP if default is None else default,
                 config=(tyro.conf.AvoidSubcommands, tyro.conf.FlagCreatePairsOff),
@@ -161,13 +213,62 @@ def read_arguments(
     except SystemExit as stopped:
         if stopped.code in (0, None):
             raise
-        raise SpikeproofError(_one_sentence(complaint.getvalue(), prog)) from None
+        raise SpikeproofError(_one_sentence(complaint.getvalue(), prog, _options_of(kind, default))) from None
     sys.stderr.write(complaint.getvalue())  # what tyro had to say about words that fit
     return parsed
 
 
-def _one_sentence(box: str, prog: str) -> str:
-    """tyro's box of text as its first paragraph, with the option it thinks was meant."""
+def _options_of(kind: type[Any], default: Any) -> list[str]:
+    """Every option that a command has, as its help tells them."""
+    told = io.StringIO()
+    with contextlib.redirect_stdout(told), contextlib.suppress(SystemExit):
+        tyro.cli(
+            kind,
+            args=["--help"],
+            default=tyro.MISSING_NONPROP if default is None else default,
+            config=(tyro.conf.AvoidSubcommands, tyro.conf.FlagCreatePairsOff),
+        )
+    return re.findall(r"(?<![\w-])--[a-z][\w.-]*", told.getvalue())
+
+
+# What people type who come from other tools, and what the option is called here.
+_ALIASES = {
+    "lr": "learning-rate",
+    "bs": "batch-size",
+    "epoch": "epochs",
+    "steps": "num-steps",
+    "timesteps": "num-steps",
+    "model": "model.name",
+    "arch": "model.name",
+    "dataset": "data.name",
+    "eps": "radius",
+    "epsilon": "radius",
+    "wd": "weight-decay",
+    "surrogate": "neuron.surrogate",
+    "amp": "precision",
+}
+
+
+def _meant(option: str, options: Sequence[str]) -> str | None:
+    """The option that does what was meant: of equal last names the one of training, whose is most of a recipe.
+
+    Example:
+        >>> _meant("--seed", ["--data.seed", "--train.seed", "--audit.seed"])
+        '--train.seed'
+        >>> _meant("--lr", ["--train.learning-rate"])
+        '--train.learning-rate'
+    """
+    word = option.lstrip("-").partition("=")[0].replace("_", "-")
+    for wanted in (word, _ALIASES.get(word, word)):
+        fitting = [known for known in options if known[2:] == wanted or known.endswith(f".{wanted}")]
+        if fitting:
+            return min(fitting, key=lambda known: (known.count("."), not known.startswith("--train."), len(known)))
+    near = difflib.get_close_matches(f"--{word}", options, n=1, cutoff=0.75)
+    return near[0] if near else None
+
+
+def _one_sentence(box: str, prog: str, options: Sequence[str]) -> str:
+    """tyro's box of text as its first paragraph, with the option that was meant."""
     lines = [line.strip("│ \t") for line in box.splitlines() if line[:1] != "╭"]
     paragraphs: list[list[str]] = [[]]
     for line in lines:
@@ -179,6 +280,14 @@ def _one_sentence(box: str, prog: str) -> str:
     if not box.startswith("╭"):
         del paragraphs[0]  # the title, a line of its own in ASCII
     said = " ".join(paragraphs[0]).rstrip(".")
-    meant = next((p[1] for p in paragraphs if p[:1] == ["Perhaps you meant:"] and len(p) > 1), None)
-    hint = f"perhaps you meant {meant.split()[0]}" if meant else f"see {prog} --help"
+    unknown = re.search(r"Unrecognized options: (--[^\s,]+)", said)
+    hint = f"see {prog} --help"
+    if unknown:
+        option = unknown[1]
+        defense = option[2:].partition(".")[0]
+        meant = _meant(option, options)
+        if "." in option and defense.replace("-", "_") in known_defenses() and not meant:
+            hint = f"add that defense with --with {defense}"
+        elif meant:
+            hint = f"perhaps you meant {meant}"
     return re.sub(r"\s+", " ", f"{said}; {hint}.")

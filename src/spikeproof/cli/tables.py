@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from spikeproof.cli.arguments import LeaderboardArguments, PushArguments, ReproduceArguments, read_arguments
+from spikeproof.cli.arguments import (
+    LeaderboardArguments,
+    PushArguments,
+    ReproduceArguments,
+    asks_for_help,
+    named,
+    read_arguments,
+)
 from spikeproof.cli.one_process import refuse_torchrun
 from spikeproof.errors import SpikeproofError
 from spikeproof.hub import push
@@ -26,8 +33,18 @@ from spikeproof.tables import TABLES, find_table
 from spikeproof.train import pick_device
 
 
-def reproduce_command(name: str, words: list[str], command: str) -> int:
+def reproduce_command(words: list[str], command: str) -> int:
     """Rebuild a table and print it; the exit code is 1 where some of its networks failed."""
+    if asks_for_help(words):
+        read_arguments(ReproduceArguments, ["--help"], prog="spikeproof reproduce TABLE")
+    name, rest = named(words, "reproduce", "TABLE", "mpd-sgr-table1; `spikeproof reproduce list` names them all")
+    if name == "list":
+        print(table_list())
+        return 0
+    return _reproduce_table(name, rest, command)
+
+
+def _reproduce_table(name: str, words: list[str], command: str) -> int:
     table = None if name == CURVE else find_table(name)
     arguments = read_arguments(ReproduceArguments, words, prog=f"spikeproof reproduce {name}")
     refuse_torchrun("reproduce", "use --jobs or --cluster")
@@ -87,7 +104,7 @@ def table_list() -> str:
     return "\n".join([*lines, f"{CURVE:18} the training curve of SNN-RAT's published WRN16, epoch by epoch"])
 
 
-def leaderboard_command(words: list[str]) -> None:
+def leaderboard_command(words: list[str], command: str) -> None:
     """Check result files and make the page of them."""
     arguments = read_arguments(LeaderboardArguments, words, prog="spikeproof leaderboard")
     print(check_results([arguments.results]))
@@ -97,7 +114,7 @@ def leaderboard_command(words: list[str]) -> None:
         print(f"Page: {page} and {page.with_suffix('.html')}")
 
 
-def push_command(words: list[str]) -> None:
+def push_command(words: list[str], command: str) -> None:
     """Share a run's weights with a model card."""
     arguments = read_arguments(PushArguments, words, prog="spikeproof push")
     print(
