@@ -60,11 +60,11 @@ def test_a_network_that_resets_itself_is_none(tiny, digits):
 
 
 def test_randomness_is_no_state_and_is_averaged(tiny, digits, quick):
-    config = quick(trials=("FGSM", "PGD-3", "SQUARE-20"), samples=30, diagnostics=True, sweep_samples=10)
+    config = quick(trials=("FGSM", "PGD-3"), samples=12, diagnostics=True, sweep_samples=5)
     found = audit(Drops(tiny), digits.test, config, show=False)
     assert (found.config.noise, found.config.draws, found.config.verdict_draws) == (True, 10, 10)
     assert not any(flag.raised for flag in found.flags if flag.name == "randomness without EoT")
-    one = audit(Drops(tiny), digits.test, quick(trials=("FGSM",), draws=1, diagnostics=True, samples=30), show=False)
+    one = audit(Drops(tiny), digits.test, quick(trials=("FGSM",), draws=1, diagnostics=True, samples=12), show=False)
     assert any(flag.raised for flag in one.flags if flag.name == "randomness without EoT")
     # An image that had luck with its draws is judged by others.
     assert found.to_json("")["noise"] == "on"
