@@ -117,3 +117,14 @@ def test_what_is_no_logits(tiny, digits, quick, refuses, forward, says):
 
     with refuses("logits [8, K]", says):
         audit(Other(tiny), digits.test, quick(), show=False)
+
+
+def test_any_network_in_double_is_audited_in_double(digits, quick):
+    """Not one of ours, which take float32 too."""
+    torch.manual_seed(0)
+    linear = nn.Sequential(nn.Flatten(), nn.Linear(64, 10)).double()
+    found = audit(
+        linear, digits.test, quick(trials=("FGSM", "PGD-3", "SQUARE-5"), samples=10, diagnostics=True), show=False
+    )
+    right = linear(digits.test.take(digits.test.part(10)).images.double() / 255).argmax(1)
+    assert found.clean.correct == int((right == digits.test.take(digits.test.part(10)).labels).sum())

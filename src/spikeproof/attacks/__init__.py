@@ -8,7 +8,7 @@ from spikeproof.attacks.ddn import ddn
 from spikeproof.attacks.door import attack, check_batch, check_shape, check_threat, norms_of
 from spikeproof.attacks.fab import fab_targeted
 from spikeproof.attacks.gradient_sign import ffgsm, fgsm, rfgsm
-from spikeproof.attacks.judge import evaluating, judge
+from spikeproof.attacks.judge import evaluating, judge, working_dtype
 from spikeproof.attacks.multi_targeted import mtpgd
 from spikeproof.attacks.noise import gaussian_noise, uniform_noise
 from spikeproof.attacks.objective import cross_entropy_of, divergence_of, dlr_of, margin_of
@@ -63,4 +63,5 @@ __all__ = [
     "pgd",
     "rfgsm",
     "sa_pgd",
+    "working_dtype",
 ]

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
-from spikeproof.attacks import Crafting, check_batch, check_threat, evaluating, judge
+from spikeproof.attacks import Crafting, check_batch, check_threat, evaluating, judge, working_dtype
 from spikeproof.audit.config import AuditConfig
 from spikeproof.audit.curves import CurvePlan, swept_pair
 from spikeproof.audit.diagnostics import Curves, Flag, Gradients, flags_of, input_gradients
@@ -148,7 +148,7 @@ def _chosen(model: nn.Module, images: ImageSet, samples: int | None, split: str)
     brightest = images.brightest(f"the {split} images")
     rows = images.part(count)
     chosen = images.take(rows.to(images.labels.device)).to(device)
-    pixels, labels, _ = check_batch(chosen.images.float() / 255, chosen.labels, model=model)
+    pixels, labels, _ = check_batch(chosen.images.to(working_dtype(model)) / 255, chosen.labels, model=model)
     inner = unwrapped(model)
     if isinstance(inner, SpikingModel) and inner.description.num_classes != images.num_classes:
         raise SpikeproofError(

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from spikeproof.attacks import evaluating
+from spikeproof.attacks import evaluating, working_dtype
 from spikeproof.errors import SpikeproofError
 from spikeproof.private_rng import private_rng
 
@@ -22,7 +22,7 @@ def draws_where_nobody_said_so(model: nn.Module, images: Float[Tensor, "n c h w"
         SpikeproofError: they change though the seed is the same, so an attack would change what it attacks; or they
             are no logits [N,K].
     """
-    few = images[:_FEW]
+    few = images[:_FEW].to(working_dtype(model))
     if len(few) == 0:
         return False
     with private_rng(), evaluating(model):
