@@ -24,8 +24,10 @@ if os.environ.get("ROUNDING"):
     def otherwise(layer):
         def rounding(*arguments, **options):
             out = layer(*arguments, **options)
-            plain = out.device.type == "cpu" and out.dtype in (torch.float32, torch.bfloat16) and out.numel()
-            if not plain or torch.compiler.is_compiling() or torch._C._functorch.maybe_current_level() is not None:
+            traced = torch.jit.is_tracing() or torch.compiler.is_compiling()  # shapes are no numbers there
+            if traced or torch._C._functorch.maybe_current_level() is not None:
+                return out
+            if out.device.type != "cpu" or out.dtype not in (torch.float32, torch.bfloat16) or not out.numel():
                 return out
             return out * pattern(tuple(out.shape), out.dtype)
 
