@@ -46,6 +46,16 @@ def unsealed_bytes(whole: bytes) -> bytes | None:
     return content if digest == hashlib.sha256(content).digest() else None
 
 
+def sealed_behind(content: bytes) -> bytes:
+    """The content, and behind it a hash: for files whose beginning is the system's to read."""
+    return content + hashlib.sha256(content).digest()
+
+
+def is_sealed_behind(whole: bytes) -> bool:
+    """Whether this is what :func:`sealed_behind` made."""
+    return whole[-_DIGEST:] == hashlib.sha256(whole[:-_DIGEST]).digest()
+
+
 def _hash(plain: dict[str, Any]) -> str:
     text = json.dumps(plain, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()

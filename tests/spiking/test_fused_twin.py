@@ -5,7 +5,7 @@ import torch
 from twin import STEPS, assert_same, assert_twins, currents, freeze, new_site, normed, observe, spiked
 
 from spikeproof.spiking import Hinge, probe
-from spikeproof.spiking.ops.compile import compiler_available
+from spikeproof.spiking.ops.kernel_folder import compiler_available
 
 
 @pytest.fixture(scope="module", autouse=True)

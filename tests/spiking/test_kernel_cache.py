@@ -1,4 +1,4 @@
-"""Kernels on disk: compiled once a machine, and never in the way."""
+"""Inductor's kernels on disk: compiled once a machine, and never in the way; and what runs without a compiler."""
 
 import gc
 import os
@@ -14,7 +14,8 @@ from twin import STEPS, assert_same, currents, new_site, observe
 
 from spikeproof.spiking import Neuron, Site
 from spikeproof.spiking.ops import compile as compiling
-from spikeproof.spiking.ops import kernels
+from spikeproof.spiking.ops import instance as instances
+from spikeproof.spiking.ops import kernel_folder, kernels
 
 
 def double_and_add(setting, values, vector):
@@ -34,6 +35,7 @@ def new_process(monkeypatch):
 
     def forget():
         monkeypatch.setattr(kernels, "_kernels", {})
+        instances.instance.cache_clear()
 
     forget()
     return forget
@@ -58,20 +60,15 @@ def compilations(monkeypatch):
     return made
 
 
-def test_a_second_process_compiles_nothing_and_gives_equal_numbers(monkeypatch, new_process):
-    current = currents((4, 5, 6, 2))
-    site = new_site("fused", 5, with_norm=True, pool=2)
-    before = {name: value.clone() for name, value in site.state_dict().items()}
-    first = observe(site, current, training=True)
+def test_a_second_process_compiles_nothing(monkeypatch, folder, new_process):
+    run_it()
     new_process()
 
     def refuse(*arguments):
         raise AssertionError("compiled again")
 
     monkeypatch.setattr(compiling, "_compile", refuse)
-    site.load_state_dict(before)
-    second = observe(site, current, training=True)
-    assert kernels._kernels and all(torch.equal(part, second[name]) for name, part in first.items())
+    run_it()
 
 
 def damages(whole):
@@ -134,7 +131,7 @@ def test_the_compiler_takes_up_nothing_that_another_process_left(folder, new_pro
 
 def test_each_kind_of_machine_has_headers_of_its_own(monkeypatch, folder):
     first = compiling._workshop(folder, -1) / "precompiled_headers"
-    monkeypatch.setattr(compiling, "_machine", lambda _: "another")
+    monkeypatch.setattr(compiling, "machine", lambda _: "another")
     second = compiling._workshop(folder, -2) / "precompiled_headers"
     assert first.resolve().parent == second.resolve().parent == folder / "headers"
     assert first.resolve() != second.resolve()
@@ -194,7 +191,7 @@ def test_a_space_in_a_path_does_no_harm(tmp_path, variable):
 def test_each_gpu_has_kernels_of_its_own(monkeypatch):
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "the same")
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 1)
-    first, second, current = (compiling._machine(torch.device(name)) for name in ("cuda:0", "cuda:1", "cuda"))
+    first, second, current = (kernel_folder.machine(torch.device(name)) for name in ("cuda:0", "cuda:1", "cuda"))
     assert first != second == current
 
 
@@ -221,7 +218,7 @@ def test_compiling_leaves_the_process_as_it_was_exception_or_not(monkeypatch, fo
             assert not gc.isenabled() and workshop == compiling._workshop(folder, os.getpid())
             raise ZeroDivisionError("no room")
 
-        monkeypatch.setattr(compiling, "_failures", [])
+        monkeypatch.setattr(kernel_folder, "_failures", [])
         values, vector = torch.rand(2, 3, 5, 4), torch.rand(4)
         with monkeypatch.context() as patch, pytest.warns(RuntimeWarning, match="could not be built.*no room"):
             patch.setattr(compiling, "_compile", fail)
@@ -234,7 +231,7 @@ def test_compiling_leaves_the_process_as_it_was_exception_or_not(monkeypatch, fo
 
 def test_without_a_compiler_the_reference_runs_with_one_warning(monkeypatch, folder):
     monkeypatch.setenv("CXX", str(folder / "no-compiler"))
-    compiling._warn_once.cache_clear()
+    kernel_folder._warn_once.cache_clear()
     options = {"with_norm": True, "pool": 2}
     current = currents((4, 5, 6, 2))
     with pytest.warns(RuntimeWarning, match="No compiler") as caught:
@@ -247,12 +244,12 @@ def test_without_a_compiler_the_reference_runs_with_one_warning(monkeypatch, fol
     features = torch.rand(2 * STEPS, 5)
     assert torch.equal(Site(Neuron(), STEPS, "fused")(features), Site(Neuron(), STEPS)(features))
     assert not kernels._kernels and not list(folder.glob("*.bin"))
-    compiling._warn_once.cache_clear()
+    kernel_folder._warn_once.cache_clear()
 
 
 def test_the_folder_is_the_named_one_or_in_the_users_cache(monkeypatch, tmp_path):
     monkeypatch.setenv("SPIKEPROOF_CACHE_DIR", str(tmp_path / "mine"))
-    assert compiling.cache_folder() == tmp_path / "mine"
+    assert kernel_folder.cache_folder() == tmp_path / "mine"
     monkeypatch.delenv("SPIKEPROOF_CACHE_DIR")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    assert compiling.cache_folder() == tmp_path / "xdg" / "spikeproof" / "kernels"
+    assert kernel_folder.cache_folder() == tmp_path / "xdg" / "spikeproof" / "kernels"

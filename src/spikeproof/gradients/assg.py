@@ -10,7 +10,6 @@ import contextlib
 import dataclasses
 import math
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool
@@ -19,7 +18,7 @@ from torch import Tensor, nn
 from spikeproof.errors import SpikeproofError
 from spikeproof.gradients.source import Attached
 from spikeproof.spiking import ArcTan, Drive, Site, override_gradient, sites
-from spikeproof.spiking.ops.drive import Setting, noisy_margins
+from spikeproof.spiking.ops.drive import Following, Setting, follow
 
 _UNIT = ArcTan(alpha=1.0)
 
@@ -78,23 +77,6 @@ class Assg:
             yield _AttachedAssg(list(adaptive.values()))
 
 
-class _How(NamedTuple):
-    """All that is fixed about an update."""
-
-    setting: Setting
-    source: Assg
-
-
-def adapt(how: _How, drive: Drive, mean: Tensor, spread: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """One update of M and D by this forward's margins, and the sharpness a that follows; all [T, N, *space, C]."""
-    source = how.source
-    distance = noisy_margins(how.setting, drive).abs()
-    mean = source.momentum * mean + (1 - source.momentum) * distance
-    spread = source.momentum * spread + (1 - source.momentum) * (distance - mean).abs()
-    omega = 2 * math.tan(math.pi * source.half_mass) / math.pi
-    return mean, spread, omega / (mean + source.relax * spread + 1e-4)
-
-
 class _AdaptiveSite:
     """One site's backward under ASSG, with its M, D and sharpness."""
 
@@ -110,9 +92,11 @@ class _AdaptiveSite:
                 shape = (site.num_steps, *values.shape[1:])
                 start = values.new_ones(shape, dtype=torch.promote_types(values.dtype, torch.float32))
                 self.state = [start, torch.zeros_like(start), start]
-            how = _How(Setting(site.neuron, _UNIT, site.num_steps), self.source)
+            source = self.source
+            omega = 2 * math.tan(math.pi * source.half_mass) / math.pi
+            how = Following(Setting(site.neuron, _UNIT, site.num_steps), source.momentum, source.relax, omega)
             with torch.no_grad():
-                self.state = site.elementwise(adapt, how, drive, *self.state[:2])
+                self.state = site.elementwise(follow, how, drive, *self.state[:2])
         return site.fire(drive._replace(sharpness=self.state[2]), surrogate=_UNIT, pooled=pooled).spikes
 
     def keep(self, kept: Tensor) -> None:

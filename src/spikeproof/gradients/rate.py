@@ -36,7 +36,7 @@ from torch import Tensor, nn
 from spikeproof.errors import SpikeproofError
 from spikeproof.gradients.source import Attached
 from spikeproof.spiking import Drive, Neuron, Site, Triangle, override_gradient, sites
-from spikeproof.spiking.ops.drive import Setting, forward, noisy_margins
+from spikeproof.spiking.ops.drive import Setting, fired_mask, mean_slope
 
 # What a source says of a site: G at every neuron times batch norm's scale, [1, N, *space, C], by the site's kernels.
 Gain = Callable[[Site, Drive], Float[Tensor, "1 n *space c"]]
@@ -65,11 +65,6 @@ class Bptr:
 def _ever_fired(site: Site, drive: Drive) -> Tensor:
     (mask,) = site.elementwise(fired_mask, _setting(site), drive)
     return mask
-
-
-def fired_mask(setting: Setting, drive: Drive) -> tuple[Tensor]:
-    """1 where a neuron fired at some step, in units of what drives it."""
-    return (_by_values(drive, forward(setting, drive).spikes.amax(0, keepdim=True).to(_wide(drive))),)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -168,15 +163,9 @@ class Hart:
         return _attach(model, self._gain)
 
     def _gain(self, site: Site, drive: Drive) -> Tensor:
-        sharpness = torch.full((), 1 / self.width, dtype=_wide(drive), device=drive.values.device)
-        (slope,) = site.elementwise(mean_slope, _setting(site), drive, sharpness)
+        sharpness = torch.full((site.num_steps, 1), 1 / self.width, dtype=_wide(drive), device=drive.values.device)
+        (slope,) = site.elementwise(mean_slope, _setting(site), drive._replace(sharpness=sharpness))
         return slope
-
-
-def mean_slope(setting: Setting, drive: Drive, sharpness: Tensor) -> tuple[Tensor]:
-    """The mean over the steps of a h(a v) at the noisy margins, in units of what drives the site."""
-    slopes = sharpness * setting.surrogate(sharpness * noisy_margins(setting, drive))
-    return (_by_values(drive, slopes.mean(0, keepdim=True)),)
 
 
 def _setting(site: Site) -> Setting:

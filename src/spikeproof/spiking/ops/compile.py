@@ -4,9 +4,8 @@
 so that one kernel serves every layer and batch size. Where the machine has no compiler, or it fails, the function
 itself runs, with one warning.
 
-What is on disk is unpickled and run, so it lies in a folder that is the user's own and nobody else can write to, and
-has a checksum. The compiler works in a folder of this process alone: it would load what another process left there,
-damaged or of another kind of machine, without a look.
+What is on disk is unpickled and run: see ``kernel_folder.py``. The compiler works in a folder of this process alone: it
+would load what another process left there, damaged or of another kind of machine, without a look.
 """
 
 from __future__ import annotations
@@ -16,10 +15,7 @@ import contextlib
 import functools
 import gc
 import hashlib
-import importlib.util
-import logging
 import os
-import platform
 import shutil
 import tempfile
 import warnings
@@ -32,32 +28,13 @@ from torch import Tensor
 
 from spikeproof.atomic import write_atomically
 from spikeproof.sealed import sealed_bytes, unsealed_bytes
+from spikeproof.spiking.ops.kernel_folder import machine, own_folder, tell, warn_of_failure
 
 Function = Callable[..., Sequence[Tensor]]
 
 # Without dynamic_threads a kernel would hold the thread count of the process that compiled it. vec_isa_ok takes the
 # CPU's word for its vector units, where the default compiles and runs a program for each kind of them.
 _OPTIONS = {"cpp.dynamic_threads": True, "cpp.vec_isa_ok": True}
-
-
-_log = logging.getLogger(__name__)
-_failures: list[str] = []  # what the first kernel that could not be built died of
-
-
-def compiler_available(device: torch.device) -> bool:
-    """Whether kernels can be built for this device here (a C++ compiler, or Triton on CUDA)."""
-    if device.type == "cpu":
-        named = os.environ.get("CXX")
-        return any(shutil.which(candidate) for candidate in ([named] if named else ["g++", "clang++"]))
-    return importlib.util.find_spec("triton") is not None
-
-
-def cache_folder() -> Path:
-    """Where kernels are kept: $SPIKEPROOF_CACHE_DIR, else spikeproof/kernels in the user's cache folder."""
-    named = os.environ.get("SPIKEPROOF_CACHE_DIR")
-    if named:
-        return Path(named)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "spikeproof" / "kernels"
 
 
 def compiled(function: Function, key: str, arguments: Sequence[Tensor], static: Sequence[Sequence[int]]) -> Function:
@@ -74,57 +51,24 @@ def compiled(function: Function, key: str, arguments: Sequence[Tensor], static: 
         (str(a.dtype), [size if d in fixed else 0 for d, size in enumerate(a.shape)])
         for a, fixed in zip(arguments, static, strict=True)
     ]
-    identity = repr((key, shapes, _sources(), torch.__version__, _machine(arguments[0].device)))
-    folder = _own_folder(cache_folder())
+    identity = repr((key, shapes, _sources(), torch.__version__, machine(arguments[0].device)))
+    folder = own_folder()
     path = None if folder is None else folder / f"{hashlib.sha256(identity.encode()).hexdigest()[:32]}.bin"
     with _undisturbed(folder):
         if path is not None and path.is_file():
             # A kernel that cannot be read (damaged, an older format) is made again.
             with contextlib.suppress(Exception):
                 return _load(path)
-        _tell()
+        tell()
         try:
             artifact = _compile(function, arguments, static)
         except Exception as error:  # the compiler's own, of any kind: a space in a path, a full disk, no headers
-            _warn_of_failure(f"{type(error).__name__}: {error}")
+            warn_of_failure(f"{type(error).__name__}: {error}")
             return function
         if path is not None:
             with contextlib.suppress(OSError):  # a full disk costs the next process its warm start
                 _save(artifact, path)
         return artifact
-
-
-def warn_without_compiler(device: torch.device) -> None:
-    """Say, once a process and device, that the reference runs in the place of the fused kernels."""
-    _warn_once(device.type)
-
-
-@functools.cache
-def _tell() -> None:
-    _log.info("compiling kernels, once on this machine: some seconds each")
-
-
-def _warn_of_failure(said: str) -> None:
-    """Say, once a process, that a kernel could not be built and that the reference runs in its place."""
-    if not _failures:
-        _failures.append(said)
-        line = next((line for line in reversed(said.splitlines()) if "error" in line.lower()), said.splitlines()[0])
-        warnings.warn(
-            f"A kernel could not be built ({line.strip()[:200]}), so the reference runs in its place: the same "
-            "numbers, slower. Mend the compiler, or choose kernels='reference' (--model.kernels reference).",
-            RuntimeWarning,
-            stacklevel=4,
-        )
-
-
-@functools.cache
-def _warn_once(device_type: str) -> None:
-    warnings.warn(
-        f"No compiler for {device_type} was found, so the reference kernels run instead of the fused ones: the same "
-        "numbers, slower. Install g++ (CPU) or triton (CUDA) to mend this.",
-        RuntimeWarning,
-        stacklevel=4,
-    )
 
 
 def _compile(function: Function, arguments: Sequence[Tensor], static: Sequence[Sequence[int]]) -> Any:
@@ -192,19 +136,6 @@ def _undisturbed(folder: Path | None) -> Any:
             gc.enable()
 
 
-def _own_folder(folder: Path) -> Path | None:
-    """Where kernels can be kept that nobody else can write: ``folder``, or one of this user's own in it, or nowhere."""
-    user = os.getuid() if os.name == "posix" else 0
-    for place in (folder, folder / f"user-{user}"):
-        with contextlib.suppress(OSError):
-            place.mkdir(parents=True, exist_ok=True, mode=0o700)
-            held = place.stat()
-            own = os.name != "posix" or (held.st_uid == user and not held.st_mode & 0o022)
-            if own and os.access(place, os.W_OK):
-                return place
-    return None
-
-
 @functools.cache
 def _workshop(folder: Path | None, process: int) -> Path:
     """Where the compiler keeps its own files while this process lives.
@@ -218,7 +149,7 @@ def _workshop(folder: Path | None, process: int) -> Path:
     atexit.register(_remove, workshop, process)
     if folder is not None:
         with contextlib.suppress(OSError):
-            headers = folder / "headers" / hashlib.sha256(_machine(torch.device("cpu")).encode()).hexdigest()[:16]
+            headers = folder / "headers" / hashlib.sha256(machine(torch.device("cpu")).encode()).hexdigest()[:16]
             headers.mkdir(parents=True, exist_ok=True)
             (workshop / "precompiled_headers").symlink_to(headers.resolve())
     return workshop
@@ -235,20 +166,3 @@ def _sources() -> str:
     here = Path(__file__).parent
     files = [*sorted(here.glob("*.py")), here.parent / "neuron.py", here.parent / "surrogate.py"]
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
-
-
-def _machine(device: torch.device) -> str:
-    if device.type == "cuda":
-        # The compiler writes the index of the device into a kernel: another GPU's launches there.
-        index = torch.cuda.current_device() if device.index is None else device.index
-        return f"{torch.cuda.get_device_name(index)} {torch.version.cuda} cuda:{index}"
-    return f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()} {_cpu_features()}"
-
-
-@functools.cache
-def _cpu_features() -> str:
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith(("flags", "Features")):  # x86, ARM
-                return line
-    return platform.processor()

@@ -150,6 +150,46 @@ def noisy_margins(setting: Setting, drive: Drive) -> Float[Tensor, "t n *space c
     return margins if noise is None or carried else margins + torch.stack(noise)
 
 
+class Following(NamedTuple):
+    """All that is fixed about how a sharpness follows the margins (ASSG; see ``follow``)."""
+
+    setting: Setting
+    momentum: float
+    relax: float
+    omega: float
+
+
+def follow(
+    how: Following, drive: Drive, mean: Float[Tensor, "t n *space c"], spread: Float[Tensor, "t n *space c"]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """One update of ASSG's M and D by this forward's noisy margins, and the sharpness that follows from them::
+
+    M <- b M + (1-b) |v|,    D <- b D + (1-b) ||v| - M|,    a = omega / (M + relax D + 1e-4)
+    """
+    distance = noisy_margins(how.setting, drive).abs()
+    mean = how.momentum * mean + (1 - how.momentum) * distance
+    spread = how.momentum * spread + (1 - how.momentum) * (distance - mean).abs()
+    return mean, spread, how.omega / (mean + how.relax * spread + 1e-4)
+
+
+def fired_mask(setting: Setting, drive: Drive) -> tuple[Float[Tensor, "1 n *space c"]]:
+    """1 where a neuron fired at some step, in units of what drives the site."""
+    wide = torch.promote_types(drive.values.dtype, torch.float32)
+    return (_scaled(forward(setting, drive).spikes.amax(0, keepdim=True).to(wide), drive.scale),)
+
+
+def mean_slope(setting: Setting, drive: Drive) -> tuple[Float[Tensor, "1 n *space c"]]:
+    """The mean over the steps of a h(a v) at the noisy margins, in units of what drives the site."""
+    sharpness = 1.0 if drive.sharpness is None else _each_step(drive.sharpness, drive.values.ndim)
+    slopes = sharpness * setting.surrogate(sharpness * noisy_margins(setting, drive))
+    return (_scaled(slopes.mean(0, keepdim=True), drive.scale),)
+
+
+def _each_step(part: Tensor, ndim: int) -> Tensor:
+    """[T, C] as what broadcasts against margins of so many dimensions."""
+    return part if part.ndim == ndim else part.reshape(len(part), *(1,) * (ndim - 2), -1)
+
+
 def _noise(drive: Drive, like: Tensor) -> list[Tensor] | None:
     if drive.noise is None or drive.noise_std is None:
         return None

@@ -1,4 +1,7 @@
-"""Run a pure function of tensors in canonical shapes as its compiled twin, where the machine has a compiler."""
+"""Run a pure function of tensors in canonical shapes as its compiled twin, where the machine has a compiler.
+
+On a CPU that is the C++ twin (``native.py``) where there is one, else Inductor's, as on CUDA (``compile.py``).
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from spikeproof.spiking.ops.compile import compiled, compiler_available, warn_without_compiler
+from spikeproof.spiking.ops import native
+from spikeproof.spiking.ops.compile import compiled
+from spikeproof.spiking.ops.kernel_folder import compiler_available, warn_without_compiler
 from spikeproof.spiking.ops.noise import Tape
 
 # What the dimensions of a tensor in canonical shape are, by their number: time, samples, positions (or rows and
@@ -31,10 +36,15 @@ def run(function: Callable[..., Any], setting: Hashable, *arguments: Any) -> lis
     ``setting`` says by its repr all that is fixed. ``arguments`` are tensors, tapes, None, and (named) tuples of these,
     in canonical shapes: time first, channels last, samples and positions between them (see ``ops/fused.py``).
     """
+    by_hand = native.run(function, setting, *arguments)
+    if by_hand is not None:
+        return by_hand
     tensors: list[Tensor] = []
     axes: list[str] = []
     form = _take_apart(arguments, tensors, axes)
     device = tensors[0].device
+    if native.failed() or any(tensor.numel() == 0 for tensor in tensors):
+        return _plain(function, setting, form, tensors)
     sizes = tuple(_kept_sizes(tensor, named) for tensor, named in zip(tensors, axes, strict=True))
     key = (function, setting, form, sizes, tuple(tensor.dtype for tensor in tensors), device)
     kernel = _kernels.get(key)
@@ -43,8 +53,6 @@ def run(function: Callable[..., Any], setting: Hashable, *arguments: Any) -> lis
             warn_without_compiler(device)
             return _plain(function, setting, form, tensors)
         kernel = _kernels[key] = _build(function, setting, form, tensors, axes)
-    if any(tensor.numel() == 0 for tensor in tensors):
-        return _plain(function, setting, form, tensors)
     return list(kernel(*tensors))
 
 

@@ -1,0 +1,43 @@
+// Functions of a margin: surrogate.py and cost.py, in the order of native.py's lists.
+#pragma once
+#include "call.h"
+#include "lanes.h"
+
+enum Surrogates { TRIANGLE, RECTANGULAR, SIGMOID, SUPERSPIKE, ARCTAN, GAUSSIAN, EXPONENTIAL, STRAIGHT };
+template <class S> INLINE Lanes<S> surrogate(const Call &call, Lanes<S> v) {
+    const S a = call.surrogate_at[0], b = call.surrogate_at[1], pi = M_PI;
+    Lanes<S> x;
+    switch (SURROGATE) {
+        case TRIANGLE: return at_least_0(a - absolute(v)) * (1 / (a * a));
+        case RECTANGULAR: return above_0(a / 2 - absolute(v)) * (1 / a);
+        case SIGMOID: x = S(1) / (S(1) + exponential(-a * v)); return a * x * (S(1) - x);
+        case SUPERSPIKE: x = S(1) + a * absolute(v); return S(1) / (x * x);
+        case ARCTAN: x = (pi / 2 * a) * v; return a / 2 / (S(1) + x * x);
+        case GAUSSIAN: x = (v - b) * (1 / a); return exponential(S(-.5) * x * x) * (1 / (S(sqrt(2 * pi)) * a));
+        case EXPONENTIAL: return a * exponential(-b * absolute(v));
+        default: return S(1);
+    }
+}
+
+enum Costs { NO_COST, HINGE, QUANTISATION }; // HINGE: width, power. QUANTISATION: threshold, level, power
+template <class S> INLINE Lanes<S> cost(const Call &call, Lanes<S> v) {
+    const S a = call.cost_at[0], b = call.cost_at[1], power = call.cost_at[2];
+    if (COST == HINGE) {
+        Lanes<S> near = at_least_0(a - absolute(v));
+        return b == 2 ? near * near : near;
+    }
+    Lanes<S> error = absolute(v + a - b * fired(v));
+    if (power == 1) return error;
+    return power == 2 ? error * error : error.one_by_one([power](S x) { return S(pow(x, power)); });
+}
+template <class S> INLINE Lanes<S> cost_slope(const Call &call, Lanes<S> v) { // at a kink it is torch's
+    const S a = call.cost_at[0], b = call.cost_at[1], power = call.cost_at[2];
+    if (COST == HINGE) {
+        Lanes<S> near = a - absolute(v), down = S(0) - fired(near) * sign(v);
+        return b == 2 ? down * (S(2) * near) : down;
+    }
+    Lanes<S> error = v + a - b * fired(v), size = absolute(error);
+    if (power == 1) return sign(error);
+    if (power == 2) return S(2) * error;
+    return sign(error) * size.one_by_one([power](S x) { return S(power * pow(x, power - 1)); });
+}
