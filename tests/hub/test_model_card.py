@@ -90,7 +90,7 @@ def test_parts_of_a_public_set_and_what_its_files_are(audited):
 def test_a_run_that_was_started_from_python(tmp_path):
     data = load_data("digits", validation=50, train_limit=64)
     model = create_model("conv", num_classes=10, image_size=8, in_channels=1)
-    config = TrainConfig(epochs=1, augmentation=None, device="cpu")
+    config = TrainConfig(epochs=1, augmentation=None, device="cpu", precision="fp32")
     train(model, data, [MPDSGR(eta=0.3)], config, out=tmp_path / "run", show=False)
     text = card_of(tmp_path / "run").text
     for piece in ("MPD-SGR (", "eta=0.3", "epochs 1", "data that the run does not name"):

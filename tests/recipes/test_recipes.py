@@ -283,7 +283,7 @@ def test_a_recipe_trained_and_audited(tiny, tmp_path):
     assert (recorded["name"], recorded["command"]) == ("demo-digits-tgo", "one")
     assert recorded["recipe"] == json.loads(json.dumps(tiny.settings()))
     found = audit_run(tmp_path / "first", recorded_audit_config(tmp_path / "first"), data_dir=None, show=False)
-    assert found.config == dataclasses.replace(tiny.audit, noise=False, draws=1)
+    assert found.config == dataclasses.replace(tiny.audit, noise=False, draws=1, precision="fp32")
     # The sites' noise came along with the weights, and stayed off.
     noisy = dataclasses.replace(tiny.audit, noise=True, draws=2)
     assert audit_run(tmp_path / "first", noisy, data_dir=None, show=False).config.noise
