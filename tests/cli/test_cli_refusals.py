@@ -57,7 +57,7 @@ def test_commands_that_are_none(refused, words, says):
         (["--train.epochs", "0"], ["epochs >= 1", "0"]),
         (["--train.learning-rate", "-0.1"], ["learning_rate > 0", "-0.1"]),
         (["--train.learning-rate", "nan"], ["learning_rate > 0", "nan"]),
-        (["--train.precision", "fp16"], ["fp16", "bf16"]),
+        (["--train.precision", "fp16"], ["fp16", "bf16", "auto"]),
         (["--train.device", "tpu"], ["tpu", "cuda"]),
         (["--audit.radius", "-1"], ["--audit.radius", "-1", "8/255"]),
         (["--audit.radius", "abc"], ["--audit.radius", "abc", "8/255"]),

@@ -12,7 +12,7 @@ Where neither says it, SNN-RAT's setting is taken, since MPD-SGR says that it fo
   points of MPD-SGR's own at the same network, data and steps (91.15, 42.31), so PGD-2 it is for both.
 
 Ours: 1,000 training images are held out for validation, the last epoch's weights are the result (the originals took the
-best of the test set), seed 0 (42 there), and bfloat16 in training and crafting, float32 in verdicts.
+best of the test set), seed 0 (42 there); training in bfloat16 where the machine has it, audits in float32.
 """
 
 from __future__ import annotations
