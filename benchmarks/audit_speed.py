@@ -81,6 +81,8 @@ def main() -> None:
     fast = dataclasses.replace(
         recorded_audit_config(asked.run), samples=asked.samples, battery=asked.battery, diagnostics=False, sweep=()
     )
+    if asked.precision:
+        fast = dataclasses.replace(fast, precision="bf16")
     wide = dataclasses.replace(fast, precision="fp32")
     plain = dataclasses.replace(wide, per_member=True)
     for config in (fast, wide):  # kernels are compiled once per machine

@@ -156,7 +156,7 @@ def measure_peers(setting: Setting, peers: Sequence[str]) -> list[Row]:
     for contender in contenders.values():
         contender.network.eval().requires_grad_(not contender.freezes)
     steps = {key: attack_step(contender, images, labels) for key, contender in contenders.items()}
-    with crafting(model, Crafting(precision="bf16")) as craft:  # as every attack of ours takes its gradients
+    with crafting(model, Crafting(precision="bf16")) as craft:  # as inner attacks of training do
         measure(
             "attack step",
             steps | {"ours": lambda: craft.gradient(images, cross_entropy_of(labels))},

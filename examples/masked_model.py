@@ -42,7 +42,7 @@ def main() -> None:
     data = sp.load_data("digits", validation=200)
     torch.manual_seed(0)
     honest = sp.create_model("conv", num_classes=10, image_size=8, in_channels=1, mean=data.mean, std=data.std)
-    sp.train(honest, data, config=sp.TrainConfig(epochs=20, augmentation=None))
+    sp.train(honest, data, config=sp.TrainConfig(epochs=20, precision="fp32", augmentation=None))
     masked = inflate(honest, FACTOR)
     images = data.test.images.float() / 255
     assert torch.equal(honest.eval()(images), masked.eval()(images)), "the masked model computes something else"

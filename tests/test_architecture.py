@@ -11,7 +11,8 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # From the ground up; rooms of one floor may use each other.
 FLOORS = (
-    {"errors", "threat", "atomic", "locks", "machine", "private_rng", "sealed", "progress", "user_path", "version"},
+    {"errors", "threat", "atomic", "locks", "machine", "private_rng", "sealed", "progress", "user_path", "version"}
+    | {"precision"},
     {"data"},
     {"spiking"},
     {"models", "coding", "interop"},

@@ -87,7 +87,7 @@ wrong = {
     "precision": lambda: sp.Crafting(precision="fp16"),
     "keep": lambda: sp.pgd(model, images, labels, threat, keep="worst"),
     "AT attack": lambda: sp.AdversarialTraining(attack="cw"),
-    "AT precision": lambda: sp.AdversarialTraining(precision="fp16"),
+    "training precision": lambda: sp.TrainConfig(precision="fp16"),
 }
 for name, call in wrong.items():
     try:

@@ -1,5 +1,6 @@
 """What an audit leaves: files, pictures, lines on the terminal, and the model as it was."""
 
+import dataclasses
 import hashlib
 import importlib
 import json
@@ -11,7 +12,8 @@ import pytest
 import torch
 from torch import nn
 
-from spikeproof.audit import audit
+from spikeproof import precision
+from spikeproof.audit import AuditConfig, audit, audit_name
 from spikeproof.data import ImageSet
 from spikeproof.errors import SpikeproofError
 from spikeproof.models import create_model
@@ -116,6 +118,20 @@ def test_bf16_crafts_but_does_not_judge(tiny, digits, quick):
     adversarial = torch.from_numpy(found.pictures["adversarial"])
     assert adversarial.dtype == torch.float32
     assert tiny(adversarial).argmax(1).tolist() == found.pictures["adversarial_predictions"].tolist()
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_an_audit_crafts_in_fp32_on_every_machine(tiny, digits, quick, tmp_path, monkeypatch, native):
+    """It says so, and one that asks for fp32 by its name is the same audit."""
+    monkeypatch.setattr(precision, "native_bf16", lambda device: native)
+    config = quick(trials=("FGSM", "PGD-3"), samples=20)
+    assert config.precision == AuditConfig().precision == "auto"
+    wide = dataclasses.replace(config, precision="fp32")
+    found, same = (audit(tiny, digits.test, each, show=False) for each in (config, wide))
+    assert found.outcomes.equals(same.outcomes) and found.config == same.config
+    place = found.save(tmp_path)
+    assert json.loads((place / "audit.json").read_text())["crafting_precision"] == "fp32"
+    assert audit_name(config) == audit_name(wide) != audit_name(dataclasses.replace(config, precision="bf16"))
 
 
 @pytest.mark.parametrize(("fits", "asked", "used"), [(9, None, 9), (250, None, 250), (9, 13, 13)])

@@ -115,12 +115,20 @@ CHANGES = {
     "draws": {"draws": 2},
     "members": {"per_member": True},
     "trials": {"trials": TRIALS[:-1]},
+    "precision": {"precision": "bf16"},
 }
 
 
 def test_the_same_audit_takes_its_parts(tiny, digits, config, attacked, tmp_path):
     interrupted(attacked, 4, tiny, digits.test, config, parts=tmp_path)
     assert asks_first(attacked, tiny, digits.test, config, parts=tmp_path) == "UNIFORM"
+
+
+def test_auto_goes_on_with_the_parts_of_fp32(tiny, digits, config, attacked, tmp_path):
+    """No verdict of an audit is crafted in another precision than the rest."""
+    interrupted(attacked, 4, tiny, digits.test, config, parts=tmp_path)
+    wide = dataclasses.replace(config, precision="fp32")
+    assert config.precision == "auto" and asks_first(attacked, tiny, digits.test, wide, parts=tmp_path) == "UNIFORM"
 
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)

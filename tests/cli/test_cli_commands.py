@@ -164,6 +164,16 @@ def test_help_of_train_names_the_fields(call):
         assert field in out
 
 
+def test_help_tells_of_the_precision(call):
+    _, out, _ = call("train", "mini-cifar10-at", "--help")
+    for field in ("--train.precision", "--audit.precision"):
+        told = out.partition(f"{field} {{auto,fp32,bf16}}")[2]
+        assert "(default: auto)" in " ".join(told[:1000].replace("│", " ").split()).partition(" --")[0]
+    assert "--at.precision" not in out
+    _, _, err = call("train", "mini-cifar10-at", "--at.precision", "bf16")
+    assert "perhaps you meant --train.precision" in err
+
+
 def test_help_of_audit_names_the_fields(call, trained):
     code, out, err = call("audit", trained, "--help")
     assert (code, err) == (0, "")

@@ -57,7 +57,7 @@ def test_commands_that_are_none(refused, words, says):
         (["--train.epochs", "0"], ["epochs >= 1", "0"]),
         (["--train.learning-rate", "-0.1"], ["learning_rate > 0", "-0.1"]),
         (["--train.learning-rate", "nan"], ["learning_rate > 0", "nan"]),
-        (["--train.precision", "fp16"], ["fp16", "bf16"]),
+        (["--train.precision", "fp16"], ["fp16", "bf16", "auto"]),
         (["--train.device", "tpu"], ["tpu", "cuda"]),
         (["--audit.radius", "-1"], ["--audit.radius", "-1", "8/255"]),
         (["--audit.radius", "abc"], ["--audit.radius", "abc", "8/255"]),
@@ -250,7 +250,7 @@ def test_damaged_files_of_a_report(refused, audited, audit_in, name):
 def test_a_run_made_in_python_has_no_audit_to_repeat(refused, tmp_path):
     data = load_data("digits", validation=50, train_limit=64)
     model = create_model("conv", num_classes=10, image_size=8, in_channels=1)
-    config = TrainConfig(epochs=1, augmentation=None, device="cpu")
+    config = TrainConfig(epochs=1, augmentation=None, device="cpu", precision="fp32")
     train(model, data, config=config, out=tmp_path / "run", show=False)
     refused("audit", tmp_path / "run", says=[tmp_path / "run"])
 

@@ -26,7 +26,9 @@ def trained():
         torch.manual_seed(0)
         settings = {"num_classes": 10, "image_size": 8, "in_channels": 1, "num_steps": 2}
         model = create_model("conv", **settings, mean=data.mean, std=data.std)
-        config = TrainConfig(epochs=epochs, batch_size=32, augmentation=None, device="cpu", validate_every=99)
+        config = TrainConfig(
+            epochs=epochs, batch_size=32, augmentation=None, device="cpu", precision="fp32", validate_every=99
+        )
         train(model, data, defenses, config, show=False)
         images, labels = data.validation.images.float() / 255, data.validation.labels
         clean = (model(images).argmax(1) == labels).float().mean().item()

@@ -145,7 +145,7 @@ def test_a_model_without_sites_is_refused(images):
 
 def test_a_run_that_is_stopped_goes_on_with_its_measurements(tmp_path):
     data = load_data("digits", validation=50, train_limit=160)
-    config = TrainConfig(epochs=2, batch_size=32, augmentation=None, device="cpu", microbatch=16)
+    config = TrainConfig(epochs=2, batch_size=32, augmentation=None, device="cpu", precision="fp32", microbatch=16)
     defenses = [
         MPDSGR(width="attack", attack_eps=0.1, every=4),
         TGO(width="attack", attack_eps=0.1, every=3, sigma=0.1),

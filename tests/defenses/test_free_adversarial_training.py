@@ -35,7 +35,9 @@ def new_model(data):
 
 
 def config(**changes):
-    return TrainConfig(**({"epochs": 2, "batch_size": 32, "augmentation": None, "device": "cpu"} | changes))
+    return TrainConfig(
+        **({"epochs": 2, "batch_size": 32, "augmentation": None, "device": "cpu", "precision": "fp32"} | changes)
+    )
 
 
 def with_gradient(images, gradient):

@@ -34,7 +34,9 @@ def new_model(data):
 
 
 def config(**changes):
-    return TrainConfig(**({"epochs": 2, "batch_size": 32, "augmentation": None, "device": "cpu"} | changes))
+    return TrainConfig(
+        **({"epochs": 2, "batch_size": 32, "augmentation": None, "device": "cpu", "precision": "fp32"} | changes)
+    )
 
 
 def currents(*, seed=0, steps=6, samples=5, channels=3):

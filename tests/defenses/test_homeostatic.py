@@ -213,7 +213,9 @@ def run(data, *others, **options):
     torch.manual_seed(1)
     size = {"image_size": 8, "in_channels": 1, "width": 0.25, "num_steps": 2}
     model = create_model("conv", num_classes=data.num_classes, neuron=Neuron(threshold=0.5), **size)
-    config = TrainConfig(epochs=4, batch_size=32, augmentation=None, microbatch=24, validate_every=4, device="cpu")
+    config = TrainConfig(
+        epochs=4, batch_size=32, augmentation=None, microbatch=24, validate_every=4, device="cpu", precision="fp32"
+    )
     defenses = [HoSNN(warmup=0.4), *others]
     return train(model, data, defenses, config, settings={}, show=False, **options).model.state_dict()
 

@@ -151,7 +151,7 @@ def test_dspike_takes_the_best_aligned_of_three_and_keeps_its_place(images):
 @pytest.mark.parametrize("defense", KINDS, ids=lambda kind: kind.label)
 def test_they_train_save_load_and_resume(defense, tmp_path):
     data = load_data("digits", validation=50, train_limit=96)
-    config = TrainConfig(epochs=2, batch_size=32, augmentation=None, device="cpu")
+    config = TrainConfig(epochs=2, batch_size=32, augmentation=None, device="cpu", precision="fp32")
 
     class Stopped(Exception):
         pass

@@ -65,7 +65,7 @@ def overlap_after(*defenses):
     data = load_data("digits", validation=50, train_limit=320)
     torch.manual_seed(0)
     model = create_model("conv", num_classes=10, image_size=8, in_channels=1, mean=data.mean, std=data.std, width=0.5)
-    config = TrainConfig(epochs=4, batch_size=32, augmentation=None, device="cpu")
+    config = TrainConfig(epochs=4, batch_size=32, augmentation=None, device="cpu", precision="fp32")
     trained = train(model, data, defenses, config, show=False).model
     with torch.no_grad(), probe(trained, "moments") as record:
         trained(data.validation.images.float() / 255)

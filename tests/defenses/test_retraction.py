@@ -203,7 +203,7 @@ def test_training_with_it_keeps_singular_values_near_one():
         compose(defenses)
         torch.manual_seed(0)
         model = create_model("conv", num_classes=10, image_size=8, in_channels=1, num_steps=2, mean=data.mean)
-        config = TrainConfig(epochs=2, batch_size=32, augmentation=None, device="cpu")
+        config = TrainConfig(epochs=2, batch_size=32, augmentation=None, device="cpu", precision="fp32")
         train(model, data, defenses, config, show=False)
         values = torch.linalg.svdvals(model.body[-1].weight.detach())
         spreads.append((values - 1).abs().max().item())

@@ -206,7 +206,7 @@ def test_training_on_digits_makes_the_difference_quotient_small():
     for strength in (0.0, 0.1):
         torch.manual_seed(0)
         model = create_model("conv", num_classes=10, image_size=8, in_channels=1, num_steps=2, mean=data.mean)
-        config = TrainConfig(epochs=3, batch_size=32, augmentation=None, device="cpu")
+        config = TrainConfig(epochs=3, batch_size=32, augmentation=None, device="cpu", precision="fp32")
         run = train(model, data, [AdversarialTraining(eps=0.02), SR(strength=strength)], config, show=False)
         assert math.isfinite(run.metrics[-1]["penalties"]["SR"])
         images, labels = data.train.images[:64].float() / 255, data.train.labels[:64]

@@ -76,6 +76,18 @@ def test_no_audit_is_said_first_and_where_the_limits_are(trained):
     assert card.data.metrics is None
 
 
+def test_the_precision_that_ran(trained):
+    config = json.loads((trained / "config.json").read_text())
+    config["recipe"]["train"]["precision"] = "auto"
+    for ran in ("bf16", "fp32"):
+        write_config(trained, config | {"precision": ran})
+        assert f", precision {ran}, " in card_of(trained).text
+    del config["precision"]  # from before it was recorded
+    config["recipe"]["train"]["precision"] = "bf16"
+    write_config(trained, config)
+    assert ", precision bf16, " in card_of(trained).text
+
+
 def test_parts_of_a_public_set_and_what_its_files_are(audited):
     config = json.loads((audited / "config.json").read_text())
     config["recipe"]["data"] |= {"name": "cifar10", "classes": [0, 3], "train_limit": 500}
@@ -90,7 +102,7 @@ def test_parts_of_a_public_set_and_what_its_files_are(audited):
 def test_a_run_that_was_started_from_python(tmp_path):
     data = load_data("digits", validation=50, train_limit=64)
     model = create_model("conv", num_classes=10, image_size=8, in_channels=1)
-    config = TrainConfig(epochs=1, augmentation=None, device="cpu")
+    config = TrainConfig(epochs=1, augmentation=None, device="cpu", precision="fp32")
     train(model, data, [MPDSGR(eta=0.3)], config, out=tmp_path / "run", show=False)
     text = card_of(tmp_path / "run").text
     for piece in ("MPD-SGR (", "eta=0.3", "epochs 1", "data that the run does not name"):

@@ -29,7 +29,7 @@ def test_weights_are_saved_as_those_of_the_network_inside(wrap, tmp_path):
 
 def test_a_compiled_network_is_trained_and_its_run_loads(tmp_path):
     data = load_data("digits", validation=50, train_limit=64)
-    config = TrainConfig(epochs=1, batch_size=32, augmentation=None, device="cpu")
+    config = TrainConfig(epochs=1, batch_size=32, augmentation=None, device="cpu", precision="fp32")
     model = made()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     run = train(compiled(model), data, config=config, out=tmp_path / "run", show=False)

@@ -26,7 +26,7 @@ def rows():
     """Vanilla and AT on very few digits."""
     changes = {
         "data": DataConfig(name="digits", validation=50, train_limit=64),
-        "train": TrainConfig(epochs=1, batch_size=32, augmentation=None, device="cpu"),
+        "train": TrainConfig(epochs=1, batch_size=32, augmentation=None, device="cpu", precision="fp32"),
         "audit": AUDIT,
     }
     return [dataclasses.replace(DIGITS[place], **changes) for place in (0, 3)]

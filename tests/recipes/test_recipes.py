@@ -11,7 +11,7 @@ import torch
 from spikeproof.audit import AuditConfig
 from spikeproof.coding import CODINGS, Frequency
 from spikeproof.data import Data, ImageSet
-from spikeproof.defenses import compose
+from spikeproof.defenses import AdversarialTraining, compose
 from spikeproof.errors import SpikeproofError
 from spikeproof.recipes import (
     COMPARISONS,
@@ -25,6 +25,8 @@ from spikeproof.recipes import (
     with_defense,
 )
 from spikeproof.recipes.recipe import ModelConfig, known_defenses
+from spikeproof.report import read_runs, text_table, write_report
+from spikeproof.sealed import sealed
 from spikeproof.spiking import Neuron, Sigmoid, sites
 from spikeproof.train import RunFolder
 
@@ -283,10 +285,29 @@ def test_a_recipe_trained_and_audited(tiny, tmp_path):
     assert (recorded["name"], recorded["command"]) == ("demo-digits-tgo", "one")
     assert recorded["recipe"] == json.loads(json.dumps(tiny.settings()))
     found = audit_run(tmp_path / "first", recorded_audit_config(tmp_path / "first"), data_dir=None, show=False)
-    assert found.config == dataclasses.replace(tiny.audit, noise=False, draws=1)
+    assert found.config == dataclasses.replace(tiny.audit, noise=False, draws=1, precision="fp32")
     # The sites' noise came along with the weights, and stayed off.
     noisy = dataclasses.replace(tiny.audit, noise=True, draws=2)
     assert audit_run(tmp_path / "first", noisy, data_dir=None, show=False).config.noise
+
+
+def test_a_run_from_before_there_was_one_precision(tiny, tmp_path):
+    """Its defenses had one each: it is read, audited as its own recipe says, and reported."""
+    folder = tmp_path / "old"
+    train_recipe(dataclasses.replace(tiny, at=AdversarialTraining(eps=0.1)), data_dir=None, out=folder, show=False)
+    config = RunFolder(folder).config()
+    del config["precision"]
+    for part in ("train", "at", "audit"):
+        config["recipe"][part]["precision"] = "fp32" if part == "train" else "bf16"
+    (folder / "config.json").write_text(json.dumps(sealed(config)))
+    asked = recorded_audit_config(folder)
+    assert asked.precision == "bf16" and RunFolder(folder).precision == "fp32"
+    found = audit_run(folder, asked, data_dir=None, show=False)
+    assert found.to_json("")["crafting_precision"] == "bf16"
+    told = text_table(read_runs(folder))
+    assert "crafted in bf16, judged in float32" in told
+    page = write_report([folder], tmp_path / "report.html").read_text()
+    assert "crafted in bf16" in page and "1 epochs (batches of 64, learning rate 0.1, fp32)" in page
 
 
 def test_settings_are_chosen_on_validation_images_and_never_on_the_audited(tiny, tmp_path):

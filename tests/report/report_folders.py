@@ -198,8 +198,9 @@ def write_run(
     epochs: list[dict[str, Any]] | None = None,
     audit: dict[str, Any] | None = None,
     pictures: dict[str, Any] | None = None,
+    ran: dict[str, Any] | None = None,
 ) -> Path:
-    """Write a run folder; without ``audit`` or ``pictures`` it has none."""
+    """Write a run folder; without ``audit`` or ``pictures`` it has none. ``ran`` changes its config."""
     folder.mkdir(parents=True)
     config = {
         "name": name,
@@ -210,7 +211,7 @@ def write_run(
         "device": "cpu",
         "command": f"spikeproof train {name}",
     }
-    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    (folder / "config.json").write_text(json.dumps(config | (ran or {})), encoding="utf-8")
     rows = make_epochs() if epochs is None else epochs
     (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     if audit is not None:

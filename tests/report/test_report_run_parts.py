@@ -13,7 +13,20 @@ from spikeproof.report import write_report
 from spikeproof.report.checks import checks, tuning_line
 from spikeproof.report.records import Audit
 from spikeproof.report.sweeps import steps_of_trials
+from spikeproof.report.trained import trained_sentences
 from spikeproof.report.waterfall import ACROSS, waterfall
+
+OLD = {"recipe": {"model": {}, "at": {"eps": 0.1, "precision": "bf16"}, "train": {"precision": "bf16"}}}
+NEW = {"recipe": {"model": {}, "at": {"eps": 0.1}, "train": {"precision": "auto"}}, "precision": "fp32"}
+
+
+@pytest.mark.parametrize(("ran", "says"), [(OLD, "5 epochs (bf16) took"), (NEW, "5 epochs (fp32) took")], ids=str)
+def test_the_precision_that_training_ran_in(tmp_path: Path, ran: dict[str, Any], says: str) -> None:
+    """What was recorded; in runs from before that, what was asked, which was never "auto"."""
+    folder = write_run(tmp_path / "run", ran=ran)
+    told = " ".join(trained_sentences(read_one(folder)))
+    assert says in told and "auto" not in told and "with AT (eps 0.1" in told
+    assert says in write_report([folder], tmp_path / "report.html").read_text()
 
 
 def read(folder: Path, audit: dict[str, Any]) -> Audit:

@@ -11,13 +11,16 @@ from pathlib import Path
 import pytest
 from small_table import OTHER, TABLE, VANILLA, do, plan
 
+from spikeproof import precision
+from spikeproof.audit import AuditConfig
 from spikeproof.recipes import Recipe
 from spikeproof.reproduce import Circumstances, InProcess, Plan, Store, dry_run, make_pool
 from spikeproof.reproduce.execute import is_busy
 from spikeproof.reproduce.gather import mcnemar
-from spikeproof.reproduce.keys import network_key
+from spikeproof.reproduce.keys import audit_key, network_key
 from spikeproof.reproduce.pools import attempt
 from spikeproof.results import read_results
+from spikeproof.train import RunFolder
 
 
 def around(store):
@@ -63,6 +66,10 @@ def test_every_cell_stands_beside_the_published_one(done):
     assert vanilla.worst.count.samples == 20
     assert vanilla.worst.count.correct <= vanilla.worst.nominal.correct
     assert vanilla.recipe_hash == network_key(VANILLA)
+    # Asked for was "auto": a network's address says so, and the row says what ran.
+    assert VANILLA.train.precision == VANILLA.audit.precision == "auto"
+    ran = RunFolder(Store(out / "store").network(VANILLA)).precision
+    assert (vanilla.training_precision, vanilla.crafting_precision) == (ran, "fp32") and ran in ("fp32", "bf16")
     assert vanilla.synaptic_operations > 0
     assert "(1.5)" in text
 
@@ -254,6 +261,21 @@ def test_a_dry_run_does_nothing_and_says_what_it_would(tmp_path):
     assert text.count("to do") == 7
     assert "after calibration  to do" in text
     assert text.splitlines()[-1].startswith("About 0.")
+
+
+def test_a_precision_is_addressed_as_it_is_asked(monkeypatch):
+    """Whatever machine asks; of an audit auto means fp32 everywhere, so they are one."""
+    auto, wide, narrow = (
+        dataclasses.replace(VANILLA, train=dataclasses.replace(VANILLA.train, precision=each))
+        for each in ("auto", "fp32", "bf16")
+    )
+    assert len({network_key(each) for each in (auto, wide, narrow)}) == 3
+    before = network_key(auto)
+    for native in (True, False):
+        monkeypatch.setattr(precision, "native_bf16", lambda device, native=native: native)
+        assert network_key(auto) == before
+    keys = [audit_key("a", AuditConfig(precision=each)) for each in ("auto", "fp32", "bf16")]
+    assert keys[0] == keys[1] != keys[2]
 
 
 def test_the_key_is_of_what_decides_the_weights():

@@ -120,7 +120,8 @@ def test_the_leaderboard_ranks_by_the_worst_case(tmp_path: Path) -> None:
         ),
         (
             {"crafting_precision": "bf16"},
-            "CIFAR-10 (JPEG-recompressed), 3 classes, L∞ 8/255, scale mini, battery reliable on 100 test images",
+            "CIFAR-10 (JPEG-recompressed), 3 classes, L∞ 8/255, scale mini, battery reliable on 100 test images, "
+            "crafted in bf16",
         ),
     ],
 )

@@ -38,7 +38,9 @@ def quick():
     """A TrainConfig of two short epochs."""
 
     def make(**changes):
-        return TrainConfig(**({"epochs": 2, "batch_size": 32, "augmentation": None, "device": "cpu"} | changes))
+        return TrainConfig(
+            **({"epochs": 2, "batch_size": 32, "augmentation": None, "device": "cpu", "precision": "fp32"} | changes)
+        )
 
     return make
 
@@ -47,8 +49,8 @@ def quick():
 def all_defenses():
     """Adversarial training, MPD-SGR and TGO with its noise, together."""
 
-    def make(precision="fp32"):
-        attack = AdversarialTraining(eps=0.05, attack="pgd", precision=precision)
+    def make():
+        attack = AdversarialTraining(eps=0.05, attack="pgd")
         return [attack, MPDSGR(eta=0.3, warmup=0.5), TGO(lambda_max=0.6, sigma=0.3)]
 
     return make

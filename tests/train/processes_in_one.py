@@ -61,7 +61,7 @@ def model_of(data, seed=0, name="conv", **changes):
 
 def config_of(**changes):
     settings = {"epochs": 1, "batch_size": 9, "augmentation": Augmentation(cutout=0), "device": "cpu"}
-    return TrainConfig(**(settings | changes))
+    return TrainConfig(**(settings | {"precision": "fp32"} | changes))
 
 
 def compared(processes):

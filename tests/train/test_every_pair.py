@@ -37,7 +37,7 @@ def digits():
 def test_pair(digits, pair):
     torch.manual_seed(0)
     model = create_model("conv", num_classes=10, image_size=8, in_channels=1, num_steps=2, width=0.25)
-    config = TrainConfig(epochs=2, batch_size=16, augmentation=None, validate_every=2, device="cpu")
+    config = TrainConfig(epochs=2, batch_size=16, augmentation=None, validate_every=2, device="cpu", precision="fp32")
     listed = [DEFENSES[name] for name in pair]
     if frozenset(pair) in REFUSED:
         with pytest.raises(SpikeproofError) as caught:

@@ -24,7 +24,9 @@ def digits_model(*, normed: bool):
 def trained(microbatch, *, normed=False, defenses=()):
     data = load_data("digits", validation=50, train_limit=96)
     model = digits_model(normed=normed).double()  # a part's size changes rounding, and that may flip a spike
-    config = TrainConfig(epochs=1, batch_size=48, augmentation=None, microbatch=microbatch, learning_rate=0.05)
+    config = TrainConfig(
+        epochs=1, batch_size=48, augmentation=None, microbatch=microbatch, learning_rate=0.05, precision="fp32"
+    )
     run = train(model, data, defenses, config, show=False)
     return torch.cat([parameter.detach().flatten() for parameter in run.model.parameters()]), run
 

@@ -47,10 +47,10 @@ def test_resumed_in_the_middle_of_an_epoch_bit_by_bit(
     config = quick(batch_size=64, precision=precision, augmentation=Augmentation(crop_padding=1, cutout=2))
     whole, halves = tmp_path / "whole", tmp_path / "halves"
     shared = {"data": few_digits, "config": config, "settings": {"mine": 1}, "show": False}
-    train(new_model(), defenses=all_defenses(precision), out=whole, **shared)
+    train(new_model(), defenses=all_defenses(), out=whole, **shared)
     with pytest.raises(Interrupted):
         stopper = signal_at(share=0.65, number=number)
-        train(new_model(), defenses=[*all_defenses(precision), stopper], out=halves, **shared)
+        train(new_model(), defenses=[*all_defenses(), stopper], out=halves, **shared)
     assert left_over(halves) == []
     assert not (halves / "model.safetensors").exists()
     stopped_at = RunFolder(halves).read_state()["step"]
@@ -58,7 +58,7 @@ def test_resumed_in_the_middle_of_an_epoch_bit_by_bit(
     assert len(metrics_of(halves)) == 1
     # Another start than the first's, and another global random state: neither may matter.
     torch.manual_seed(4)
-    resumed = train(new_model(8), defenses=all_defenses(precision), out=halves, resume=True, **shared)
+    resumed = train(new_model(8), defenses=all_defenses(), out=halves, resume=True, **shared)
     assert same_weights(weights_of(whole), weights_of(halves))
     assert same_weights(weights_of(whole), resumed.model.state_dict())
     assert metrics_of(whole) == metrics_of(halves)

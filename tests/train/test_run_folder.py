@@ -73,6 +73,7 @@ def test_what_a_finished_run_leaves(new_model, few_digits, quick, tmp_path):
         "name": "mine",
         "recipe": settings,
         "machine": machine_name("cpu"),
+        "precision": "fp32",
         "spikeproof": spikeproof.__version__,
         "torch": torch.__version__,
         "python": platform.python_version(),

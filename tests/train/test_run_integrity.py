@@ -96,7 +96,7 @@ def begin(folder, seed, start, said):
     """Train into a folder at a given moment, in a process of its own."""
     data = load_data("digits", validation=50, train_limit=64)
     model = create_model("conv", num_classes=10, image_size=8, in_channels=1, num_steps=2, width=0.25)
-    config = TrainConfig(epochs=2, batch_size=32, augmentation=None, device="cpu", seed=seed)
+    config = TrainConfig(epochs=2, batch_size=32, augmentation=None, device="cpu", precision="fp32", seed=seed)
     start.wait()
     try:
         train(model, data, config=config, out=folder, settings={"seed": seed}, show=False)

@@ -44,7 +44,7 @@ def same_batches(first, second):
 
 def test_learns_the_digits(new_model):
     data = load_data("digits", validation=200)
-    config = TrainConfig(epochs=3, batch_size=16, learning_rate=0.3, augmentation=None, device="cpu")
+    config = TrainConfig(epochs=3, batch_size=16, learning_rate=0.3, augmentation=None, device="cpu", precision="fp32")
     run = train(new_model(), data, config=config, show=False)
     losses = [line["loss"] for line in run.metrics]
     assert run.metrics[-1]["validation_accuracy"] > 0.9

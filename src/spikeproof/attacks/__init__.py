@@ -3,7 +3,7 @@
 from spikeproof.attacks.auto_pgd import apgd, apgd_targeted
 from spikeproof.attacks.carlini_wagner import cw_l2
 from spikeproof.attacks.corruptions import corrupt, corruption
-from spikeproof.attacks.craft import Attacked, Craft, Crafting, Precision, crafting
+from spikeproof.attacks.craft import Attacked, Craft, Crafting, crafting
 from spikeproof.attacks.ddn import ddn
 from spikeproof.attacks.door import attack, check_batch, check_shape, check_threat, norms_of
 from spikeproof.attacks.fab import fab_targeted
@@ -39,7 +39,6 @@ __all__ = [
     "Attacked",
     "Craft",
     "Crafting",
-    "Precision",
     "Pursuit",
     "SteepestStep",
     "bim",

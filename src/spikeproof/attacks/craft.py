@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Iterator
-from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -16,10 +15,9 @@ from spikeproof.attacks.objective import Objective
 from spikeproof.errors import SpikeproofError
 from spikeproof.gradients import Attached, Bptt, GradientSource
 from spikeproof.models import is_compiled, unwrapped
+from spikeproof.precision import Precision, check_precision, for_verdicts, resolved
 from spikeproof.private_rng import private_rng
 from spikeproof.spiking import override_gradient, sites
-
-Precision = Literal["fp32", "bf16"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,22 +43,21 @@ class Crafting:
         source: which backward.
         draws: E, forwards with fresh noise averaged in each gradient (EoT, Athalye et al. 2018); for noisy models.
         judge_draws: R, forwards with fresh noise whose logits are averaged in each verdict; None for as many as E.
-        precision: of the crafting forwards and backwards; the judge is float32 always.
+        precision: of the crafting forwards and backwards, "auto" for fp32; the judge is float32 always.
         seed: of every random number the attack draws.
     """
 
     source: GradientSource = Bptt()
     draws: int = 1
     judge_draws: int | None = None
-    precision: Precision = "fp32"
+    precision: Precision = "auto"
     seed: int = 0
 
     def __post_init__(self) -> None:
         for name, draws in (("draws", self.draws), ("judge_draws", self.judge_draws)):
             if draws is not None and draws < 1:
                 raise SpikeproofError(f"An attack needs {name} >= 1, got {draws}; 1 suits a model without noise.")
-        if self.precision not in ("fp32", "bf16"):
-            raise SpikeproofError(f"An attack crafts in 'fp32' or 'bf16', not {self.precision!r}.")
+        check_precision(self.precision, "An attack crafts")
 
 
 class Craft:
@@ -71,7 +68,9 @@ class Craft:
         self._attached = attached
         self._how = how
         self._dtype, self._compiled = working_dtype(model), is_compiled(model)
-        self._cast_weights = _cast_weights(model) if how.precision == "bf16" else {}
+        first = next(model.parameters(), torch.empty(0))
+        self._bf16 = resolved(for_verdicts(how.precision), first.device) == "bf16"
+        self._cast_weights = _cast_weights(model) if self._bf16 else {}
 
     def gradient(
         self, images: Float[Tensor, "n c h w"], objective: Objective, *, finite: bool = True
@@ -105,7 +104,7 @@ class Craft:
     def _call(self, images: Tensor) -> Tensor:
         # A copy, since a network may work in place; the compiler wants the leaf itself.
         images = images.to(self._dtype, copy=not self._compiled)
-        with torch.autocast(images.device.type, torch.bfloat16, enabled=self._how.precision == "bf16"):
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=self._bf16):
             if not self._cast_weights:
                 logits: Tensor = self._model(images)
             else:

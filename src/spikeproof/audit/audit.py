@@ -29,6 +29,7 @@ from spikeproof.data import ImageSet
 from spikeproof.errors import SpikeproofError
 from spikeproof.insight import describe_sites
 from spikeproof.models import SpikingModel, draws_at_random, unwrapped
+from spikeproof.precision import for_verdicts, resolved
 from spikeproof.private_rng import private_rng
 from spikeproof.progress import Progress
 from spikeproof.spiking import inference_noise, sites
@@ -100,7 +101,12 @@ def audit(
     with inference_noise(model, asked), evaluating(model):
         # Both looks are wanted: the second one refuses a state, and sees what no one declares (dropout left on).
         random = draws_where_nobody_said_so(model, pixels) or draws_at_random(model)
-    config = dataclasses.replace(config, noise=random, draws=config.draws or (10 if random else 1))
+    config = dataclasses.replace(
+        config,
+        noise=random,
+        draws=config.draws or (10 if random else 1),
+        precision=resolved(for_verdicts(config.precision), pixels.device),
+    )
     if substitutes and not config.transfer:
         raise SpikeproofError("There are substitutes, but no transfer trial is asked for; 'PGD-20' is usual.")
     asked_of = [(trial, model) for trial in config.members()]

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from torch import nn
 
-from spikeproof.attacks import Crafting, Precision
+from spikeproof.attacks import Crafting
 from spikeproof.audit.batteries import BATTERIES, BatteryName
 from spikeproof.audit.trials import Trial, Tuned, make_transfer, make_trial
 from spikeproof.errors import SpikeproofError
+from spikeproof.precision import Precision, for_verdicts
 from spikeproof.threat import BALLS, NORMS, Norm, OptionalRadius, Radius, Threat
 
 Split = Literal["test", "validation"]
@@ -38,7 +39,8 @@ class AuditConfig:
         noise: whether the sites' firing noise (NLIF, NDL) is on at inference; None as the network was made.
         draws: E, forwards averaged in each gradient; None for 10 where the network is random at inference, else 1.
         judge_draws: R, forwards whose logits are averaged in each verdict; None for as many as ``draws``.
-        precision: of crafting; verdicts are float32 always.
+        precision: of crafting; verdicts are float32 always. "auto" is fp32 on every machine: crafting in bf16 was
+            measured to overstate the worst case.
         tune_samples: validation images on which ASSG's and HART's settings are chosen, 0 for their defaults.
         sweep: further radii for the accuracy-against-radius curves.
         step_sweep: numbers of steps for the accuracy-against-steps curves.
@@ -63,7 +65,7 @@ class AuditConfig:
     noise: bool | None = None
     draws: int | None = None
     judge_draws: int | None = None
-    precision: Precision = "fp32"
+    precision: Precision = "auto"
     tune_samples: int = 50
     sweep: tuple[Radius, ...] = ()
     step_sweep: tuple[int, ...] = ()
@@ -108,6 +110,15 @@ class AuditConfig:
     def crafting(self) -> Crafting:
         """How this audit obtains gradients and verdicts, but for the source."""
         return Crafting(draws=self.draws or 1, judge_draws=self.judge_draws, precision=self.precision, seed=self.seed)
+
+    def meaning(self) -> dict[str, Any]:
+        """Every setting as a plain value, "auto" as what it means: two that ask for the same audit have the same.
+
+        Example:
+            >>> AuditConfig().meaning() == AuditConfig(precision="fp32").meaning()
+            True
+        """
+        return dataclasses.asdict(self) | {"precision": for_verdicts(self.precision)}
 
     @property
     def verdict_draws(self) -> int:

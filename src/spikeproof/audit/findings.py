@@ -24,6 +24,7 @@ from spikeproof.audit.tuning import Tuning
 from spikeproof.errors import SpikeproofError
 from spikeproof.insight import SiteStatistics
 from spikeproof.machine import machine_name
+from spikeproof.precision import for_verdicts
 from spikeproof.sealed import sealed
 from spikeproof.train import RunFolder
 
@@ -147,7 +148,7 @@ class Audit:
             "judge_draws": config.verdict_draws,
             "device": self.device,
             "machine": machine_name(self.device),
-            "crafting_precision": config.precision,
+            "crafting_precision": for_verdicts(config.precision),
             "batch_size": self.batch_size,
             "seed": config.seed,
             "seconds": round(self.seconds, 1),
@@ -229,7 +230,7 @@ def audit_name(config: AuditConfig, substitutes: Sequence[str | Path] = ()) -> s
         *([] if config.split == "test" else [config.split]),
         *([] if config.seed == 0 else [f"s{config.seed}"]),
     ]
-    asked = json.dumps([dataclasses.asdict(config), [str(each) for each in substitutes]], sort_keys=True, default=str)
+    asked = json.dumps([config.meaning(), [str(each) for each in substitutes]], sort_keys=True, default=str)
     return f"{'-'.join(words)}-{hashlib.sha256(asked.encode()).hexdigest()[:6]}"
 
 

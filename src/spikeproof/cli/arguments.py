@@ -257,9 +257,14 @@ def _meant(option: str, options: Sequence[str]) -> str | None:
         '--train.seed'
         >>> _meant("--lr", ["--train.learning-rate"])
         '--train.learning-rate'
+        >>> _meant("--at.precision", ["--at.eps", "--audit.precision", "--train.precision"])
+        '--train.precision'
     """
     word = option.lstrip("-").partition("=")[0].replace("_", "-")
-    for wanted in (word, _ALIASES.get(word, word)):
+    part, _, last = word.rpartition(".")
+    # A setting that another part of the recipe has: inner attacks run in the precision of training.
+    elsewhere = last if part and any(known.startswith(f"--{part}.") for known in options) else word
+    for wanted in (word, _ALIASES.get(word, word), elsewhere):
         fitting = [known for known in options if known[2:] == wanted or known.endswith(f".{wanted}")]
         if fitting:
             return min(fitting, key=lambda known: (known.count("."), not known.startswith("--train."), len(known)))

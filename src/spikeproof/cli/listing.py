@@ -51,8 +51,8 @@ def _row_of(recipe: Recipe) -> tuple[str, str, str, str, str]:
 
 
 def _own_settings(defense: Defense) -> list[str]:
-    """What is not as the class has it by default, but for precision and radius, which follow from the data."""
+    """What is not as the class has it by default, but for the radius, which follows from the data."""
     usual = type(defense)()
-    names = [field.name for field in dataclasses.fields(defense) if field.name not in ("precision", "eps")]
+    names = [field.name for field in dataclasses.fields(defense) if field.name != "eps"]
     changed = [name for name in names if getattr(defense, name) != getattr(usual, name)]
     return [f"{name.replace('_', ' ')} {getattr(defense, name)}" for name in changed]

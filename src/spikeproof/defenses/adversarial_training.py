@@ -12,7 +12,7 @@ from typing import Literal
 from jaxtyping import Float
 from torch import Tensor
 
-from spikeproof.attacks import Crafting, Precision, SteepestStep, climb, crafting, cross_entropy_of
+from spikeproof.attacks import SteepestStep, climb, crafting, cross_entropy_of
 from spikeproof.defenses.defense import Defense, Step
 from spikeproof.errors import SpikeproofError
 from spikeproof.threat import Linf, OptionalRadius, Radius, parse_radius
@@ -35,7 +35,6 @@ class AdversarialTraining(Defense):
         steps: PGD's k; MPD-SGR's tables use 2.
         step_size: a. By default 1.25 eps for FGSM-RS, as Wong et al. found best, and eps / 2 for PGD, which is 1/255
             at the papers' 2/255. FGSM takes none.
-        precision: of the crafting forwards.
 
     Raises:
         SpikeproofError: an impossible radius, steps < 1, or a step size that is not positive.
@@ -49,14 +48,11 @@ class AdversarialTraining(Defense):
     attack: Literal["fgsm", "fgsm-rs", "pgd"] = "fgsm"
     steps: int = 2
     step_size: OptionalRadius = None
-    precision: Precision = "fp32"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "eps", parse_radius(self.eps))
         if self.attack not in ("fgsm", "fgsm-rs", "pgd"):
             raise SpikeproofError(f"Adversarial training crafts by 'fgsm', 'fgsm-rs' or 'pgd', not {self.attack!r}.")
-        if self.precision not in ("fp32", "bf16"):
-            raise SpikeproofError(f"Adversarial training crafts in 'fp32' or 'bf16', not {self.precision!r}.")
         if self.steps < 1:
             raise SpikeproofError(f"Adversarial training needs steps >= 1, got {self.steps}.")
         if self.step_size is not None:
@@ -77,7 +73,7 @@ class AdversarialTraining(Defense):
         default = {"fgsm": threat.radius, "fgsm-rs": 1.25 * threat.radius, "pgd": threat.radius / 2}[self.attack]
         size = default if self.step_size is None or self.attack == "fgsm" else parse_radius(self.step_size)
         steps = self.steps if self.attack == "pgd" else 1
-        with crafting(step.model, Crafting(precision=self.precision, seed=step.seed)) as craft:
+        with crafting(step.model, step.crafting()) as craft:
             start = step.clean if self.attack == "fgsm" else threat.random_start(step.clean)
             rule = SteepestStep(threat, size)
             return climb(craft, step.clean, start, rule, steps=steps, objective=cross_entropy_of(step.labels))

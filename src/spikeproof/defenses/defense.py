@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
+from spikeproof.attacks import Crafting
 from spikeproof.errors import SpikeproofError
 from spikeproof.models import SpikingModel
 from spikeproof.spiking import Cost, Record, probe, sites
@@ -47,7 +48,7 @@ class Step:
         replay: which time the network is trained on this batch, from 0.
         part: which part of the batch this is, from 0; one that is not split has one part.
         seed: of the random numbers of this step.
-        bf16: whether training forwards run under bfloat16 autocast.
+        bf16: whether training forwards, and a defense's inner attacks, run under bfloat16 autocast.
         memory: tensors that a defense keeps from step to step, under names of its own; saved with the run's state.
     """
 
@@ -63,6 +64,10 @@ class Step:
     seed: int = 0
     bf16: bool = False
     memory: dict[str, Tensor] = dataclasses.field(default_factory=dict)
+
+    def crafting(self) -> Crafting:
+        """How an inner attack obtains its gradients: in the precision of training, seeded by the step."""
+        return Crafting(precision="bf16" if self.bf16 else "fp32", seed=self.seed)
 
     def forward(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k"]:
         """A further forward of the network as it trains, in the graph; it moves batch norm's running statistics."""

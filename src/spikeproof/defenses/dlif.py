@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from spikeproof.attacks import Crafting, Precision, crafting, cross_entropy_of
+from spikeproof.attacks import crafting, cross_entropy_of
 from spikeproof.defenses.defense import Defense, Needs, Step, watch
 from spikeproof.errors import SpikeproofError
 from spikeproof.private_rng import private_rng
@@ -52,7 +52,6 @@ class DLIF(Defense):
         start: standard deviation of the start of "fgsm", in pixels.
         std: standard deviation of "gaussian", in pixels.
         leak: tau, of training and of the network that results.
-        precision: of the crafting forward.
 
     Raises:
         SpikeproofError: a number out of range, an unknown name, a model without sites, or sites whose gain another
@@ -71,7 +70,6 @@ class DLIF(Defense):
     start: Radius = 0.001
     std: Radius = 8 / 255
     leak: float = 0.99
-    precision: Precision = "fp32"
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.alpha) and self.alpha >= 0):
@@ -86,8 +84,6 @@ class DLIF(Defense):
             object.__setattr__(self, name, parse_radius(getattr(self, name), what))
         if not 0 <= self.leak <= 1:
             raise SpikeproofError(f"DLIF's leak must lie in [0, 1], got {self.leak}; 0.99 is the paper's.")
-        if self.precision not in ("fp32", "bf16"):
-            raise SpikeproofError(f"DLIF crafts in 'fp32' or 'bf16', not {self.precision!r}.")
 
     @property
     def needs(self) -> Needs:
@@ -131,7 +127,7 @@ class DLIF(Defense):
         if self.perturbation == "gaussian":
             return step.clean + parse_radius(self.std) * noise
         started = step.clean + parse_radius(self.start) * noise
-        with crafting(step.model, Crafting(precision=self.precision, seed=step.seed)) as craft:
+        with crafting(step.model, step.crafting()) as craft:
             slope, _ = craft.gradient(started, cross_entropy_of(step.labels))
         return (started + parse_radius(self.eps) * slope.sign()).clamp(0, 1)
 

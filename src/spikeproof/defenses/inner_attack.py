@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from spikeproof.attacks import Craft, Crafting, Precision, SteepestStep, climb, crafting
+from spikeproof.attacks import Craft, SteepestStep, climb, crafting
 from spikeproof.attacks.objective import Objective
 from spikeproof.defenses.defense import Defense, Step
 from spikeproof.errors import SpikeproofError
@@ -28,7 +28,6 @@ class InnerAttack(Defense):
         steps: k.
         step_size: a; eps / 2 by default.
         start_std: s, in pixels of [0, 1].
-        precision: of the crafting forwards.
 
     Raises:
         SpikeproofError: an impossible radius, steps < 1, a step size that is not positive, or a start_std outside
@@ -39,7 +38,6 @@ class InnerAttack(Defense):
     steps: int = 2
     step_size: OptionalRadius = None
     start_std: float = 0.001
-    precision: Precision = "fp32"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "eps", parse_radius(self.eps))
@@ -50,8 +48,6 @@ class InnerAttack(Defense):
             if self.step_size == 0:
                 raise SpikeproofError(f"{self.label} needs a step_size > 0; leave it out for eps / 2.")
         object.__setattr__(self, "start_std", parse_radius(self.start_std, "start_std"))
-        if self.precision not in ("fp32", "bf16"):
-            raise SpikeproofError(f"{self.label} crafts in 'fp32' or 'bf16', not {self.precision!r}.")
 
     @property
     def forwards(self) -> int:
@@ -68,7 +64,7 @@ class InnerAttack(Defense):
     def perturb(self, step: Step) -> Float[Tensor, "n c h w"]:
         threat = Linf(self.eps)
         size = threat.radius / 2 if self.step_size is None else parse_radius(self.step_size)
-        with crafting(step.model, Crafting(precision=self.precision, seed=step.seed)) as craft:
+        with crafting(step.model, step.crafting()) as craft:
             start = threat.project(step.clean + self.start_std * torch.randn_like(step.clean), step.clean)
             rule = SteepestStep(threat, size)
             return climb(craft, step.clean, start, rule, steps=self.steps, objective=self.objective(craft, step))

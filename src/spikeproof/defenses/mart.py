@@ -37,7 +37,6 @@ class MART(InnerAttack):
         steps: of the ascent.
         step_size: of the ascent; eps / 2 by default.
         start_std: standard deviation of the start around the image.
-        precision: of the crafting forwards.
 
     Raises:
         SpikeproofError: beta < 0, or what :class:`InnerAttack` refuses.

@@ -35,7 +35,6 @@ class TRADES(InnerAttack):
         steps: of the ascent.
         step_size: of the ascent; eps / 2 by default.
         start_std: standard deviation of the start around the image.
-        precision: of the crafting forwards.
 
     Raises:
         SpikeproofError: beta < 0, or what :class:`InnerAttack` refuses.

@@ -235,6 +235,7 @@ def _network(model: SpikingModel) -> str:
 def _training(run: Run, data: _Data) -> str:
     recipe = _recipe(run)
     settings = _part(run, "train")
+    settings = {**settings, "precision": run.precision}
     given = {words: settings[name] for name, words in _TRAINING.items() if settings.get(name) is not None}
     versions = ", ".join(f"{name} {_plain(run.config[name])}" for name in ("spikeproof", "torch", "python"))
     rows = {"Defenses": _defenses(recipe), "Data": data.subset}

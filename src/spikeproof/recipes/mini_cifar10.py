@@ -47,13 +47,12 @@ _BASE = Recipe(
     model=ModelConfig(name="vgg11", width=0.125),
     train=TrainConfig(
         epochs=25,
-        precision="bf16",
         augmentation=Augmentation(crop_padding=0, flip=False, cutout=0),
         validate_every=5,
     ),
-    audit=AuditConfig(radius=4 / 255, samples=200, trials=("PGD-7",), precision="bf16", sweep_samples=30),
+    audit=AuditConfig(radius=4 / 255, samples=200, trials=("PGD-7",), sweep_samples=30),
 )
-_AT = AdversarialTraining(eps=2 / 255, precision="bf16")
+_AT = AdversarialTraining(eps=2 / 255)
 _MPD_SGR = MPDSGR(eta=0.5, warmup=0.5)
 _TGO = TGO(lambda_max=3.0, delta=0.5, sigma=0.3)
 # What a random network's gradients and verdicts are averaged over: fewer draws than an audit takes by itself.
@@ -93,18 +92,18 @@ MINI_CIFAR10 = [
     *_pair("mpd-sgr", mpd_sgr=_MPD_SGR),
     *_pair("tgo", tgo=_TGO),
     # Other ways of adversarial training. Free trains four times on each batch, HIRE twice: so many fewer epochs.
-    _row("fast-at", at=AdversarialTraining(eps=2 / 255, attack="fgsm-rs", precision="bf16")),
+    _row("fast-at", at=AdversarialTraining(eps=2 / 255, attack="fgsm-rs")),
     _row("free-at", free=FreeAdversarialTraining(eps=2 / 255), train={"epochs": 6, "validate_every": 3}),
-    _row("trades", trades=TRADES(eps=2 / 255, precision="bf16")),
-    _row("mart", mart=MART(eps=2 / 255, precision="bf16")),
+    _row("trades", trades=TRADES(eps=2 / 255)),
+    _row("mart", mart=MART(eps=2 / 255)),
     _row("hire", hire=HIRE(eps=2 / 255), train={"epochs": 12, "validate_every": 4}),
     # SNN-RAT: at-reg is RAT. DLIF brings its own images, at AT's radius, half of its paper's; its plain row perturbs by
     # Gaussian noise, likewise of half the published deviation.
     *_pair("reg", reg=REG(beta=0.001)),
     *_pair("sr", sr=SR(strength=0.001)),
-    _row("dlif", dlif=DLIF(perturbation="gaussian", std=4 / 255, precision="bf16")),
-    _row("at-dlif", dlif=DLIF(eps=2 / 255, precision="bf16")),
-    _row("at-dlif-l1", dlif=DLIF(norm="l1", eps=2 / 255, precision="bf16")),
+    _row("dlif", dlif=DLIF(perturbation="gaussian", std=4 / 255)),
+    _row("at-dlif", dlif=DLIF(eps=2 / 255)),
+    _row("at-dlif-l1", dlif=DLIF(norm="l1", eps=2 / 255)),
     *_pair("feel", feel=FEEL()),
     *_pair("feel-frequency", feel=FEEL(leak=False)),
     *_pair("feel-leak", feel=FEEL(frequency=False)),

@@ -194,3 +194,11 @@ class Run:
     epochs: tuple[Epoch, ...]
     audit: Audit | None
     pictures: Pictures | None
+
+    @property
+    def precision(self) -> str | None:
+        """What training ran in; of a run from before that was kept, what its recipe says, if it does."""
+        recipe = self.config["recipe"]
+        train = recipe.get("train") if isinstance(recipe, Mapping) else None
+        told = self.config.get("precision", train.get("precision") if isinstance(train, Mapping) else None)
+        return None if told is None else str(told)

@@ -28,7 +28,7 @@ def trained_sentences(run: Run) -> list[str]:
     train = _part(recipe, "train")
     how = [f"batches of {train['batch_size']}"] if "batch_size" in train else []
     how += [f"learning rate {_value(train['learning_rate'])}"] if "learning_rate" in train else []
-    how += [str(train["precision"])] if "precision" in train else []
+    how += [run.precision] if run.precision else []
     found.append(f"{len(run.epochs)} epochs{_bracketed(how)} took {minutes:.1f} minutes on {run.config['device']}.")
     validation = (
         "" if last.validation_accuracy is None else f", validation accuracy {percent(last.validation_accuracy)} %"

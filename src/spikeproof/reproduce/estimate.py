@@ -11,6 +11,7 @@ from torch import nn
 from spikeproof.audit import AuditConfig
 from spikeproof.data.public_sets import PUBLIC_SETS
 from spikeproof.models import create_model
+from spikeproof.precision import for_verdicts, resolved
 from spikeproof.recipes import Recipe
 from spikeproof.recipes.recipe import ModelConfig
 from spikeproof.reproduce.task import Store, Task
@@ -19,6 +20,8 @@ from spikeproof.train import RunFolder
 # Forward multiply-accumulates a second, in training: on one CPU core about as measured (docs/performance.md); on a GPU
 # a guess, as none was measured.
 _RATES = {"cpu": 40e9, "cuda": 20e12}
+# What fp32 takes beside bf16 (docs/auditing.md), in which the rates were measured.
+_FP32 = 2.0
 # A gradient of an image beside a whole training step.
 _ATTACK_STEP = 0.45
 # What a training step costs beside a plain one (docs/performance.md).
@@ -72,6 +75,7 @@ def _training_seconds(recipe: Recipe, device: str) -> float:
     at = recipe.at
     if at is not None:
         factor += _ATTACK_STEP * (at.steps if at.attack == "pgd" else 1)
+    factor *= _FP32 if resolved(recipe.train.precision, device) == "fp32" else 1.0
     images = recipe.train.epochs * _train_images(recipe)
     return _macs(recipe.model, _classes(recipe)) * images * factor / _RATES[device]
 
@@ -81,6 +85,7 @@ def _audit_seconds(recipe: Recipe, config: AuditConfig, device: str) -> float:
         trial.cost * (1.0 if trial.kind == "nominal" or config.every_member_attacks_all else _STILL_CHASED)
         for trial in config.members()
     )
+    passes *= _FP32 if for_verdicts(config.precision) == "fp32" else 1.0
     samples = config.samples or 10_000
     macs = _macs(recipe.model, _classes(recipe)) * samples * (config.draws or 1)
     return macs * passes * _ATTACK_STEP / _RATES[device]

@@ -125,7 +125,7 @@ def _row(plan: Plan, row: Row, task: Task, store: Store) -> ResultRow:
         seed=recipe.train.seed,
         device=config["device"],
         threads=config["threads"],
-        training_precision=recipe.train.precision,
+        training_precision=run.precision or "unknown",
         crafting_precision=worst["crafting_precision"],
         training_seconds=round(sum(line["seconds"] for line in run.metrics()), 1),
         audit_seconds=round(sum(audit["seconds"] for audit in (*columns, worst)), 1),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 from typing import Any
@@ -20,8 +19,11 @@ def network_key(recipe: Recipe) -> str:
 
     Its name and its audit decide nothing about the weights. What changes roundings alone is left out too: device,
     threads, versions; they are recorded beside each result. So are the images themselves, which ``execute`` checks.
+    A precision is addressed as it is asked: "auto" is one address, though the network that it trains is another where
+    there is no bf16, and each result says which of them ran.
 
     Example:
+        >>> import dataclasses
         >>> from spikeproof.recipes import find_recipe
         >>> vanilla = find_recipe("mini-cifar10-vanilla")
         >>> network_key(vanilla) == network_key(dataclasses.replace(vanilla, name="another"))
@@ -34,7 +36,7 @@ def network_key(recipe: Recipe) -> str:
 def audit_key(network: str, config: AuditConfig, substitute: str | None = None) -> str:
     """The address of an audit of a network, by the networks' addresses, the audit's settings and what they run."""
     trials = [trial.name for trial in config.members()]
-    return _address([network, dataclasses.asdict(config), trials, substitute])
+    return _address([network, config.meaning(), trials, substitute])
 
 
 def measure_key(network: str, measure: str, images: int, radius: float) -> str:

@@ -129,7 +129,7 @@ def _setting(line: Line) -> str:
     note = f" ({row.data_note})" if row.data_note else ""
     worst = row.worst
     judged = "" if worst is None else f", battery {worst.battery} on {worst.count.samples} test images"
-    crafted = "" if row.crafting_precision == "bf16" else f", crafted in {row.crafting_precision}"
     return (
-        f"{dataset(row.dataset)}{note}, {row.classes} classes, {radius(row.radius)}, scale {row.scale}{judged}{crafted}"
+        f"{dataset(row.dataset)}{note}, {row.classes} classes, {radius(row.radius)}, scale {row.scale}{judged}, "
+        f"crafted in {row.crafting_precision}"
     )

@@ -28,7 +28,6 @@ _BASE = Recipe(
         learning_rate=0.1,
         weight_decay=1e-4,
         loss="tet",
-        precision="bf16",
         augmentation=Augmentation(crop_padding=4, flip=True, cutout=0),
         validate_every=10,
     ),
@@ -36,13 +35,13 @@ _BASE = Recipe(
 )
 _AT = with_defenses(
     _BASE,
-    at=AdversarialTraining(eps=8 / 255, attack="pgd", steps=5, step_size=4 / 255, precision="bf16"),
+    at=AdversarialTraining(eps=8 / 255, attack="pgd", steps=5, step_size=4 / 255),
 )
 _TGO = tgo_candidates(0.4)
 _RECIPES = {
     "at": _AT,
     "at-sr": with_defenses(_AT, sr=SR_CANDIDATES[0]),
-    "trades": with_defenses(_BASE, trades=TRADES(eps=8 / 255, steps=4, step_size=3 / 255, beta=5.0, precision="bf16")),
+    "trades": with_defenses(_BASE, trades=TRADES(eps=8 / 255, steps=4, step_size=3 / 255, beta=5.0)),
     "at-mpd-sgr": with_defenses(_AT, mpd_sgr=MPD_SGR_CANDIDATES[0]),
     "at-tgo": with_defenses(_AT, tgo=_TGO[0]),
 }

@@ -50,7 +50,7 @@ RAT_CURVE = with_training(
     with_defenses(
         plain("wrn16", "cifar10", 8),
         reg=reg("wrn16"),
-        at=AdversarialTraining(eps=2 / 255, attack="fgsm", precision="bf16"),
+        at=AdversarialTraining(eps=2 / 255, attack="fgsm"),
     ),
     validate_every=1,
 )

@@ -8,9 +8,9 @@ from typing import Literal
 
 import torch
 
-from spikeproof.attacks import Precision
 from spikeproof.data import Augmentation
 from spikeproof.errors import SpikeproofError
+from spikeproof.precision import Precision, check_precision
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -25,8 +25,9 @@ class TrainConfig:
         weight_decay: of SGD; None for what a defense asks for (REG: 0), else 5e-4.
         loss: the cross-entropy of the "mean" logits, or "tet", that of every step's (see
             :func:`spikeproof.train.temporal_loss.temporal_loss`). A defense that replaces the loss replaces either.
-        precision: "bf16" runs the network under bfloat16 autocast (weights, loss and potentials' arithmetic stay
-            float32); "fp32" runs it plain.
+        precision: of the network and of the defenses' inner attacks. "bf16" runs them under bfloat16 autocast (weights,
+            loss and potentials' arithmetic stay float32), "fp32" plain; "auto" takes bf16 where the device has it
+            itself, else fp32, and the run's config.json says which.
         augmentation: of each training batch; None trains on the images as they are.
         validate_every: epochs between looks at the validation split (float32, so not free); the last always has one.
         microbatch: at most so many images at once, the gradients of a batch's parts added up: less memory, the same
@@ -45,7 +46,7 @@ class TrainConfig:
     momentum: float = 0.9
     weight_decay: float | None = None
     loss: Literal["mean", "tet"] = "mean"
-    precision: Precision = "fp32"
+    precision: Precision = "auto"
     augmentation: Augmentation | None = dataclasses.field(default_factory=Augmentation)
     validate_every: int = 1
     microbatch: int | Literal["auto"] | None = None
@@ -60,8 +61,7 @@ class TrainConfig:
             raise SpikeproofError(f"A microbatch is a number >= 1, 'auto' or None, got {self.microbatch!r}.")
         if self.loss not in ("mean", "tet"):
             raise SpikeproofError(f"The loss of training is 'mean' or 'tet', not {self.loss!r}.")
-        if self.precision not in ("fp32", "bf16"):
-            raise SpikeproofError(f"Training runs in 'fp32' or 'bf16', not {self.precision!r}.")
+        check_precision(self.precision, "Training runs")
         if self.device not in ("auto", "cpu", "cuda"):
             raise SpikeproofError(f"The device of training is auto, cpu or cuda, not {self.device}.")
         if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):

@@ -25,6 +25,7 @@ from spikeproof.data import Data
 from spikeproof.defenses import Defense, Needs, Step, compose, watch
 from spikeproof.errors import Interrupted, SpikeproofError
 from spikeproof.models import SpikingModel, load_model, make_room, save_model
+from spikeproof.precision import Resolved, resolved
 from spikeproof.private_rng import private_rng
 from spikeproof.progress import Progress
 from spikeproof.spiking import probe, sites
@@ -103,20 +104,28 @@ def train(
     check_division(processes, defenses, config.batch_size)
     device = processes.device(pick_device(config.device))
     processes.meet(device)
-    folder = None if out is None else RunFolder(out)
+    folder, asked = None if out is None else RunFolder(out), config.precision
     if settings is None:
         settings = {"train": dataclasses.asdict(config), "defenses": [repr(defense) for defense in defenses]}
     with contextlib.ExitStack() as held:
-        fresh = False
+        fresh, ran = False, processes.lead(lambda: resolved(asked, device))
         if folder is not None:
             opened = folder  # for the type checker
 
-            def open_folder() -> bool:
+            def open_folder() -> tuple[bool, Resolved]:
                 held.enter_context(opened.lock())
-                images = data.fingerprints()
-                return opened.open(name, settings, device=device.type, command=command, resume=resume, images=images)
+                begun = opened.open(
+                    name,
+                    settings,
+                    device=device.type,
+                    command=command,
+                    resume=resume,
+                    images=data.fingerprints(),
+                    precision=asked,
+                )
+                return begun, opened.precision or ran
 
-            fresh = processes.lead(open_folder)
+            fresh, ran = processes.lead(open_folder)
             if processes.lead(lambda: opened.finished):
                 for defense in defenses:
                     defense.install(model)  # what it changes is part of the network too
@@ -124,6 +133,7 @@ def train(
                 make_room(model, learned)
                 model.load_state_dict(learned)
                 return Run(model.to(device).eval(), metrics, opened.path)
+        config = dataclasses.replace(config, precision=resolved(ran, device))  # as it began, wherever it goes on
         try:
             trainer = _Trainer(model.to(device), data.to(device), defenses, needs, config, folder, processes)
         except SpikeproofError:  # a defense that this network cannot have
@@ -325,6 +335,7 @@ class _Trainer:
                 "validation_accuracy": accuracy,
                 "learning_rate": self.optimizer.param_groups[0]["lr"],
                 "seconds": round(self.seconds, 3),
+                "precision": self.config.precision,
                 "firing_rates": rates,
             }
         )

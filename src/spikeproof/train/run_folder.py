@@ -19,23 +19,20 @@ from spikeproof.atomic import write_atomically
 from spikeproof.errors import SpikeproofError
 from spikeproof.locks import alone
 from spikeproof.machine import machine_name
+from spikeproof.precision import Precision, Resolved, resolved
 from spikeproof.sealed import sealed, sealed_bytes, unsealed, unsealed_bytes
+from spikeproof.train.same_settings import differing_settings
 from spikeproof.version import __version__
 
-# Fields that came after the first runs, with what these runs meant.
-_ADDED: dict[str, dict[str, Any]] = {
-    "train": {"loss": "mean"},
-    "audit": {"transfer": ["PGD-20"], "norm": "linf"},
-}
 _CALLED = {"class_names": "class names", "train": "training images", "validation": "validation images"}
 
 
 class RunFolder:
     """A folder that holds one run.
 
-    config.json (resolved settings, versions and fingerprints of the data), metrics.jsonl (a line an epoch),
-    model.safetensors (final weights), state.pt (what a resume needs; gone once the run is finished), audits (a folder
-    for each) and report.html. All that is read back has a checksum. Whoever writes holds ``lock``.
+    config.json (settings, what ran: versions, device and precision, and fingerprints of the data), metrics.jsonl (a
+    line an epoch), model.safetensors (final weights), state.pt (what a resume needs; gone once the run is finished),
+    audits (a folder for each) and report.html. All that is read back has a checksum. Whoever writes holds ``lock``.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -92,11 +89,13 @@ class RunFolder:
         command: str,
         resume: bool,
         images: dict[str, Any] | None = None,
+        precision: Precision | None = None,
     ) -> bool:
         """Begin or go on with a run of these settings; what began and saved nothing is taken over.
 
         Args:
             images: ``Data.fingerprints`` of the data at hand.
+            precision: that training is asked to run in; None where there is no training.
 
         Returns:
             Whether the run begins here.
@@ -109,7 +108,7 @@ class RunFolder:
                 raise SpikeproofError(
                     f"{self.path} already holds a run; continue it with --resume, give another --out, or remove it."
                 )
-            self.refuse_others(settings, images)
+            self.refuse_others(settings, images, precision)
             self._text = self._config.read_text()
             return False
         config = {
@@ -120,6 +119,7 @@ class RunFolder:
             "python": platform.python_version(),
             "device": device,
             "machine": machine_name(device),
+            "precision": None if precision is None else resolved(precision, device),
             "threads": torch.get_num_threads(),
             "images": images,
             "command": command,
@@ -129,19 +129,19 @@ class RunFolder:
         write_atomically(self._config, lambda path: path.write_text(self._text or ""))
         return True
 
-    def refuse_others(self, settings: dict[str, Any], images: dict[str, Any] | None = None) -> None:
-        """Refuse to go on with other settings or other images than the run has.
+    def refuse_others(
+        self, settings: dict[str, Any], images: dict[str, Any] | None = None, precision: Precision | None = None
+    ) -> None:
+        """Refuse to go on with other settings, other images or in another precision than the run has.
 
         Raises:
             SpikeproofError: they differ; it says in what.
         """
-        config, now = self.config(), json.loads(json.dumps(settings))
-        before = _completed(config["recipe"], now)
-        if before != now:
-            differing = ", ".join(_differences(before, now))
+        differing = differing_settings(self.config()["recipe"], settings, self.precision, precision or "auto")
+        if differing:
             raise SpikeproofError(
-                f"The run in {self.path} was started with other settings ({differing}); resume it with its own, "
-                "or give another --out."
+                f"The run in {self.path} was started with other settings ({', '.join(differing)}); resume it with its "
+                "own, or give another --out."
             )
         held = self.images()
         if held and images:
@@ -175,6 +175,21 @@ class RunFolder:
         if not isinstance(config, dict) or not isinstance(config.get("recipe"), dict):
             raise SpikeproofError(f"{target} is damaged: it holds no recipe; {mend}.")
         return unsealed(config, str(target), mend)
+
+    @property
+    def precision(self) -> Resolved | None:
+        """What its training runs in; of a run from before this was kept what its settings say, None if they do not.
+
+        Raises:
+            SpikeproofError: config.json says something else there.
+        """
+        config = self.config()
+        train = config["recipe"].get("train")
+        asked = train.get("precision") if isinstance(train, dict) else None
+        held = config.get("precision", None if asked == "auto" else asked)
+        if held not in ("fp32", "bf16", None):
+            raise SpikeproofError(f"{self._config} is damaged: its precision is none; restore it or train again.")
+        return held
 
     def images(self) -> dict[str, Any] | None:
         """``Data.fingerprints`` of the run's own data; None of a run from before these were kept.
@@ -260,20 +275,3 @@ class RunFolder:
 
     def forget_state(self) -> None:
         self._state.unlink(missing_ok=True)
-
-
-def _completed(recipe: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
-    """The recorded recipe with what it lacks only because it is older."""
-    completed = dict(recipe)
-    for part, fields in _ADDED.items():
-        if isinstance(recipe.get(part), dict):
-            asked = {name: value for name, value in fields.items() if name in now.get(part, {})}
-            completed[part] = {**asked, **recipe[part]}
-    return completed
-
-
-def _differences(before: Any, after: Any, prefix: str = "") -> list[str]:
-    if isinstance(before, dict) and isinstance(after, dict):
-        keys = sorted(before.keys() | after.keys())
-        return [d for key in keys for d in _differences(before.get(key), after.get(key), f"{prefix}{key}.")]
-    return [] if before == after else [f"{prefix.rstrip('.')}: {before} then, {after} now"]

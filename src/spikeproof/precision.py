@@ -1,0 +1,82 @@
+"""In which precision a network runs: what is asked, what fits the machine, and what no verdict may hang on."""
+
+from __future__ import annotations
+
+import functools
+import platform
+import warnings
+from typing import Literal, get_args
+
+import torch
+
+from spikeproof.errors import SpikeproofError
+
+Precision = Literal["auto", "fp32", "bf16"]
+Resolved = Literal["fp32", "bf16"]
+
+
+def native_bf16(device: str | torch.device) -> bool:
+    """Whether a device computes in bfloat16 itself, so that bf16 is the faster choice there.
+
+    A GPU that torch does not see here is taken for one that does, as all of NVIDIA's since 2020 do. On x86, oneDNN says
+    yes of every CPU with AVX-512, also where it emulates bfloat16; so the CPU is asked too.
+    """
+    device = torch.device(device)
+    if device.type == "cuda":
+        return not torch.cuda.is_available() or torch.cuda.is_bf16_supported(including_emulation=False)
+    return device.type == "cpu" and _cpu_has_bf16()
+
+
+@functools.cache
+def _cpu_has_bf16() -> bool:
+    if not (torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()):
+        return False
+    return platform.machine() not in ("x86_64", "AMD64") or torch.cpu._is_avx512_bf16_supported()
+
+
+def resolved(precision: Precision, device: str | torch.device) -> Resolved:
+    """What a computation runs in on a device: "auto" is bf16 where the device has it itself, else fp32.
+
+    bf16 that is asked for where a CPU emulates it is given, with one warning a process.
+
+    Example:
+        >>> resolved("fp32", "cpu"), resolved("auto", "cpu") == ("bf16" if native_bf16("cpu") else "fp32")
+        ('fp32', True)
+    """
+    if precision == "auto":
+        return "bf16" if native_bf16(device) else "fp32"
+    if precision == "bf16" and torch.device(device).type == "cpu" and not native_bf16(device):
+        _warn_of_emulation()
+    return precision
+
+
+def for_verdicts(precision: Precision) -> Resolved:
+    """The same for what verdicts rest on: "auto" is fp32 on every machine.
+
+    An audit that crafted in bf16 was measured to overstate the worst case (docs/auditing.md).
+
+    Example:
+        >>> for_verdicts("auto"), for_verdicts("bf16")
+        ('fp32', 'bf16')
+    """
+    return "fp32" if precision == "auto" else precision
+
+
+def check_precision(precision: str, who: str) -> None:
+    """Refuse a precision that there is none.
+
+    Raises:
+        SpikeproofError: it is not one of ``Precision``.
+    """
+    if precision not in get_args(Precision):
+        raise SpikeproofError(f"{who} in 'auto', 'fp32' or 'bf16', not {precision!r:.80}.")
+
+
+@functools.cache
+def _warn_of_emulation() -> None:
+    warnings.warn(
+        "bf16 is emulated on this CPU: 10 to 15 times slower than fp32 with AVX2, 2 to 3 times with AVX-512; use "
+        "precision fp32 or auto (--train.precision auto, and --precision auto of an audit).",
+        RuntimeWarning,
+        stacklevel=3,
+    )
