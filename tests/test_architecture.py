@@ -11,7 +11,10 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # From the ground up; rooms of one floor may use each other.
 FLOORS = (
-    {"errors", "threat", "atomic", "locks", "machine", "private_rng", "sealed", "progress", "user_path", "version"},
+    {
+        *("atomic", "compiling", "errors", "locks", "machine", "private_rng", "progress", "sealed"),
+        *("threat", "user_path", "version"),
+    },
     {"data"},
     {"spiking"},
     {"models", "coding", "interop"},

@@ -31,6 +31,7 @@ import torch
 from torch import Tensor
 
 from spikeproof.atomic import write_atomically
+from spikeproof.compiling import compiling
 from spikeproof.sealed import sealed_bytes, unsealed_bytes
 
 Function = Callable[..., Sequence[Tensor]]
@@ -127,6 +128,7 @@ def _warn_once(device_type: str) -> None:
     )
 
 
+@compiling()
 def _compile(function: Function, arguments: Sequence[Tensor], static: Sequence[Sequence[int]]) -> Any:
     # Not at import: these load the compiler, which takes a second or two.
     from torch._inductor import standalone_compile
