@@ -12,8 +12,8 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # From the ground up; rooms of one floor may use each other.
 FLOORS = (
     {
-        *("atomic", "compiling", "errors", "locks", "machine", "private_rng", "progress", "sealed"),
-        *("threat", "user_path", "version"),
+        *("atomic", "compiling", "errors", "locks", "machine", "private_rng", "processors", "progress", "sealed"),
+        *("threads", "threat", "user_path", "version"),
     },
     {"data"},
     {"spiking"},
