@@ -24,7 +24,7 @@ def available_processors(root: Path = Path("/"), *, allowed: int | None = None) 
     """
     if allowed is None:
         allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(allowed, *(int(quota + 0.5) for quota in _quotas(root)), allowed))
+    return max(1, min([allowed, *(int(quota + 0.5) for quota in _quotas(root))]))
 
 
 def _quotas(root: Path) -> Iterator[float]:

@@ -39,7 +39,7 @@ _PICTURES = 6
 # Images of digits that were saved as 0 to 16 are darker than this, photographs are not.
 _DARK = 64
 _INSIGHT_IMAGES = 100
-MOST_AT_ONCE = 250
+MOST_AT_ONCE = 250  # images attacked at a time where an audit's config does not say
 # A gap of this many accuracy points is more than chance at the sample sizes in use, and worth a warning.
 _NOTABLE_GAP = 0.05
 

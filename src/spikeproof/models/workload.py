@@ -27,7 +27,7 @@ def multiply_accumulates(
 
     Example:
         >>> multiply_accumulates("conv", num_classes=10, num_steps=1, width=1.0, image_size=8, in_channels=1)
-        113920.0
+        100608.0
     """
     with torch.device("meta"):
         model = create_model(
