@@ -111,6 +111,8 @@ class Progress:
         while not self._over.wait(_LOOK):
             if is_compiling() != said:
                 said = not said
+                if not said:
+                    self._bar.unpause()  # the bar's own clock stood still too
                 self._bar.set_postfix_str(_COMPILING if said else "")
             if said and self._due():
                 spent = compiling_seconds() - self._compiled
