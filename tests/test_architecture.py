@@ -11,8 +11,10 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # From the ground up; rooms of one floor may use each other.
 FLOORS = (
-    {"errors", "threat", "atomic", "locks", "machine", "private_rng", "sealed", "progress", "user_path", "version"}
-    | {"precision"},
+    {
+        *("atomic", "compiling", "errors", "locks", "machine", "private_rng", "processors", "progress", "sealed"),
+        *("precision", "threads", "threat", "user_path", "version"),
+    },
     {"data"},
     {"spiking"},
     {"models", "coding", "interop"},

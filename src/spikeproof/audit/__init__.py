@@ -1,6 +1,6 @@
 """Audits: a battery of attacks, every outcome kept, nominal and worst case side by side, flags where to doubt them."""
 
-from spikeproof.audit.audit import audit
+from spikeproof.audit.audit import MOST_AT_ONCE, audit
 from spikeproof.audit.batteries import BATTERIES, NINETEEN_SOURCES, Battery
 from spikeproof.audit.config import AuditConfig
 from spikeproof.audit.diagnostics import Flag
@@ -10,6 +10,7 @@ from spikeproof.audit.shards import Shard
 from spikeproof.audit.trials import Trial, Tuned, make_trial
 
 __all__ = [
+    "MOST_AT_ONCE",
     "BATTERIES",
     "NINETEEN_SOURCES",
     "Audit",

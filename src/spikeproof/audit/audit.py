@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from spikeproof.audit.preflight import draws_where_nobody_said_so
 from spikeproof.audit.shards import Shard
 from spikeproof.audit.trials import Trial, Tuned
 from spikeproof.audit.tuning import Tuning, tune
+from spikeproof.compiling import working_time
 from spikeproof.data import ImageSet
 from spikeproof.errors import SpikeproofError
 from spikeproof.insight import describe_sites
@@ -40,7 +40,7 @@ _PICTURES = 6
 # Images of digits that were saved as 0 to 16 are darker than this, photographs are not.
 _DARK = 64
 _INSIGHT_IMAGES = 100
-_BATCH = 250
+MOST_AT_ONCE = 250  # images attacked at a time where an audit's config does not say
 # A gap of this many accuracy points is more than chance at the sample sizes in use, and worth a warning.
 _NOTABLE_GAP = 0.05
 
@@ -90,7 +90,7 @@ def audit(
     if threat is not None:
         check_threat(threat, tuple(NORMS), "An audit")
         config = dataclasses.replace(config, norm=threat.norm, radius=threat.radius)
-    began = time.monotonic()
+    began = working_time()
     part = _chosen(model, images, config.samples, config.split)
     pixels, labels = part.pixels, part.labels
     if config.noise and not any(site.noise_std > 0 for site in sites(model).values()):
@@ -252,7 +252,7 @@ class _Auditor:
             classes=self.part.classes,
             images=self.part.fingerprint,
             device=self.pixels.device.type,
-            seconds=time.monotonic() - began,
+            seconds=working_time() - began,
         )
 
     def _fitting_batch(self, parts: Parts) -> int:
@@ -262,9 +262,9 @@ class _Auditor:
             return int(held["size"])
         shard, bf16 = Shard.of_this_process(), self.config.precision == "bf16"
         try:
-            fitting = fitting_microbatch(self.model, self.pixels[0], _BATCH, bf16=bf16, training=False)
+            fitting = fitting_microbatch(self.model, self.pixels[0], MOST_AT_ONCE, bf16=bf16, training=False)
         except SpikeproofError:  # a machine that does not say how much memory it has
-            fitting = _BATCH
+            fitting = MOST_AT_ONCE
         smallest = min(shard.merge({str(shard.rank): fitting}).values())
         parts.put("batch-size", {"size": np.array(smallest)})
         return smallest

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import time
 from collections.abc import Sequence
 
 import numpy as np
@@ -16,6 +15,7 @@ from spikeproof.audit.config import AuditConfig
 from spikeproof.audit.parts import Arrays, Parts
 from spikeproof.audit.shards import Shard
 from spikeproof.audit.trials import Trial
+from spikeproof.compiling import working_time
 from spikeproof.private_rng import private_rng
 from spikeproof.progress import Progress
 
@@ -30,7 +30,7 @@ class Attempt:
     Attributes:
         samples: their numbers in the audited split.
         correct: the judge's word on each after the attack.
-        seconds: the time it took, of all processes together.
+        seconds: the time it took, of all processes together, without compiling.
         shown: numbers of a few of them, those that were turned first; adversarial: their images.
     """
 
@@ -118,7 +118,7 @@ class Engine:
         return found
 
     def _attack(self, trial: Trial, radius: float, samples: Tensor, start: int) -> Arrays:
-        config, began = self.config, time.monotonic()
+        config, began = self.config, working_time()
         images, labels = self.pixels[samples], self.labels[samples]
         correct, adversarial = labels == labels, images
         if len(samples):
@@ -137,7 +137,7 @@ class Engine:
         return {
             "samples": samples.cpu().numpy(),
             "correct": correct.cpu().numpy(),
-            "seconds": np.array(time.monotonic() - began),
+            "seconds": np.array(working_time() - began),
             "shown": samples[shown].cpu().numpy(),
             "adversarial": adversarial[shown].float().cpu().numpy(),
         }

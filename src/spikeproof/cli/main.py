@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from importlib import import_module
 
 from spikeproof.errors import Interrupted, SpikeproofError
+from spikeproof.threads import prepare, use_most
 from spikeproof.version import __version__
 
 USAGE = """spikeproof: train, attack, audit and report robust spiking neural networks
@@ -37,6 +38,7 @@ USAGE = """spikeproof: train, attack, audit and report robust spiking neural net
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; exits with 0, 2 (a mistake or a lack that the user can mend) or 130 (stopped by Ctrl-C)."""
+    prepare(os.environ)  # before PyTorch is imported, which a command does
     words = list(sys.argv[1:] if arguments is None else arguments)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a name of a file may hold what no terminal can show
@@ -131,6 +133,7 @@ def _dispatch(words: list[str]) -> int:
     elif words[0] in _COMMANDS:
         file, function = _COMMANDS[words[0]]
         call = getattr(import_module(f"spikeproof.cli.{file}"), function)
+        use_most()
         return call(words[1:], shlex.join(["spikeproof", *words])) or 0
     else:
         raise SpikeproofError(f"There is no command {words[0]!r}; the commands are {', '.join(_COMMANDS)}.")

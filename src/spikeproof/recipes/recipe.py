@@ -15,7 +15,7 @@ import torch
 import tyro
 
 from spikeproof.atomic import write_atomically
-from spikeproof.audit import Audit, AuditConfig, Shard, audit, audit_name, refuse_present
+from spikeproof.audit import MOST_AT_ONCE, Audit, AuditConfig, Shard, audit, audit_name, refuse_present
 from spikeproof.coding import CODINGS, CodingField, Direct
 from spikeproof.data import Data, load_data
 from spikeproof.defenses import (
@@ -47,6 +47,7 @@ from spikeproof.locks import alone
 from spikeproof.models import MODELS, BatchNormKind, SpikingModel, create_model, load_model
 from spikeproof.private_rng import private_rng
 from spikeproof.recipes.recorded import recorded_part
+from spikeproof.recipes.workload import threads_for
 from spikeproof.spiking import SURROGATES, Kernels, Neuron
 from spikeproof.train import Run, RunFolder, TrainConfig, pick_device, train
 
@@ -239,18 +240,21 @@ def train_recipe(
 ) -> Run:
     """Load, create and train as the recipe says, into the run folder ``out``."""
     data = recipe.data.load(data_dir)
-    return train(
-        recipe.model.create(data, recipe.train.seed),
-        data,
-        recipe.defenses(),
-        recipe.train,
-        out=out,
-        resume=resume,
-        name=recipe.name,
-        settings=recipe.settings(),
-        command=command,
-        show=show,
-    )
+    model = recipe.model.create(data, recipe.train.seed)
+    begun_with = RunFolder(out).threads if resume else None
+    with threads_for(model, recipe.train.batch_size, pick_device(recipe.train.device), begun_with):
+        return train(
+            model,
+            data,
+            recipe.defenses(),
+            recipe.train,
+            out=out,
+            resume=resume,
+            name=recipe.name,
+            settings=recipe.settings(),
+            command=command,
+            show=show,
+        )
 
 
 def recorded_audit_config(folder: Path) -> AuditConfig:
@@ -327,6 +331,7 @@ def audit_run(
         if shard.first:
             held.enter_context(alone(place / ".lock", f"this audit of {folder}"))
             held.enter_context(_copied(folder, place) if into is not None else _as_it_was(folder))
+        held.enter_context(threads_for(model, config.batch_size or MOST_AT_ONCE, where))
         return audit(
             model.to(where),
             data.test if testing else data.validation,

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterable, Sequence
-
-import torch
-from torch import nn
 
 from spikeproof.audit import AuditConfig
 from spikeproof.data.public_sets import PUBLIC_SETS
-from spikeproof.models import create_model
+from spikeproof.models import multiply_accumulates
 from spikeproof.precision import for_verdicts, resolved
 from spikeproof.recipes import Recipe
 from spikeproof.recipes.recipe import ModelConfig
@@ -59,7 +55,7 @@ def hours(tasks: Sequence[Task], store: Store, device: str, correction: float = 
 
 
 def correction(tasks: Iterable[Task], store: Store, device: str) -> float:
-    """Measured over estimated training seconds of the tasks that are trained; 1 where none is."""
+    """Measured over estimated training seconds of the tasks that are trained, without compiling; 1 where none is."""
     measured = estimated = 0.0
     for task in tasks:
         if store.trained(task.recipe) and RunFolder(store.network(task.recipe)).config()["device"] == device:
@@ -106,21 +102,12 @@ def _classes(recipe: Recipe) -> int:
     return len(recipe.data.classes or ()) or (10 if known is None else known.num_classes)
 
 
-@functools.cache
 def _macs(config: ModelConfig, classes: int) -> float:
-    """Multiply-accumulates of one image through all T steps, on tensors without contents."""
-    size = 64 if config.name == "vgg16" else 32
-    with torch.device("meta"):
-        model = create_model(config.name, num_classes=classes, num_steps=1, width=config.width, image_size=size)
-        counted = 0.0
-
-        def count(module: nn.Module, _: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
-            nonlocal counted
-            assert isinstance(module, (nn.Conv2d, nn.Linear))
-            counted += output[0].numel() * module.weight[0].numel()
-
-        for module in model.modules():
-            if isinstance(module, (nn.Conv2d, nn.Linear)):
-                module.register_forward_hook(count)
-        model.eval()(torch.zeros(1, 3, size, size))
-    return counted * config.num_steps
+    """Multiply-accumulates of one image through all T steps."""
+    return multiply_accumulates(
+        config.name,
+        num_classes=classes,
+        num_steps=config.num_steps,
+        width=config.width,
+        image_size=64 if config.name == "vgg16" else 32,
+    )

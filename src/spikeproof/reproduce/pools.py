@@ -17,8 +17,10 @@ import torch
 
 from spikeproof.errors import SpikeproofError
 from spikeproof.locks import Busy
+from spikeproof.processors import available_processors
 from spikeproof.reproduce.execute import Circumstances, execute
 from spikeproof.reproduce.task import Task
+from spikeproof.threads import passive_children, use_most
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,7 +85,7 @@ class InProcess:
 class Processes:
     """Several at once, each in a process of its own: a crash ends one task and no other.
 
-    They share the cores evenly, and take turns with the GPUs.
+    They share the available processors evenly, and take turns with the GPUs.
     """
 
     _PATIENCE = 60.0
@@ -96,9 +98,10 @@ class Processes:
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe(duplex=False)
         place = min(set(range(self.slots)) - {taken for _, _, taken in self._running.values()})
-        threads = max(1, torch.get_num_threads() // self.slots)
-        process = context.Process(target=_child, args=(theirs, task, around, threads, _gpu_of(place)))
-        process.start()
+        share = max(1, min(torch.get_num_threads(), available_processors()) // self.slots)
+        process = context.Process(target=_child, args=(theirs, task, around, share, _gpu_of(place)))
+        with passive_children():
+            process.start()
         theirs.close()
         self._running[ours] = process, task, place
 
@@ -134,11 +137,11 @@ def _gpu_of(place: int) -> str | None:
     return visible[place % len(visible)] if len(visible) > 1 else None
 
 
-def _child(tell: Connection, task: Task, around: Circumstances, threads: int, gpu: str | None) -> None:
+def _child(tell: Connection, task: Task, around: Circumstances, share: int, gpu: str | None) -> None:
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    torch.set_num_threads(threads)
+    use_most(share)
     try:
         outcome = attempt(task, around)
     except KeyboardInterrupt:
@@ -160,6 +163,7 @@ class _Resumable:
     """A job that is sent again when the cluster takes its time away, and then goes on where it was."""
 
     def __call__(self, task: Task, around: Circumstances) -> Outcome:
+        use_most()
         return attempt(task, around)
 
     def checkpoint(self, task: Task, around: Circumstances) -> Any:

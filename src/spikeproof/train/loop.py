@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from spikeproof.attacks import judge
+from spikeproof.compiling import compiling_seconds, working_time
 from spikeproof.data import Data
 from spikeproof.defenses import Defense, Needs, Step, compose, watch
 from spikeproof.errors import Interrupted, SpikeproofError
@@ -192,7 +193,7 @@ class _Trainer:
             self._restore(state)
 
     def run(self, stop: threading.Event, *, show: bool, label: str) -> None:
-        self.saved_at = time.monotonic()
+        self.saved_at, compiled = time.monotonic(), compiling_seconds()
         with Progress(self.total_steps, label, start=self.step, show=show) as progress:
             while self.step < self.total_steps:
                 epoch = self.step // self.steps_an_epoch
@@ -201,18 +202,19 @@ class _Trainer:
                     if self.stopping or (stop.is_set() and self.processes.world == 1):
                         self._save()
                         raise Interrupted
-                    began = time.monotonic()
+                    began = working_time()
                     at = self.step - epoch * self.steps_an_epoch
                     batch = order[at * self.config.batch_size : (at + 1) * self.config.batch_size]
                     self._train_on(batch, stop)
                     self.step += 1
-                    self.seconds += time.monotonic() - began
+                    self.seconds += working_time() - began
                     progress.advance()
                     # Not after an epoch's last step: its line of metrics would be lost with what follows.
                     if self.step % self.steps_an_epoch and self.saving:
                         self._save()
                 self._close_epoch(epoch)
-                progress.line(sentence(label, self.metrics[-1], self.config.epochs))
+                before, compiled = compiled, compiling_seconds()
+                progress.line(sentence(label, self.metrics[-1], self.config.epochs, compiled - before))
                 self._save()
 
     def _train_on(self, batch: Tensor, stop: threading.Event) -> None:

@@ -69,6 +69,16 @@ class RunFolder:
         return self._state.is_file() or self.finished or any(audits)
 
     @property
+    def threads(self) -> int | None:
+        """How many threads a run that can go on was begun with; None where there is none to go on with.
+
+        Raises:
+            SpikeproofError: config.json is damaged.
+        """
+        threads = self.config().get("threads") if self._state.is_file() and not self.finished else None
+        return threads if isinstance(threads, int) and threads >= 1 else None
+
+    @property
     def _config(self) -> Path:
         return self.path / "config.json"
 

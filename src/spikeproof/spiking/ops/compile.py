@@ -27,6 +27,7 @@ import torch
 from torch import Tensor
 
 from spikeproof.atomic import write_atomically
+from spikeproof.compiling import compiling
 from spikeproof.sealed import sealed_bytes, unsealed_bytes
 from spikeproof.spiking.ops.kernel_folder import machine, own_folder, tell, warn_of_failure
 
@@ -71,6 +72,7 @@ def compiled(function: Function, key: str, arguments: Sequence[Tensor], static: 
         return artifact
 
 
+@compiling()
 def _compile(function: Function, arguments: Sequence[Tensor], static: Sequence[Sequence[int]]) -> Any:
     # Not at import: these load the compiler, which takes a second or two.
     from torch._inductor import standalone_compile

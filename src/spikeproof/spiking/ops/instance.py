@@ -19,6 +19,7 @@ from pathlib import Path
 import torch
 
 from spikeproof.atomic import write_atomically
+from spikeproof.compiling import compiling
 from spikeproof.sealed import is_sealed_behind, sealed_behind
 from spikeproof.spiking.ops.kernel_folder import cpp_compiler, machine, own_folder, tell
 
@@ -102,6 +103,7 @@ def instance(function: str, dtype: torch.dtype, words: tuple[int, ...]) -> Calla
         raise NotBuilt(f"{type(error).__name__}: {error}") from None
 
 
+@compiling()
 def _made(compiler: str, options: list[str], path: Path | None) -> Callable[[int], None]:
     tell()
     with tempfile.TemporaryDirectory() as folder:
