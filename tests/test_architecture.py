@@ -12,7 +12,18 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # From the ground up; rooms of one floor may use each other.
 FLOORS = (
     {
-        *("atomic", "compiling", "errors", "locks", "machine", "private_rng", "processors", "progress", "sealed"),
+        *(
+            "allocation",
+            "atomic",
+            "compiling",
+            "errors",
+            "locks",
+            "machine",
+            "private_rng",
+            "processors",
+            "progress",
+            "sealed",
+        ),
         *("precision", "threads", "threat", "user_path", "version"),
     },
     {"data"},

@@ -5,7 +5,9 @@ import math
 import pytest
 import torch
 from torch import nn
+from torch.nn.functional import cross_entropy
 
+from spikeproof.attacks import Crafting, crafting
 from spikeproof.errors import SpikeproofError
 from spikeproof.gradients import Assg, Bptt
 from spikeproof.models import create_model
@@ -241,3 +243,27 @@ def test_sources_nest_and_the_inner_one_counts(model, images):
             inner = input_gradient(model, images)
         assert torch.equal(input_gradient(model, images), outer)
     assert torch.equal(inner, input_gradient(new_model(ArcTan()), images))
+
+
+def test_a_confident_networks_gradient_takes_the_way_back_at_full_size():
+    """Else it would be of numbers below 1e-38, which a processor is slow with, and which have few digits."""
+    torch.manual_seed(0)
+    options = {"num_classes": 4, "image_size": 8, "in_channels": 1, "num_steps": 3, "neuron": Neuron(threshold=0.25)}
+    model = create_model("conv", **options).eval()
+    images, labels = torch.rand(8, 1, 8, 8), torch.arange(8) % 4
+    seen = []
+    first = next(iter(sites(model).values()))
+    first.register_full_backward_hook(lambda module, inputs, outputs: seen.append(outputs[0]))
+
+    def loss(logits):
+        return 2.0**-110 * cross_entropy(logits, labels, reduction="none")
+
+    with crafting(model, Crafting(precision="fp32")) as craft:
+        small, _ = craft.gradient(images, loss)
+        plain, _ = craft.gradient(images, lambda logits: cross_entropy(logits, labels, reduction="none"))
+    for gradient in seen:
+        sizes = gradient.abs().flatten(1).amax(1)
+        assert sizes.min() > 1e-6 and sizes.max() < 1e6
+    assert torch.equal(seen[0], seen[1])
+    assert torch.equal(small, plain * 2.0**-110)
+    assert small.abs().max() > 0

@@ -22,7 +22,7 @@ from spikeproof.spiking import (
 from spikeproof.spiking.ops import drive as plain
 from spikeproof.spiking.ops import instance as instances
 from spikeproof.spiking.ops import native
-from spikeproof.spiking.ops.drive import Cotangents, Drive, Following, Setting
+from spikeproof.spiking.ops.drive import Cotangents, Drive, Following, OfMean, Setting
 from spikeproof.spiking.ops.kernel_folder import cpp_compiler
 from spikeproof.spiking.ops.noise import draw_tapes
 
@@ -228,8 +228,15 @@ def test_what_gradient_sources_ask_for(dtype):
         how = Following(SETTING, 0.9, 1.5, 1.2)
         case.same(plain.follow, case.rand(*shape).abs(), case.rand(*shape).abs(), setting=how)
         case.same(plain.fired_mask, exactly=1)
+        case.same(plain.gain_of_mean, setting=OfMean(SETTING, 0.2))
         case.drive = case.drive._replace(sharpness=case.rand(3, 1).abs() + 0.5)
         case.same(plain.mean_slope)
+
+
+def test_the_gain_at_a_mean_current_follows_what_is_learned():
+    case = Case(SETTING, torch.float64).learned("leak").learned("gain", by="channel")
+    (gain,) = case.same(plain.gain_of_mean, setting=OfMean(SETTING, 0.2))
+    assert (gain == 0).any() and (gain > 0).any()
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)

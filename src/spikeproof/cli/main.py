@@ -15,6 +15,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from importlib import import_module
 
+from spikeproof.allocation import keep_memory
 from spikeproof.errors import Interrupted, SpikeproofError
 from spikeproof.threads import prepare, use_most
 from spikeproof.version import __version__
@@ -38,6 +39,7 @@ USAGE = """spikeproof: train, attack, audit and report robust spiking neural net
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; exits with 0, 2 (a mistake or a lack that the user can mend) or 130 (stopped by Ctrl-C)."""
+    keep_memory(os.environ)
     prepare(os.environ)  # before PyTorch is imported, which a command does
     words = list(sys.argv[1:] if arguments is None else arguments)
     for stream in (sys.stdout, sys.stderr):

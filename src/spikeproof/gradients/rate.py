@@ -27,7 +27,6 @@ import contextlib
 import dataclasses
 import math
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -36,7 +35,7 @@ from torch import Tensor, nn
 from spikeproof.errors import SpikeproofError
 from spikeproof.gradients.source import Attached
 from spikeproof.spiking import Drive, Neuron, Site, Triangle, override_gradient, sites
-from spikeproof.spiking.ops.drive import Setting, fired_mask, mean_slope
+from spikeproof.spiking.ops.drive import OfMean, Setting, fired_mask, gain_at_mean, gain_of_mean, mean_slope
 
 # What a source says of a site: G at every neuron times batch norm's scale, [1, N, *space, C], by the site's kernels.
 Gain = Callable[[Site, Drive], Float[Tensor, "1 n *space c"]]
@@ -98,39 +97,14 @@ class Rga:
         self, neuron: Neuron, current: Float[Tensor, "*many"], leak: float | Float[Tensor, "*some"] | None = None
     ) -> Float[Tensor, "*many"]:
         """G at a mean current; ``leak`` in the place of the neuron's."""
-        tau = neuron.leak if leak is None else leak
-        x, leaked = current / neuron.threshold, 1 - tau
-        above = ((x >= leaked) & (x <= 2)).to(x.dtype) * (1 - self.slope * leaked) / (1 + tau)
-        below = ((x >= 0) & (x <= leaked)).to(x.dtype) * self.slope
-        return (above + below) / neuron.threshold
+        return gain_at_mean(neuron, self.slope, current, neuron.leak if leak is None else leak)
 
     def attach(self, model: nn.Module) -> contextlib.AbstractContextManager[Attached]:
         return _attach(model, self._gain)
 
     def _gain(self, site: Site, drive: Drive) -> Tensor:
-        (slope,) = site.elementwise(gain_of_mean, _OfMean(_setting(site), self), drive)
+        (slope,) = site.elementwise(gain_of_mean, OfMean(_setting(site), self.slope), drive)
         return slope
-
-
-class _OfMean(NamedTuple):
-    """All that is fixed about RGA at a site."""
-
-    setting: Setting
-    source: Rga
-
-
-def gain_of_mean(how: _OfMean, drive: Drive) -> tuple[Tensor]:
-    """G at the mean current over the steps, in units of what drives it."""
-    current = drive.values.to(_wide(drive))
-    if drive.gain is None:
-        current = current.mean(0, keepdim=True)
-    if drive.scale is not None and drive.shift is not None:
-        current = current * drive.scale + drive.shift
-    if drive.gain is not None:
-        gained = [drive.gain[t] * current[t % len(current)] for t in range(len(drive.gain))]
-        current = torch.stack(gained).mean(0, keepdim=True)
-    leak = how.setting.neuron.leak if drive.leak is None else drive.leak.mean(0)
-    return (_by_values(drive, how.source.gain(how.setting.neuron, current, leak)),)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -170,10 +144,6 @@ class Hart:
 
 def _setting(site: Site) -> Setting:
     return Setting(site.neuron, Triangle(), site.num_steps)
-
-
-def _by_values(drive: Drive, slope: Tensor) -> Tensor:
-    return slope if drive.scale is None else slope * drive.scale
 
 
 def _wide(drive: Drive) -> torch.dtype:

@@ -5,7 +5,7 @@
 struct Call { // as in native.py, field by field; a null pointer is what is not there
     int64_t K, N, H, W, C, noise_stride, threads;
     // through: 0 where the reset is detached, else 1
-    double leak, threshold, through, surrogate_at[2], cost_at[3], noise_std, momentum, relax, omega;
+    double leak, threshold, through, surrogate_at[2], cost_at[3], noise_std, momentum, relax, omega, rga_slope;
     const void *values, *scale, *shift, *leaks, *gains, *sharpness, *adaptation, *setpoint, *mean, *spread;
     const void *const *noise; // a tape for each step
     void *spikes, *margin, *total, *squares, *cost_total, *new_mean, *new_spread, *new_sharpness, *rates;
@@ -14,4 +14,4 @@ struct Call { // as in native.py, field by field; a null pointer is what is not 
 };
 enum By { NOTHING, CHANNEL, NEURON, ELEMENT }; // [T, C], [T, P, C], [T, N, P, C]
 enum Noise { SILENT, DECISION, CARRIED };
-enum Rate { NO_RATE, MEAN_SLOPE, EVER_FIRED };
+enum Rate { NO_RATE, MEAN_SLOPE, EVER_FIRED, GAIN_OF_MEAN };

@@ -185,6 +185,43 @@ def mean_slope(setting: Setting, drive: Drive) -> tuple[Float[Tensor, "1 n *spac
     return (_scaled(slopes.mean(0, keepdim=True), drive.scale),)
 
 
+class OfMean(NamedTuple):
+    """All that is fixed about the gain at a mean current (RGA; see ``gain_of_mean``)."""
+
+    setting: Setting
+    slope: float
+
+
+def gain_of_mean(how: OfMean, drive: Drive) -> tuple[Float[Tensor, "1 n *space c"]]:
+    """RGA's gain at the mean current over the steps, in units of what drives the site."""
+    current = drive.values.to(torch.promote_types(drive.values.dtype, torch.float32))
+    if drive.gain is None:
+        current = current.mean(0, keepdim=True)
+    if drive.shift is not None:
+        current = _scaled(current, drive.scale) + drive.shift
+    if drive.gain is not None:
+        gained = [drive.gain[t] * current[t % len(current)] for t in range(len(drive.gain))]
+        current = torch.stack(gained).mean(0, keepdim=True)
+    neuron = how.setting.neuron
+    leak = neuron.leak if drive.leak is None else drive.leak.mean(0)
+    return (_scaled(gain_at_mean(neuron, how.slope, current, leak), drive.scale),)
+
+
+def gain_at_mean(
+    neuron: Neuron, slope: float, current: Float[Tensor, "*many"], leak: float | Float[Tensor, "*some"]
+) -> Float[Tensor, "*many"]:
+    """G of RGA at a mean current x, of a neuron with threshold 1::
+
+    G = (1 - g + g tau) / (1 + tau)  where 1 - tau <= x <= 2,  plus g  where 0 <= x <= 1 - tau
+
+    For another threshold it is taken at x / threshold, and divided by it. g is ``slope``, tau is ``leak``.
+    """
+    x, leaked = current / neuron.threshold, 1 - leak
+    above = ((x >= leaked) & (x <= 2)).to(x.dtype) * (1 - slope * leaked) / (1 + leak)
+    below = ((x >= 0) & (x <= leaked)).to(x.dtype) * slope
+    return (above + below) / neuron.threshold
+
+
 def _each_step(part: Tensor, ndim: int) -> Tensor:
     """[T, C] as what broadcasts against margins of so many dimensions."""
     return part if part.ndim == ndim else part.reshape(len(part), *(1,) * (ndim - 2), -1)

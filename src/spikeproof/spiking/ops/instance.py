@@ -65,6 +65,26 @@ WORDS = dict.fromkeys(
 )
 
 
+_INT, _DOUBLE, _POINTER = ctypes.c_int64, ctypes.c_double, ctypes.c_void_p
+
+
+class Call(ctypes.Structure):
+    """What an instance is told: as in call.h, field by field."""
+
+    _fields_ = [
+        *((name, _INT) for name in ("K", "N", "H", "W", "C", "noise_stride", "threads")),
+        *((name, _DOUBLE) for name in ("leak", "threshold", "through")),
+        ("surrogate_at", _DOUBLE * 2),
+        ("cost_at", _DOUBLE * 3),
+        *((name, _DOUBLE) for name in ("noise_std", "momentum", "relax", "omega", "rga_slope")),
+        *((name, _POINTER) for name in ("values", "scale", "shift", "leaks", "gains", "sharpness", "adaptation")),
+        *((name, _POINTER) for name in ("setpoint", "mean", "spread", "noise", "spikes", "margin", "total", "squares")),
+        *((name, _POINTER) for name in ("cost_total", "new_mean", "new_spread", "new_sharpness", "rates", "g_spikes")),
+        *((name, _POINTER) for name in ("g_total", "g_squares", "g_cost", "middle", "g_values", "sum")),
+        *((name, _POINTER) for name in ("sum_with_values", "g_leaks", "g_gains", "g_sharpness", "g_adaptation")),
+    ]
+
+
 class NoCompiler(Exception):
     """There is none on this machine."""
 
@@ -127,8 +147,11 @@ def _loaded(path: Path) -> Callable[[int], None]:
 
 
 def _entry(library: Path) -> Callable[[int], None]:
-    entry = ctypes.CDLL(str(library)).run
-    entry.argtypes, entry.restype = [ctypes.c_void_p], None
+    held = ctypes.CDLL(str(library))
+    if ctypes.c_int64.in_dll(held, "size_of_call").value != ctypes.sizeof(Call):
+        raise NotBuilt("error: spikeproof was changed while it ran; start again")
+    entry = held.run
+    entry.argtypes, entry.restype = [_POINTER], None
     call: Callable[[int], None] = entry
     return call
 

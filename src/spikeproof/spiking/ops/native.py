@@ -18,8 +18,8 @@ from torch import Tensor
 
 from spikeproof.spiking.cost import Hinge, QuantisationError
 from spikeproof.spiking.ops import drive as plain
-from spikeproof.spiking.ops.drive import LEARNED, Cotangents, Drive, Following, Setting
-from spikeproof.spiking.ops.instance import TYPES, WORDS, NoCompiler, NotBuilt, instance
+from spikeproof.spiking.ops.drive import LEARNED, Cotangents, Drive, Following, OfMean, Setting
+from spikeproof.spiking.ops.instance import TYPES, WORDS, Call, NoCompiler, NotBuilt, instance
 from spikeproof.spiking.ops.kernel_folder import warn_of_failure
 from spikeproof.spiking.ops.noise import SAMPLE_STRIDE
 from spikeproof.spiking.surrogate import (
@@ -38,27 +38,7 @@ _SURROGATES = (Triangle, Rectangular, Sigmoid, SuperSpike, ArcTan, Gaussian, Exp
 _COSTS = (type(None), Hinge, QuantisationError)
 _NOTHING, _CHANNEL, _NEURON, _ELEMENT = range(4)
 _SILENT, _DECISION, _CARRIED = range(3)
-_NO_RATE, _MEAN_SLOPE, _EVER_FIRED = range(3)
-_INT, _DOUBLE, _POINTER = ctypes.c_int64, ctypes.c_double, ctypes.c_void_p
-
-
-class _Call(ctypes.Structure):
-    """As in call.h, field by field."""
-
-    _fields_ = [
-        *((name, _INT) for name in ("K", "N", "H", "W", "C", "noise_stride", "threads")),
-        *((name, _DOUBLE) for name in ("leak", "threshold", "through")),
-        ("surrogate_at", _DOUBLE * 2),
-        ("cost_at", _DOUBLE * 3),
-        *((name, _DOUBLE) for name in ("noise_std", "momentum", "relax", "omega")),
-        *((name, _POINTER) for name in ("values", "scale", "shift", "leaks", "gains", "sharpness", "adaptation")),
-        *((name, _POINTER) for name in ("setpoint", "mean", "spread", "noise", "spikes", "margin", "total", "squares")),
-        *((name, _POINTER) for name in ("cost_total", "new_mean", "new_spread", "new_sharpness", "rates", "g_spikes")),
-        *((name, _POINTER) for name in ("g_total", "g_squares", "g_cost", "middle", "g_values", "sum")),
-        *((name, _POINTER) for name in ("sum_with_values", "g_leaks", "g_gains", "g_sharpness", "g_adaptation")),
-    ]
-
-
+_NO_RATE, _MEAN_SLOPE, _EVER_FIRED, _GAIN_OF_MEAN = range(4)
 # The fields that point to what is learned, and to its gradients, in the order of LEARNED.
 _FIELDS = dict(zip(LEARNED, ("leaks", "gains", "sharpness", "adaptation"), strict=True))
 
@@ -97,7 +77,7 @@ _failed: list[str] = []  # what the first instance that could not be built died 
 class _Prepared:
     """A call without its outputs, and what must live as long as it does."""
 
-    call: _Call
+    call: Call
     words: dict[str, int]
     values: Tensor
     wide: torch.dtype
@@ -127,7 +107,7 @@ def _prepare(setting: Setting, drive: Drive) -> _Prepared:
     if type(setting.surrogate) not in _SURROGATES or type(setting.cost) not in _COSTS:
         raise _NoTwin
     template, words = _fixed(setting)
-    call = _Call.from_buffer_copy(template)
+    call = Call.from_buffer_copy(template)
     shape, steps, words = values.shape, setting.num_steps, dict(words)
     call.K, call.N, call.C, call.threads = shape[0], shape[1], shape[-1], torch.get_num_threads()
     call.H, call.W = (2 * shape[2], 2 * shape[4]) if setting.pooled else (1, shape[2:-1].numel())
@@ -152,7 +132,7 @@ def _prepare(setting: Setting, drive: Drive) -> _Prepared:
         tape = torch.bfloat16 if values.dtype == torch.bfloat16 else torch.float32
         if any(each.normals.dtype != tape for each in drive.noise):
             raise _NoTwin
-        tapes = (_POINTER * steps)(*(each.normals.data_ptr() for each in drive.noise))
+        tapes = (ctypes.c_void_p * steps)(*(each.normals.data_ptr() for each in drive.noise))
         prepared.held.append(tapes)
         call.noise, call.noise_std = ctypes.addressof(tapes), drive.noise_std.item()
     return prepared
@@ -162,7 +142,7 @@ def _prepare(setting: Setting, drive: Drive) -> _Prepared:
 def _fixed(setting: Setting) -> tuple[bytes, dict[str, int]]:
     """What the setting alone decides: a call with its numbers, and words."""
     neuron = setting.neuron
-    call = _Call(leak=neuron.leak, threshold=neuron.threshold, noise_stride=SAMPLE_STRIDE)
+    call = Call(leak=neuron.leak, threshold=neuron.threshold, noise_stride=SAMPLE_STRIDE)
     call.through = float(not neuron.detach_reset)
     for field, described in ((call.surrogate_at, setting.surrogate), (call.cost_at, setting.cost)):
         for place, value in enumerate(vars(described).values() if described is not None else ()):
@@ -244,12 +224,16 @@ def _follow(how: Following, drive: Drive, mean: Tensor, spread: Tensor) -> list[
     return given
 
 
-def _rate(rate: int, setting: Setting, drive: Drive) -> list[Tensor]:
+def _rate(rate: int, setting: Setting, drive: Drive, rga_slope: float = 0.0) -> list[Tensor]:
     prepared = _without_spikes(setting, drive, keeps_surrogate=rate == _MEAN_SLOPE)
-    prepared.words["RATE"] = rate
+    prepared.words["RATE"], prepared.call.rga_slope = rate, rga_slope
     rates = prepared.new("rates", (1, *drive.values.shape[1:]))
     prepared.do("forward")
     return [rates]
+
+
+def _gain_of_mean(how: OfMean, drive: Drive) -> list[Tensor]:
+    return _rate(_GAIN_OF_MEAN, how.setting, drive, how.slope)
 
 
 def _prepare_backward(setting: Setting, drive: Drive, cotangents: Cotangents, *, learns: bool) -> _Prepared:
@@ -307,7 +291,7 @@ def _rows(values: Tensor) -> _Prepared:
     if values.dtype not in TYPES or values.device.type != "cpu" or values.numel() == 0:
         raise _NoTwin
     channels = values.shape[-1]
-    call = _Call(K=1, N=1, H=1, W=values.numel() // channels, C=channels, threads=torch.get_num_threads())
+    call = Call(K=1, N=1, H=1, W=values.numel() // channels, C=channels, threads=torch.get_num_threads())
     prepared = _Prepared(call, WORDS | {"STEPS": 1}, values, torch.promote_types(values.dtype, torch.float32), [])
     prepared.point("values", values, values.dtype)
     return prepared
@@ -343,6 +327,7 @@ _TWINS: dict[Callable[..., Any], Callable[..., list[Tensor]]] = {
     plain.add_affine: _add_affine,
     plain.noisy_margins: _noisy_margins,
     plain.follow: _follow,
+    plain.gain_of_mean: _gain_of_mean,
     plain.fired_mask: functools.partial(_rate, _EVER_FIRED),
     plain.mean_slope: functools.partial(_rate, _MEAN_SLOPE),
 }

@@ -35,7 +35,7 @@ template <class In, class S = typename Types<In>::Wide> struct Neurons {
     const Block<S> &q;
     const Given<S> &given;
     const int64_t per_sample;
-    L scale, shift, raw, x, u, level, margin, v, s, m; // current, potential, threshold, margin, and with noise; spike, carried
+    L scale, shift, raw, x, driven, u, level, margin, v, s, m; // current, potential, threshold, margin, and with noise; spike, carried
     INLINE Neurons(const Call &call, const Block<S> &q, const Given<S> &given)
         : call(call), q(q), given(given), per_sample(q.layout.P * q.layout.C), level(S(call.threshold)), m(0) {
         if (SCALED) scale = q.pattern(given.scale), shift = q.pattern(given.shift);
@@ -55,7 +55,7 @@ template <class In, class S = typename Types<In>::Wide> struct Neurons {
             raw = raws[t];
             x = SCALED ? raw * scale + shift : raw;
         }
-        L driven = GAIN_BY ? q.by(GAIN_BY, given.gains, t) * x : x;
+        driven = GAIN_BY ? q.by(GAIN_BY, given.gains, t) * x : x;
         u = (LEAK_BY ? q.by(LEAK_BY, given.leaks, t) * m : S(call.leak) * m) + driven;
         L noise;
         if (NOISY) {
@@ -89,7 +89,7 @@ template <class In> void forward(const Call &call) {
         Block<S> q(layout, corners);
         for (q.at_number(from); from < to; ++from, q.next()) {
             Neurons<In> neurons(call, q, given);
-            L rate(0);
+            L rate(0), tau(0);
             neurons.read(raws);
             OVER_TIME for (int64_t t = 0; t < T; ++t) {
                 neurons.step(t, raws);
@@ -108,6 +108,10 @@ template <class In> void forward(const Call &call) {
                     q.give(mean, (S *)call.new_mean + neurons.of(t)), q.give(spread, (S *)call.new_spread + neurons.of(t));
                     q.give(S(call.omega) / (mean + S(call.relax) * spread + S(1e-4)), (S *)call.new_sharpness + neurons.of(t));
                 }
+                if (RATE == GAIN_OF_MEAN) {
+                    rate = rate + neurons.driven;
+                    if (LEAK_BY) tau = tau + q.by(LEAK_BY, given.leaks, t);
+                }
                 if (RATE == EVER_FIRED) rate = larger(rate, neurons.s);
                 if (RATE == MEAN_SLOPE) {
                     L slope = neurons.slope(t, neurons.v);
@@ -116,6 +120,12 @@ template <class In> void forward(const Call &call) {
             }
             if (RATE) {
                 if (RATE == MEAN_SLOPE) rate = rate / S(T);
+                if (RATE == GAIN_OF_MEAN) { // drive.py's gain_at_mean
+                    const S g = call.rga_slope, threshold = call.threshold;
+                    const L mean = rate / S(T) / threshold, kept = LEAK_BY ? tau / S(T) : L(S(call.leak)), leaked = S(1) - kept;
+                    const L above = fired(mean - leaked) * fired(S(2) - mean) * (S(1) - g * leaked) / (S(1) + kept);
+                    rate = (above + fired(mean) * fired(leaked - mean) * g) / threshold;
+                }
                 q.give(SCALED ? rate * neurons.scale : rate, (S *)call.rates + q.n * neurons.per_sample);
             }
         }
