@@ -59,7 +59,7 @@ def _in_powers_of_two(gradient: Float[Tensor, "n k"]) -> tuple[Float[Tensor, "n 
     which a processor is quick, a hundred times slower, and lose their digits.
     """
     _, power = torch.frexp(gradient.abs().amax(1, keepdim=True).float())
-    power = power.clamp(-100, 100)  # 2^power is a float32, and of what is not finite frexp says anything
+    power = power.clamp(-126, 126)  # 2^power is a float32, and of what is not finite frexp says anything
     return torch.ldexp(gradient, -power).to(gradient.dtype), power
 
 
