@@ -6,14 +6,20 @@ STAMP := $(VENV)/.installed
 # CI and a fresh clone find the real data beside the project; elsewhere set SPIKEPROOF_DATA_DIR yourself.
 export SPIKEPROOF_DATA_DIR ?= $(wildcard $(abspath ../shared/data))
 
-.PHONY: demo test test-machines lint bench clean
+.PHONY: demo test test-all test-machines lint bench clean
 
 demo: $(STAMP)
 	$(BIN)/spikeproof demo
 
 # Two processes of one thread each: small networks gain nothing from two threads.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+
 test: $(STAMP) lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	$(PYTEST) -m "not thorough"
+
+# With what is slow and seldom tells more than its quicker kin.
+test-all: $(STAMP) lint
+	$(PYTEST)
 
 # The suite as other machines would run it (tests/machines.py), about ten minutes each. A part of it:
 # make test-machines MACHINES="plain rounding-1" TESTS="tests/attacks tests/audit"

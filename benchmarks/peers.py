@@ -44,7 +44,7 @@ class Contender:
 
     network: nn.Module
     call: Callable[[Tensor], Tensor]
-    dtype: str = "float32"
+    dtype: torch.dtype = torch.float32
     freezes: bool = False
 
 
@@ -255,8 +255,8 @@ def spikingjelly(model: SpikingModel) -> Contender:
     return Contender(network, call)
 
 
-def spikingjelly_best(model: SpikingModel) -> Contender:
-    """(b) The stem once, torch.compile of the whole network, bfloat16 autocast, channels_last, frozen in attacks.
+def spikingjelly_best(model: SpikingModel, dtype: torch.dtype) -> Contender:
+    """(b) The stem once, torch.compile of the whole network, autocast, channels_last, frozen in attacks.
 
     On the CPU the neuron is SpikingJelly's SimpleIFNode: of what the package offers, it is what Inductor fuses best (76
     ms a training step against IFNode's 82 for vgg11 at width .25, N=32, T=4; 46 against 47 an attack step).
@@ -272,10 +272,10 @@ def spikingjelly_best(model: SpikingModel) -> Contender:
 
     def call(images: Tensor) -> Tensor:
         functional.reset_net(network)
-        with torch.autocast(images.device.type, torch.bfloat16):
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=dtype == torch.bfloat16):
             return compiled(images).float()
 
-    return Contender(network, call, "bfloat16", freezes=True)
+    return Contender(network, call, dtype, freezes=True)
 
 
 def snntorch_loop(model: SpikingModel) -> Contender:
@@ -308,9 +308,10 @@ def plain_loop(model: SpikingModel) -> Contender:
     return Contender(network, network)
 
 
-PEERS: dict[str, Callable[[SpikingModel], Contender]] = {
-    "spikingjelly": spikingjelly,
+# Each gets our model and the dtype that ours runs in; only (b) takes it up.
+PEERS: dict[str, Callable[[SpikingModel, torch.dtype], Contender]] = {
+    "spikingjelly": lambda model, _: spikingjelly(model),
     "spikingjelly_best": spikingjelly_best,
-    "snntorch": snntorch_loop,
-    "plain_loop": plain_loop,
+    "snntorch": lambda model, _: snntorch_loop(model),
+    "plain_loop": lambda model, _: plain_loop(model),
 }

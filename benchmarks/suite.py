@@ -1,14 +1,15 @@
 """How fast and how small our networks are beside the field's, and what the defenses add.
 
-    python benchmarks/suite.py [--networks vgg11 wrn16] [--widths .25 .5 1] [--steps 4 8] [--batch N] [--quick]
-        [--peers spikingjelly snntorch plain_loop]
+    python benchmarks/suite.py [--networks vgg11 wrn16] [--widths .25 .5 1] [--steps 4 8 16] [--batch N] [--quick]
+        [--precisions fp32 bf16] [--peers spikingjelly snntorch plain_loop]
 
 A configuration takes some minutes, most of them torch.compile of SpikingJelly's best; each is in results.json as soon
 as it is done.
 
-For each network, width and T: the peers of ``peers.py`` get our weights and must give our outputs (eval, float64);
-then all are timed in turn in one process, and the times of the convolutions and linear layers alone are printed beside
-them. Ours and SpikingJelly's best run in bfloat16 autocast, the others as their users run them, in float32.
+For each network, width, T and precision: the peers of ``peers.py`` get our weights and must give our outputs (eval,
+float64); then all are timed in turn in one process, and the times of the convolutions and linear layers alone are
+printed beside them. Ours and SpikingJelly's best run in the precision, the others as their users run them, in float32.
+The first steps of a new process are measured too, without any kernel on disk and with them.
 """
 
 from __future__ import annotations
@@ -18,7 +19,10 @@ import dataclasses
 import gc
 import itertools
 import json
+import os
+import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -31,6 +35,7 @@ from torch.nn.functional import cross_entropy
 from spikeproof.attacks import Crafting, crafting, cross_entropy_of
 from spikeproof.defenses import MPDSGR, TGO, Defense, Step, compose, watch
 from spikeproof.models import SpikingModel, create_model
+from spikeproof.precision import Resolved, native_bf16
 
 try:
     from floor import Floor
@@ -74,8 +79,14 @@ class Setting:
     batch: int
     device: str
     repeats: int
+    precision: Resolved
 
-    def row(self, measure: str, contender: str, dtype: str, found: Timing | int) -> Row:
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the convolutions run in."""
+        return {"fp32": torch.float32, "bf16": torch.bfloat16}[self.precision]
+
+    def row(self, measure: str, contender: str, dtype: torch.dtype, found: Timing | int) -> Row:
         """A line of the results: seconds with their spread, or bytes."""
         seen = dataclasses.asdict(found) if isinstance(found, Timing) else {"median": found, "n": 1}
         unit = "seconds" if isinstance(found, Timing) else "bytes"
@@ -83,7 +94,7 @@ class Setting:
             **dataclasses.asdict(self),
             "measure": measure,
             "contender": contender,
-            "dtype": dtype,
+            "dtype": str(dtype).removeprefix("torch."),
             "unit": unit,
             **seen,
         }
@@ -99,11 +110,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "rows": [],
     }
     rows = results["rows"]
-    for network, width, num_steps in itertools.product(asked.networks, asked.widths, asked.steps):
+    grid = itertools.product(asked.networks, asked.widths, asked.steps, asked.precisions)
+    for network, width, num_steps, precision in grid:
         batch = asked.batch or BATCHES.get(width) or max(1, round(16 / width))
-        setting = Setting(network, width, num_steps, batch, asked.device, asked.repeats)
+        setting = Setting(network, width, num_steps, batch, asked.device, asked.repeats, precision)
         began = time.monotonic()
-        print(f"{network} width {width} T={num_steps} batch {batch}", file=sys.stderr, flush=True)
+        print(f"{network} width {width} T={num_steps} batch {batch} {precision}", file=sys.stderr, flush=True)
+        rows += measure_starts(setting)
         rows += measure_peers(setting, asked.peers)
         torch._dynamo.reset()  # the compiled peer of one configuration is of no use to the next
         rows += measure_defenses(setting)
@@ -120,7 +133,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--networks", nargs="+", choices=("vgg11", "wrn16"), default=["vgg11", "wrn16"])
     parser.add_argument("--widths", nargs="+", type=float, default=[0.25, 0.5, 1.0])
-    parser.add_argument("--steps", nargs="+", type=int, default=[4, 8], help="T")
+    parser.add_argument("--steps", nargs="+", type=int, default=[4, 8, 16], help="T")
+    fits = ["fp32", "bf16"] if native_bf16("cpu") else ["fp32"]
+    parser.add_argument("--precisions", nargs="+", choices=("fp32", "bf16"), default=fits)
     parser.add_argument("--batch", type=int, help="64 at width .25, 32 at .5, 16 at 1 unless given")
     parser.add_argument("--peers", nargs="+", choices=tuple(TITLES), default=list(TITLES))
     parser.add_argument("--repeats", type=int, default=7)
@@ -136,14 +151,14 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 def measure_peers(setting: Setting, peers: Sequence[str]) -> list[Row]:
     """Ours, these peers and the floor: three times and two peaks."""
     model, images, labels = build(setting)
-    contenders = {"ours": Contender(model, autocast(model), "bfloat16", freezes=True)}
-    contenders |= {name: PEERS[name](model) for name in peers}
+    contenders = {"ours": Contender(model, autocast(model, setting), setting.dtype, freezes=True)}
+    contenders |= {name: PEERS[name](model, setting.dtype) for name in peers}
     check_agreement(model, contenders, images)
-    floor = Floor(model, images, torch.bfloat16)
+    floor = Floor(model, images, setting.dtype)
     rows: list[Row] = []
 
     def measure(name: str, steps: dict[str, Callable[[], object]], floor_step: Callable[[], None], peaks: bool) -> None:
-        dtypes = {"floor": "bfloat16"} | {key: contender.dtype for key, contender in contenders.items()}
+        dtypes = {"floor": setting.dtype} | {key: contender.dtype for key, contender in contenders.items()}
         times = alternate(steps | {"floor": floor_step}, setting.repeats)
         rows.extend(setting.row(name, key, dtypes[key], timing) for key, timing in times.items())
         if peaks:
@@ -156,7 +171,7 @@ def measure_peers(setting: Setting, peers: Sequence[str]) -> list[Row]:
     for contender in contenders.values():
         contender.network.eval().requires_grad_(not contender.freezes)
     steps = {key: attack_step(contender, images, labels) for key, contender in contenders.items()}
-    with crafting(model, Crafting(precision="bf16")) as craft:  # as inner attacks of training do
+    with crafting(model, Crafting(precision=setting.precision)) as craft:  # as inner attacks of training do
         measure(
             "attack step",
             steps | {"ours": lambda: craft.gradient(images, cross_entropy_of(labels))},
@@ -168,13 +183,42 @@ def measure_peers(setting: Setting, peers: Sequence[str]) -> list[Row]:
     return rows
 
 
+def measure_starts(setting: Setting) -> list[Row]:
+    """The first training step, attack step and verdict of a new process, without kernels on disk and with them."""
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        told = {"SPIKEPROOF_CACHE_DIR": folder, "SPIKEPROOF_FIRST_STEPS": json.dumps(vars(setting))}
+        for measure in ("cold start", "warm start"):
+            done = subprocess.run([sys.executable, __file__], env=os.environ | told, stdout=subprocess.PIPE, check=True)
+            rows.append(setting.row(measure, "ours", setting.dtype, Timing(*[float(done.stdout)] * 3, 1)))
+    return rows
+
+
+def first_steps(setting: Setting) -> float:
+    """Seconds of this process's first training step, attack step and verdict; the network is there already."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = create_model(
+            setting.network, num_classes=10, width=setting.width, num_steps=setting.num_steps, kernels="fused"
+        ).to(setting.device)
+    images = torch.rand(setting.batch, 3, 32, 32, device=setting.device)
+    labels = torch.randint(10, (setting.batch,), device=setting.device)
+    contender = Contender(model.train(), autocast(model, setting), setting.dtype)
+    began = time.perf_counter()
+    training_step(contender, images, labels)()
+    with crafting(model.eval(), Crafting(precision=setting.precision)) as craft:
+        craft.gradient(images, cross_entropy_of(labels))
+        craft.judge(images)
+    return time.perf_counter() - began
+
+
 def measure_defenses(setting: Setting) -> list[Row]:
     """Our training step with each list of defenses, from the same weights."""
     steps = {name: defended_step(setting, defenses) for name, defenses in DEFENSES.items()}
     times = alternate(steps, setting.repeats)
-    rows = [setting.row("defended step", name, "bfloat16", timing) for name, timing in times.items()]
+    rows = [setting.row("defended step", name, setting.dtype, timing) for name, timing in times.items()]
     peaks = {name: peak_bytes(step) for name, step in steps.items()}
-    return rows + [setting.row("defended step peak", name, "bfloat16", peak) for name, peak in peaks.items()]
+    return rows + [setting.row("defended step peak", name, setting.dtype, peak) for name, peak in peaks.items()]
 
 
 def build(setting: Setting) -> tuple[SpikingModel, Tensor, Tensor]:
@@ -202,11 +246,11 @@ def build(setting: Setting) -> tuple[SpikingModel, Tensor, Tensor]:
     return model, images, labels
 
 
-def autocast(model: SpikingModel) -> Callable[[Tensor], Tensor]:
-    """Our model as training and attacks call it in bfloat16."""
+def autocast(model: SpikingModel, setting: Setting) -> Callable[[Tensor], Tensor]:
+    """Our model as training and attacks call it in this precision."""
 
     def call(images: Tensor) -> Tensor:
-        with torch.autocast(images.device.type, torch.bfloat16):
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=setting.precision == "bf16"):
             return model(images)
 
     return call
@@ -255,7 +299,7 @@ def defended_step(setting: Setting, defenses: Sequence[Defense]) -> Callable[[],
     for defense in defenses:
         defense.install(model)
     model.train()
-    call = autocast(model)
+    call = autocast(model, setting)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.0, momentum=0.9)
 
     def step() -> None:
@@ -303,22 +347,22 @@ def sentence(where: dict[str, Any]) -> str:
 
 def peer_table(rows: list[Row]) -> list[str]:
     """A line per configuration and measure: ours, the floor, and each peer with how many times ours it takes."""
-    lines = [f"{'':36}{'ours':>10}{'floor':>14}" + "".join(f"{title:>20}" for title in TITLES.values())]
+    lines = [f"{'':48}{'ours':>10}{'floor':>14}" + "".join(f"{title:>20}" for title in TITLES.values())]
     for label, found in grouped(row for row in rows if not row["measure"].startswith("defended")):
         ours = found["ours"]
         floor = shown(found["floor"]) if "floor" in found else ""
         cells = (shown(found[name]) + times(found[name], ours) if name in found else "" for name in TITLES)
         peers = "".join(f"{cell:>20}" for cell in cells)
-        lines.append(f"{label:36}{shown(ours):>10}{floor:>14}{peers}")
+        lines.append(f"{label:48}{shown(ours):>10}{floor:>14}{peers}")
     return lines
 
 
 def defense_table(rows: list[Row]) -> list[str]:
     """What each list of defenses costs, relative to our training step without any."""
-    lines = [f"{'':36}" + "".join(f"{name:>20}" for name in DEFENSES)]
+    lines = [f"{'':48}" + "".join(f"{name:>20}" for name in DEFENSES)]
     for label, found in grouped(row for row in rows if row["measure"].startswith("defended")):
         vanilla = found["vanilla"]
-        lines.append(f"{label:36}" + "".join(f"{shown(row) + times(row, vanilla):>20}" for row in found.values()))
+        lines.append(f"{label:48}" + "".join(f"{shown(row) + times(row, vanilla):>20}" for row in found.values()))
     return lines
 
 
@@ -326,7 +370,8 @@ def grouped(rows: Any) -> list[tuple[str, dict[str, Row]]]:
     """Rows by configuration and measure, in their order, each a dict by contender."""
     groups: dict[str, dict[str, Row]] = {}
     for row in rows:
-        label = f"{row['network']} {row['width']:g} T={row['num_steps']} n={row['batch']} {row['measure']}"
+        where = f"{row['network']} {row['width']:g} T={row['num_steps']} n={row['batch']} {row['precision']}"
+        label = f"{where} {row['measure']}"
         groups.setdefault(label, {})[row["contender"]] = row
     return list(groups.items())
 
@@ -342,4 +387,7 @@ def times(row: Row, base: Row) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    if "SPIKEPROOF_FIRST_STEPS" in os.environ:
+        print(first_steps(Setting(**json.loads(os.environ["SPIKEPROOF_FIRST_STEPS"]))))
+    else:
+        sys.exit(main())
