@@ -12,14 +12,14 @@ demo: $(STAMP)
 	$(BIN)/spikeproof demo
 
 # Two processes of one thread each: small networks gain nothing from two threads.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+PYTEST := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE GOMP_SPINCOUNT=1000 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 test: $(STAMP) lint
 	$(PYTEST) -m "not thorough"
 
-# With what is slow and seldom tells more than its quicker kin.
-test-all: $(STAMP) lint
-	$(PYTEST)
+# And what is slow and seldom tells more than its quicker kin.
+test-all: test
+	$(PYTEST) -m thorough
 
 # The suite as other machines would run it (tests/machines.py), about ten minutes each. A part of it:
 # make test-machines MACHINES="plain rounding-1" TESTS="tests/attacks tests/audit"

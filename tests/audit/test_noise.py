@@ -104,7 +104,7 @@ def test_random_networks_get_ten_draws_and_others_one(noisy, digits, quick):
 
 
 def test_same_seed_same_audit_under_noise(noisy, digits, quick, told):
-    config = quick(noise=True, tune_samples=10, diagnostics=True, sweep_samples=3, samples=12)
+    config = quick(noise=True, tune_samples=4, diagnostics=True, sweep_samples=2, samples=6)
     found = []
     for seed in (1, 2):
         torch.manual_seed(seed)

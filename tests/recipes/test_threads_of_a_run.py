@@ -78,7 +78,7 @@ def test_a_small_network_is_trained_and_audited_by_one_thread(chosen, used, tmp_
 
 def test_a_run_that_goes_on_has_the_threads_that_it_began_with(chosen, used, tmp_path):
     chosen.delenv("SPIKEPROOF_THREADS")
-    long, metrics = recipe(epochs=30, validate_every=30), tmp_path / "metrics.jsonl"
+    long, metrics = recipe(epochs=8, validate_every=8), tmp_path / "metrics.jsonl"
 
     def interrupt_after_an_epoch():
         while not metrics.exists():
