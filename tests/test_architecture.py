@@ -13,7 +13,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 FLOORS = (
     {
         *("atomic", "compiling", "errors", "locks", "machine", "private_rng", "processors", "progress", "sealed"),
-        *("precision", "threads", "threat", "user_path", "version"),
+        *("precision", "sending", "threads", "threat", "user_path", "version"),
     },
     {"data"},
     {"spiking"},

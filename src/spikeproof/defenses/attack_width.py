@@ -58,9 +58,7 @@ class AttackWidth:
         """For ``begin``: measure where it is time, on the first images of a step's first part."""
         if step.part > 0 or step.replay > 0:
             return
-        count = step.memory.get(f"{self.owner} steps", torch.zeros((), dtype=torch.int64))
-        step.memory[f"{self.owner} steps"] = count + 1
-        if int(count) % self.every:
+        if step.count(f"{self.owner} steps") % self.every:
             return
         images, labels = step.clean[:_IMAGES], step.labels[:_IMAGES]
         for site, change in margin_changes(step.model, images, labels, self.eps, seed=step.seed).items():
