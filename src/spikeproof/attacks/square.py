@@ -76,7 +76,7 @@ def _search(pursuit: Pursuit, search: _Squares | _Windows, queries: int, p_init:
     best = torch.full((len(pursuit),), -torch.inf, device=current.device)
     for query in range(queries + 1):
         logits = pursuit.craft.logits(candidates)
-        margin = margin_of(pursuit.labels)(logits)
+        margin = pursuit.objective(margin_of)(logits)
         better = margin > best
         best = torch.where(better, margin, best)
         current = torch.where(better[:, None, None, None], candidates, current)

@@ -95,7 +95,7 @@ def margin_changes(
     threat = Linf(eps)
     with crafting(model, Crafting(seed=seed)) as craft:
         moved = climb(
-            craft, images, images, SteepestStep(threat, eps), steps=1, objective=cross_entropy_of(labels)
+            craft, images, images, SteepestStep(threat, eps), steps=1, objective=cross_entropy_of(labels, known=True)
         ).detach()
         seen: list[dict[str, Tensor]] = []
         for shown in (images, moved):

@@ -130,7 +130,7 @@ class DLIF(Defense):
             return step.clean + parse_radius(self.std) * noise
         started = step.clean + parse_radius(self.start) * noise
         with crafting(step.model, step.crafting()) as craft:
-            slope, _ = craft.gradient(started, cross_entropy_of(step.labels))
+            slope, _ = craft.gradient(started, cross_entropy_of(step.labels, known=True))
         return (started + parse_radius(self.eps) * slope.sign()).clamp(0, 1)
 
     def loss(self, step: Step) -> Float[Tensor, ""]:

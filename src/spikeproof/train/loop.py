@@ -45,8 +45,6 @@ from spikeproof.train.temporal_loss import temporal_loss
 
 # How often, in seconds, the state is written within an epoch: what a power cut can cost.
 _SAVE_EVERY = 60.0
-# Steps between two looks at what only the device knows, where a look waits for it.
-_LOOK_EVERY = 50
 # A mean loss of an epoch that no training comes back from; a cross-entropy of chance is the logarithm of the classes.
 _EXPLODED = 1e4
 
@@ -160,6 +158,11 @@ def _finished(folder: RunFolder, model: SpikingModel) -> tuple[dict[str, Tensor]
     return dict(load_model(folder.weights, expected=model.description).state_dict()), folder.metrics()
 
 
+def _look_every(device: torch.device) -> int:
+    """Steps between two looks at what only the device knows: where there is nothing to wait for, none is left out."""
+    return 1 if device.type == "cpu" else 50
+
+
 class _Trainer:
     """The state of one training run, and the steps that move it on."""
 
@@ -186,7 +189,7 @@ class _Trainer:
         self.step = 0
         self.seconds = 0.0
         self.device = data.train.images.device
-        self.look_every = 1 if self.device.type == "cpu" else _LOOK_EVERY
+        self.look_every = _look_every(self.device)
         self.sums, self.finite = Tally(self.device), Finite(self.device)
         # How many processes wished for an end and for a save since the last look.
         self.wishes = torch.zeros(2, dtype=torch.float64, device=self.device)
