@@ -48,7 +48,18 @@ def main() -> None:
         print(f"--- {name}: {' '.join(f'{key}={value}' for key, value in MACHINES[name].items())}", flush=True)
         began = time.monotonic()
         processes = "1" if MACHINES[name]["OMP_NUM_THREADS"] == "2" else "2"
-        words = [sys.executable, "-m", "pytest", "--numprocesses", processes, "--dist", "loadfile", "-m", "not thorough", *tests]
+        words = [
+            sys.executable,
+            "-m",
+            "pytest",
+            "--numprocesses",
+            processes,
+            "--dist",
+            "loadfile",
+            "-m",
+            "not thorough",
+            *tests,
+        ]
         code = subprocess.run(words, env=os.environ | PASSIVE | MACHINES[name], check=False).returncode
         ended[name] = f"{'passed' if code == 0 else f'FAILED ({code})'} in {time.monotonic() - began:.0f} s"
     print("\n".join(f"{name:12} {how}" for name, how in ended.items()))

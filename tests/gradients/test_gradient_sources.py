@@ -159,16 +159,16 @@ def test_assg_is_the_papers_rule_through_forwards_keep_and_hold(neuron, source):
     with source.attach(site) as attached:
         agree([0, 1, 2, 3, 4])
         agree([0, 1, 2, 3, 4])
-        attached.keep(torch.tensor([True, False, True, True, False]))
+        attached.keep(torch.tensor([0, 2, 3]))
         agree([0, 2, 3])
         attached.hold(True)
         agree([0, 2, 3], hold=True)
         agree([0, 2, 3], hold=True)
-        attached.keep(torch.tensor([False, True, True]))
+        attached.keep(torch.tensor([1, 2]))
         agree([2, 3], hold=True)
         attached.hold(False)
         agree([2, 3])
-        attached.keep(torch.tensor([True, True]))
+        attached.keep(torch.tensor([0, 1]))
         agree([2, 3])
     with source.attach(site):  # each attachment starts anew
         slow = SlowAssg(source, neuron, steps)
@@ -179,7 +179,7 @@ def test_assg_keeps_the_state_of_maps_by_sample():
     """On maps a sample owns H*W rows of the flat current: keeping it must keep all of them, in their order."""
     torch.manual_seed(0)
     batches = [torch.rand(3, 4, 5, 2, 3, dtype=torch.float64) for _ in range(2)]  # T, N, C, H, W
-    kept = torch.tensor([False, True, True, False])
+    kept = torch.tensor([1, 2])
     found = []
     for first, again in ((None, kept), (kept, None)):
         site = Site(Neuron(), 3)
@@ -232,7 +232,7 @@ def test_assg_needs_sites_and_plain_bptt_does_not():
     with pytest.raises(SpikeproofError, match="sites"), Assg().attach(plain):
         pass
     with Bptt().attach(plain) as attached:
-        attached.keep(torch.tensor([True]))
+        attached.keep(torch.tensor([0]))
         attached.hold(True)
 
 

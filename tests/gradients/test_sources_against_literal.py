@@ -179,7 +179,7 @@ def test_assg_over_the_forwards_of_an_attack(draws):
     with crafting(model, Crafting(source=Assg(), draws=draws)) as craft:
         for step in range(5):
             if step == 3:
-                kept = torch.tensor([True, False, True, True])
+                kept = torch.tensor([0, 2, 3])
                 craft.keep(kept)
                 images, labels = images[kept], labels[kept]
                 rule.averages = {key: (m[kept], d[kept]) for key, (m, d) in rule.averages.items()}

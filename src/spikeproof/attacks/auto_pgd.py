@@ -184,7 +184,7 @@ class _Climb:
         self._previous = current
         return moved
 
-    def keep(self, kept: Bool[Tensor, " n"]) -> None:
+    def keep(self, kept: Int64[Tensor, " m"]) -> None:
         for name, remembered in vars(self).items():
             if isinstance(remembered, Tensor):
                 setattr(self, name, remembered[kept])

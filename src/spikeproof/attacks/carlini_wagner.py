@@ -90,13 +90,12 @@ def _search(craft: Craft, closest: Closest, c: Tensor, steps: int, learning_rate
     place = 2 * torch.atanh(closest.images - 0.5)
     adam = torch.optim.Adam([place], lr=learning_rate)
     broke = torch.zeros_like(c, dtype=torch.bool)
-    lead = closest.lead()
     for _ in range(steps):
         current = _image_at(place)
-        towards, logits = craft.gradient(current, lead)
+        towards, logits = craft.gradient(current, closest.lead)
         broke |= closest.offer(current, logits)
         # The hinge by the model's own logits. A tie is not a mistake yet, so there it still pulls.
-        pull = c * (lead(logits) <= closest.confidence)
+        pull = c * (closest.lead(logits) <= closest.confidence)
         by_image = 2 * (current - closest.images) - pull[:, None, None, None] * towards
         place.grad = by_image * (1 - (place / 2).tanh().square()) / 2
         adam.step()
@@ -139,7 +138,8 @@ class Closest:
 
     Attributes:
         images, labels, targets: of the samples that the model was right about (or that were not at their target yet).
-        confidence: how far the wrong class must lead before an image counts.
+        lead: how far the wrong class leads, of their logits.
+        confidence: how far it must before an image counts.
     """
 
     def __init__(
@@ -156,15 +156,12 @@ class Closest:
         self._index = (~self._broken).nonzero().flatten()
         self.images, self.labels = images[self._index], labels[self._index]
         self.targets = None if targets is None else targets[self._index]
+        self.lead = lead_of(self.labels, self.targets)
         self._best, self._distance = self.images.clone(), self.images.new_full((len(self.images),), torch.inf)
 
     def __len__(self) -> int:
         """How many samples are attacked."""
         return len(self._index)
-
-    def lead(self, rows: Tensor | slice = slice(None)) -> Objective:
-        """How far the wrong class leads, of the samples attacked or some rows of them."""
-        return lead_of(self.labels[rows], None if self.targets is None else self.targets[rows])
 
     def offer(self, candidates: Float[Tensor, "n c h w"], logits: Float[Tensor, "n k"]) -> Bool[Tensor, " n"]:
         """Note the candidates; returns which are adversarial, by the judge wherever it was asked: of those closer."""
@@ -172,7 +169,8 @@ class Closest:
         distance = (candidates - self.images).flatten(1).norm(dim=1)
         asked = (adversarial & (distance < self._distance)).nonzero().flatten()
         if len(asked):
-            adversarial[asked] = self._counts(self._craft.judge(candidates[asked]).float(), asked)
+            verdict = self._craft.judge(candidates[asked]).float()
+            adversarial = self._counts(logits.index_copy(0, asked, verdict))
             confirmed = asked[adversarial[asked]]
             self._best[confirmed], self._distance[confirmed] = candidates[confirmed], distance[confirmed]
         return adversarial
@@ -186,7 +184,7 @@ class Closest:
             return Attacked(images, ~broken)
         return Attacked(images, self._craft.judge(images).argmax(1) == self._labels, broken)
 
-    def _counts(self, logits: Tensor, rows: Tensor | slice = slice(None)) -> Tensor:
+    def _counts(self, logits: Tensor) -> Tensor:
         predicted = logits.argmax(1)
-        broken = predicted != self.labels[rows] if self.targets is None else predicted == self.targets[rows]
-        return broken & (self.lead(rows)(logits) >= self.confidence)
+        broken = predicted != self.labels if self.targets is None else predicted == self.targets
+        return broken & (self.lead(logits) >= self.confidence)

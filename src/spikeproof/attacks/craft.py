@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
-from spikeproof.attacks.judge import evaluating, judge, working_dtype
+from spikeproof.attacks.judge import checked, evaluating, outputs, working_dtype
 from spikeproof.attacks.objective import Objective
 from spikeproof.errors import SpikeproofError
 from spikeproof.gradients import Attached, Bptt, GradientSource
@@ -113,8 +113,12 @@ class Craft:
 
     def judge(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k"]:
         """The judge's logits, with the source out of the way."""
+        return checked(self.unchecked(images))
+
+    def unchecked(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k"]:
+        """The same without a look at whether they are finite, which would wait for a GPU; no verdict may follow."""
         with override_gradient(self._model, dict.fromkeys(sites(self._model))):
-            return judge(self._model, images, draws=self._how.judge_draws or self._how.draws)
+            return outputs(self._model, images, draws=self._how.judge_draws or self._how.draws)
 
     def verdict(
         self, images: Float[Tensor, "n c h w"], labels: Int64[Tensor, " n"], targets: Int64[Tensor, " n"] | None = None
@@ -123,8 +127,8 @@ class Craft:
         predicted = self.judge(images).argmax(1)
         return Attacked(images, predicted == labels, None if targets is None else predicted == targets)
 
-    def keep(self, kept: Bool[Tensor, " n"]) -> None:
-        """Go on with these samples only."""
+    def keep(self, kept: Int64[Tensor, " m"]) -> None:
+        """Go on with the samples at these places only."""
         self._attached.keep(kept)
 
 

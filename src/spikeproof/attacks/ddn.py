@@ -74,9 +74,9 @@ def _descend(craft: Craft, closest: Closest, threat: L2, steps: int, gamma: floa
     # No image of the box is further away than its furthest corner, so the norm need not grow beyond.
     furthest = torch.maximum(clean, 1 - clean).flatten(1).norm(dim=1)
     norm = torch.full_like(furthest, initial_norm)
-    current = clean
+    current, objective = clean, cross_entropy_of(closest.labels, closest.targets)
     for step in range(steps):
-        gradient, logits = craft.gradient(current, cross_entropy_of(closest.labels, closest.targets))
+        gradient, logits = craft.gradient(current, objective)
         adversarial = closest.offer(current, logits)
         norm = torch.minimum(norm * torch.where(adversarial, 1 - gamma, 1 + gamma), furthest)
         size = 0.01 + 0.99 * (1 + math.cos(math.pi * step / steps)) / 2

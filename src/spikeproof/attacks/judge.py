@@ -40,7 +40,6 @@ def working_dtype(model: nn.Module) -> torch.dtype:
     return torch.float64 if parameter is not None and parameter.dtype == torch.float64 else torch.float32
 
 
-@torch.no_grad()
 def judge(
     model: nn.Module, images: Float[Tensor, "n c h w"], *, draws: int = 1, batch_size: int = 250
 ) -> Float[Tensor, "n k"]:
@@ -55,13 +54,29 @@ def judge(
     Raises:
         SpikeproofError: logits that are not finite: they say neither right nor wrong.
     """
+    return checked(outputs(model, images, draws=draws, batch_size=batch_size))
+
+
+@torch.no_grad()
+def outputs(
+    model: nn.Module, images: Float[Tensor, "n c h w"], *, draws: int = 1, batch_size: int = 250
+) -> Float[Tensor, "n k"]:
+    """The logits that :func:`judge` looks at."""
     images = images.to(working_dtype(model))
     with evaluating(model), torch.autocast(images.device.type, enabled=False):
         # Each forward has a copy: a network may work in place.
         chunks = [
             torch.stack([model(chunk.clone()) for _ in range(draws)]).mean(0) for chunk in images.split(batch_size)
         ]
-    logits = torch.cat(chunks)
+    return torch.cat(chunks)
+
+
+def checked(logits: Float[Tensor, "n k"]) -> Float[Tensor, "n k"]:
+    """The same logits; refuse those that say neither right nor wrong.
+
+    Raises:
+        SpikeproofError: some are not finite.
+    """
     odd = ~logits.isfinite().all(1)
     if odd.any():
         raise SpikeproofError(

@@ -1,6 +1,7 @@
 """What an attack climbs: a loss of each sample's logits, larger where the model is nearer to a mistake.
 
-An objective is made for the samples at hand, ``cross_entropy_of(labels)``, and is then a function of their logits.
+An objective is made for the samples at hand, ``cross_entropy_of(labels)``, and is then a function of their logits. The
+first time that it sees some it refuses labels that are none of their classes; a GPU is waited for then, and not again.
 """
 
 from __future__ import annotations
@@ -17,11 +18,18 @@ from spikeproof.errors import SpikeproofError
 Objective = Callable[[Tensor], Tensor]
 
 
-def cross_entropy_of(labels: Int64[Tensor, " n"], targets: Int64[Tensor, " n"] | None = None) -> Objective:
-    """CE(z, y); with targets -CE(z, target), which climbs towards the target."""
+def cross_entropy_of(
+    labels: Int64[Tensor, " n"], targets: Int64[Tensor, " n"] | None = None, *, known: bool = False
+) -> Objective:
+    """CE(z, y); with targets -CE(z, target), which climbs towards the target.
+
+    Args:
+        known: whether all are known to be classes of the network, so that nobody looks: in a training step.
+    """
+    check = _Check() if known else _Check(labels, targets)
 
     def loss(logits: Float[Tensor, "n k"]) -> Float[Tensor, " n"]:
-        check_classes(labels, logits)
+        check(logits)
         if targets is None:
             return cross_entropy(logits, labels, reduction="none")
         return -cross_entropy(logits, targets, reduction="none")
@@ -32,7 +40,10 @@ def cross_entropy_of(labels: Int64[Tensor, " n"], targets: Int64[Tensor, " n"] |
 def margin_of(labels: Int64[Tensor, " n"], targets: Int64[Tensor, " n"] | None = None) -> Objective:
     """max_{j != y} z_j - z_y, positive once the model errs (Carlini and Wagner 2017); with targets z_target - z_y."""
 
+    check = _Check(labels, targets)
+
     def margin(logits: Float[Tensor, "n k"]) -> Float[Tensor, " n"]:
+        check(logits)
         if targets is not None:
             return _at(logits, targets) - _at(logits, labels)
         return _without(logits, labels).amax(1) - _at(logits, labels)
@@ -50,9 +61,12 @@ def dlr_of(labels: Int64[Tensor, " n"], targets: Int64[Tensor, " n"] | None = No
     label is on top; the margin takes its place, whose sign is the same.
     """
 
+    margin, check = margin_of(labels, targets), _Check(labels, targets)
+
     def ratio(logits: Float[Tensor, "n k"]) -> Float[Tensor, " n"]:
         if logits.shape[1] < (3 if targets is None else 4):
-            return margin_of(labels, targets)(logits)
+            return margin(logits)
+        check(logits)
         ordered, order = logits.sort(dim=1)
         third = ordered[:, -3]
         if targets is None:
@@ -97,8 +111,19 @@ def check_classes(labels: Int64[Tensor, " n"], logits: Float[Tensor, "n k"]) -> 
         )
 
 
+class _Check:
+    """``check_classes`` of some labels, the first time that logits are there."""
+
+    def __init__(self, *classes: Tensor | None) -> None:
+        self._left = [each for each in classes if each is not None]
+
+    def __call__(self, logits: Tensor) -> None:
+        for labels in self._left:
+            check_classes(labels, logits)
+        self._left = []
+
+
 def _at(logits: Tensor, labels: Tensor) -> Tensor:
-    check_classes(labels, logits)
     return logits.gather(1, labels[:, None])[:, 0]
 
 

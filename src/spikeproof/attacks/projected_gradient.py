@@ -10,7 +10,7 @@ from functools import partial
 from typing import Literal
 
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from spikeproof.attacks.craft import Attacked, Crafting, crafting
@@ -32,7 +32,7 @@ class SteepestStep:
     def move(self, current: Tensor, original: Tensor, gradient: Tensor, step: int) -> Tensor:
         return self._threat.project(current + self._size * self._threat.steepest(gradient), original)
 
-    def keep(self, kept: Bool[Tensor, " n"]) -> None:
+    def keep(self, kept: Int64[Tensor, " m"]) -> None:
         """Nothing is remembered."""
 
 
@@ -49,7 +49,7 @@ class MomentumStep:
         self._momentum = unit if self._momentum is None else self._decay * self._momentum + unit
         return self._threat.project(current + self._size * self._threat.steepest(self._momentum), original)
 
-    def keep(self, kept: Bool[Tensor, " n"]) -> None:
+    def keep(self, kept: Int64[Tensor, " m"]) -> None:
         if self._momentum is not None:
             self._momentum = self._momentum[kept]
 

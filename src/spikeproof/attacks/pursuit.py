@@ -6,11 +6,11 @@ from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from spikeproof.attacks.craft import Attacked, Craft
-from spikeproof.attacks.objective import Objective, check_classes, cross_entropy_of
+from spikeproof.attacks.objective import Objective, cross_entropy_of
 
 
 class Pursuit:
@@ -19,6 +19,8 @@ class Pursuit:
     A sample leaves once the judge confirms that it is broken (crafting may be bfloat16, and its word does not count):
     that the model errs, or with targets that it says the target. One never broken ends with the image of highest
     cross-entropy (lowest to the target), so no attack returns worse than it found.
+
+    On a GPU each ``offer`` waits once, to hear which samples are suspected; more only where some are.
 
     Attributes:
         images, labels, targets: of the samples still chased; these shrink.
@@ -29,10 +31,7 @@ class Pursuit:
         self.craft = craft
         self._labels, self._targets = labels, targets
         logits = craft.judge(images).float()
-        check_classes(labels, logits)
-        if targets is not None:
-            check_classes(targets, logits)
-        self._clean, self._clean_loss = images, self._loss(torch.arange(len(images), device=images.device), logits)
+        self._clean, self._clean_loss = images, cross_entropy_of(labels, targets)(logits)
         self._best, self._best_loss = images.clone(), self._clean_loss.clone()
         self._unbroken = ~self._breaks(logits, labels, targets)
         self._chase(self._unbroken.nonzero().flatten())
@@ -42,27 +41,33 @@ class Pursuit:
         return len(self.index)
 
     def objective(self, maker: Callable[..., Objective] = cross_entropy_of) -> Objective:
-        """The maker's objective for the samples still chased."""
-        return maker(self.labels, self.targets)
+        """The maker's objective for the samples still chased; made anew when some have left."""
+        if maker not in self._objectives:
+            self._objectives[maker] = maker(self.labels, self.targets)
+        return self._objectives[maker]
 
-    def offer(self, candidates: Float[Tensor, "n c h w"], logits: Float[Tensor, "n k"]) -> Bool[Tensor, " n"] | None:
-        """Note the candidates of the samples still chased; returns which to keep when some leave, else None."""
-        loss = self._loss(self.index, logits)
-        broken = self._breaks(logits, self.labels, self.targets)
-        if broken.any():
-            targets = None if self.targets is None else self.targets[broken]
-            verdict = self.craft.judge(candidates[broken])
-            broken[broken.clone()] = self._breaks(verdict, self.labels[broken], targets)
-        better = broken | (loss > self._best_loss[self.index])
-        improved = self.index[better]
-        self._best[improved] = candidates[better]
-        self._best_loss[improved] = loss[better]
-        if not broken.any():
+    def offer(self, candidates: Float[Tensor, "n c h w"], logits: Float[Tensor, "n k"]) -> Int64[Tensor, " m"] | None:
+        """Note the candidates of the samples still chased; the places among them to keep when some leave, else None."""
+        loss = self.objective()(logits)
+        suspected = self._breaks(logits, self.labels, self.targets).nonzero().flatten()
+        broken = torch.zeros_like(self.labels, dtype=torch.bool)
+        if len(suspected):
+            targets = None if self.targets is None else self.targets[suspected]
+            verdict = self.craft.judge(candidates[suspected])
+            broken[suspected] = self._breaks(verdict, self.labels[suspected], targets)
+        best, best_loss = self._best[self.index], self._best_loss[self.index]
+        better = broken | (loss > best_loss)
+        self._best[self.index] = torch.where(better[:, None, None, None], candidates, best)
+        self._best_loss[self.index] = torch.where(better, loss, best_loss)
+        if not len(suspected):
             return None
-        self._unbroken[self.index[broken]] = False
-        self._chase(self.index[~broken])
-        self.craft.keep(~broken)
-        return ~broken
+        left = (~broken).nonzero().flatten()
+        if len(left) == len(broken):
+            return None
+        self._unbroken[self.index] = ~broken
+        self._chase(self.index[left])
+        self.craft.keep(left)
+        return left
 
     def finish(self, candidates: Float[Tensor, "n c h w"] | None = None) -> Attacked:
         """Look at the last candidates too, if any, let the judge see every survivor's best image, and close."""
@@ -73,7 +78,7 @@ class Pursuit:
             logits = self.craft.judge(self._best[self.index]).float()
             broken = self._breaks(logits, self.labels, self.targets)
             self._unbroken[self.index] = ~broken
-            weaker = (self._loss(self.index, logits) < self._clean_loss[self.index]) & ~broken
+            weaker = (self.objective()(logits) < self._clean_loss[self.index]) & ~broken
             self._best[self.index[weaker]] = self._clean[self.index[weaker]]
         if self._targets is None:
             return Attacked(self._best, self._unbroken)
@@ -83,10 +88,7 @@ class Pursuit:
         self.index = index
         self.images, self.labels = self._clean[index], self._labels[index]
         self.targets = None if self._targets is None else self._targets[index]
-
-    def _loss(self, index: Tensor, logits: Tensor) -> Tensor:
-        targets = None if self._targets is None else self._targets[index]
-        return cross_entropy_of(self._labels[index], targets)(logits)
+        self._objectives: dict[Callable[..., Objective], Objective] = {}
 
     @staticmethod
     def _breaks(logits: Tensor, labels: Tensor, targets: Tensor | None) -> Tensor:
@@ -106,8 +108,8 @@ class Rule(Protocol):
         step: int,
     ) -> Float[Tensor, "n c h w"]: ...
 
-    def keep(self, kept: Bool[Tensor, " n"]) -> None:
-        """Forget what is remembered of all other samples."""
+    def keep(self, kept: Int64[Tensor, " m"]) -> None:
+        """Forget what is remembered of all samples but those at these places."""
 
 
 def chase(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from spikeproof.attacks.carlini_wagner import lead_of
@@ -125,6 +125,6 @@ class _Adam:
         mean, square = self._first / (1 - 0.9**self._steps), self._second / (1 - 0.999**self._steps)
         return self._learning_rate * mean / (square.sqrt() + 1e-8)
 
-    def keep(self, kept: Bool[Tensor, " n"]) -> None:
+    def keep(self, kept: Int64[Tensor, " m"]) -> None:
         if self._first is not None and self._second is not None:
             self._first, self._second = self._first[kept], self._second[kept]

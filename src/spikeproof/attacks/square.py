@@ -14,6 +14,7 @@ from spikeproof.attacks.multi_targeted import check_counts
 from spikeproof.attacks.objective import margin_of
 from spikeproof.attacks.pursuit import Pursuit
 from spikeproof.errors import SpikeproofError
+from spikeproof.sending import sent
 from spikeproof.threat import L2, Linf, Threat
 
 # After how many queries the share of the image that a square covers is halved: the paper's, for 10000 queries.
@@ -75,7 +76,7 @@ def _search(pursuit: Pursuit, search: _Squares | _Windows, queries: int, p_init:
     best = torch.full((len(pursuit),), -torch.inf, device=current.device)
     for query in range(queries + 1):
         logits = pursuit.craft.logits(candidates)
-        margin = margin_of(pursuit.labels)(logits)
+        margin = pursuit.objective(margin_of)(logits)
         better = margin > best
         best = torch.where(better, margin, best)
         current = torch.where(better[:, None, None, None], candidates, current)
@@ -164,7 +165,7 @@ def _signs(like: Tensor) -> Tensor:
 def _pattern(side: int, like: Tensor) -> Float[Tensor, "s s"]:
     """A bump above an inverted bump, of length 1, turned on its side in one draw of two."""
     halves = _bump(side // 2, side), -_bump(side - side // 2, side)
-    both = torch.cat(halves).to(like)
+    both = sent(torch.cat(halves).to(like.dtype), like.device)
     both = both / both.norm()
     return both.T if torch.rand(1) > 0.5 else both
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from spikeproof.attacks.craft import Attacked, Crafting
@@ -91,7 +91,7 @@ class StableStep:
             self._size /= 2
         return moved
 
-    def keep(self, kept: Bool[Tensor, " n"]) -> None:
+    def keep(self, kept: Int64[Tensor, " m"]) -> None:
         if self._first is not None and self._second is not None:
             self._first, self._second = self._first[kept], self._second[kept]
 

@@ -242,8 +242,9 @@ def _stalled(model: nn.Module, images: Tensor, labels: Tensor, threat: Threat, h
     losses, right = [], []
     with crafting(model, how) as craft:
         current, rule = threat.random_start(images), SteepestStep(threat, 2.5 * threat.radius / 20)
+        objective = cross_entropy_of(labels)
         for step in range(20):
-            gradient, logits = craft.gradient(current, cross_entropy_of(labels))
+            gradient, logits = craft.gradient(current, objective)
             losses.append(cross_entropy(logits, labels, reduction="none"))
             right.append(logits.argmax(1) == labels)
             current = rule.move(current, images, gradient, step)

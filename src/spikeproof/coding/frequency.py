@@ -13,6 +13,7 @@ from jaxtyping import Complex, Float
 from torch import Tensor
 
 from spikeproof.errors import SpikeproofError
+from spikeproof.sending import sent
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +63,7 @@ class Frequency:
             return images.expand(num_steps, *images.shape)  # the library refuses to transform nothing
         spectrum = torch.fft.fft2(images.to(torch.promote_types(images.dtype, torch.float32)))
         boxes = torch.stack([_kept(height, radius)[:, None] & _kept(width, radius) for radius in radii])
-        kept: Complex[Tensor, "t n c h w"] = spectrum * boxes[:, None, None].to(images.device)
+        kept: Complex[Tensor, "t n c h w"] = spectrum * sent(boxes[:, None, None], images.device)
         # The derivative of the modulus at 0 is taken as 0 (torch does so), and so is never NaN.
         return torch.fft.ifft2(kept).abs().to(images.dtype)
 

@@ -16,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from spikeproof.errors import SpikeproofError
+from spikeproof.sending import sent
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,5 +47,5 @@ class RSC:
     def encode(self, images: Float[Tensor, "n c h w"], num_steps: int) -> Float[Tensor, "t n c h w"]:
         """The image under noise of each step."""
         # By the CPU's generator, as all noise here; float32 for every dtype.
-        normals = torch.randn(num_steps, *images.shape, dtype=torch.float32, device="cpu").to(images.device)
+        normals = sent(torch.randn(num_steps, *images.shape, dtype=torch.float32, device="cpu"), images.device)
         return (images + self.sigma * normals).to(images.dtype)

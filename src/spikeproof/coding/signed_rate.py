@@ -15,6 +15,7 @@ from torch import Tensor
 
 from spikeproof.coding.straight_through import straight_through, uniform_draws
 from spikeproof.errors import SpikeproofError
+from spikeproof.sending import sent
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +59,7 @@ class SignedRate:
                 "one mean for each channel, or one for all."
             )
         wide = torch.promote_types(images.dtype, torch.float32)
-        mean = torch.tensor(self.mean, dtype=wide, device=images.device).view(-1, 1, 1)
+        mean = sent(torch.tensor(self.mean, dtype=wide), images.device).view(-1, 1, 1)
         centred = images.detach().to(wide) - mean
         fires = uniform_draws(images, num_steps) < centred.abs()
         return straight_through(images, torch.where(fires, centred.sign(), 0.0))

@@ -6,6 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from spikeproof.sending import sent
+
 
 def straight_through(
     images: Float[Tensor, "n c h w"], frames: Float[Tensor, "t n c h w"]
@@ -24,7 +26,7 @@ def straight_through(
 
 def uniform_draws(images: Float[Tensor, "n c h w"], num_steps: int) -> Float[Tensor, "t n c h w"]:
     """u ~ U[0, 1) for every step and pixel, by the CPU's generator, as all noise here; float32 for every dtype."""
-    return torch.rand(num_steps, *images.shape, dtype=torch.float32, device="cpu").to(images.device)
+    return sent(torch.rand(num_steps, *images.shape, dtype=torch.float32, device="cpu"), images.device)
 
 
 class _StraightThrough(torch.autograd.Function):

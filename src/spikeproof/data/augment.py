@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from spikeproof.errors import SpikeproofError
+from spikeproof.sending import sent
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +95,7 @@ class Augmentation:
 
 def _draw(count: int, bound: int, generator: torch.Generator, device: torch.device) -> Int64[Tensor, " n"]:
     """``count`` whole numbers, uniform over ``0 .. bound - 1``."""
-    return torch.randint(bound, (count,), generator=generator, device=generator.device).to(device)
+    return sent(torch.randint(bound, (count,), generator=generator, device=generator.device), device)
 
 
 def _window(start: Int64[Tensor, " n"], size: int) -> Int64[Tensor, "n size"]:

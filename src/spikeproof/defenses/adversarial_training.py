@@ -76,4 +76,6 @@ class AdversarialTraining(Defense):
         with crafting(step.model, step.crafting()) as craft:
             start = step.clean if self.attack == "fgsm" else threat.random_start(step.clean)
             rule = SteepestStep(threat, size)
-            return climb(craft, step.clean, start, rule, steps=steps, objective=cross_entropy_of(step.labels))
+            return climb(
+                craft, step.clean, start, rule, steps=steps, objective=cross_entropy_of(step.labels, known=True)
+            )

@@ -58,9 +58,7 @@ class AttackWidth:
         """For ``begin``: measure where it is time, on the first images of a step's first part."""
         if step.part > 0 or step.replay > 0:
             return
-        count = step.memory.get(f"{self.owner} steps", torch.zeros((), dtype=torch.int64))
-        step.memory[f"{self.owner} steps"] = count + 1
-        if int(count) % self.every:
+        if step.count(f"{self.owner} steps") % self.every:
             return
         images, labels = step.clean[:_IMAGES], step.labels[:_IMAGES]
         for site, change in margin_changes(step.model, images, labels, self.eps, seed=step.seed).items():
@@ -97,7 +95,7 @@ def margin_changes(
     threat = Linf(eps)
     with crafting(model, Crafting(seed=seed)) as craft:
         moved = climb(
-            craft, images, images, SteepestStep(threat, eps), steps=1, objective=cross_entropy_of(labels)
+            craft, images, images, SteepestStep(threat, eps), steps=1, objective=cross_entropy_of(labels, known=True)
         ).detach()
         seen: list[dict[str, Tensor]] = []
         for shown in (images, moved):

@@ -69,6 +69,12 @@ class Step:
         """How an inner attack obtains its gradients: in the precision of training, seeded by the step."""
         return Crafting(precision="bf16" if self.bf16 else "fp32", seed=self.seed)
 
+    def count(self, name: str) -> int:
+        """How often this name was counted before; it is kept in ``memory``, on the host, since the host asks."""
+        before = self.memory.get(name, torch.zeros((), dtype=torch.int64)).cpu()
+        self.memory[name] = before + 1
+        return int(before)
+
     def forward(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k"]:
         """A further forward of the network as it trains, in the graph; it moves batch norm's running statistics."""
         with torch.autocast(images.device.type, torch.bfloat16, enabled=self.bf16):

@@ -20,6 +20,7 @@ from spikeproof.attacks import crafting, cross_entropy_of
 from spikeproof.defenses.defense import Defense, Needs, Step, watch
 from spikeproof.errors import SpikeproofError
 from spikeproof.private_rng import private_rng
+from spikeproof.sending import sent
 from spikeproof.spiking import Record, sites
 from spikeproof.threat import Radius, parse_radius
 
@@ -123,12 +124,13 @@ class DLIF(Defense):
     def perturb(self, step: Step) -> Float[Tensor, "n c h w"]:
         with private_rng():
             torch.manual_seed(step.seed)
-            noise = torch.randn(step.clean.shape).to(step.clean)  # by the CPU's generator, so that all devices agree
+            # By the CPU's generator, so that all devices agree.
+            noise = sent(torch.randn(step.clean.shape).to(step.clean.dtype), step.clean.device)
         if self.perturbation == "gaussian":
             return step.clean + parse_radius(self.std) * noise
         started = step.clean + parse_radius(self.start) * noise
         with crafting(step.model, step.crafting()) as craft:
-            slope, _ = craft.gradient(started, cross_entropy_of(step.labels))
+            slope, _ = craft.gradient(started, cross_entropy_of(step.labels, known=True))
         return (started + parse_radius(self.eps) * slope.sign()).clamp(0, 1)
 
     def loss(self, step: Step) -> Float[Tensor, ""]:

@@ -83,9 +83,7 @@ class Dspike(Defense):
     def begin(self, step: Step) -> None:
         if step.part > 0 or step.replay > 0:
             return
-        count = step.memory.get("Dspike steps", torch.zeros((), dtype=torch.int64))
-        step.memory["Dspike steps"] = count + 1
-        if int(count) % self.every:
+        if step.count("Dspike steps") % self.every:
             return
         now = next(sharpness_of(step.model)).item()
         candidates = [min(max(a, self.least), self.most) for a in (now, now / self.ratio, now * self.ratio)]

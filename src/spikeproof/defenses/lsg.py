@@ -8,7 +8,6 @@ Deviations: beta is kept in its bounds by clamping, not by a sigmoid; the width 
 from __future__ import annotations
 
 import dataclasses
-import math
 from typing import Any
 
 import torch
@@ -51,14 +50,16 @@ class LSG(Defense):
     def takes(self) -> frozenset[str]:
         return frozenset({"the leaks", "the surrogate"})
 
+    @torch.no_grad()
     def install(self, model: nn.Module) -> None:
         watched = check_free("LSG", model)
         if any(site.leak is not None or site.random_leak is not None for site in watched.values()):
             raise SpikeproofError("LSG found leaks that are set already; list one defense that sets them.")
         for site in watched.values():
-            fill_sharpness(site, _sharpness(site, self.start), model, learned=False)
+            fill_sharpness(site, 1.0, model, learned=False)
             assert site.sharpness is not None
             site.leak = nn.Parameter(torch.full_like(site.sharpness, self.start))
+            _follow(site)
 
     def groups(self, model: nn.Module) -> list[dict[str, Any]]:
         return [{"params": [site.leak for site in sites(model).values()], "weight_decay": 0.0}]
@@ -66,10 +67,14 @@ class LSG(Defense):
     @torch.no_grad()
     def after_step(self, model: nn.Module, seed: int) -> None:
         for site in sites(model).values():
-            assert site.leak is not None and site.sharpness is not None  # installed before
+            assert site.leak is not None  # installed before
             site.leak.clamp_(0, 1)
-            site.sharpness.fill_(_sharpness(site, site.leak.item()))
+            _follow(site)
 
 
-def _sharpness(site: Site, leak: float) -> float:
-    return site.neuron.surrogate.window / (site.neuron.threshold * math.sqrt(1 + leak * leak))
+def _follow(site: Site) -> None:
+    """Give the surrogate the width that the leak asks for; on the device, where the leak is."""
+    assert site.leak is not None and site.sharpness is not None  # installed before
+    leak = site.leak.double()
+    wide = site.neuron.threshold * (1 + leak * leak).sqrt()
+    site.sharpness.copy_(torch.full_like(wide, site.neuron.surrogate.window) / wide)

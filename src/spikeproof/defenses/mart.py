@@ -54,7 +54,7 @@ class MART(InnerAttack):
             raise SpikeproofError(f"MART's beta must be a number >= 0, got {self.beta}; 5 is the authors'.")
 
     def objective(self, craft: Craft, step: Step) -> Objective:
-        return cross_entropy_of(step.labels)
+        return cross_entropy_of(step.labels, known=True)
 
     def loss(self, step: Step) -> Float[Tensor, ""]:
         clean = step.forward(step.clean)

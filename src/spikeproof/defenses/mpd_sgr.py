@@ -12,7 +12,9 @@ and "attack" are ours and follow the network instead; what each is blind to stan
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -108,14 +110,15 @@ class MPDSGR(Defense):
         rise = min(1.0, step.progress / self.warmup) if self.warmup else 1.0
         seen = list(step.record.values())
         mean, std = joint_moments(seen)
+        channels = [_channels(site) for site in seen]
         if self.statistics == "detached-std":
             std = std.detach()
         window: Tensor
         if self.width == "surrogate":
-            window = _by_channel([site.window for site in seen], seen, mean)
+            window = _by_channel([site.window for site in seen], channels, mean)
         else:
             window = std if self.width == "spread" else self._attack().widths(step)
-        weights = _by_channel([1 / (len(seen) * len(mean) * _channels(site)) for site in seen], seen, mean)
+        weights = _by_channel([1 / (len(seen) * len(mean) * wide) for wide in channels], channels, mean)
         return self.eta * rise * (overlap(mean, std, self.factor * window) * weights).sum()
 
     def _attack(self) -> AttackWidth:
@@ -139,7 +142,17 @@ def _channels(site: SiteRecord) -> int:
     return site.total.shape[1]
 
 
-def _by_channel(values: list[float], seen: list[SiteRecord], like: Tensor) -> Tensor:
+def _by_channel(values: Sequence[float | Tensor], channels: list[int], like: Tensor) -> Float[Tensor, " c"]:
     """A value of each site, for each of its channels; all sites at once, as they are small."""
-    widths = torch.tensor([_channels(site) for site in seen])
-    return torch.tensor(values).repeat_interleave(widths).to(like.device)
+    fixed = tuple(value for value in values if not isinstance(value, Tensor))
+    if len(fixed) == len(values):
+        return _fixed_by_channel(fixed, tuple(channels), like.device)
+    parts = [value if isinstance(value, Tensor) else torch.full((), value, device=like.device) for value in values]
+    return torch.cat([part.float().expand(wide) for part, wide in zip(parts, channels, strict=True)])
+
+
+@functools.cache
+def _fixed_by_channel(values: tuple[float, ...], channels: tuple[int, ...], device: torch.device) -> Tensor:
+    """Built once, since a step that builds it anew waits for the GPU."""
+    with torch.inference_mode(False):
+        return torch.tensor(values).repeat_interleave(torch.tensor(channels)).to(device)

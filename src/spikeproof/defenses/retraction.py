@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from spikeproof.defenses.defense import Defense
 from spikeproof.errors import SpikeproofError
 from spikeproof.models.wide_resnet import Block
+from spikeproof.sending import sent
 
 # From this many rows on, a linear layer is retracted by a random part of them.
 _MANY_ROWS = 200
@@ -67,7 +68,7 @@ class REG(Defense):
                 weight = module.weight.flatten(1)
                 if isinstance(module, nn.Linear) and len(weight) >= _MANY_ROWS:
                     taken = max(1, int(self.linear_rows * len(weight)))
-                    rows = torch.randperm(len(weight), generator=generator)[:taken].to(weight.device)
+                    rows = sent(torch.randperm(len(weight), generator=generator)[:taken], weight.device)
                     weight[rows] = retracted(weight[rows], self.beta)
                 else:
                     module.weight.copy_(retracted(weight, self.beta).view_as(module.weight))

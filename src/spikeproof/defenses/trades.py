@@ -52,7 +52,7 @@ class TRADES(InnerAttack):
             raise SpikeproofError(f"TRADES' beta must be a number >= 0, got {self.beta}; 6 is the paper's.")
 
     def objective(self, craft: Craft, step: Step) -> Objective:
-        return divergence_of(craft.judge(step.clean))
+        return divergence_of(craft.unchecked(step.clean))
 
     def loss(self, step: Step) -> Float[Tensor, ""]:
         clean = step.forward(step.clean)

@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterator
 
 import torch
-from jaxtyping import Bool
+from jaxtyping import Int64
 from torch import Tensor, nn
 
 from spikeproof.errors import SpikeproofError
@@ -108,7 +108,7 @@ class _AttachedAssg(Attached):
     def __init__(self, adaptive: list[_AdaptiveSite]) -> None:
         self._adaptive = adaptive
 
-    def keep(self, kept: Bool[Tensor, " n"]) -> None:
+    def keep(self, kept: Int64[Tensor, " m"]) -> None:
         for site in self._adaptive:
             site.keep(kept)
 

@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from spikeproof.errors import SpikeproofError
@@ -58,7 +58,7 @@ class _AttachedMixed(Attached):
     def __init__(self, model: nn.Module, parts: list[tuple[Attached, Mapping[str, GradientOverride | None]]]) -> None:
         self._model, self._parts = model, parts
 
-    def keep(self, kept: Bool[Tensor, " n"]) -> None:
+    def keep(self, kept: Int64[Tensor, " m"]) -> None:
         for attached, _ in self._parts:
             attached.keep(kept)
 

@@ -7,15 +7,15 @@ from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int, Int64
 from torch import Tensor, nn
 
 
 class Attached:
     """A source while it is attached to a model; a source overrides what it has a use for."""
 
-    def keep(self, kept: Bool[Tensor, " n"]) -> None:
-        """From now on only these of the samples are attacked; forget the others."""
+    def keep(self, kept: Int64[Tensor, " m"]) -> None:
+        """From now on only the samples at these places are attacked; forget the others."""
 
     def forward(
         self, call: Callable[[Tensor], Tensor], images: Float[Tensor, "n c h w"]

@@ -53,9 +53,10 @@ class _Tally:
         # The quantile of a few ten thousand values is as good as that of all, and torch.quantile takes no more.
         thinned = margins[:: max(1, len(margins) // 50_000)]
         low, high = torch.quantile(thinned, torch.tensor([0.005, 0.995], device=margins.device)).tolist()
-        self.low, self.high = min(low, -first.window) - 0.1, max(high, first.window) + 0.1
+        self.window = float(first.window)
+        self.low, self.high = min(low, -self.window) - 0.1, max(high, self.window) + 0.1
         self.counts = torch.zeros(_BINS, dtype=torch.int64)
-        self.width, self.window = width, first.window
+        self.width = width
         self.near = self.seen = self.count = 0
         self.fired = 0.0
         self.total = self.squares = torch.zeros(())

@@ -6,6 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from spikeproof.sending import sent
+
 LEAST_PROBABILITY = 0.1
 _TEMPERATURE = 0.5
 
@@ -35,7 +37,7 @@ class BernoulliGate(nn.Module):
         return f"neurons={tuple(self.rate.shape)}, flipped={self.flipped}"
 
     def forward(self, spikes: Float[Tensor, "t n *space c"]) -> Float[Tensor, "t n *space c"]:
-        uniform = torch.rand(spikes.shape).to(spikes.device)  # by the CPU's generator, as all noise here
+        uniform = sent(torch.rand(spikes.shape), spikes.device)  # by the CPU's generator, as all noise here
         probability = self.rate.clamp(LEAST_PROBABILITY, 1.0)
         gates: Tensor = _Gate.apply(probability, uniform, -1.0 if self.flipped else 1.0)
         return spikes * gates.to(spikes.dtype)

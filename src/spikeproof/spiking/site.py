@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d
 
 from spikeproof.errors import SpikeproofError
+from spikeproof.sending import sent
 from spikeproof.spiking.cost import Cost
 from spikeproof.spiking.neuron import Neuron
 from spikeproof.spiking.norm import Across, PerStepNorm, track
@@ -46,7 +47,7 @@ class SiteRecord:
     Attributes:
         total, total_of_squares: sums of v and v^2 over samples and positions, per step and channel; differentiable.
         count: how many potentials each of these sums holds.
-        window: half-width of the site's surrogate (see :mod:`spikeproof.spiking.surrogate`).
+        window: half-width of the site's surrogate (see :mod:`spikeproof.spiking.surrogate`); 0-d where it is learned.
         cost_total: the sum of the probe's cost of v likewise; differentiable.
         margins: v itself, [T, N, C, ...], detached.
         rate: mean spikes per neuron and step, 0-d, detached.
@@ -54,7 +55,7 @@ class SiteRecord:
     """
 
     count: int
-    window: float
+    window: float | Float[Tensor, ""]
     total: Float[Tensor, "t c"] | None = None
     total_of_squares: Float[Tensor, "t c"] | None = None
     cost_total: Float[Tensor, "t c"] | None = None
@@ -194,10 +195,16 @@ class Site(nn.Module):
         return any(part is not None and len(part) > 1 for part in parts)
 
     @property
-    def window(self) -> float:
-        """Half-width of the surrogate as it is here now, its sharpness (the mean, where there are several) counted."""
+    def window(self) -> float | Float[Tensor, ""]:
+        """Half-width of the surrogate as it is here now, its sharpness (the mean, where there are several) counted.
+
+        A number where it is fixed; where a sharpness decides it a tensor, on its device, so that nobody waits for it.
+        """
         own = self.neuron.surrogate.window
-        return own if self.sharpness is None else own / self.sharpness.detach().mean().item()
+        if self.sharpness is None:
+            return own
+        mean = self.sharpness.detach().mean().double()
+        return torch.full_like(mean, own) / mean
 
     @property
     def runs_fused(self) -> bool:
@@ -243,7 +250,7 @@ class Site(nn.Module):
         drive = Drive(values, *self._eval_affine(), **by_step)
         if self.random_leak is not None:
             low, high = self.random_leak
-            drawn = torch.rand(values.shape[2:]).to(values.device)  # by the CPU's generator, as all noise here
+            drawn = sent(torch.rand(values.shape[2:]), values.device)  # by the CPU's generator, as all noise here
             leak = low + (high - low) * drawn
             drive = drive._replace(leak=leak.expand(self.num_steps, *leak.shape))
         if self.noisy and not self.collapsed:

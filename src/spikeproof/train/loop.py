@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import math
 import threading
 import time
 from collections.abc import Sequence
@@ -29,6 +28,7 @@ from spikeproof.models import SpikingModel, load_model, make_room, save_model
 from spikeproof.precision import Resolved, resolved
 from spikeproof.private_rng import private_rng
 from spikeproof.progress import Progress
+from spikeproof.sending import sent
 from spikeproof.spiking import probe, sites
 from spikeproof.spiking.joined import joined
 from spikeproof.train.checks import check_division, check_fit, trainable
@@ -40,6 +40,7 @@ from spikeproof.train.run_folder import RunFolder
 from spikeproof.train.seeds import derive, generator
 from spikeproof.train.sentence import sentence
 from spikeproof.train.stopping import stop_on_signal
+from spikeproof.train.tally import Finite, Tally
 from spikeproof.train.temporal_loss import temporal_loss
 
 # How often, in seconds, the state is written within an epoch: what a power cut can cost.
@@ -157,6 +158,11 @@ def _finished(folder: RunFolder, model: SpikingModel) -> tuple[dict[str, Tensor]
     return dict(load_model(folder.weights, expected=model.description).state_dict()), folder.metrics()
 
 
+def _look_every(device: torch.device) -> int:
+    """Steps between two looks at what only the device knows: where there is nothing to wait for, none is left out."""
+    return 1 if device.type == "cpu" else 50
+
+
 class _Trainer:
     """The state of one training run, and the steps that move it on."""
 
@@ -182,7 +188,11 @@ class _Trainer:
         self.total_steps = self.steps_an_epoch * config.epochs
         self.step = 0
         self.seconds = 0.0
-        self.sums: dict[str, float] = {}
+        self.device = data.train.images.device
+        self.look_every = _look_every(self.device)
+        self.sums, self.finite = Tally(self.device), Finite(self.device)
+        # How many processes wished for an end and for a save since the last look.
+        self.wishes = torch.zeros(2, dtype=torch.float64, device=self.device)
         self.metrics: list[dict[str, Any]] = []
         # Whether any process was asked to stop, and whether the first wants the state saved: known to all alike.
         self.stopping = self.saving = False
@@ -218,19 +228,19 @@ class _Trainer:
                 self._save()
 
     def _train_on(self, batch: Tensor, stop: threading.Event) -> None:
-        chosen = batch.to(self.data.train.images.device)
+        chosen = sent(batch, self.device)
         images, labels = self.data.train.images[chosen], self.data.train.labels[chosen]
         if self.config.augmentation is not None:
             images = self.config.augmentation(images, generator(self.config.seed, "augmentation", self.step))
         for replay in range(self.replays):
             self.optimizer.zero_grad(set_to_none=True)
-            loss = 0.0
+            loss = torch.zeros((), dtype=torch.float64, device=self.device)
             for part, (pixels, answers) in enumerate(
                 zip(images.split(self.microbatch), labels.split(self.microbatch), strict=True)
             ):
                 own, mine = self.processes.slice(pixels).float() / 255, self.processes.slice(answers)
                 with self._with_the_others(len(answers)):
-                    loss += self._learn(self._new_step(own, mine, replay, part), len(mine) / len(labels))
+                    loss = loss + self._learn(self._new_step(own, mine, replay, part), len(mine) / len(labels))
             self._exchange(loss, stop)
             for defense in self.defenses:
                 defense.after_backward(self.model, self.step / self.total_steps)
@@ -246,16 +256,23 @@ class _Trainer:
             return contextlib.nullcontext()
         return joined(self.model, SharedBatch(self.processes.rank, self.processes.share(images)))
 
-    def _exchange(self, loss: float, stop: threading.Event) -> None:
-        """Add up the processes' gradients, and with them what all must know alike."""
+    def _exchange(self, loss: Tensor, stop: threading.Event) -> None:
+        """Add up the processes' gradients, and with them what all must know alike.
+
+        It is read in every step on a CPU, else now and then and at an epoch's end: a GPU would be waited for.
+        """
         gradients = [parameter.grad for parameter in self.model.parameters() if parameter.grad is not None]
         due = self.processes.first and time.monotonic() - self.saved_at > _SAVE_EVERY
-        loss, stopping, saving = self.processes.add_up(gradients, [loss, float(stop.is_set()), float(due)])
-        if not math.isfinite(loss):
-            raise SpikeproofError(
-                f"The loss is {loss} at step {self.step}; lower the learning rate or the weight of a defense."
-            )
-        self.stopping, self.saving = stopping > 0 and self.processes.world > 1, saving > 0
+        wishes = sent(torch.tensor([stop.is_set(), due], dtype=torch.float64), self.device)
+        told = self.processes.add_up(gradients, torch.cat([loss[None], wishes]))
+        self.finite.note(told[0], self.step)
+        self.wishes = self.wishes + told[1:]
+        done = self.step + 1
+        if done % self.look_every == 0 or done % self.steps_an_epoch == 0:
+            self.finite.check()
+            stopping, saving = self.wishes.tolist()
+            self.wishes = torch.zeros_like(self.wishes)
+            self.stopping, self.saving = stopping > 0 and self.processes.world > 1, saving > 0
 
     def _new_step(self, pixels: Tensor, labels: Tensor, replay: int, part: int) -> Step:
         return Step(
@@ -271,7 +288,7 @@ class _Trainer:
             memory=self.memory,
         )
 
-    def _learn(self, step: Step, share: float) -> float:
+    def _learn(self, step: Step, share: float) -> Tensor:
         """Add the gradients of one part of the batch, weighted by its ``share``; gives its part of the loss."""
         for defense in self.defenses:
             defense.begin(step)
@@ -286,9 +303,9 @@ class _Trainer:
         (loss * share).backward()
         for defense in self.defenses:
             defense.learned(step)
-        self._add("loss", loss.item() * share / self.replays)
-        self._add("correct", int((step.logits.argmax(1) == step.labels).sum()) / self.replays)
-        return loss.item() * share
+        self.sums.add("loss", loss, share, self.replays)
+        self.sums.add("correct", (step.logits.argmax(1) == step.labels).sum(), parts=self.replays)
+        return loss.detach().double() * share
 
     def _loss(self, step: Step, weight: float) -> Tensor:
         replacing = [defense for defense in self.defenses if defense.replaces_loss]
@@ -308,12 +325,12 @@ class _Trainer:
         for defense in self.defenses:
             penalty = defense.penalty(step)
             if penalty is not None:
-                self._add(f"penalty {defense.label}", penalty.item() * weight)
+                self.sums.add(f"penalty {defense.label}", penalty, weight)
                 loss = loss + penalty
         return loss
 
     def _close_epoch(self, epoch: int) -> None:
-        sums = self.processes.total(self.sums)
+        sums = self.processes.total(self.sums.read())
         loss = sums["loss"] / self.steps_an_epoch
         if loss > _EXPLODED:
             raise SpikeproofError(
@@ -341,48 +358,47 @@ class _Trainer:
                 "firing_rates": rates,
             }
         )
-        self.sums, self.seconds = {}, 0.0
+        self.sums, self.seconds = Tally(self.device), 0.0
         if self.folder is not None and self.processes.first:
             self.folder.write_metrics(self.metrics)
 
     def _validate(self, epoch: int) -> tuple[float, dict[str, float]]:
         """Accuracy and firing rates; each process judges its share of the batches."""
-        correct, count, broken = 0, len(self.data.validation), 0
-        rates = dict.fromkeys(sites(self.model), 0.0)
+        count, broken = len(self.data.validation), 0
+        seen = Tally(self.device, {"correct": 0.0})
+        rates = Tally(self.device, dict.fromkeys(sites(self.model), 0.0))
         with probe(self.model, "rate") as record:
             for number, (images, labels) in enumerate(self.data.validation.batches(250)):
                 if number % self.processes.world != self.processes.rank:
                     continue
                 try:
-                    correct += int((judge(self.model, images).argmax(1) == labels).sum())
+                    seen.add("correct", (judge(self.model, images).argmax(1) == labels).sum())
                 except SpikeproofError:  # outputs that are not finite; the other processes may have none
                     broken = 1
                     break
-                for site, seen in record.items():
-                    assert seen.rate is not None
-                    rates[site] += seen.rate.item() * len(images) / count
-        right, troubled = self.processes.total({"correct": correct, "broken": broken}).values()
+                for site, left in record.items():
+                    assert left.rate is not None
+                    rates.add(site, left.rate, len(images), count)
+        right, troubled = self.processes.total(seen.read() | {"broken": broken}).values()
         if troubled:  # all processes end here, or one would wait for another
             raise SpikeproofError(
                 f"The loss is of no use after epoch {epoch}: the network's outputs are not finite; lower the learning "
                 "rate or the weight of a defense."
             )
-        return right / count, self.processes.total(rates)
+        return right / count, self.processes.total(rates.read())
 
     def _numbered(self, part: int, replay: int) -> int:
         """A number of its own for each part of a step and each process."""
         parts = -(-self.config.batch_size // self.microbatch)
         return (part + parts * replay) * self.processes.world + self.processes.rank
 
-    def _add(self, key: str, value: float) -> None:
-        self.sums[key] = self.sums.get(key, 0.0) + value
-
     def _save(self) -> None:
-        self.saved_at = time.monotonic()
+        self.saved_at, self.saving = time.monotonic(), False
+        self.finite.check()
         if self.folder is None:
             return
         first, *others = self.processes.gather(
-            {"sums": self.sums, "memory": {name: held.cpu() for name, held in self.memory.items()}}
+            {"sums": self.sums.read(), "memory": {name: held.cpu() for name, held in self.memory.items()}}
         )
         if not self.processes.first:
             return
@@ -412,9 +428,9 @@ class _Trainer:
             make_room(self.model, state["model"])
             self.model.load_state_dict(state["model"])
             self.optimizer.load_state_dict(state["optimizer"])
-            self.step, self.seconds, self.sums = state["step"], state["seconds"], own["sums"]
+            self.step, self.seconds, self.sums = state["step"], state["seconds"], Tally(self.device, own["sums"])
             self.metrics, self.microbatch = state["metrics"], state["microbatch"]
-            self.memory = {name: held.to(self.data.train.images.device) for name, held in own["memory"].items()}
+            self.memory = {name: held.to(self.device) for name, held in own["memory"].items()}
         except (KeyError, RuntimeError, TypeError, ValueError):
             raise SpikeproofError(
                 f"The state in {self.folder.path} belongs to another model; give another --out."

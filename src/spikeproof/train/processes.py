@@ -163,17 +163,16 @@ class Processes:
         """This process's images of a part of a batch."""
         return part.tensor_split(self.world)[self.rank]
 
-    def add_up(self, tensors: Sequence[Tensor], numbers: Sequence[float]) -> list[float]:
+    def add_up(self, tensors: Sequence[Tensor], numbers: Float[Tensor, " m"]) -> Float[Tensor, " m"]:
         """Fill the tensors with their sums over all processes, and give the numbers' sums, in one exchange."""
         if self.world == 1:
-            return list(numbers)
-        extra = torch.tensor(numbers, dtype=tensors[0].dtype, device=tensors[0].device)
-        flat = torch.cat([*(tensor.reshape(-1) for tensor in tensors), extra])
+            return numbers
+        flat = torch.cat([*(tensor.reshape(-1) for tensor in tensors), numbers.to(tensors[0].dtype)])
         dist.all_reduce(flat)
         *parts, sums = flat.split([*(tensor.numel() for tensor in tensors), len(numbers)])
         for tensor, part in zip(tensors, parts, strict=True):
             tensor.copy_(part.view(tensor.shape))
-        return list(sums.tolist())
+        return sums.to(numbers.dtype)
 
     def agree(self, model: nn.Module) -> None:
         """Give every process the first one's parameters and buffers."""
