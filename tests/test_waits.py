@@ -1,5 +1,7 @@
 """Nothing waits for a GPU: no step of training, and an attack's step once at most."""
 
+import contextlib
+import copy
 import threading
 
 import pytest
@@ -41,25 +43,29 @@ def digits():
     return load_data("digits", validation=8, train_limit=32)
 
 
-def watched_step(digits, defenses, *, coding="direct", batch_norm="merged", **changes):
-    """What waits in the third step of a training."""
+def trainer_after_two_steps(digits, defenses, *, device="cpu", coding="direct", batch_norm="merged", **changes):
     torch.manual_seed(0)
     shape = {"num_classes": 10, "image_size": 8, "in_channels": 1, "num_steps": 2, "width": 0.25}
     model = create_model("conv", coding=parse_coding(coding), batch_norm=batch_norm, kernels="reference", **shape)
     augmentation = Augmentation(crop_padding=1, flip=True, cutout=2)
     settings = {"epochs": 50, "batch_size": 16, "augmentation": augmentation, "device": "cpu", "precision": "fp32"}
     config = TrainConfig(**(settings | changes))
-    trainer = _Trainer(model, digits, defenses, compose(defenses), config, None, Processes())
+    trainer = _Trainer(model.to(device), digits, defenses, compose(defenses), config, None, Processes())
     trainer.look_every, trainer.saved_at = 100, 0.0
     trainer.steps_an_epoch = 100  # the third step closes none
-    batch, never = torch.arange(16), threading.Event()
     for trainer.step in range(2):
-        trainer._train_on(batch, never)
+        trainer._train_on(torch.arange(16), threading.Event())
     trainer.step = 2
+    return trainer
+
+
+def watched_step(digits, defenses, **changes):
+    """What waits in the third step of a training."""
+    trainer = trainer_after_two_steps(digits, defenses, **changes)
     momentum = [state["momentum_buffer"] for state in trainer.optimizer.state.values()]
     measured = [held for held in trainer.memory.values() if held.ndim]
-    with Waits(model, digits.train.images, digits.train.labels, *momentum, *measured) as waits:
-        trainer._train_on(batch, never)
+    with Waits(trainer.model, digits.train.images, digits.train.labels, *momentum, *measured) as waits:
+        trainer._train_on(torch.arange(16), threading.Event())
     return waits.found
 
 
@@ -70,6 +76,26 @@ def test_a_training_step_waits_for_nothing(digits, name):
         assert found and all(where.startswith(LOOKS[name]) for where in found)
     else:
         assert not found
+
+
+@pytest.fixture
+def digits_without_data(digits, monkeypatch):
+    """Digits on a device where tensors have shapes and no values: what asks for one, or mixes devices, fails."""
+    # The device has no autocast, and all runs in float32 here.
+    monkeypatch.setattr(torch, "autocast", lambda *args, **kwargs: contextlib.nullcontext())
+    train = copy.copy(digits.train)
+    for name in ("images", "labels"):
+        object.__setattr__(train, name, getattr(train, name).to("meta"))
+    found = copy.copy(digits)
+    object.__setattr__(found, "train", train)
+    return found
+
+
+# DSD looks at values in every step, Dspike in the first.
+@pytest.mark.parametrize("name", [name for name in DEFENSES if name not in ("dsd", "dspike")])
+def test_a_training_step_needs_no_values_and_mixes_no_devices(digits_without_data, name):
+    trainer = trainer_after_two_steps(digits_without_data, DEFENSES[name], device="meta")
+    assert all(parameter.device.type == "meta" for parameter in trainer.model.parameters())
 
 
 @pytest.mark.parametrize("coding", CODINGS)
