@@ -46,21 +46,30 @@ class Attached:
         (by_logits,) = torch.autograd.grad(loss, differentiated, retain_graph=True)
         unit, power = _in_powers_of_two(by_logits)
         (found,) = torch.autograd.grad(differentiated, images, unit, allow_unused=True)
-        return torch.zeros_like(images) if found is None else torch.ldexp(found, power[:, None, None]), logits
+        return torch.zeros_like(images) if found is None else found * power.reshape(
+            -1, *(1,) * (found.ndim - 1)
+        ), logits
 
     def hold(self, held: bool) -> None:
         """Whether forwards leave the state alone (all draws of one expectation after the first)."""
 
 
-def _in_powers_of_two(gradient: Float[Tensor, "n k"]) -> tuple[Float[Tensor, "n k"], Int[Tensor, "n 1"]]:
+def _in_powers_of_two(gradient: Float[Tensor, "n k"]) -> tuple[Float[Tensor, "n k"], Float[Tensor, "n 1"]]:
     """Each sample's gradient with a largest entry near 1, and the power of two that was taken off: nothing is rounded.
 
     A confident network's loss has gradients of 1e-30 and less. On their way to the image they would leave the range in
     which a processor is quick, a hundred times slower, and lose their digits.
     """
-    _, power = torch.frexp(gradient.abs().amax(1, keepdim=True).float())
-    power = power.clamp(-126, 126)  # 2^power is a float32, and of what is not finite frexp says anything
-    return torch.ldexp(gradient, -power).to(gradient.dtype), power
+    _, exponent = torch.frexp(gradient.abs().amax(1, keepdim=True).float())
+    exponent = exponent.clamp(
+        -126, 126
+    )  # so that both powers are float32, and of what is not finite frexp says anything
+    return gradient * _power_of_two(-exponent).to(gradient.dtype), _power_of_two(exponent)
+
+
+def _power_of_two(exponent: Int[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """By its bits, since ``pow`` and ``ldexp`` may round."""
+    return ((exponent + 127) << 23).view(torch.float32)
 
 
 @runtime_checkable
