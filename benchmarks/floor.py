@@ -63,8 +63,8 @@ class Floor:
     def _add(self, module: nn.Module, seen: tuple[Tensor, ...], _output: Tensor) -> None:
         assert isinstance(module, _KINDS)
         spikes = torch.bernoulli(torch.full_like(seen[0], 0.2, dtype=self._dtype)).requires_grad_()
-        weight = module.weight.detach().to(self._dtype).requires_grad_()
-        bias = None if module.bias is None else module.bias.detach().to(self._dtype)
+        weight = module.weight.detach().to(self._dtype, copy=True).requires_grad_()
+        bias = None if module.bias is None else module.bias.detach().to(self._dtype, copy=True)
         self.inputs.append(spikes)
         self.weights.append(weight)
         if isinstance(module, nn.Conv2d):

@@ -157,6 +157,7 @@ def odd_model(model):
     return model
 
 
+@pytest.mark.sweep
 @each_attack
 @pytest.mark.parametrize("source", [Bptt(), Bptt(ArcTan()), Assg()], ids=lambda source: source.name)
 def test_model_and_rng_are_left_as_they_were(odd_model, batch, attack, source):
@@ -165,6 +166,7 @@ def test_model_and_rng_are_left_as_they_were(odd_model, batch, attack, source):
     assert snapshot(odd_model) == before
 
 
+@pytest.mark.sweep
 @each_attack
 @pytest.mark.parametrize("fails_at", [0, 1, 2])
 def test_also_when_the_model_fails_midway(odd_model, batch, attack, fails_at):

@@ -95,6 +95,7 @@ def test_targets_are_made_fit_too(model, batch):
     assert torch.equal(found.reached, expected.reached)
 
 
+@pytest.mark.sweep
 @each
 @pytest.mark.parametrize("shape", [(3, 8, 8), (1, 28, 28), (1, 8, 9)], ids=str)
 def test_images_of_another_shape(name, model, batch, refuses, shape):

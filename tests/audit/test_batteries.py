@@ -62,6 +62,7 @@ def small(text):
     return re.sub(r"-\d+(?=@|$)", f"-{number}", text, count=1)
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("text", EVERY_TRIAL)
 def test_every_trial_runs_and_stays_in_its_ball(tiny, digits, text):
     images, labels = digits.test.images[:6].float() / 255, digits.test.labels[:6]

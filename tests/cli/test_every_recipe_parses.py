@@ -6,6 +6,7 @@ from spikeproof.cli.arguments import TrainArguments, read_arguments
 from spikeproof.recipes import RECIPES
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_without_options_is_itself(name):
     default = TrainArguments(recipe=RECIPES[name])

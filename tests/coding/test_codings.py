@@ -195,6 +195,7 @@ def new_model(coding, name="conv", **options):
     return model.eval()
 
 
+@pytest.mark.sweep
 @every_coding
 @pytest.mark.parametrize("name", ["conv", "wrn16", "resnet17", "sew-resnet19"])
 def test_a_model_keeps_the_contract(coding, name):

@@ -49,9 +49,9 @@ def plain(trained):
     [
         (AdversarialTraining(eps=EPS, attack="fgsm-rs"), 8),
         (TRADES(eps=EPS), 8),
-        (MART(eps=EPS), 8),
-        (FreeAdversarialTraining(eps=EPS), 4),
-        (HIRE(eps=EPS), 8),
+        pytest.param(MART(eps=EPS), 8, marks=pytest.mark.thorough),
+        pytest.param(FreeAdversarialTraining(eps=EPS), 4, marks=pytest.mark.thorough),
+        pytest.param(HIRE(eps=EPS), 8, marks=pytest.mark.thorough),
     ],
     ids=lambda value: getattr(value, "label", str(value)),
 )

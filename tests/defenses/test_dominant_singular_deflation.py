@@ -36,6 +36,7 @@ def with_singular_values(values, rows, columns, seed=0):
 SHAPES = [(1, 1), (1, 7), (7, 1), (2, 3), (12, 12), (13, 13), (16, 27), (27, 16), (10, 300), (300, 10), (130, 250)]
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("scale", [1e-7, 1.0, 1e6])
 def test_component_is_that_of_a_whole_svd(shape, scale):

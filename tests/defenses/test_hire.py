@@ -51,6 +51,7 @@ def spikes_of(current, neuron, *, gain=None, steps=6):
     return site(current), site
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("reset", ["hard", "soft"])
 @pytest.mark.parametrize("leak", [1.0, 0.7, 0.0])
 @pytest.mark.parametrize("threshold", [0.25, 0.37, 1.9])

@@ -53,6 +53,7 @@ def everything(model):
         }
 
 
+@pytest.mark.sweep
 @every_source
 @pytest.mark.parametrize("fails_in", ["nothing", "the body", "forward 1", "forward 2", "the objective"])
 def test_no_trace_is_left(source, fails_in):

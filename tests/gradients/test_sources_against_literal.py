@@ -92,6 +92,7 @@ def test_the_slow_rga_has_the_published_gain(leak, current, expected):
 # Sources against twins.
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("source", TWINS, ids=lambda source: source.name)
 @pytest.mark.parametrize(
     ("name", "neuron"),
@@ -240,6 +241,7 @@ def drawn_noise(x):
     return [(0.25 * standard_normals(tape, like)).to(like.dtype).movedim(-1, 1) for tape in tapes]
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("source", TWINS, ids=lambda source: source.name)
 @pytest.mark.parametrize("draws", [1, 3])
 def test_expectation_over_noise_is_the_mean_of_literal_gradients(draws, source):

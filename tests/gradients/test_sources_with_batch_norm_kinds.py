@@ -38,6 +38,7 @@ every_twin = pytest.mark.parametrize("source", TWINS, ids=lambda source: source.
 every_source = pytest.mark.parametrize("source", EVERY, ids=lambda source: source.name)
 
 
+@pytest.mark.sweep
 @every_twin
 @pytest.mark.parametrize(
     ("name", "neuron"),
@@ -66,6 +67,7 @@ def test_hart_s_mean_over_steps_is_not_the_original_s_here():
     agree(ours, original)
 
 
+@pytest.mark.sweep
 @every_source
 @pytest.mark.parametrize("batch_norm", ["merged", "td", "per-step"])
 @pytest.mark.parametrize("name", ["conv", "resnet17"])

@@ -63,6 +63,7 @@ def expected_of(model, images, labels, source, coding):
     return literal(model, images, labels, TWINS[source](), lambda x: frames_of(coding, x))
 
 
+@pytest.mark.sweep
 @every_coding
 @every_source
 @pytest.mark.parametrize(

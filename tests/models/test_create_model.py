@@ -71,6 +71,7 @@ def test_neurons_per_step_of_the_papers_code(name, neurons):
     assert sum(seen) == neurons
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("num_steps", [1, 4])
 @pytest.mark.parametrize("in_channels", [1, 3])
 @pytest.mark.parametrize(

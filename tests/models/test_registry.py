@@ -50,6 +50,7 @@ def test_every_network_is_here():
     assert set(SMALLEST) == set(MODELS)
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("in_channels", [1, 3])
 @pytest.mark.parametrize(("name", "image_size"), CLAIMED)
 def test_every_size_runs_forward_and_back(name, image_size, in_channels):

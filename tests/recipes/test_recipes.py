@@ -141,6 +141,7 @@ def test_a_family_differs_in_its_defenses_alone(family):
     assert len({members[suffix].audit.radius for suffix in ("vanilla", "mpd-sgr", "tgo")}) == 1
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_recipe_builds_its_network(name):
     recipe = RECIPES[name]
@@ -175,6 +176,7 @@ def test_the_papers_protocol():
                 assert recipe.tgo.lambda_max == (0.6 if name.startswith("vgg11") else 0.4)
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("name", RECIPES)
 def test_settings_are_plain_and_complete(name):
     recipe = RECIPES[name]
@@ -208,6 +210,7 @@ def test_settings_name_the_surrogate():
     assert recipe.settings()["model"]["neuron"]["surrogate"] == {"name": "Sigmoid", "alpha": 2.5}
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("name", RECIPES)
 def test_the_audit_comes_back_from_the_run_folder(name, tmp_path):
     recipe = RECIPES[name]

@@ -44,6 +44,7 @@ def check(op, current, neuron, cotangents, **options):
         )
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("noisy", [False, True], ids=["silent", "noisy"])
 @pytest.mark.parametrize("neuron", NEURONS, ids=str)
@@ -67,6 +68,7 @@ def _draw_like(shape, low, high):
 LESS = {"a number for each step": (3, 1, 1), "each channel": (3, 1, 5), "each position": (3, 7, 1), "all": (3, 7, 5)}
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
 @pytest.mark.parametrize("less", LESS.values(), ids=LESS)
 @pytest.mark.parametrize("detach_reset", [False, True], ids=["through the reset", "detached"])

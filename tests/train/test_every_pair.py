@@ -33,6 +33,7 @@ def digits():
     return load_data("digits", validation=8, train_limit=32)
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("pair", list(itertools.combinations(DEFENSES, 2)), ids="+".join)
 def test_pair(digits, pair):
     torch.manual_seed(0)
