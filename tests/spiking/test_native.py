@@ -84,8 +84,8 @@ class Case:
 
     def same(self, function, *others, exactly=0, setting=None):
         setting = self.setting if setting is None else setting
-        found = native.run(function, setting, self.drive, *others)
         expected = function(setting, self.drive, *others)
+        found = native.run(function, setting, self.drive, *others)  # which may write over what it was given
         expected = [expected] if isinstance(expected, torch.Tensor) else [part for part in expected if part is not None]
         assert found is not None and len(found) == len(expected)
         for place, (ours, theirs) in enumerate(zip(found, expected, strict=True)):

@@ -46,7 +46,8 @@ _FIELDS = dict(zip(LEARNED, ("leaks", "gains", "sharpness", "adaptation"), stric
 def run(function: Callable[..., Any], setting: Hashable, *arguments: Any) -> list[Tensor] | None:
     """``function(setting, *arguments)`` without what is None, as ``kernels.run``; or None where there is no twin of it.
 
-    What is written over is nobody's any more: ``add_affine`` gives its result in the place of the gradient.
+    What a caller gives up is written over: ``add_affine`` gives its result in the place of the gradient, ``follow`` the
+    new mean and spread in the place of the old ones.
     """
     twin = _TWINS.get(function)
     if twin is None or _failed:
@@ -217,9 +218,12 @@ def _follow(how: Following, drive: Drive, mean: Tensor, spread: Tensor) -> list[
     prepared.words["FOLLOWS"] = 1
     call = prepared.call
     call.momentum, call.relax, call.omega = how.momentum, how.relax, how.omega
-    prepared.point("mean", mean)
-    prepared.point("spread", spread)
-    given = [prepared.new(field, tuple(mean.shape)) for field in ("new_mean", "new_spread", "new_sharpness")]
+    for field, state in (("mean", mean), ("spread", spread)):
+        if state.dtype != prepared.wide or not state.is_contiguous():
+            raise _NoTwin
+        prepared.point(field, state)
+        prepared.point(f"new_{field}", state)
+    given = [mean, spread, prepared.new("new_sharpness", tuple(mean.shape))]
     prepared.do("forward")
     return given
 
