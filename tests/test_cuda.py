@@ -34,7 +34,7 @@ pytestmark = [
     # The first use of the mode in a process says so.
     pytest.mark.filterwarnings("ignore:Synchronization debug mode"),
 ]
-PRECISIONS = pytest.mark.parametrize("precision", ["fp32", "bf16"])
+PRECISIONS = pytest.mark.parametrize("precision", ["fp32", pytest.param("bf16", marks=pytest.mark.thorough)])
 DEFENSES = {
     "vanilla": [],
     "AT": [AdversarialTraining(attack="pgd", steps=2)],

@@ -51,7 +51,9 @@ def test_a_number_that_the_user_named_stays(name):
     assert (held[name], count) == ("2", 2)
 
 
-@pytest.mark.parametrize("name", PASSIVE)
+@pytest.mark.parametrize(
+    "name", ["OMP_WAIT_POLICY", *(pytest.param(name, marks=pytest.mark.thorough) for name in list(PASSIVE)[1:])]
+)
 def test_a_wait_that_the_user_named_stays(name):
     named = {name: "ACTIVE" if name == "OMP_WAIT_POLICY" else "7"}
     assert python(MAIN, **named)[0] == named | {"SPIKEPROOF_THREADS": "auto"}

@@ -91,6 +91,7 @@ def digits_without_data(digits, monkeypatch):
     return found
 
 
+@pytest.mark.sweep
 # DSD looks at values in every step, Dspike in the first.
 @pytest.mark.parametrize("name", [name for name in DEFENSES if name not in ("dsd", "dspike")])
 def test_a_training_step_needs_no_values_and_mixes_no_devices(digits_without_data, name):
@@ -148,6 +149,7 @@ def most(attack):
     return 2 * (9 if attack in ("APGD-T", "FAB-T", "MTPGD") else 1)
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("source", _SOURCES)
 @pytest.mark.parametrize("attack", ["PGD", "SA-PGD"])
 def test_no_source_waits(attacked, attack, source):
@@ -156,6 +158,7 @@ def test_no_source_waits(attacked, attack, source):
     assert set(found) <= {"attacks/pursuit.py offer: aten.nonzero.default"}
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_a_step_waits_once_to_hear_who_is_broken(attacked, attack):
     found = attacked.of_further_steps(attack, "ASSG")

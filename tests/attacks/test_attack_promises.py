@@ -64,6 +64,7 @@ def losses(model, images, labels):
     return cross_entropy(judge(model, images), labels, reduction="none")
 
 
+@pytest.mark.sweep
 @each_attack
 @pytest.mark.parametrize("radius", [0.0, 8 / 255, 0.3])
 def test_images_stay_in_ball_and_box_and_the_verdict_is_the_judges(model, batch, attack, radius):
@@ -207,6 +208,7 @@ def test_result_carries_no_graph_even_if_the_images_want_gradients(model, batch,
     assert not found.images.requires_grad
 
 
+@pytest.mark.sweep
 @each_attack
 def test_works_inside_no_grad(model, batch, attack):
     expected = attack(model, *batch, Linf(0.1))
@@ -215,6 +217,7 @@ def test_works_inside_no_grad(model, batch, attack):
     assert torch.equal(found.images, expected.images)
 
 
+@pytest.mark.sweep
 @each_attack
 def test_same_seed_same_images(model, batch, attack):
     first, again, other = (attack(model, *batch, Linf(0.1), Crafting(seed=seed)).images for seed in (1, 1, 2))
@@ -247,6 +250,7 @@ def test_without_any_gradient_images_are_finite_and_allowed(model, batch, attack
         assert torch.equal(found.images[zero], images[zero])
 
 
+@pytest.mark.sweep
 @each_attack
 def test_bfloat16_crafts_and_float32_judges(model, batch, attack):
     images, labels = batch

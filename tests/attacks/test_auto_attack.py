@@ -269,6 +269,7 @@ def test_of_two_classes_the_one_target_is_the_other(exact_model, batch, targeted
     assert not found.correct.all()
 
 
+@pytest.mark.sweep
 @each_attack
 @pytest.mark.parametrize("threat", [Linf(0.05), Linf(0.3), L2(0.0), L2(0.3), L2(2.0)], ids=str)
 def test_ball_box_verdict_and_never_a_worse_image(model, batch, attack, threat):
@@ -330,6 +331,7 @@ def test_apgd_reaches_its_targets(model, batch):
     assert found.reached.sum() > 40
 
 
+@pytest.mark.sweep
 @each_attack
 @pytest.mark.parametrize(
     "how",

@@ -175,7 +175,7 @@ def test_progress_is_told_on_stderr_and_can_be_silenced(tiny, digits, quick, cap
     assert capsys.readouterr() == ("", "")
 
 
-@pytest.mark.parametrize("noise", [False, True])
+@pytest.mark.parametrize("noise", [False, pytest.param(True, marks=pytest.mark.thorough)])
 def test_the_model_and_the_callers_random_state_are_untouched(tiny, digits, quick, noise):
     model = tiny.train()
     model.body[1].eval()

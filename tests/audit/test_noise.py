@@ -103,6 +103,7 @@ def test_random_networks_get_ten_draws_and_others_one(noisy, digits, quick):
     assert [(found.config.draws, found.config.verdict_draws) for found in drawn] == [(10, 10), (1, 1)]
 
 
+@pytest.mark.thorough
 def test_same_seed_same_audit_under_noise(noisy, digits, quick, told):
     config = quick(noise=True, tune_samples=4, diagnostics=True, sweep_samples=2, samples=6)
     found = []

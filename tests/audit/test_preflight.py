@@ -59,6 +59,7 @@ def test_a_network_that_resets_itself_is_none(tiny, digits):
     assert not draws_where_nobody_said_so(Reset(tiny), images)
 
 
+@pytest.mark.thorough
 def test_randomness_is_no_state_and_is_averaged(tiny, digits, quick):
     config = quick(trials=("FGSM", "PGD-3"), samples=12, diagnostics=True, sweep_samples=5)
     found = audit(Drops(tiny), digits.test, config, show=False)

@@ -151,7 +151,14 @@ def test_an_error_of_ours_stays_an_error(train_words, monkeypatch, tmp_path):
         entry.main(train_words(tmp_path / "run"))
 
 
-@pytest.mark.parametrize("words", [["recipes"], ["recipes", "--json"], ["reproduce", "list"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["recipes"],
+        *(pytest.param(each, marks=pytest.mark.thorough) for each in (["recipes", "--json"], ["reproduce", "list"])),
+    ],
+    ids=" ".join,
+)
 def test_whoever_reads_may_stop(words):
     done = subprocess.run(f"{SPIKEPROOF} {' '.join(words)} | head -c 10", shell=True, capture_output=True, text=True)
     assert len(done.stdout) == 10 and done.stderr == ""

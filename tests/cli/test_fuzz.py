@@ -103,6 +103,7 @@ def ends(call):
     return run
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("seed", range(12))
 def test_damaged_json_of_a_run(audited, ends, tmp_path, seed):
     """Without its checksum, so that more than the checksum is asked."""
@@ -127,6 +128,7 @@ def test_damaged_json_of_a_run(audited, ends, tmp_path, seed):
     assert refused > 0
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("seed", range(6))
 def test_damaged_files_of_a_run(audited, ends, tmp_path, seed):
     draw = random.Random(100 + seed)
@@ -265,6 +267,7 @@ WORDS = ["--train.epochs", "--data.validation", "--model.width", "--model.num-st
 VALUES = ["9" * 6000, "-1", "1e400", "nan", "", "None", "0x10", "1/0", "8/255/2", "\ud800", "[]", "--out", "1 2", "é"]
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("seed", range(4))
 def test_odd_words(ends, train_words, tmp_path, seed):
     draw = random.Random(400 + seed)

@@ -20,7 +20,13 @@ def test_without_torch(words):
     assert (done.returncode, done.stderr) == (0, "") and "spikeproof" in done.stdout
 
 
-@pytest.mark.parametrize("first", ["spikeproof.audit", "spikeproof.train.loop", "spikeproof.cli.runs"])
+@pytest.mark.parametrize(
+    "first",
+    [
+        "spikeproof.audit",
+        *(pytest.param(each, marks=pytest.mark.thorough) for each in ("spikeproof.train.loop", "spikeproof.cli.runs")),
+    ],
+)
 def test_a_room_never_takes_the_place_of_a_function(first):
     done = python(f"import spikeproof as sp, {first}; assert callable(sp.audit) and callable(sp.train), sp.audit")
     assert done.returncode == 0, done.stderr

@@ -222,6 +222,7 @@ def test_several_processes_give_the_same_table(done, tmp_path):
     assert all(line in again.splitlines() for line in lines)
 
 
+@pytest.mark.thorough
 def test_ten_kills_leave_the_table_as_it_would_have_been(tmp_path):
     script = Path(__file__).with_name("small_table.py")
     done = subprocess.run([sys.executable, str(script), str(tmp_path)], capture_output=True, text=True, check=False)
@@ -298,6 +299,7 @@ def test_mcnemar():
     assert mcnemar(8, 1) == pytest.approx(0.0390625)  # 2 * (1 + 9) / 2^9
 
 
+@pytest.mark.thorough
 def test_the_local_cluster_gives_the_same_row(done, tmp_path):
     pytest.importorskip("submitit")
     _, text = done

@@ -162,7 +162,10 @@ def test_kernels_lie_where_nobody_else_can_write(folder, mode):
     assert file.parent == folder / f"user-{os.getuid()}" and file.parent.stat().st_mode & 0o077 == 0
 
 
-@pytest.mark.parametrize("variable", ["SPIKEPROOF_CACHE_DIR", "TMPDIR", "HOME"])
+@pytest.mark.parametrize(
+    "variable",
+    ["HOME", *(pytest.param(each, marks=pytest.mark.thorough) for each in ("SPIKEPROOF_CACHE_DIR", "TMPDIR"))],
+)
 def test_a_space_in_a_path_does_no_harm(tmp_path, variable):
     """In a process of its own, as the places are asked for once."""
     place = tmp_path / "with a space"

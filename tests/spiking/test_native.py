@@ -160,7 +160,9 @@ COSTS = (
 
 
 @pytest.mark.parametrize("cost", COSTS, ids=str)
-@pytest.mark.parametrize(("reset", "after", "moments"), [("hard", False, True), ("soft", True, False)])
+@pytest.mark.parametrize(
+    ("reset", "after", "moments"), [("hard", False, True), pytest.param("soft", True, False, marks=THOROUGH)]
+)
 def test_sums_and_costs_before_and_after_a_reset(cost, reset, after, moments):
     assert {type(each) for each in COSTS} == set(native._COSTS)
     asked = {"want_moments": moments, "want_margins": not after, "cost": cost, "after_reset": after}
@@ -177,7 +179,7 @@ def test_all_sums_and_costs_before_and_after_either_reset(cost):
             Case(dataclasses.replace(SETTING, neuron=neuron, **asked), dtype).check()
 
 
-@pytest.mark.parametrize("by", ["neuron", "channel"])
+@pytest.mark.parametrize("by", ["neuron", pytest.param("channel", marks=THOROUGH)])
 @pytest.mark.parametrize("names", [("leak",), ("leak", "gain"), ("adaptation", "setpoint")], ids=str)
 def test_what_is_learned(names, by):
     reset, pooled = ("hard", True) if by == "neuron" else ("soft", False)
@@ -216,7 +218,7 @@ def test_a_sharpness_of_each_channel_step_or_element(shape):
         assert native.run(plain.all_gradients, SETTING, case.drive, cotangents, case.rand(11)) is None
 
 
-@pytest.mark.parametrize("carries", [False, True], ids=["decision", "carried"])
+@pytest.mark.parametrize("carries", [False, pytest.param(True, marks=THOROUGH)], ids=["decision", "carried"])
 def test_noise(carries):
     for pooled, dtype in ((True, torch.float64), (False, torch.bfloat16)):
         neuron = Neuron(leak=0.9, threshold=0.6, carries_noise=carries)
@@ -293,7 +295,7 @@ def test_the_number_of_threads_changes_no_bit(dtype):
         assert all(torch.equal(one, two) for one, two in zip(found[0], other, strict=True))
 
 
-@pytest.mark.parametrize("units", ["AVX2", "DEFAULT"])
+@pytest.mark.parametrize("units", ["AVX2", pytest.param("DEFAULT", marks=THOROUGH)])
 def test_vector_units_change_no_bit(monkeypatch, units):
     """A block is as wide on every machine, and so are the sums."""
     expected = everything(torch.float32)

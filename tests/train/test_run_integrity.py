@@ -105,6 +105,7 @@ def begin(folder, seed, start, said):
         said.put((seed, str(error)))
 
 
+@pytest.mark.thorough
 def test_two_processes_never_write_one_run(tmp_path):
     context = multiprocessing.get_context("spawn")
     for attempt in range(2):
