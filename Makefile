@@ -40,7 +40,8 @@ $(STAMP): pyproject.toml constraints.txt
 bench: $(STAMP)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
 	$(BIN)/python -m pip install --quiet --no-deps spikingjelly==2.0.0 snntorch==1.0.0
-	$(BIN)/python benchmarks/suite.py
+	OMP_WAIT_POLICY=PASSIVE GOMP_SPINCOUNT=1000 MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=2147483647 \
+		$(BIN)/python benchmarks/suite.py
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

@@ -58,7 +58,7 @@ def _in_powers_of_two(gradient: Float[Tensor, "n k"]) -> tuple[Float[Tensor, "n 
     """Each sample's gradient with a largest entry near 1, and the power of two that was taken off: nothing is rounded.
 
     A confident network's loss has gradients of 1e-30 and less. On their way to the image they would leave the range in
-    which a processor is quick, a hundred times slower, and lose their digits.
+    which every processor is quick, and lose their digits.
     """
     _, exponent = torch.frexp(gradient.abs().amax(1, keepdim=True).float())
     exponent = exponent.clamp(

@@ -66,9 +66,10 @@ def machine(device: torch.device) -> str:
     return f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()} {_cpu_features()}"
 
 
+@functools.cache
 def tell() -> None:
     """Log, once a process, that kernels are being compiled."""
-    _tell_once()
+    _log.info("compiling kernels, once on this machine")
 
 
 def warn_of_failure(said: str) -> None:
@@ -87,11 +88,6 @@ def warn_of_failure(said: str) -> None:
 def warn_without_compiler(device: torch.device) -> None:
     """Say, once a process and device, that the reference runs in the place of the fused kernels."""
     _warn_once(device.type)
-
-
-@functools.cache
-def _tell_once() -> None:
-    _log.info("compiling kernels, once on this machine")
 
 
 @functools.cache
