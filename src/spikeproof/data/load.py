@@ -18,6 +18,7 @@ from spikeproof.data.part import balanced_order
 from spikeproof.data.pool import Pool
 from spikeproof.data.public_sets import PUBLIC_SETS
 from spikeproof.errors import SpikeproofError
+from spikeproof.kinds import check_kinds
 from spikeproof.user_path import user_path
 
 # Not load_data's seed: every run that asks for so many test images must be measured on the same ones.
@@ -26,6 +27,7 @@ _TEST_SEED = 0
 _NAMES = ("digits", *PUBLIC_SETS)
 
 
+@check_kinds
 def load_data(
     name: str,
     *,
