@@ -12,7 +12,20 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # From the ground up; rooms of one floor may use each other.
 FLOORS = (
     {
-        *("allocation", "atomic", "compiling", "errors", "locks", "machine", "precision", "private_rng", "processors"),
+        *(
+            "allocation",
+            "atomic",
+            "compiling",
+            "control_groups",
+            "errors",
+            "free_memory",
+            "kinds",
+            "locks",
+            "machine",
+            "precision",
+            "private_rng",
+            "processors",
+        ),
         *("progress", "sealed", "sending", "threads", "threat", "user_path", "version"),
     },
     {"data"},

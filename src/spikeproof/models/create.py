@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from spikeproof.coding import Coding, Direct
 from spikeproof.errors import SpikeproofError
+from spikeproof.kinds import check_kinds
 from spikeproof.models.resnet import RESNET17, RESNET19, build_pooled_resnet, build_resnet18
 from spikeproof.models.sew_resnet import build_sew_resnet
 from spikeproof.models.spiking_model import BatchNormKind, ModelDescription, SiteFactory, SpikingModel
@@ -34,6 +35,7 @@ MODELS: dict[str, Callable[..., tuple[nn.Module, nn.Module]]] = {
 }
 
 
+@check_kinds
 def create_model(
     name: str,
     *,

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from spikeproof.atomic import write_atomically
 from spikeproof.coding import coding_from_json
 from spikeproof.errors import SpikeproofError
+from spikeproof.kinds import check_kinds
 from spikeproof.models.create import create_model
 from spikeproof.models.hub import weights_at
 from spikeproof.models.spiking_model import ModelDescription, SpikingModel, neuron_to_json
@@ -25,6 +26,7 @@ from spikeproof.sealed import sealed, unsealed
 from spikeproof.spiking import LEARNED, SURROGATES, BernoulliGate, Kernels, Neuron, sites
 
 
+@check_kinds
 def save_model(model: nn.Module, path: str | Path) -> None:
     """Write weights, description and what was changed at the sites to a safetensors file, whole or not at all.
 
@@ -56,6 +58,7 @@ def save_model(model: nn.Module, path: str | Path) -> None:
     write_atomically(Path(path), lambda temporary: temporary.write_bytes(content))
 
 
+@check_kinds
 def load_model(
     path: str | Path, *, expected: ModelDescription | None = None, kernels: Kernels = "reference"
 ) -> SpikingModel:
