@@ -19,6 +19,7 @@ from spikeproof.attacks import (
     fgsm,
     iterated_rfgsm,
     judge,
+    local_search,
     mi_fgsm,
     mtpgd,
     pgd,
@@ -51,6 +52,7 @@ ATTACKS = {
     "mtpgd": partial(mtpgd, steps=5, classes=3),
     "fab-t": partial(fab_targeted, steps=5, classes=3),
     "square": partial(square, queries=30),
+    "local-search": partial(local_search, queries=60, walk=25),
     "spsa": partial(spsa, steps=3, samples=16),
     "uniform": uniform_noise,
 }

@@ -9,6 +9,7 @@ from spikeproof.attacks.door import attack, check_batch, check_shape, check_thre
 from spikeproof.attacks.fab import fab_targeted
 from spikeproof.attacks.gradient_sign import ffgsm, fgsm, rfgsm
 from spikeproof.attacks.judge import evaluating, judge, working_dtype
+from spikeproof.attacks.local_search import local_search
 from spikeproof.attacks.multi_targeted import mtpgd
 from spikeproof.attacks.noise import gaussian_noise, uniform_noise
 from spikeproof.attacks.objective import cross_entropy_of, divergence_of, dlr_of, margin_of
@@ -56,6 +57,7 @@ __all__ = [
     "fgsm",
     "iterated_rfgsm",
     "judge",
+    "local_search",
     "margin_of",
     "mi_fgsm",
     "norms_of",

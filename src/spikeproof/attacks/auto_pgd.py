@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from spikeproof.attacks.craft import Attacked, Crafting, crafting
-from spikeproof.attacks.door import attack
+from spikeproof.attacks.door import attack, check_start
 from spikeproof.attacks.multi_targeted import check_counts, likeliest_wrong, towards
 from spikeproof.attacks.objective import Objective, dlr_of, find_objective, margin_of
 from spikeproof.attacks.pursuit import Pursuit
@@ -29,6 +29,7 @@ def apgd(
     restarts: int = 1,
     objective: str = "ce",
     targets: Int64[Tensor, " n"] | None = None,
+    start: Float[Tensor, "n c h w"] | None = None,
 ) -> Attacked:
     """Steps of eta along the steepest direction d, with momentum, from a random point on the ball's border::
 
@@ -49,9 +50,11 @@ def apgd(
         restarts: how often in all; each new start chases only what the ones before left.
         objective: L: "ce" (APGD-CE), "dlr" (APGD-DLR) or "margin".
         targets: classes to be reached instead of any mistake.
+        start: images in the ball at which the first start begins, such as another attack's ``nearest``.
 
     Raises:
-        SpikeproofError: steps or restarts < 1, an unknown objective, or images outside [0, 1].
+        SpikeproofError: steps or restarts < 1, an unknown objective, images outside [0, 1], or a start that does not
+            fit them.
 
     Example:
         >>> from spikeproof.models import create_model
@@ -62,10 +65,11 @@ def apgd(
     """
     check_counts("APGD", steps=steps, restarts=restarts)
     maker = find_objective(objective)
+    begin = None if start is None else check_start(start, images, threat)
     with crafting(model, how or Crafting()) as craft:
         pursuit = Pursuit(craft, images, labels, targets)
-        for _ in range(restarts):
-            _run(pursuit, threat, steps, maker)
+        for number in range(restarts):
+            _run(pursuit, threat, steps, maker, begin if number == 0 else None)
         return pursuit.finish()
 
 
@@ -115,12 +119,17 @@ def apgd_targeted(
         return pursuit.finish()
 
 
-def _run(pursuit: Pursuit, threat: Threat, steps: int, maker: Callable[..., Objective]) -> None:
+def _run(
+    pursuit: Pursuit, threat: Threat, steps: int, maker: Callable[..., Objective], start: Tensor | None = None
+) -> None:
     """One start for the samples still chased, followed until its last image has been judged."""
     if len(pursuit) == 0:
         return
-    craft = pursuit.craft
-    current = threat.project(pursuit.images + threat.radius * threat.random_direction(pursuit.images), pursuit.images)
+    craft, clean = pursuit.craft, pursuit.images
+    if start is None:
+        current = threat.project(clean + threat.radius * threat.random_direction(clean), clean)
+    else:
+        current = start[pursuit.index]
     climb = _Climb(threat, steps, current)
     for step in range(steps):
         if len(pursuit) == 0:

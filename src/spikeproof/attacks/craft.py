@@ -28,11 +28,14 @@ class Attacked:
         images: what the attack found.
         correct: whether the model is still right about it.
         reached: whether the model now says the target; None where there was no target.
+        nearest: of each sample the image of least margin that the attack saw, from which another may go on; None where
+            the attack compared none.
     """
 
     images: Float[Tensor, "n c h w"]
     correct: Bool[Tensor, " n"]
     reached: Bool[Tensor, " n"] | None = None
+    nearest: Float[Tensor, "n c h w"] | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -71,6 +74,11 @@ class Craft:
         first = next(model.parameters(), torch.empty(0))
         self._bf16 = resolved(for_verdicts(how.precision), first.device) == "bf16"
         self._cast_weights = _cast_weights(model) if self._bf16 else {}
+
+    @property
+    def random(self) -> bool:
+        """Whether a forward is one of several draws."""
+        return self._how.draws > 1
 
     def gradient(
         self, images: Float[Tensor, "n c h w"], objective: Objective, *, finite: bool = True

@@ -9,6 +9,7 @@ from typing import Any, ParamSpec, cast
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from spikeproof.attacks.craft import Attacked
@@ -17,6 +18,8 @@ from spikeproof.models import SpikingModel, unwrapped
 from spikeproof.threat import L2, NORMS, Linf, Norm
 
 Given = ParamSpec("Given")
+
+_ROUNDING = 1e-5  # how far a pixel may lie outside the ball: float32 arithmetic elsewhere
 
 
 def attack(
@@ -108,6 +111,29 @@ def check_batch(
     if model is not None:
         check_shape(model, tuple(images.shape[1:]))
     return images, labels, targets
+
+
+def check_start(start: Any, images: Float[Tensor, "n c h w"], threat: Linf | L2) -> Float[Tensor, "n c h w"]:
+    """Images to begin at, made fit for an attack on these images: one for each, in the ball.
+
+    Raises:
+        SpikeproofError: another shape, or an image that lies outside the ball by more than rounding.
+    """
+    start = _tensor(start, "The start")
+    if start.shape != images.shape or not start.is_floating_point():
+        raise SpikeproofError(
+            f"The start must be a float tensor of the images' shape {tuple(images.shape)}, got {start.dtype} of shape "
+            f"{tuple(start.shape)}; give one image for each."
+        )
+    start = start.detach().to(images.device, images.dtype, copy=True)
+    inside = threat.project(start, images)
+    away = ~((inside - start).abs() <= _ROUNDING).flatten(1).all(1)  # also true for NaN
+    if away.any():
+        raise SpikeproofError(
+            f"Image {int(away.nonzero()[0])} of the start lies outside the ball of radius {threat.radius:g} or "
+            "outside [0, 1]; give the images of an attack under the same threat."
+        )
+    return inside
 
 
 def check_shape(model: nn.Module, shape: tuple[int, ...]) -> None:

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from spikeproof.attacks.craft import Attacked, Craft
-from spikeproof.attacks.objective import Objective, cross_entropy_of
+from spikeproof.attacks.objective import Objective, cross_entropy_of, margin_of
 
 
 class Pursuit:
@@ -18,7 +18,8 @@ class Pursuit:
 
     A sample leaves once the judge confirms that it is broken (crafting may be bfloat16, and its word does not count):
     that the model errs, or with targets that it says the target. One never broken ends with the image of highest
-    cross-entropy (lowest to the target), so no attack returns worse than it found.
+    cross-entropy (lowest to the target), so no attack returns worse than it found. Beside it the image of least margin
+    is kept, from which a further attack goes on.
 
     On a GPU each ``offer`` waits once, to hear which samples are suspected; more only where some are.
 
@@ -33,6 +34,7 @@ class Pursuit:
         logits = craft.judge(images).float()
         self._clean, self._clean_loss = images, cross_entropy_of(labels, targets)(logits)
         self._best, self._best_loss = images.clone(), self._clean_loss.clone()
+        self._nearest, self._least = images.clone(), margin_of(labels, targets)(logits)
         self._unbroken = ~self._breaks(logits, labels, targets)
         self._chase(self._unbroken.nonzero().flatten())
 
@@ -59,6 +61,10 @@ class Pursuit:
         better = broken | (loss > best_loss)
         self._best[self.index] = torch.where(better[:, None, None, None], candidates, best)
         self._best_loss[self.index] = torch.where(better, loss, best_loss)
+        margin, nearest, least = self.objective(margin_of)(logits), self._nearest[self.index], self._least[self.index]
+        nearer = broken | (margin > least)
+        self._nearest[self.index] = torch.where(nearer[:, None, None, None], candidates, nearest)
+        self._least[self.index] = torch.where(nearer, margin, least)
         if not len(suspected):
             return None
         left = (~broken).nonzero().flatten()
@@ -69,10 +75,16 @@ class Pursuit:
         self.craft.keep(left)
         return left
 
+    def let_go(self, left: Int64[Tensor, " m"]) -> None:
+        """Chase only the samples at these places from now on; the others stay unbroken."""
+        self._chase(self.index[left])
+        self.craft.keep(left)
+
     def finish(self, candidates: Float[Tensor, "n c h w"] | None = None) -> Attacked:
         """Look at the last candidates too, if any, let the judge see every survivor's best image, and close."""
         if len(self) and candidates is not None:
             self.offer(candidates, self.craft.judge(candidates).float())
+        self._chase(self._unbroken.nonzero().flatten())  # those that were let go, too
         if len(self):
             # bfloat16 logits may have called right what float32 does not.
             logits = self.craft.judge(self._best[self.index]).float()
@@ -81,8 +93,9 @@ class Pursuit:
             weaker = (self.objective()(logits) < self._clean_loss[self.index]) & ~broken
             self._best[self.index[weaker]] = self._clean[self.index[weaker]]
         if self._targets is None:
-            return Attacked(self._best, self._unbroken)
-        return Attacked(self._best, self.craft.judge(self._best).argmax(1) == self._labels, ~self._unbroken)
+            return Attacked(self._best, self._unbroken, nearest=self._nearest)
+        correct = self.craft.judge(self._best).argmax(1) == self._labels
+        return Attacked(self._best, correct, ~self._unbroken, self._nearest)
 
     def _chase(self, index: Tensor) -> None:
         self.index = index

@@ -7,7 +7,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from spikeproof.attacks.craft import Attacked, Crafting
-from spikeproof.attacks.door import attack
+from spikeproof.attacks.door import attack, check_start
 from spikeproof.attacks.projected_gradient import iterate
 from spikeproof.errors import SpikeproofError
 from spikeproof.gradients import Assg
@@ -27,6 +27,7 @@ def sa_pgd(
     steps: int = 100,
     objective: str = "ce",
     targets: Int64[Tensor, " n"] | None = None,
+    start: Float[Tensor, "n c h w"] | None = None,
 ) -> Attacked:
     """A momentum of normalised gradients over a running second moment, each step cut at eta, eta halved on schedule::
 
@@ -40,9 +41,11 @@ def sa_pgd(
         steps: N; checkpoints at 0.22 N, then windows shorter by 0.03 N each, not below 0.06 N. Any iterate counts.
         objective: "ce", "margin" or "dlr".
         targets: classes to be reached instead of any mistake.
+        start: images in the ball to begin at, such as another attack's ``nearest``; by default a random point of the
+            ball's border, as in the paper.
 
     Raises:
-        SpikeproofError: steps < 1, or images outside [0, 1].
+        SpikeproofError: steps < 1, images outside [0, 1], or a start that does not fit them.
 
     Example:
         >>> from spikeproof.models import create_model
@@ -52,6 +55,11 @@ def sa_pgd(
     """
     if steps < 1:
         raise SpikeproofError(f"SA-PGD needs steps >= 1, got {steps}.")
+    begin = None if start is None else check_start(start, images, threat)
+
+    def drawn(clean: Tensor) -> Tensor:
+        return threat.project(clean + threat.radius * threat.random_direction(clean), clean)
+
     return iterate(
         model,
         images,
@@ -60,7 +68,7 @@ def sa_pgd(
         how or Crafting(source=Assg()),
         rule=lambda: StableStep(threat, steps),
         steps=steps,
-        start=lambda clean: threat.project(clean + threat.radius * threat.random_direction(clean), clean),
+        start=drawn if begin is None else lambda _: begin,
         objective=objective,
         targets=targets,
     )

@@ -1,0 +1,156 @@
+"""The local search: its rule against a slow one, what it is handed, and that it goes on where gradients end."""
+
+import numpy as np
+import pytest
+import torch
+
+from spikeproof.attacks import Crafting, apgd, judge, local_search, sa_pgd
+from spikeproof.attacks.local_search import _changed, _windows
+from spikeproof.errors import SpikeproofError
+from spikeproof.gradients import Assg
+from spikeproof.threat import L2, Linf
+
+
+def margins(model, images, labels):
+    """z_y - max_{j != y} z_j, slowly."""
+    logits = judge(model, images).double().numpy()
+    return np.array([row[label] - max(np.delete(row, label)) for row, label in zip(logits, labels, strict=True)])
+
+
+@pytest.fixture
+def chased(model, batch):
+    """What SA-PGD leaves, and where it ends."""
+    images, labels = batch
+    found = sa_pgd(model, images, labels, Linf(0.1), Crafting(source=Assg()), steps=40)
+    left = found.correct
+    assert left.sum() > 10
+    return images[left], labels[left], found.nearest[left]
+
+
+@pytest.mark.parametrize("shape", [(3, 8, 8), (1, 5, 9), (2, 3, 4), (1, 1, 1)])
+def test_a_window_is_a_square_that_fits_anywhere(shape):
+    windows = _windows(torch.zeros(3000, *shape))
+    sides, seen = set(), torch.zeros(shape[1:], dtype=torch.bool)
+    for window in windows[:, 0]:
+        rows, columns = window.any(1).nonzero().flatten(), window.any(0).nonzero().flatten()
+        side = len(rows)
+        assert len(columns) == side and int(window.sum()) == side * side
+        assert rows[-1] - rows[0] == columns[-1] - columns[0] == side - 1
+        sides.add(side)
+        seen |= window
+    assert sides == {min(side, *shape[1:]) for side in (1, 2, 3, 4, 6)}
+    assert seen.all()
+
+
+def test_linf_puts_a_window_on_faces_of_the_ball():
+    torch.manual_seed(0)
+    originals = torch.rand(200, 3, 8, 8)
+    current = Linf(0.1).random_start(originals)
+    changed = _changed(current, originals, Linf(0.1))
+    low, high = (originals - 0.1).clamp(0, 1), (originals + 0.1).clamp(0, 1)
+    faces = set()
+    for before, after, down, up in zip(current, changed, low, high, strict=True):
+        inside = (before != after).any(0)
+        rows, columns = inside.any(1).nonzero().flatten(), inside.any(0).nonzero().flatten()
+        assert len(rows) <= 6 and len(columns) <= 6
+        for channel in range(3):
+            at = after[channel][inside]
+            upper, lower = torch.isclose(at, up[channel][inside]), torch.isclose(at, down[channel][inside])
+            assert upper.all() or lower.all()
+            faces.add((channel, bool(upper.all())))
+    assert len(faces) == 6
+
+
+def test_l2_stays_on_the_ball_and_moves_a_window():
+    torch.manual_seed(0)
+    originals = torch.full((200, 3, 8, 8), 0.5)
+    threat = L2(0.4)
+    current = originals + 0.4 * threat.random_direction(originals)
+    changed = _changed(current, originals, threat)
+    assert torch.allclose(threat.distance(changed, originals), torch.tensor(0.4), atol=1e-5)
+    cosine = torch.cosine_similarity((changed - originals).flatten(1), (current - originals).flatten(1))
+    assert (cosine < 1 - 1e-4).all() and cosine.mean() > 0.5
+
+
+@pytest.mark.parametrize("threat", [Linf(0.1), L2(0.8)], ids=repr)
+def test_the_margin_never_grows_and_nearest_is_the_least(model, batch, threat):
+    images, labels = batch
+    few = local_search(model, images, labels, threat, queries=15)
+    many = local_search(model, images, labels, threat, queries=60)
+    clean = margins(model, images, labels)
+    one, other = (margins(model, found.nearest, labels) for found in (few, many))
+    held = many.correct.numpy()
+    assert (one <= clean + 1e-5)[held].all() and (other <= one + 1e-5)[held].all()
+    assert other[held].sum() < clean[held].sum()
+    assert (threat.distance(many.nearest, images) <= threat.radius + 1e-5).all()
+
+
+def test_it_breaks_what_gradients_leave(model, chased):
+    """And from there more than from the image itself, at equal queries; another walk breaks others."""
+    images, labels, start = chased
+    threat = Linf(0.1)
+    assert margins(model, start, labels).sum() < margins(model, images, labels).sum()
+    from_best = local_search(model, images, labels, threat, queries=200, start=start)
+    from_image = local_search(model, images, labels, threat, queries=200)
+    assert (~from_best.correct).sum() > (~from_image.correct).sum()
+    again = sa_pgd(model, images, labels, threat, Crafting(source=Assg(), seed=1), steps=67)
+    assert (~from_best.correct).sum() >= (~again.correct).sum()
+
+
+def test_a_start_that_is_broken_leaves_at_once(model, batch):
+    images, labels = batch
+    broken = sa_pgd(model, images, labels, Linf(0.3), steps=20)
+    found = local_search(model, images, labels, Linf(0.3), queries=1, start=broken.images)
+    assert not (found.correct & ~broken.correct).any()
+    gone = ~broken.correct
+    assert gone.any() and torch.equal(found.images[gone], broken.images[gone])
+
+
+@pytest.mark.parametrize("attack", [sa_pgd, apgd], ids=["sa-pgd", "apgd"])
+def test_gradient_attacks_go_on_from_the_best_image(model, chased, attack):
+    images, labels, start = chased
+    went_on = attack(model, images, labels, Linf(0.1), Crafting(source=Assg()), steps=1, start=start)
+    held = went_on.correct.numpy()
+    assert (margins(model, went_on.nearest, labels) <= margins(model, start, labels) + 1e-5)[held].all()
+
+
+@pytest.mark.parametrize("search", [local_search, sa_pgd, apgd], ids=["local", "sa-pgd", "apgd"])
+@pytest.mark.parametrize(
+    ("start", "says"),
+    [
+        (lambda images: images[:2], "the images' shape"),
+        (lambda images: (255 * images).to(torch.uint8), "float tensor"),
+        (lambda images: images + 0.2, "Image 0 of the start lies outside the ball"),
+        (lambda images: torch.full_like(images, float("nan")), "outside the ball"),
+        (lambda images: "images", "must be a tensor"),
+    ],
+)
+def test_a_start_that_does_not_fit_is_refused(model, batch, search, start, says):
+    images, labels = batch
+    with pytest.raises(SpikeproofError, match=says):
+        search(model, images, labels, Linf(0.1), start=start(images))
+
+
+@pytest.mark.parametrize("wrong", [{"queries": 0}, {"walk": 0}])
+def test_no_queries_are_refused(model, batch, wrong):
+    with pytest.raises(SpikeproofError, match="local search"):
+        local_search(model, *batch, Linf(0.1), **wrong)
+
+
+class Noisy(torch.nn.Module):
+    """Logits that have luck."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, images):
+        logits = self.inner(images)
+        return logits + 0.3 * torch.randn_like(logits)
+
+
+def test_a_random_network_is_searched_by_means(model, batch):
+    images, labels = batch
+    found = local_search(Noisy(model), images, labels, Linf(0.1), Crafting(draws=4), queries=30)
+    held = found.correct.numpy()
+    assert (margins(model, found.nearest, labels)[held] < margins(model, images, labels)[held]).mean() > 0.5
