@@ -93,11 +93,11 @@ def attacked(monkeypatch):
     def watched(text, tuned=None, ball="linf"):
         trial = trials.make_trial(text, tuned, ball)
 
-        def attack(model, images, labels, threat, how):
+        def attack(model, images, labels, threat, how, **start):
             seen.append((trial.name, threat.radius, len(images)))
             if len(seen) == seen.stop_at:
                 raise KeyboardInterrupt
-            return trial.attack(model, images, labels, threat, how)
+            return trial.attack(model, images, labels, threat, how, **start)
 
         return dataclasses.replace(trial, attack=attack)
 

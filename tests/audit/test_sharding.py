@@ -29,7 +29,7 @@ def without_seconds(value):
 
 
 def test_two_processes_say_what_one_says(tiny, digits, quick, told, start, together, tmp_path):
-    trials = ("R+FGSM", "PGD-2", "SA-PGD-3@ASSG", "SQUARE-10", "CW-2")
+    trials = ("R+FGSM", "PGD-2", "SA-PGD-3@ASSG", "SQUARE-10", "CW-2", "LOCAL-20", "APGD-ON-2@ASSG")
     config = quick(trials=trials, batch_size=9, sweep=(0.05,), step_sweep=(1,), sweep_samples=10)
     started = [
         start(tiny, digits.test, config, parts=str(tmp_path / "parts"), **environment) for environment in together

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
-from spikeproof.attacks import judge
+from spikeproof.attacks import judge, margin_of
 from spikeproof.audit.config import AuditConfig
 from spikeproof.audit.parts import Arrays, Parts
 from spikeproof.audit.shards import Shard
@@ -77,11 +77,12 @@ class Engine:
                 continue
             chosen = torch.arange(start, min(start + self.batch_size, len(self.labels)), device=self.labels.device)
             chosen = left = chosen[right[chosen]]
+            best = _Best(self.pixels, chosen) if any(trial.continues for trial in trials) else None
             for trial in trials:
                 everyone = trial.kind == "nominal" or self.config.every_member_attacks_all
                 name = f"batch-{number:05d}-{_file_name(trial.name)}"
                 asked = chosen if everyone else left
-                mine[name] = found = self._once(name, trial, radius, asked, start)
+                mine[name] = found = self._once(name, trial, radius, asked, start, best)
                 broken = torch.from_numpy(found["samples"][~found["correct"]]).to(left.device)
                 if trial.bounded:
                     left = left[~torch.isin(left, broken)]
@@ -110,29 +111,38 @@ class Engine:
         merged = self.shard.merge(mine)
         return {name: _joined([merged[f"curve-{_file_name(name)}"]]) for name, _, _ in points}
 
-    def _once(self, name: str, trial: Trial, radius: float, samples: Tensor, start: int) -> Arrays:
+    def _once(
+        self, name: str, trial: Trial, radius: float, samples: Tensor, start: int, best: _Best | None = None
+    ) -> Arrays:
         found = self.parts.get(name)
         if found is None:
-            found = self._attack(trial, radius, samples, start)
+            found = self._attack(trial, radius, samples, start, best)
             self.parts.put(name, found)
+        if best is not None and trial.bounded:
+            best.note(found)
         return found
 
-    def _attack(self, trial: Trial, radius: float, samples: Tensor, start: int) -> Arrays:
+    def _attack(self, trial: Trial, radius: float, samples: Tensor, start: int, best: _Best | None) -> Arrays:
         config, began = self.config, working_time()
         images, labels = self.pixels[samples], self.labels[samples]
         correct, adversarial = labels == labels, images
+        handed: Arrays = {}
         if len(samples):
             seed = (config.seed * 1_000_003 + start) % 2**63
             how = dataclasses.replace(config.crafting(), source=trial.source, seed=seed)
             threat = trial.threat(radius, images[0].numel())
-            attacked = trial.attack(self.model, images, labels, threat, how)
+            begin = {"start": best.images(samples)} if best is not None and trial.continues else {}
+            attacked = trial.attack(self.model, images, labels, threat, how, **begin)
             correct, adversarial = attacked.correct, attacked.images
+            nearest = adversarial if attacked.nearest is None else attacked.nearest
             if config.noise:
                 # Chosen as a success, an image had luck with its draws; draws that chose nothing judge it again.
                 with private_rng():
                     torch.manual_seed((how.seed + 1) % 2**63)
                     again = judge(self.model, adversarial, draws=config.verdict_draws)
                 correct = again.argmax(1) == labels
+            if best is not None:
+                handed = self._handed_on(samples[correct], nearest[correct], labels[correct])
         shown = torch.argsort(correct.int(), stable=True)[:_SHOWN]
         return {
             "samples": samples.cpu().numpy(),
@@ -140,7 +150,45 @@ class Engine:
             "seconds": np.array(working_time() - began),
             "shown": samples[shown].cpu().numpy(),
             "adversarial": adversarial[shown].float().cpu().numpy(),
+            **handed,
         }
+
+    def _handed_on(self, samples: Tensor, nearest: Tensor, labels: Tensor) -> Arrays:
+        """The images of least margin of what is still right, for the trials that go on from them."""
+        if not len(samples):
+            return {}
+        with private_rng():
+            logits = judge(self.model, nearest, draws=self.config.verdict_draws)
+        return {
+            "near": samples.cpu().numpy(),
+            "nearest": nearest.cpu().numpy(),
+            "margins": -margin_of(labels)(logits).cpu().numpy(),
+        }
+
+
+class _Best:
+    """Of each sample of a batch the image of least margin that any trial has found; the clean one at first."""
+
+    def __init__(self, pixels: Float[Tensor, "n c h w"], samples: Int64[Tensor, " m"]) -> None:
+        self._first = int(samples[0]) if len(samples) else 0
+        last = int(samples[-1]) if len(samples) else -1
+        self._images = pixels[self._first : last + 1].clone()
+        self._margins = torch.full((len(self._images),), torch.inf, device=pixels.device)
+
+    def images(self, samples: Int64[Tensor, " k"]) -> Float[Tensor, "k c h w"]:
+        """The best images of these samples."""
+        return self._images[samples - self._first]
+
+    def note(self, found: Arrays) -> None:
+        """See what a trial has handed on."""
+        if "near" not in found:
+            return
+        device = self._margins.device
+        at, margins = (torch.from_numpy(found[name]).to(device) for name in ("near", "margins"))
+        at, nearest = at - self._first, torch.from_numpy(found["nearest"]).to(self._images)
+        lower = margins < self._margins[at]
+        self._images[at] = torch.where(lower[:, None, None, None], nearest, self._images[at])
+        self._margins[at] = torch.where(lower, margins.to(self._margins), self._margins[at])
 
 
 def _joined(parts: Sequence[Arrays]) -> Attempt:

@@ -21,7 +21,7 @@ from spikeproof.spiking import Exponential, StraightThrough, Surrogate, parse_su
 from spikeproof.threat import BALLS, L2, NORMS, Norm, Threat
 
 Kind = Literal["nominal", "fixed", "adaptive", "black-box", "noise"]
-Attack = Callable[[nn.Module, Tensor, Tensor, Threat, Crafting], Attacked]
+Attack = Callable[..., Attacked]  # of (model, images, labels, threat, how), and perhaps a start
 
 # The papers' PGD-7 and BIM-7 step by 2.55/255 at 8/255; every other count of theirs is near 2.5 radius / steps.
 _PAPERS_SHARE_AT_SEVEN = 2.55 / 8
@@ -50,6 +50,8 @@ class Trial:
         norm: in which its images are near: the ball's for what stays in it; "l2" beside an Linf ball for an attack at
             any Euclidean distance, like the papers' CW column; "none" for noise and corruptions of other kinds. Only
             what stays in the ball is a part of the worst case.
+        continues: whether it begins at the image of least margin that the trials before it have found; the attack
+            then takes a ``start``.
     """
 
     name: str
@@ -62,6 +64,7 @@ class Trial:
     rank: tuple[int, int] | None = None
     ball: Norm = "linf"
     norm: Norm | Literal["none"] = "linf"
+    continues: bool = False
 
     @property
     def bounded(self) -> bool:
@@ -83,6 +86,7 @@ class _Entry:
     rank: int | None = None
     norm: Literal["ball", "l2", "none"] = "ball"  # where its images lie; "l2": as near as can be, in L2
     most: int | None = None
+    continues: bool = False
 
 
 @attacks.attack("PGD-7")
@@ -115,6 +119,11 @@ def _steps(attack: Callable[..., Attacked], number: int, **settings: Any) -> _En
     return _Entry(lambda steps: partial(attack, steps=steps, **settings), number, "fixed")
 
 
+def _going_on(attack: Callable[..., Attacked], number: int, **settings: Any) -> _Entry:
+    """From the best image of the trials before."""
+    return _Entry(lambda steps: partial(attack, steps=steps, **settings), number, "fixed", continues=True)
+
+
 def _targets(attack: Callable[..., Attacked], number: int) -> _Entry:
     """Nine targets, each with so many steps."""
     return _Entry(lambda steps: partial(attack, steps=steps), number, "fixed", lambda steps: 9.0 * steps)
@@ -144,12 +153,21 @@ _ATTACKS: dict[str, _Entry] = {
     "TPGD": _steps(attacks.tpgd, 10),
     "SA-PGD": _steps(attacks.sa_pgd, 100),
     "SA-PGD-MARGIN": _steps(attacks.sa_pgd, 100, objective="margin"),
+    "SA-PGD-ON": _going_on(attacks.sa_pgd, 50, objective="margin"),
+    "APGD-ON": _going_on(attacks.apgd, 50, objective="margin"),
     "APGD-CE": _steps(attacks.apgd, 100, objective="ce"),
     "APGD-DLR": _steps(attacks.apgd, 100, objective="dlr"),
     "APGD-T": _targets(attacks.apgd_targeted, 100),
     "FAB-T": _targets(attacks.fab_targeted, 100),
     "MTPGD": _targets(attacks.mtpgd, 20),
     "SQUARE": _Entry(lambda queries: partial(attacks.square, queries=queries), 5000, "black-box", lambda q: q / 3),
+    "LOCAL": _Entry(
+        lambda queries: partial(attacks.local_search, queries=queries),
+        4800,
+        "black-box",
+        lambda q: q / 3,
+        continues=True,
+    ),
     # The paper's delta of 0.01 moves too few spikes to be told from none.
     "SPSA": _Entry(lambda n: partial(attacks.spsa, steps=n, delta=0.03), 20, "black-box", lambda n: 128.0 * n / 3),
     "CW": _Entry(
@@ -234,6 +252,7 @@ def make_trial(text: str, tuned: Tuned | None = None, ball: Norm = "linf") -> Tr
         rank=None if entry.rank is None or not own else (entry.rank, number or 0),
         ball=ball,
         norm=norm,
+        continues=entry.continues,
     )
 
 
@@ -262,6 +281,7 @@ def make_transfer(text: str, substitutes: Sequence[nn.Module], ball: Norm = "lin
         attack=partial(attacks.transfer, substitutes=tuple(substitutes), attack=crafted.attack),
         cost=crafted.cost * len(substitutes),
         rank=None,
+        continues=False,
     )
 
 

@@ -1,0 +1,104 @@
+"""Images go on from trial to trial: what continues begins at the image of least margin that any before it found."""
+
+import dataclasses
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from spikeproof.attacks import Attacked, judge, margin_of
+from spikeproof.audit import audit, trials
+from spikeproof.audit import config as config_of_audits
+from spikeproof.audit.trials import make_transfer, make_trial
+
+RADIUS = 0.05
+
+
+@pytest.fixture
+def config(quick):
+    return quick(radius=RADIUS, samples=60, batch_size=25)
+
+
+@pytest.fixture
+def begun(monkeypatch):
+    """Every start that a trial was handed, with its images."""
+    seen = []
+
+    def watched(text, tuned=None, ball="linf"):
+        trial = trials.make_trial(text, tuned, ball)
+
+        def attack(model, images, labels, threat, how, **start):
+            if start:
+                seen.append(SimpleNamespace(images=images, labels=labels, **start))
+            return trial.attack(model, images, labels, threat, how, **start)
+
+        return dataclasses.replace(trial, attack=attack)
+
+    monkeypatch.setattr(config_of_audits, "make_trial", watched)
+    return seen
+
+
+def margins(model, images, labels):
+    return -margin_of(labels)(judge(model, images))
+
+
+def test_a_trial_that_goes_on_begins_at_the_best_image(learned, digits, config, begun):
+    asked = ("FGSM", "PGD-3", "SA-PGD-5@ASSG", "APGD-ON-2@ASSG")
+    audit(learned, digits.test, dataclasses.replace(config, trials=asked), show=False)
+    assert len(begun) == 3 and sum(len(each.images) for each in begun) > 10
+    for each in begun:
+        assert (each.start - each.images).abs().max() <= RADIUS + 1e-6
+        handed, clean = (margins(learned, them, each.labels) for them in (each.start, each.images))
+        assert (handed > 0).all()  # it got what is left only
+        assert (handed <= clean).all() and (handed < clean).float().mean() > 0.9
+
+
+def test_no_later_trial_makes_a_start_worse(learned, digits, config, begun):
+    asked = ("SA-PGD-20@ASSG", "APGD-ON-2@ASSG", "UNIFORM", "FGSM", "APGD-ON-3@ASSG")
+    audit(learned, digits.test, dataclasses.replace(config, trials=asked), show=False)
+    first, later = begun[0::2], begun[1::2]
+    for one, other in zip(first, later, strict=True):
+        same = torch.tensor(
+            [int((one.images == image).flatten(1).all(1).nonzero()[0]) for image in other.images], dtype=torch.int64
+        )
+        before = margins(learned, one.start[same], other.labels)
+        assert (margins(learned, other.start, other.labels) <= before + 1e-5).all()
+
+
+def test_going_on_breaks_more_than_beginning_anew(learned, digits, config):
+    def worst(*asked):
+        return audit(learned, digits.test, dataclasses.replace(config, trials=asked), show=False).worst_case.correct
+
+    first = worst("PGD-20", "SA-PGD-20@ASSG")
+    assert worst("PGD-20", "SA-PGD-20@ASSG", "LOCAL-150") < first
+    assert worst("PGD-20", "SA-PGD-20@ASSG", "LOCAL-150") <= worst("PGD-20", "SA-PGD-20@ASSG", "SQUARE-150")
+
+
+def test_an_image_outside_the_ball_is_not_handed_on(learned, digits, config, begun):
+    audit(learned, digits.test, dataclasses.replace(config, trials=("PGD-2", "CW-5", "APGD-ON-2")), show=False)
+    assert all((each.start - each.images).abs().max() <= RADIUS + 1e-6 for each in begun)
+
+
+def test_a_transferred_trial_begins_at_the_images():
+    assert make_trial("LOCAL-20").continues
+    assert not make_transfer("LOCAL-20", [torch.nn.Identity()]).continues
+
+
+def test_what_an_attack_keeps_is_handed_on_where_its_images_are_others(learned, digits, config, begun, monkeypatch):
+    def odd(model, images, labels, threat, how):
+        return Attacked(
+            images, judge(model, images).argmax(1) == labels, nearest=(images + 0.5 * threat.radius).clamp(max=1)
+        )
+
+    make = trials.make_trial
+
+    def with_odd(text, tuned=None, ball="linf"):
+        return dataclasses.replace(make("FGSM"), attack=odd) if text == "ODD" else make(text, tuned, ball)
+
+    monkeypatch.setattr(trials, "make_trial", with_odd)
+    audit(learned, digits.test, dataclasses.replace(config, trials=("FGSM", "ODD", "LOCAL-1")), show=False)
+    expected = [(each.images + 0.5 * RADIUS).clamp(max=1) for each in begun]
+    same = [
+        torch.isclose(each.start, half, atol=1e-6).flatten(1).all(1) for each, half in zip(begun, expected, strict=True)
+    ]
+    assert torch.cat(same).any()  # where it is nearer than FGSM's
