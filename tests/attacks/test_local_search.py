@@ -160,3 +160,26 @@ def test_a_random_network_is_searched_by_means(model, batch):
     found = local_search(Noisy(model), images, labels, Linf(0.1), Crafting(draws=4), queries=30)
     held = found.correct.numpy()
     assert (margins(model, found.nearest, labels)[held] < margins(model, images, labels)[held]).mean() > 0.5
+
+
+class Slope(torch.nn.Module):
+    """A margin that falls with the mean brightness of the upper half: at once to a share of it, and no further."""
+
+    def __init__(self, share):
+        super().__init__()
+        self.share, self.asked = share, 0
+
+    def forward(self, images):
+        self.asked += len(images)
+        moved = (images - 0.5).abs().amax((1, 2, 3)) > 0
+        margin = torch.where(moved, self.share, 1.0)
+        return torch.stack([margin, torch.zeros_like(margin)], 1)
+
+
+@pytest.mark.parametrize(("share", "walks"), [(0.9, 250 / 300), (0.6, 1), (0.4, 4)])
+def test_queries_are_spent_where_the_margin_comes_down(share, walks):
+    """0.9 of the margin after 250 queries is given up, 0.6 after the first walk; 0.4 goes on to the end."""
+    network, images = Slope(share), torch.full((5, 1, 4, 4), 0.5)
+    found = local_search(network, images, torch.zeros(5, dtype=torch.int64), Linf(0.1), queries=1200, walk=300)
+    assert found.correct.all()
+    assert network.asked / 5 == pytest.approx(300 * walks, abs=12)

@@ -8,7 +8,7 @@ small margin, because the gradient says nothing of the last step; a small random
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from spikeproof.attacks.craft import Attacked, Crafting, crafting
@@ -19,8 +19,10 @@ from spikeproof.attacks.pursuit import Pursuit
 from spikeproof.sending import sent
 from spikeproof.threat import Linf, Threat
 
-# A window's side is drawn from these, small ones more often (measured: docs/log.md).
+# All measured on validation images (docs/log.md). A window's side is drawn from these, small ones more often.
 _SIDES = (1, 1, 2, 2, 3, 4, 6)
+# Of the margin at the start: what must be left at the most after so many queries, and after the first whole walk.
+_FIRST_LOOK, _LEFT_THEN, _LEFT_LATER = 250, 0.75, 0.5
 
 
 @attack("The local search")
@@ -31,7 +33,7 @@ def local_search(
     threat: Threat,
     how: Crafting | None = None,
     *,
-    queries: int = 4800,
+    queries: int = 9600,
     walk: int = 1200,
     start: Float[Tensor, "n c h w"] | None = None,
 ) -> Attacked:
@@ -39,7 +41,8 @@ def local_search(
 
     The margin is z_y - max_{j != y} z_j. A third of all small changes leave it exactly as it was; these are kept too,
     so a walk drifts over a plateau. After ``walk`` queries the search begins again from the start, since another walk
-    breaks other samples than a longer one.
+    breaks other samples than a longer one. Queries are spent where they may break something: a sample is given up
+    whose margin is above 3/4 of the start's after 250 queries, or has not come down to half of it by the end of a walk.
 
     Linf: the window's side is drawn for each sample from 1, 1, 2, 2, 3, 4, 6. Each channel of it goes to the upper or
     the lower face of the ball. L2: a random amount of the ball's radius, in a window, is added with a random sign to
@@ -49,7 +52,7 @@ def local_search(
 
     Args:
         threat: Linf or L2.
-        queries: of each sample in all, after the one for the start.
+        queries: of each sample at the most, after those for the start.
         walk: after how many of them it begins again.
         start: images in the ball to begin at, such as another attack's ``nearest``; the images themselves by default.
 
@@ -73,24 +76,36 @@ def local_search(
     begin = images if start is None else check_start(start, images, threat)
     with crafting(model, how or Crafting()) as craft:
         pursuit = Pursuit(craft, images, labels)
+        left = torch.ones(len(images), device=images.device)  # of the start's margin, the least share seen
         for done in range(0, queries, walk):
             if len(pursuit) == 0:
                 break
-            _walk(pursuit, begin[pursuit.index], threat, min(walk, queries - done))
+            _walk(pursuit, begin[pursuit.index], threat, min(walk, queries - done), left, first=done == 0)
         return pursuit.finish()
 
 
-def _walk(pursuit: Pursuit, start: Float[Tensor, "n c h w"], threat: Threat, queries: int) -> None:
-    """One search from the start, of the samples still chased."""
+def _walk(
+    pursuit: Pursuit,
+    start: Float[Tensor, "n c h w"],
+    threat: Threat,
+    queries: int,
+    left: Float[Tensor, " all"],
+    *,
+    first: bool,
+) -> None:
+    """One search from the start, of the samples still chased; afterwards those that may still fall are chased."""
     craft, current = pursuit.craft, start
     logits = craft.logits(current)
-    least = pursuit.objective(margin_of)(logits)
+    least = begun = pursuit.objective(margin_of)(logits)
     kept = pursuit.offer(current, logits)
     if kept is not None:
-        current, least = current[kept], least[kept]
-    for _ in range(queries):
+        current, least, begun = current[kept], least[kept], begun[kept]
+    for query in range(queries):
         if len(pursuit) == 0:
             return
+        if first and query == _FIRST_LOOK:
+            kept = _give_up(pursuit, least / begun > _LEFT_THEN)
+            current, least, begun = current[kept], least[kept], begun[kept]
         tried = _changed(current, pursuit.images, threat)
         logits = craft.logits(tried)
         margin = pursuit.objective(margin_of)(logits)
@@ -101,7 +116,16 @@ def _walk(pursuit: Pursuit, start: Float[Tensor, "n c h w"], threat: Threat, que
         current = torch.where(taken[:, None, None, None], tried, current)
         kept = pursuit.offer(tried, logits)
         if kept is not None:
-            current, least = current[kept], least[kept]
+            current, least, begun = current[kept], least[kept], begun[kept]
+    left[pursuit.index] = torch.minimum(left[pursuit.index], least / begun)
+    _give_up(pursuit, left[pursuit.index] > _LEFT_LATER)
+
+
+def _give_up(pursuit: Pursuit, hopeless: Bool[Tensor, " n"]) -> Int64[Tensor, " m"]:
+    """Chase the others from now on; their places."""
+    kept = (~hopeless).nonzero().flatten()
+    pursuit.let_go(kept)
+    return kept
 
 
 def _changed(current: Tensor, originals: Tensor, threat: Threat) -> Float[Tensor, "n c h w"]:

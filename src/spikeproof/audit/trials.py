@@ -163,9 +163,9 @@ _ATTACKS: dict[str, _Entry] = {
     "SQUARE": _Entry(lambda queries: partial(attacks.square, queries=queries), 5000, "black-box", lambda q: q / 3),
     "LOCAL": _Entry(
         lambda queries: partial(attacks.local_search, queries=queries),
-        4800,
+        9600,
         "black-box",
-        lambda q: q / 3,
+        lambda q: min(q, 300 + q / 10) / 3,  # most samples are given up early
         continues=True,
     ),
     # The paper's delta of 0.01 moves too few spikes to be told from none.
