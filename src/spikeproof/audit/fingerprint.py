@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -88,7 +89,7 @@ def _answers(model: nn.Module, images: Float[Tensor, "n c h w"]) -> Iterator[Ten
         evaluating(model),
         torch.inference_mode(False),
         torch.enable_grad(),
-        torch.backends.cudnn.flags(enabled=torch.backends.cudnn.enabled, deterministic=True),
+        _repeatable(),
     ):
         seeded()
         yield outputs(network, images)
@@ -106,6 +107,18 @@ def _answers(model: nn.Module, images: Float[Tensor, "n c h w"]) -> Iterator[Ten
             (gradient,) = torch.autograd.grad(weighted, asked, allow_unused=True)
             if gradient is not None:
                 yield gradient
+
+
+@contextlib.contextmanager
+def _repeatable() -> Iterator[None]:
+    """cuDNN takes the same algorithms each time, and such as give the same bits."""
+    cudnn = torch.backends.cudnn
+    before = cudnn.deterministic, cudnn.benchmark
+    cudnn.deterministic, cudnn.benchmark = True, False
+    try:
+        yield
+    finally:
+        cudnn.deterministic, cudnn.benchmark = before
 
 
 def _fixed() -> torch.Generator:
