@@ -42,6 +42,8 @@ for kind in (sp.AuditConfig, sp.Crafting, gradients.Assg, gradients.Rga, gradien
     for field in dataclasses.fields(kind):
         calls[f"{kind.__name__}.{field.name}"] = (kind, field.name, field.default)
 calls["Bptt.surrogate"], calls["Mixed.sources"] = (sp.Bptt, "surrogate", None), (sp.Mixed, "sources", None)
+for key in ("draws", "batch_size"):
+    calls[f"judge.{key}"] = (functools.partial(sp.judge, model, images), key, 1)
 for key in ("radius", "points", "seed"):
     fixed = {"radius": 0.1, "points": 3}
     fixed.pop(key, None)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from spikeproof.attacks.evaluating import evaluating, working_dtype
 from spikeproof.attacks.look import refuse_state
+from spikeproof.checked import MOST_DRAWS, MOST_IMAGES, whole
 from spikeproof.errors import SpikeproofError
 
 
@@ -23,8 +24,11 @@ def judge(
         draws: R; 1 is exact for a deterministic model.
 
     Raises:
-        SpikeproofError: a network that keeps a state, or logits that are not finite: they say neither right nor wrong.
+        SpikeproofError: fewer than 1 draw, a network that keeps a state, or logits that are not finite: they say
+            neither right nor wrong.
     """
+    whole(draws, "A verdict", "draws", 1, MOST_DRAWS)
+    whole(batch_size, "A verdict", "batch_size", 1, MOST_IMAGES)
     refuse_state(model, images)
     return judged(model, images, draws=draws, batch_size=batch_size)
 

@@ -97,6 +97,7 @@ def audit(
         True
     """
     config = config or AuditConfig()
+    folder = None if parts is None else user_path(parts)
     if threat is not None:
         check_threat(threat, tuple(NORMS), "An audit")
         config = dataclasses.replace(config, norm=threat.norm, radius=threat.radius)
@@ -133,9 +134,9 @@ def audit(
         torch.manual_seed(config.seed)
         tuning = _tuned(model, validation, config)
         held = None
-        if parts is not None:
+        if folder is not None:
             name = fingerprint((model, *substitutes), pixels, labels, config, tuning.tuned)
-            held = user_path(parts) / Shard.of_this_process().of_the_first(name)
+            held = folder / Shard.of_this_process().of_the_first(name)
         auditor = _Auditor(model, part, images.class_names, config, tuning, tuple(substitutes), doubts)
         unfinished = Parts(held)
         found = auditor.run(unfinished, began, show)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from spikeproof.results.lines import Line, lines_of
 from spikeproof.results.records import ResultRow, TableHeader, Verdict
 from spikeproof.results.wording import (
+    LEVEL,
     NONE,
     chance,
     dataset,
@@ -20,8 +21,6 @@ from spikeproof.results.wording import (
     significant,
 )
 
-# How probable a difference by chance may be and still be called one.
-_LEVEL = 0.05
 _CLAIMS = (
     "What the paper's numbers say, and whether it holds here (p: an exact McNemar test on the same test images, of "
     "these trained networks, not corrected for how many claims there are):"
@@ -157,6 +156,6 @@ def verdict_words(verdict: Verdict) -> str:
     if verdict.p is None:
         sign = "+" if verdict.difference > 0 else ""
         return f"{words} ({sign}{significant(verdict.difference)}, not tested)"
-    if verdict.p >= _LEVEL:
+    if verdict.p >= LEVEL:
         words = "undecided"
     return f"{words} ({signed(verdict.difference)} points, {chance(verdict.p)})"
