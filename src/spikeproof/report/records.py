@@ -110,7 +110,12 @@ class Site:
 
 @dataclasses.dataclass(frozen=True)
 class Audit:
-    """What audit.json says: every trial, the nominal accuracy, the worst case and the conditions they hold under."""
+    """What audit.json says: every trial, the nominal accuracy, the worst case and the conditions they hold under.
+
+    Attributes:
+        images: the fingerprint of the audited images; "" of an audit from before it was kept.
+        split_images: that of the split that they are from, or "".
+    """
 
     samples: int
     split: str
@@ -127,6 +132,8 @@ class Audit:
     seed: int
     seconds: float
     command: str
+    images: str
+    split_images: str
     trials: tuple[Trial, ...]
     nominal: Counted
     nominal_trial: str

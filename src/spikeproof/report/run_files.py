@@ -44,7 +44,7 @@ def read_run(folder: str | os.PathLike[str], audited: Path | None = None) -> Run
     if not folder.is_dir():
         raise SpikeproofError(f"{folder} is not a run folder; give a folder that `spikeproof train` wrote.")
     path, mend = folder / "config.json", "train the run again, or give another folder"
-    config = Fields(parse_json(read_text(path, mend), str(path), mend), str(path), mend).unsealed()
+    config = Fields.read(path, mend)
     config.child("recipe")
     for name in ("spikeproof", "torch", "python", "device"):
         config.text(name)

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from spikeproof.attacks import judge
+from spikeproof.attacks import judged
 from spikeproof.compiling import compiling_seconds, working_time
 from spikeproof.data import Data
 from spikeproof.defenses import Defense, Needs, Step, compose, watch
@@ -374,7 +374,7 @@ class _Trainer:
                 if number % self.processes.world != self.processes.rank:
                     continue
                 try:
-                    seen.add("correct", (judge(self.model, images).argmax(1) == labels).sum())
+                    seen.add("correct", (judged(self.model, images).argmax(1) == labels).sum())
                 except SpikeproofError:  # outputs that are not finite; the other processes may have none
                     broken = 1
                     break
