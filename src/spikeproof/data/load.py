@@ -18,6 +18,7 @@ from spikeproof.data.part import balanced_order
 from spikeproof.data.pool import Pool
 from spikeproof.data.public_sets import PUBLIC_SETS
 from spikeproof.errors import SpikeproofError
+from spikeproof.ranges import check_seed, check_whole
 from spikeproof.user_path import user_path
 
 # Not load_data's seed: every run that asks for so many test images must be measured on the same ones.
@@ -69,8 +70,9 @@ def load_data(
         (200, 50, ('3', '8'))
     """
     for option, count in (("validation", validation), ("train_limit", train_limit), ("test_limit", test_limit)):
-        if count is not None and count < 1:
-            raise SpikeproofError(f"{option} is {count}, but a split needs at least one image: give 1 or more.")
+        if count is not None:
+            check_whole("A split", option, count, 1)
+    check_seed("load_data", seed)
     train_pool, test_pool = _open(name, data_dir)
     if classes is not None:
         train_pool, test_pool = train_pool.only(classes), test_pool.only(classes)

@@ -1,0 +1,49 @@
+"""Whole numbers in their ranges: what no machine can count, or no generator can be seeded with, is said at the door."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from spikeproof.errors import SpikeproofError
+
+# What a tensor's dimension, and so a count of images, can always be.
+MOST = 2**31 - 1
+_SEEDS = 2**63
+
+
+def check_whole(owner: str, name: str, value: Any, least: int, most: int = MOST) -> None:
+    """Refuse what is no whole number of this range.
+
+    Args:
+        owner: who wants it, as the sentence begins: "Training", "A model".
+
+    Raises:
+        SpikeproofError: it is none.
+
+    Example:
+        >>> check_whole("Training", "epochs", 3, 1)
+    """
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise SpikeproofError(f"{owner} needs a whole number of {name}, got {value!r:.80}.")
+    if value < least:
+        raise SpikeproofError(f"{owner} needs {name} >= {least}, got {_told(value)}.")
+    if value > most:
+        raise SpikeproofError(f"{owner} needs {name} <= {most}, got {_told(value)}.")
+
+
+def check_seed(owner: str, value: Any) -> None:
+    """Refuse what a generator of random numbers cannot begin with.
+
+    Raises:
+        SpikeproofError: no whole number of 64 bits.
+
+    Example:
+        >>> check_seed("Training", -1)
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or not -_SEEDS <= value < _SEEDS:
+        told = _told(value) if isinstance(value, int) else f"{value!r:.80}"
+        raise SpikeproofError(f"{owner} needs a seed that is a whole number of 64 bits, got {told}.")
+
+
+def _told(value: int) -> str:
+    return str(value) if value.bit_length() < 256 else f"one of {value.bit_length()} bits"
