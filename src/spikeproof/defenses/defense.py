@@ -104,12 +104,17 @@ class Defense:
         return type(self).__name__
 
     @property
+    def step_cost(self) -> float:
+        """What a training step takes with it, beside one of plain training: for estimates of hours."""
+        return 1.0
+
+    @property
     def needs(self) -> Needs:
         return Needs()
 
     @property
     def perturbs(self) -> bool:
-        """Whether it makes the batch that is trained on; at most one defense of a list may."""
+        """Whether it makes the batch that is trained on and that training accuracy is of; at most one of a list may."""
         return False
 
     @property
