@@ -34,5 +34,13 @@ def test_before_anything_is_written(refused, train_words, tmp_path, option, valu
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("option", ["--train.microbatch", "--train.epochs", "--model.num-steps", "--data.seed"])
+@pytest.mark.parametrize("digits", [400, 6000])
+def test_a_value_of_thousands_of_digits_makes_no_long_sentence(refused, train_words, tmp_path, option, digits):
+    said = refused(*train_words(tmp_path / "run", option, "9" * digits))
+    assert len(said) < 300
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_nul_in_the_name_of_the_folder(refused, train_words):
     refused(*train_words("runs/a\x00b"), says=["can be no path"])

@@ -50,7 +50,7 @@ class FEEL(Defense):
 
     @property
     def step_cost(self) -> float:
-        return 1.6 if self.frequency else 1.3
+        return 1.6 if self.frequency else 1.1
 
     def install(self, model: nn.Module) -> None:
         if not isinstance(model, SpikingModel):

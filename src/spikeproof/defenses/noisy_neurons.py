@@ -45,7 +45,7 @@ class NDL(Defense):
 
     @property
     def step_cost(self) -> float:
-        return 1.2
+        return 1.4
 
     def install(self, model: nn.Module) -> None:
         watched = sites(model)

@@ -39,7 +39,7 @@ class RandHet(Defense):
 
     @property
     def step_cost(self) -> float:
-        return 1.1
+        return 1.3
 
     def install(self, model: nn.Module) -> None:
         watched = sites(model)

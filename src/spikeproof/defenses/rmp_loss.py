@@ -53,7 +53,7 @@ class RMPLoss(Defense):
 
     @property
     def step_cost(self) -> float:
-        return 1.2
+        return 1.1
 
     @property
     def needs(self) -> Needs:

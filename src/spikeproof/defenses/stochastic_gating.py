@@ -57,7 +57,7 @@ class StoG(Defense):
 
     @property
     def step_cost(self) -> float:
-        return 1.5
+        return 3.0
 
     @property
     def takes(self) -> frozenset[str]:
