@@ -10,10 +10,10 @@ import pytest
 from spikeproof.data import Augmentation
 from spikeproof.errors import SpikeproofError
 from spikeproof.private_rng import private_rng
-from spikeproof.ranges import check_seed, check_whole
-from spikeproof.recipes.recipe import DataConfig, ModelConfig, Recipe
+from spikeproof.ranges import check_seed, check_sizes, check_whole
+from spikeproof.recipes.recipe import DataConfig, ModelConfig, Recipe, known_defenses
 from spikeproof.spiking import Neuron
-from spikeproof.train import TrainConfig
+from spikeproof.train import TrainConfig, train
 from spikeproof.train.checks import check_fit
 
 WHOLE = (-(10**20), -(2**63) - 1, -1, 0, 1, 2**31 - 1, 2**31, 2**63 - 1, 2**63, 2**64, 10**20, 10**400, 10**5000)
@@ -31,19 +31,19 @@ def numbers_of(kind):
 
 NONE = Augmentation(crop_padding=0, cutout=0)
 PLACES = {
-    "train": (TrainConfig, lambda change: {"train": TrainConfig(**{"augmentation": None} | change)}),
+    "train": (TrainConfig, lambda change: {"train": dataclasses.replace(USUAL["train"], **change)}),
     "augmentation": (
         Augmentation,
-        lambda change: {"train": TrainConfig(augmentation=Augmentation(**{"crop_padding": 0, "cutout": 0} | change))},
+        lambda change: {"train": dataclasses.replace(USUAL["train"], augmentation=dataclasses.replace(NONE, **change))},
     ),
-    "model": (ModelConfig, lambda change: {"model": ModelConfig(**{"name": "conv"} | change)}),
-    "neuron": (Neuron, lambda change: {"model": ModelConfig(name="conv", neuron=Neuron(**change))}),
-    "data": (DataConfig, lambda change: {"data": DataConfig(**{"name": "digits", "validation": 50} | change)}),
+    "model": (ModelConfig, lambda change: {"model": dataclasses.replace(USUAL["model"], **change)}),
+    "neuron": (Neuron, lambda change: {"model": dataclasses.replace(USUAL["model"], neuron=Neuron(**change))}),
+    "data": (DataConfig, lambda change: {"data": dataclasses.replace(USUAL["data"], **change)}),
 }
 USUAL = {
-    "data": DataConfig(name="digits", validation=50),
-    "model": ModelConfig(name="conv", width=0.25),
-    "train": TrainConfig(augmentation=None),
+    "data": DataConfig(name="digits", validation=50, train_limit=32),
+    "model": ModelConfig(name="conv", width=0.25, num_steps=2, kernels="reference"),
+    "train": TrainConfig(augmentation=None, epochs=1, batch_size=32),
 }
 CASES = [
     (place, field, value)
@@ -59,6 +59,13 @@ def begins(recipe):
     model = recipe.model.create(data, recipe.train.seed)
     with private_rng():
         check_fit(model, data, recipe.train)
+    return model, data
+
+
+def ends(recipe):
+    """A training of one step."""
+    model, data = begins(recipe)
+    train(model, data, recipe.defenses(), recipe.train, show=False)
 
 
 def test_the_fields_are_those_that_are_known():
@@ -74,13 +81,35 @@ def test_an_extreme_number_is_taken_or_refused_in_one_sentence(place, field):
     for value in [value for at, name, value in CASES if (at, name) == (place, field)]:
         try:
             recipe = Recipe(name="mine", **USUAL | PLACES[place][1]({field: value}))
-            begins(recipe)
+            (begins if isinstance(value, int) else ends)(recipe)
             taken.append(value)
         except SpikeproofError as error:
             assert re.fullmatch(r"[^\n]{10,600}\.", str(error))
-            assert field in str(error) or field.replace("_", " ") in str(error), error
+            exploded = str(error).startswith("The loss ")
+            assert exploded or field in str(error) or field.replace("_", " ") in str(error), error
     assert all(math.isfinite(value) for value in taken if isinstance(value, float))
     assert all(abs(value) < 2**63 for value in taken if isinstance(value, int))
+
+
+@pytest.mark.sweep
+@pytest.mark.parametrize("name", known_defenses())
+def test_an_extreme_number_of_a_defense(name):
+    kind = known_defenses()[name]
+    for field, whole in numbers_of(kind):
+        # As many passes as are asked for are made, so these have no end.
+        most = 100 if field in ("steps", "periods", "replays") else math.inf
+        for value in (value for value in (WHOLE if whole else REAL) if not value > most):
+            try:
+                ends(Recipe(name="mine", **USUAL | {name: kind(**{field: value})}))
+            except SpikeproofError as error:
+                assert re.fullmatch(r"[^\n]{10,600}\.", str(error))
+
+
+def test_sizes(refuses):
+    check_sizes("Training", {"a": -1e30, "b": math.inf, "c": 2**63, "d": "1e40", "e": None})
+    for value in (1.1e30, -1e308, 10**31, 10**5000):
+        with refuses("Training", "here", "1e+30"):
+            check_sizes("Training", {"there": 0.1, "here": value})
 
 
 def test_whole_numbers(refuses):

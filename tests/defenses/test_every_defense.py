@@ -99,6 +99,20 @@ def test_the_very_network_that_was_stopped_goes_on_as_any(digits, name, tmp_path
     assert all(torch.equal(value, resumed[key]) for key, value in whole.items())
 
 
+@pytest.mark.parametrize("name", ["hire", "dlif", "feel", "lsg", "stog"])
+def test_what_it_has_learned_and_was_frozen_stays(digits, name):
+    """Leaks, gains and gates; of widths and thresholds see below."""
+    model = new_model()
+    DEFENSES[name].install(model)
+    parts = [part for site in sites(model).values() for part in (site.leak, site.gain, site.gate and site.gate.rate)]
+    learned = [part for part in parts if part is not None]
+    for part in learned:
+        part.requires_grad_(False).mul_(0.75)
+    before = [part.clone() for part in learned]
+    trained(model, digits, [DEFENSES[name]])
+    assert learned and all(torch.equal(part, held) for part, held in zip(learned, before, strict=True))
+
+
 def test_some_learn_at_the_sites():
     """Or the test above would compare nothing."""
     for name in ("hire", "dlif", "feel", "lsg", "dspike", "learnable_width", "hosnn", "stog"):

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from spikeproof.attacks import Crafting
 from spikeproof.errors import SpikeproofError
 from spikeproof.models import SpikingModel
+from spikeproof.ranges import check_sizes
 from spikeproof.spiking import Cost, Record, probe, sites
 
 
@@ -192,10 +193,12 @@ def compose(defenses: Sequence[Defense]) -> Needs:
     """Check that the defenses work together; returns what they need recorded.
 
     Raises:
-        SpikeproofError: the same defense twice, two that make the batch, the loss or replays, or set the same thing at
-            the sites, two that ask for other costs of the margins or for margins before and after reset, or a pair that
-            says it clashes.
+        SpikeproofError: a setting that float32 cannot count with, the same defense twice, two that make the batch, the
+            loss or replays, or set the same thing at the sites, two that ask for other costs of the margins or for
+            margins before and after reset, or a pair that says it clashes.
     """
+    for defense in defenses:
+        check_sizes(defense.label, vars(defense))
     kinds = [type(defense) for defense in defenses]
     for kind in set(kinds):
         if kinds.count(kind) > 1:

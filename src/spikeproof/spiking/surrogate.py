@@ -22,6 +22,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from spikeproof.errors import SpikeproofError
+from spikeproof.ranges import check_sizes
 
 
 @runtime_checkable
@@ -39,6 +40,7 @@ class Surrogate(Protocol):
 
 
 def _require_positive(owner: str, name: str, value: float) -> None:
+    check_sizes(owner, {name: value})
     if not (math.isfinite(value) and value > 0):
         raise SpikeproofError(f"{owner} needs {name} > 0, got {value}; give a positive number.")
 

@@ -11,7 +11,7 @@ import torch
 from spikeproof.data import Augmentation
 from spikeproof.errors import SpikeproofError
 from spikeproof.precision import Precision, check_precision
-from spikeproof.ranges import check_seed, check_whole
+from spikeproof.ranges import check_seed, check_sizes, check_whole
 
 _MOST_EPOCHS = 1_000_000
 
@@ -61,6 +61,7 @@ class TrainConfig:
         for name in ("batch_size", "validate_every"):
             check_whole("Training", name, getattr(self, name), 1)
         check_seed("Training", self.seed)
+        check_sizes("Training", vars(self))
         if isinstance(self.microbatch, str) and self.microbatch != "auto":
             raise SpikeproofError(f"A microbatch is a number >= 1, 'auto' or None, got {self.microbatch!r:.80}.")
         if not (self.microbatch is None or self.microbatch == "auto"):
