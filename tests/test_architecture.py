@@ -12,8 +12,9 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # From the ground up; rooms of one floor may use each other.
 FLOORS = (
     {
-        *("allocation", "atomic", "compiling", "contents", "errors", "locks", "machine", "precision", "private_rng"),
-        *("processors", "progress", "ranges", "sealed", "sending", "threads", "threat", "user_path", "version"),
+        *("allocation", "atomic", "compiling", "contents", "control_groups", "errors", "free_memory", "kinds", "locks"),
+        *("machine", "precision", "private_rng", "processors", "progress", "ranges", "sealed", "sending", "threads"),
+        *("threat", "user_path", "version"),
     },
     {"data"},
     {"spiking"},

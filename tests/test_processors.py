@@ -4,24 +4,8 @@ import os
 
 import pytest
 
+from machine_tree import V1, V2, machine
 from spikeproof.processors import available_processors
-
-V1 = "32 31 0:29 {root} /sys/fs/cgroup/cpu rw,relatime shared:9 - cgroup cgroup rw,cpu,cpuacct"
-V2 = "42 31 0:39 {root} /sys/fs/cgroup rw - cgroup2 cgroup2 rw,nsdelegate"
-OTHERS = """31 23 0:28 / /sys/fs/cgroup rw - tmpfs tmpfs rw
-35 31 0:32 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory"""
-
-
-def machine(root, groups, mounts, files):
-    """A made-up tree: /proc/self/cgroup, /proc/self/mountinfo, and files of /sys/fs/cgroup."""
-    (root / "proc/self").mkdir(parents=True)
-    (root / "proc/self/cgroup").write_text(groups)
-    (root / "proc/self/mountinfo").write_text(f"{OTHERS}\n{mounts}\n")
-    for name, content in files.items():
-        path = root / "sys/fs/cgroup" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(content)
-    return root
 
 
 def v1(folder, quota, period=100_000):

@@ -5,6 +5,7 @@ import math
 import re
 import typing
 
+import numpy as np
 import pytest
 
 from spikeproof.data import Augmentation
@@ -113,7 +114,7 @@ def test_sizes(refuses):
 
 
 def test_whole_numbers(refuses):
-    for value in (1, 2, 7):
+    for value in (1, 2, 7, np.int64(3)):
         check_whole("Training", "epochs", value, 1, 7)
     with refuses("Training", "epochs >= 1", "got 0"):
         check_whole("Training", "epochs", 0, 1, 7)
@@ -127,7 +128,7 @@ def test_whole_numbers(refuses):
 
 
 def test_seeds(refuses):
-    for value in (-(2**63), -1, 0, 2**63 - 1):
+    for value in (-(2**63), -1, 0, 2**63 - 1, np.uint8(3)):
         check_seed("Training", value)
     for value in (-(2**63) - 1, 2**63, 10**5000, True, 0.5, "0"):
         with refuses("Training", "64 bits"):

@@ -1,5 +1,7 @@
 """The one error a user can mend, and the end that a user asked for."""
 
+import errno
+
 _LONGEST = 600  # letters
 
 
@@ -23,3 +25,24 @@ class SpikeproofError(ValueError):
 
 class Interrupted(KeyboardInterrupt):
     """Training was asked to stop (Ctrl-C or SIGTERM); the state on disk, if there is a folder, goes on from there."""
+
+
+def said_by_the_system(error: OSError) -> str:
+    """What the system says of a failed read or write, of which files, and what mends it, without a full stop.
+
+    Example:
+        >>> said_by_the_system(OSError(errno.ENOSPC, "No space left on device", "runs/a"))
+        'No space left on device (runs/a); make room there or give another place'
+    """
+    names = " and ".join(str(name) for name in (error.filename, error.filename2) if name)
+    return f"{error.strerror or error}{f' ({names})' if names else ''}; {_MENDS.get(error.errno or 0, _ELSEWHERE)}"
+
+
+_ELSEWHERE = "give another place"
+_MENDS = {
+    errno.ENOSPC: f"make room there or {_ELSEWHERE}",
+    errno.EDQUOT: f"make room there or {_ELSEWHERE}",
+    errno.EACCES: f"mend its permissions or {_ELSEWHERE}",
+    errno.EPERM: f"mend its permissions or {_ELSEWHERE}",
+    errno.EROFS: f"make it writable or {_ELSEWHERE}",
+}

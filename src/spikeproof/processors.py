@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
+
+from spikeproof.control_groups import control_groups
 
 
 def available_processors(root: Path = Path("/"), *, allowed: int | None = None) -> int:
@@ -29,11 +30,10 @@ def available_processors(root: Path = Path("/"), *, allowed: int | None = None) 
 
 def _quotas(root: Path) -> Iterator[float]:
     """Of this process's control groups, from its own up to the root, the processors that each may use."""
-    for kind, mount in _mounts(root):
-        for folder in _up_from_own(root, kind, mount):
-            quota = _quota_v2(folder) if kind == "" else _quota_v1(folder)
-            if quota is not None:
-                yield quota
+    for version, folder in control_groups("cpu", root):
+        quota = _quota_v2(folder) if version == 2 else _quota_v1(folder)
+        if quota is not None:
+            yield quota
 
 
 def _quota_v2(folder: Path) -> float | None:
@@ -50,33 +50,3 @@ def _quota_v1(folder: Path) -> float | None:
         return quota / int((folder / "cpu.cfs_period_us").read_text()) if quota > 0 else None
     except (OSError, ValueError, ZeroDivisionError):
         return None
-
-
-def _mounts(root: Path) -> Iterator[tuple[str, tuple[str, Path]]]:
-    """Where the hierarchies that have quotas lie: "cpu" (version 1) or "" (version 2), the group that is mounted, and
-    the folder on which."""
-    with contextlib.suppress(OSError):
-        for line in (root / "proc/self/mountinfo").read_text().splitlines():
-            before, _, after = line.partition(" - ")
-            fields, kinds = before.split(), after.split()
-            if len(fields) < 5 or len(kinds) < 3:
-                continue
-            if kinds[0] == "cgroup2" or (kinds[0] == "cgroup" and "cpu" in kinds[2].split(",")):
-                kind = "" if kinds[0] == "cgroup2" else "cpu"
-                yield kind, (fields[3], root / fields[4].lstrip("/"))
-
-
-def _up_from_own(root: Path, kind: str, mount: tuple[str, Path]) -> Iterator[Path]:
-    """The folders of this process's control group and of those above it, as far as they are mounted."""
-    mounted, folder = mount
-    own = ""
-    with contextlib.suppress(OSError):
-        for line in (root / "proc/self/cgroup").read_text().splitlines():
-            _, kinds, path = line.split(":", 2)
-            if kind == kinds or kind in kinds.split(","):
-                own = path
-    # A container often sees its own group alone, mounted as if it were the root, under a path that is another's.
-    inside = own.removeprefix(mounted.rstrip("/")).strip("/") if own.startswith(mounted.rstrip("/")) else ""
-    parts = [] if ".." in inside.split("/") else [part for part in inside.split("/") if part]
-    for depth in range(len(parts), -1, -1):
-        yield folder.joinpath(*parts[:depth])

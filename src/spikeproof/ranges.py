@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Mapping
 from typing import Any
 
@@ -26,7 +27,7 @@ def check_whole(owner: str, name: str, value: Any, least: int, most: int = MOST)
     Example:
         >>> check_whole("Training", "epochs", 3, 1)
     """
-    if isinstance(value, bool) or not isinstance(value, int):
+    if not _is_whole(value):
         raise SpikeproofError(f"{owner} needs a whole number of {name}, got {value!r:.80}.")
     if value < least:
         raise SpikeproofError(f"{owner} needs {name} >= {least}, got {_told(value)}.")
@@ -43,8 +44,8 @@ def check_seed(owner: str, value: Any) -> None:
     Example:
         >>> check_seed("Training", -1)
     """
-    if isinstance(value, bool) or not isinstance(value, int) or not -_SEEDS <= value < _SEEDS:
-        told = _told(value) if isinstance(value, int) else f"{value!r:.80}"
+    if not (_is_whole(value) and -_SEEDS <= value < _SEEDS):
+        told = _told(value) if _is_whole(value) else f"{value!r:.80}"
         raise SpikeproofError(f"{owner} needs a seed that is a whole number of 64 bits, got {told}.")
 
 
@@ -63,5 +64,11 @@ def check_sizes(owner: str, settings: Mapping[str, Any]) -> None:
             raise SpikeproofError(f"{owner} needs {name} of a size up to {_LARGEST:g}, got {told}.")
 
 
+def _is_whole(value: Any) -> bool:
+    """NumPy's whole numbers are some too."""
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
+
+
 def _told(value: int) -> str:
-    return str(value) if value.bit_length() < 256 else f"one of {value.bit_length()} bits"
+    bits = int(value).bit_length()
+    return str(value) if bits < 256 else f"one of {bits} bits"

@@ -129,6 +129,7 @@ def test_an_audit_elsewhere(call, trained, tmp_path):
         (OSError(28, "No space left on device", "runs/x/state.pt"), ["No space left", "runs/x/state.pt", "make room"]),
         (PermissionError(13, "Permission denied", "runs"), ["Permission denied", "permissions"]),
         (OSError(30, "Read-only file system", "runs"), ["Read-only", "another place"]),
+        (OSError(37, "No locks available", "runs/x/.lock"), ["No locks available (runs/x/.lock); give another place"]),
         (MemoryError(), ["memory", "--train.microbatch auto"]),
         (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried ..."), ["microbatch auto"]),
     ],

@@ -1,3 +1,5 @@
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -40,12 +42,56 @@ def test_statistics_are_those_of_all_training_pixels(folder, colours):
     np.testing.assert_allclose(data.std, scaled.std((0, 1, 2)), atol=5.1e-5)
 
 
-def test_passes_over_other_files_and_reads_capital_suffixes(folder):
+def test_what_is_left_out_is_counted_and_named(folder, caplog):
     (folder / "train" / "cat" / "notes.txt").write_text("no image")
     (folder / "train" / "README").write_text("no class")
     (folder / "train" / ".cache").mkdir()
+    (folder / "train" / "dog" / ".copies").mkdir()
+    shutil.copy(folder / "train" / "dog" / "80.png", folder / "train" / "dog" / ".copies" / "80.png")
+    shutil.copy(folder / "train" / "dog" / "80.png", folder / "train" / "dog" / "._80.png")
+    shutil.copytree(folder / "test", folder / "val")
+    data = load(folder)
+    assert (len(data.train), len(data.validation), len(data.test)) == (4, 2, 2)
+    assert data.note.startswith("6 files or folders are left out")
+    assert "val/, train/.cache/, train/README, train/cat/notes.txt, train/dog/._80.png, ..." in data.note
+    assert data.note in caplog.text and str(folder) in caplog.text
+
+
+def test_nothing_is_said_where_nothing_is_left_out(folder, caplog):
     (folder / "train" / "cat" / "90.png").rename(folder / "train" / "cat" / "90.PNG")
-    assert len(load(folder).train) == 4
+    data = load(folder)
+    assert (len(data.train), data.note, caplog.text) == (4, "", "")
+
+
+@pytest.mark.parametrize("deeper", ["day2", "2024/may/first", "link"])
+def test_images_in_folders_below_a_class_are_its_own(folder, deeper):
+    place = folder / "train" / "dog" / deeper
+    if deeper == "link":
+        (folder.parent / "elsewhere").mkdir()
+        place.symlink_to(folder.parent / "elsewhere", target_is_directory=True)
+        (place / "back").symlink_to(folder / "train" / "dog", target_is_directory=True)
+    else:
+        place.mkdir(parents=True)
+    for index in range(5):
+        shutil.copy(folder / "train" / "dog" / "80.png", place / f"{index}.png")
+    data = load(folder)
+    assert len(data.train) + len(data.validation) == 6 + 5
+    assert int((data.train.labels == 1).sum() + (data.validation.labels == 1).sum()) == 3 + 5
+    assert data.note == ""
+
+
+@pytest.mark.parametrize(
+    ("ending", "kind"),
+    [(".jfif", "JPEG"), (".jpe", "JPEG"), (".gif", "GIF"), (".jp2", "JPEG2000"), (".dib", "BMP"), (".tga", "TGA")]
+    + [("", "PNG"), (".png.1", "PNG"), (".txt", "PNG"), (".PPM", "PPM"), (".ico", "PNG")],
+)
+def test_whatever_pillow_opens_is_an_image(folder, ending, kind):
+    picture = Image.open(folder / "train" / "dog" / "80.png")
+    for index in range(4):
+        picture.save(folder / "train" / "dog" / f"more{index}{ending}", kind)
+    data = load(folder)
+    assert len(data.train) + len(data.validation) == 6 + 4
+    assert data.note == ""
 
 
 def test_grey_images_have_one_channel(folder):
@@ -55,6 +101,18 @@ def test_grey_images_have_one_channel(folder):
     assert data.channels == 1
     test_image = np.asarray(Image.open(folder / "test" / "dog" / "80.png"))
     assert torch.equal(data.test.images[1, 0], torch.from_numpy(test_image.copy()))
+
+
+def test_a_palette_of_greys_is_grey(folder):
+    for path in folder.rglob("*.png"):
+        Image.open(path).convert("L").save(path)
+    before = load(folder)
+    for path in folder.rglob("*.png"):
+        Image.open(path).save(path.with_suffix(".gif"))
+        path.unlink()
+    data = load(folder)
+    assert data.channels == 1
+    assert torch.equal(data.test.images, before.test.images)
 
 
 def test_one_coloured_class_makes_all_rgb(folder):

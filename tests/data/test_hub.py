@@ -4,6 +4,8 @@ import os
 import subprocess
 import sys
 
+from spikeproof.data import load_data
+
 SCRIPT = """
 from spikeproof.data import load_data
 from spikeproof.errors import SpikeproofError
@@ -40,3 +42,14 @@ def test_offline_uses_the_cache_and_says_what_to_do_without_one(tmp_path, colour
     assert sizes == "4 2 3"
     for piece in ("train split of cifar100", "uoft-cs/cifar100", "--data-dir", "SPIKEPROOF_DATA_DIR"):
         assert piece in sentence
+
+
+def test_a_split_in_several_files_is_refused(tmp_path, monkeypatch, refuses):
+    """A client that finds two files: only one of them would be read."""
+    (tmp_path / "plain_text").mkdir()
+    for number in range(2):
+        (tmp_path / "plain_text" / f"train-0000{number}-of-00002.parquet").write_bytes(b"")
+    monkeypatch.delenv("SPIKEPROOF_DATA_DIR", raising=False)
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **__: str(tmp_path))
+    with refuses("train split of cifar10"):
+        load_data("cifar10")

@@ -144,3 +144,9 @@ def test_refuses_pickled_objects_and_lone_arrays(path, refuses):
         np.save(file, np.zeros(3))
     with refuses(path, "cannot be read"):
         load_data(str(path))
+
+
+def test_names_the_arrays_that_are_left_out(path, caplog):
+    data = load(path, x_val=np.zeros(3), weights=np.zeros(2))
+    assert data.note == "arrays that are left out: x_val, weights"
+    assert data.note in caplog.text and str(path) in caplog.text

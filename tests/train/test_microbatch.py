@@ -9,7 +9,7 @@ from spikeproof.models import create_model
 from spikeproof.spiking import sites
 from spikeproof.train import TrainConfig, train
 from spikeproof.train import microbatch as room
-from spikeproof.train.microbatch import fitting_microbatch, free_bytes, saved_bytes
+from spikeproof.train.microbatch import fitting_microbatch, saved_bytes
 
 
 def digits_model(*, normed: bool):
@@ -80,14 +80,13 @@ def test_auto_splits_a_batch_evenly(monkeypatch):
     assert fitting_microbatch(model, torch.rand(1, 8, 8), 48, bf16=False) == 24  # 24 + 24, not 30 + 18
 
 
-def test_this_machine_says_what_is_free():
-    assert free_bytes(torch.device("cpu")) > 2**20
-
-
 def test_processes_share_what_is_free(monkeypatch):
-    alone = free_bytes(torch.device("cpu"))
+    model = digits_model(normed=True)
+    four, two = (saved_bytes(model, torch.rand(n, 1, 8, 8), bf16=False) for n in (4, 2))
+    enough_for_48 = (four - two) / 2 * room._PEAK_OVER_SAVED * 48.5 / room._SHARE_OF_FREE
+    monkeypatch.setattr(room, "free_bytes", lambda device: enough_for_48)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
-    assert free_bytes(torch.device("cpu")) < alone / 2
+    assert fitting_microbatch(model, torch.rand(1, 8, 8), 48, bf16=False) == 12
 
 
 @pytest.mark.parametrize("microbatch", [0, -3])

@@ -28,6 +28,7 @@ from spikeproof.compiling import working_time
 from spikeproof.data import ImageSet
 from spikeproof.errors import SpikeproofError
 from spikeproof.insight import describe_sites
+from spikeproof.kinds import check_kinds
 from spikeproof.models import SpikingModel, draws_at_random, unwrapped
 from spikeproof.precision import for_verdicts, resolved
 from spikeproof.private_rng import private_rng
@@ -45,6 +46,7 @@ MOST_AT_ONCE = 250  # images attacked at a time where an audit's config does not
 _NOTABLE_GAP = 0.05
 
 
+@check_kinds
 def audit(
     model: nn.Module,
     images: ImageSet,
@@ -148,6 +150,8 @@ def _chosen(model: nn.Module, images: ImageSet, samples: int | None, split: str)
     """A part of a split on the model's device, if it fits it; in an order of which every beginning is a fair part."""
     parameter = next(model.parameters(), None)
     device = torch.device("cpu") if parameter is None else parameter.device
+    if not len(images):
+        raise SpikeproofError(f"The {split} split has no images, and an audit needs one or more; give another split.")
     count = len(images) if samples is None else samples
     if count > len(images):
         raise SpikeproofError(f"The {split} split has {len(images)} images, fewer than the {count} asked for.")

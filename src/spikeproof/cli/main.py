@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from importlib import import_module
 
 from spikeproof.allocation import keep_memory
-from spikeproof.errors import Interrupted, SpikeproofError
+from spikeproof.errors import Interrupted, SpikeproofError, said_by_the_system
 from spikeproof.threads import prepare, use_most
 from spikeproof.version import __version__
 
@@ -90,11 +90,7 @@ def _lack(error: Exception) -> str | None:
         )
     if not isinstance(error, OSError):
         return None
-    names = " and ".join(str(name) for name in (error.filename, error.filename2) if name)
-    return (
-        f"{error.strerror or error}{f' ({names})' if names else ''}; make room there, mend its permissions or give "
-        "another place. What was finished is kept."
-    )
+    return f"{said_by_the_system(error)}. What was finished is kept."
 
 
 @contextlib.contextmanager

@@ -69,7 +69,24 @@ def is_grey(where: str, content: bytes | Path) -> bool:
         SpikeproofError: it is damaged.
     """
     with _opened(where, content) as image:
-        return image.mode in GREY_MODES
+        return _has_no_colour(image)
+
+
+def _has_no_colour(image: Image.Image) -> bool:
+    """Whether its mode has no colour, or its palette none: a grey GIF."""
+    palette = image.getpalette() if image.mode == "P" else None
+    return image.mode in GREY_MODES or (palette is not None and palette[0::3] == palette[1::3] == palette[2::3])
+
+
+def is_image(file: Path) -> bool:
+    """Whether Pillow knows what kind of image a file is. Its pixels may still be damaged."""
+    if not file.is_file():
+        return False
+    try:
+        with Image.open(file):
+            return True
+    except Exception:  # of whatever kind: see _opened
+        return False
 
 
 @contextlib.contextmanager
@@ -110,7 +127,7 @@ def _decode(where: str, content: bytes | Path | None, mode: Literal["L", "RGB"])
                     f"{where} is transparent in places, where it has no colour of its own: flatten it onto the "
                     "background that is meant."
                 )
-        if mode == "L" and upright.mode not in GREY_MODES:
+        if mode == "L" and not _has_no_colour(upright):
             raise SpikeproofError(
                 f"{where} is in colour (mode {upright.mode}) but the first image of every class is grey: "
                 "save all images in colour or all in grey."

@@ -18,6 +18,7 @@ from spikeproof.data.part import balanced_order
 from spikeproof.data.pool import Pool
 from spikeproof.data.public_sets import PUBLIC_SETS
 from spikeproof.errors import SpikeproofError
+from spikeproof.kinds import check_kinds
 from spikeproof.ranges import check_seed, check_whole
 from spikeproof.user_path import user_path
 
@@ -27,6 +28,7 @@ _TEST_SEED = 0
 _NAMES = ("digits", *PUBLIC_SETS)
 
 
+@check_kinds
 def load_data(
     name: str,
     *,

@@ -47,9 +47,10 @@ def _download(public_set: PublicSet, split: str) -> Path:
 
         # Not list_repo_files + hf_hub_download: listing needs the network even when the file is in the cache.
         snapshot = snapshot_download(public_set.repo, repo_type="dataset", allow_patterns=pattern)
-        return next(Path(snapshot).glob(pattern))
+        (file,) = Path(snapshot).glob(pattern)  # a split in several files is none that we know how to read
+        return file
     # The hub client's exceptions differ from version to version and with the HTTP library below it; whatever went
-    # wrong, a cache that lacks the file (StopIteration) included, the user mends it in the same way.
+    # wrong, a cache that lacks the file (ValueError) included, the user mends it in the same way.
     except Exception as error:
         raise SpikeproofError(
             f"the {split} split of {public_set.name} could not be downloaded from the Hugging Face hub "

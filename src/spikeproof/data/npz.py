@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,8 @@ import torch
 
 from spikeproof.data.pool import Pool, pool_of_pixels
 from spikeproof.errors import SpikeproofError
+
+_log = logging.getLogger(__name__)
 
 _KEYS = ("x_train", "y_train", "x_test", "y_test")
 _CHANNELS = range(1, 5)
@@ -20,13 +23,15 @@ def open_npz(path: Path) -> tuple[Pool, Pool]:
     x may be ``[N, H, W]``, ``[N, H, W, C]`` or ``[N, C, H, W]`` with 1 to 4 channels; uint8, or floats in [0, 1],
     which are rounded to the nearest of 256 levels.
 
+    Other arrays are left out, and named in the pools' notes and in a warning of the log.
+
     Returns:
         (train, test), images uint8 ``[N, C, H, W]``.
 
     Raises:
         SpikeproofError: naming the file, when it is damaged, lacks an array, or an array is not as said above.
     """
-    arrays = _load(path)
+    arrays, notes = _load(path)
     pixels, labels = {}, {}
     for split in ("train", "test"):
         x, y = arrays[f"x_{split}"], arrays[f"y_{split}"]
@@ -47,14 +52,15 @@ def open_npz(path: Path) -> tuple[Pool, Pool]:
     class_names = tuple(str(label) for label in present)
     train, test = (
         pool_of_pixels(
-            f"{path} ({split})", torch.from_numpy(pixels[split]), torch.from_numpy(labels[split]), class_names
+            f"{path} ({split})", torch.from_numpy(pixels[split]), torch.from_numpy(labels[split]), class_names, notes
         )
         for split in ("train", "test")
     )
     return train, test
 
 
-def _load(path: Path) -> dict[str, np.ndarray]:
+def _load(path: Path) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
+    """The four arrays, and which others are left out, in words."""
     try:
         # Opened here because numpy leaves a damaged archive open when it opens the file itself.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
@@ -64,7 +70,8 @@ def _load(path: Path) -> dict[str, np.ndarray]:
                     f"{path} holds {', '.join(archive) or 'nothing'}, but {', '.join(missing)} is missing: "
                     f"save {', '.join(_KEYS)} with numpy.savez."
                 )
-            return {key: archive[key] for key in _KEYS}
+            others = [key for key in archive if key not in _KEYS]
+            arrays = {key: archive[key] for key in _KEYS}
     except SpikeproofError:
         raise
     except MemoryError as error:
@@ -76,6 +83,11 @@ def _load(path: Path) -> dict[str, np.ndarray]:
         raise SpikeproofError(
             f"{path} cannot be read as an .npz archive of plain arrays: save it again with numpy.savez."
         ) from error
+    if not others:
+        return arrays, ()
+    note = f"arrays that are left out: {', '.join(others)}"
+    _log.warning("%s: %s", path, note)
+    return arrays, (note,)
 
 
 def _channels_first(where: str, x: np.ndarray) -> np.ndarray:

@@ -24,7 +24,7 @@ class Pool:
         labels: int64 ``[N]``, each in ``0 .. K-1``.
         class_names: the K names, label 0 first.
         decode: takes rows (int64 ``[M]``, M >= 1) and returns their images, uint8 ``[M, C, H, W]``.
-        notes: in what this split is not the published one.
+        notes: in what this split is not the published one, or what was left out.
 
     Raises:
         SpikeproofError: when there is no row, or a label is out of range.
@@ -98,6 +98,7 @@ def pool_of_pixels(
     images: UInt8[Tensor, "n c h w"],
     labels: Int64[Tensor, " n"],
     class_names: tuple[str, ...],
+    notes: tuple[str, ...] = (),
 ) -> Pool:
     """A pool whose images are in memory already."""
-    return Pool(source, labels, class_names, lambda rows: images[rows])
+    return Pool(source, labels, class_names, lambda rows: images[rows], notes)

@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from spikeproof.atomic import write_atomically
-from spikeproof.errors import SpikeproofError
+from spikeproof.errors import SpikeproofError, said_by_the_system
 from spikeproof.hub.card import model_card
 from spikeproof.hub.private_words import shared_json, without_paths
 from spikeproof.models import load_model
@@ -163,9 +163,7 @@ def _to_folder(target: Path, stage: Callable[[Path], None]) -> Path:
             raise
         shutil.rmtree(earlier)
     except OSError as error:
-        raise SpikeproofError(
-            f"{target} cannot be written ({error.strerror or error}); make room there or give another folder."
-        ) from error
+        raise SpikeproofError(f"{target} cannot be written: {said_by_the_system(error)}.") from error
     finally:
         shutil.rmtree(staged, ignore_errors=True)
     return place
@@ -207,8 +205,8 @@ def _to_hub(target: str, stage: Callable[[Path], None], *, private: bool, messag
             stage(staged)
         except OSError as error:
             raise SpikeproofError(
-                f"The files could not be gathered in {staged} ({error.strerror or error}); make room there, or look "
-                "whether the run can be read."
+                f"The files could not be gathered in {staged}: {said_by_the_system(error)}, or look whether the run "
+                "can be read."
             ) from error
         try:
             hub = HfApi()

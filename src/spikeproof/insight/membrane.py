@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from spikeproof.attacks import evaluating
 from spikeproof.defenses import overlap
+from spikeproof.kinds import check_kinds
 from spikeproof.spiking import SiteRecord, probe, sites
 
 _BINS = 64
@@ -94,6 +95,7 @@ def _margins(record: SiteRecord) -> Float[Tensor, " n"]:
 
 
 @torch.no_grad()
+@check_kinds
 def describe_sites(model: nn.Module, images: Float[Tensor, "n c h w"]) -> list[SiteStatistics]:
     """Statistics of every site on these images; an empty list for a model without sites.
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from spikeproof.coding import Coding, Direct
 from spikeproof.errors import SpikeproofError
+from spikeproof.kinds import check_kinds
 from spikeproof.models.resnet import RESNET17, RESNET19, build_pooled_resnet, build_resnet18
 from spikeproof.models.sew_resnet import build_sew_resnet
 from spikeproof.models.spiking_model import MOST_STEPS, BatchNormKind, ModelDescription, SiteFactory, SpikingModel
@@ -35,6 +36,7 @@ MODELS: dict[str, Callable[..., tuple[nn.Module, nn.Module]]] = {
 }
 
 
+@check_kinds
 def create_model(
     name: str,
     *,
@@ -113,11 +115,11 @@ def create_model(
     )
     description = ModelDescription(
         name=name,
-        num_classes=num_classes,
-        num_steps=num_steps,
+        num_classes=int(num_classes),
+        num_steps=int(num_steps),
         width=float(width),
-        image_size=image_size,
-        in_channels=in_channels,
+        image_size=int(image_size),
+        in_channels=int(in_channels),
         neuron=neuron,
         coding=coding,
         batch_norm=batch_norm,

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from spikeproof.atomic import write_atomically
 from spikeproof.errors import SpikeproofError
+from spikeproof.kinds import check_kinds
 from spikeproof.models.described import Unknown, description_of, made_again, said_of
 from spikeproof.models.hub import weights_at
 from spikeproof.models.spiking_model import ModelDescription, SpikingModel
@@ -24,6 +25,7 @@ from spikeproof.sealed import sealed, unsealed
 from spikeproof.spiking import Kernels
 
 
+@check_kinds
 def save_model(model: nn.Module, path: str | Path) -> None:
     """Write weights, description and what was changed at the sites to a safetensors file, whole or not at all.
 
@@ -47,6 +49,7 @@ def save_model(model: nn.Module, path: str | Path) -> None:
     write_atomically(Path(path), lambda temporary: temporary.write_bytes(content))
 
 
+@check_kinds
 def load_model(
     path: str | Path, *, expected: ModelDescription | None = None, kernels: Kernels = "reference"
 ) -> SpikingModel:

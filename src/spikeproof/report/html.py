@@ -9,6 +9,7 @@ from pathlib import Path
 
 from spikeproof.atomic import write_atomically
 from spikeproof.errors import SpikeproofError
+from spikeproof.kinds import check_kinds
 from spikeproof.report.compare import compare_section, finding
 from spikeproof.report.records import Run
 from spikeproof.report.run_files import read_runs
@@ -38,6 +39,7 @@ GLOSSARY = {
 }
 
 
+@check_kinds
 def write_report(runs: Sequence[str | os.PathLike[str] | Run], out: str | os.PathLike[str]) -> Path:
     """Write one self-contained HTML file about one or more run folders.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import numbers
 from typing import Literal
 
 import torch
@@ -66,6 +67,9 @@ class TrainConfig:
             raise SpikeproofError(f"A microbatch is a number >= 1, 'auto' or None, got {self.microbatch!r:.80}.")
         if not (self.microbatch is None or self.microbatch == "auto"):
             check_whole("Training", "microbatch", self.microbatch, 1)
+        for name in ("epochs", "batch_size", "validate_every", "microbatch", "seed"):
+            if isinstance(getattr(self, name), numbers.Integral):  # NumPy's too, of which JSON knows nothing
+                object.__setattr__(self, name, int(getattr(self, name)))
         if self.loss not in ("mean", "tet"):
             raise SpikeproofError(f"The loss of training is 'mean' or 'tet', not {self.loss!r}.")
         check_precision(self.precision, "Training runs")

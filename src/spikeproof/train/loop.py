@@ -23,6 +23,7 @@ from spikeproof.compiling import compiling_seconds, working_time
 from spikeproof.data import Data
 from spikeproof.defenses import Defense, Needs, Step, compose, watch
 from spikeproof.errors import Interrupted, SpikeproofError
+from spikeproof.kinds import check_kinds
 from spikeproof.models import SpikingModel, check_writable, load_model, make_room, save_model
 from spikeproof.precision import Resolved, resolved
 from spikeproof.private_rng import private_rng
@@ -60,6 +61,7 @@ class Run:
     folder: Path | None
 
 
+@check_kinds
 def train(
     model: nn.Module,
     data: Data,

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-from pathlib import Path
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from spikeproof.errors import SpikeproofError
+from spikeproof.free_memory import free_bytes
 from spikeproof.private_rng import private_rng
 from spikeproof.train.processes import whole_number
 
@@ -44,7 +42,9 @@ def fitting_microbatch(
         saved_bytes(model, image.expand(count, *image.shape), bf16=bf16, training=training) for count in (2, 4)
     )
     a_sample = max((four - two) / 2 * _PEAK_OVER_SAVED * forwards, 1)
-    most = max(1, int(free_bytes(image.device) * _SHARE_OF_FREE / a_sample))
+    # The processes that torchrun started on this machine share a CPU's memory; each has a GPU of its own.
+    sharing = 1 if image.device.type == "cuda" else max(1, whole_number("LOCAL_WORLD_SIZE", 1))
+    most = max(1, int(free_bytes(image.device) / sharing * _SHARE_OF_FREE / a_sample))
     parts = -(-batch_size // most)
     return -(-batch_size // parts)
 
@@ -79,18 +79,3 @@ def saved_bytes(model: nn.Module, images: Float[Tensor, "n c h w"], *, bf16: boo
         for module, mode in zip(model.modules(), modes, strict=True):
             module.training = mode
     return sum(storages.values())
-
-
-def free_bytes(device: torch.device) -> int:
-    """What this process can still allocate on a device: on CUDA also what torch holds and does not use.
-
-    A CPU's memory is shared by the processes that `torchrun` started on this machine (LOCAL_WORLD_SIZE).
-    """
-    if device.type == "cuda":
-        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        return torch.cuda.mem_get_info(device)[0] + unused
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/meminfo").read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024 // max(1, whole_number("LOCAL_WORLD_SIZE", 1))
-    raise SpikeproofError("This machine does not say how much memory is free; give microbatch as a number, not 'auto'.")

@@ -28,6 +28,7 @@ from torch import Tensor
 
 from spikeproof.atomic import write_atomically
 from spikeproof.compiling import compiling
+from spikeproof.locks import why_no_locks
 from spikeproof.sealed import sealed_bytes, unsealed_bytes
 from spikeproof.spiking.ops.kernel_folder import machine, own_folder, tell, warn_of_failure
 
@@ -153,7 +154,8 @@ def _workshop(folder: Path | None, process: int) -> Path:
         with contextlib.suppress(OSError):
             headers = folder / "headers" / hashlib.sha256(machine(torch.device("cpu")).encode()).hexdigest()[:16]
             headers.mkdir(parents=True, exist_ok=True)
-            (workshop / "precompiled_headers").symlink_to(headers.resolve())
+            if why_no_locks(headers) is None:  # the compiler would wait ten minutes for a lock that cannot be had
+                (workshop / "precompiled_headers").symlink_to(headers.resolve())
     return workshop
 
 

@@ -1,0 +1,142 @@
+"""What the library's doors are given is of the kinds that their annotations name, or is refused in a sentence."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import numbers
+import types
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, Literal, ParamSpec, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from spikeproof.errors import SpikeproofError
+
+Given = ParamSpec("Given")
+Result = TypeVar("Result")
+
+_NUMBERS: dict[Any, tuple[type, str]] = {
+    int: (numbers.Integral, "a whole number"),
+    float: (numbers.Real, "a number"),
+}
+
+
+def check_kinds(function: Callable[Given, Result]) -> Callable[Given, Result]:
+    """A function that refuses arguments of another kind than its annotations name, before it does anything.
+
+    Whole numbers serve as floats, and no bool serves as a number. A text serves as a sequence nowhere. Annotations that
+    say more than kinds (shapes of tensors) are the function's own matter.
+
+    Raises:
+        SpikeproofError: an argument is of another kind. The sentence says which kind was expected and, where it can
+            be told, what was meant.
+
+    Example:
+        >>> @check_kinds
+        ... def double(count: int) -> int:
+        ...     return 2 * count
+        >>> double(2.0)
+        Traceback (most recent call last):
+        spikeproof.errors.SpikeproofError: The count of double must be a whole number, not 2.0 (a float); give 2.
+    """
+    signature = inspect.signature(function)
+
+    @functools.wraps(function)
+    def guarded(*args: Given.args, **kwargs: Given.kwargs) -> Result:
+        for name, value in signature.bind(*args, **kwargs).arguments.items():
+            _check(value, _hints(function).get(name, Any), f"The {name} of {function.__name__}")
+        return function(*args, **kwargs)
+
+    return guarded
+
+
+@functools.cache
+def _hints(of: Any) -> dict[str, Any]:
+    return get_type_hints(of)
+
+
+def _check(value: Any, hint: Any, what: str) -> None:
+    if not _fits(value, hint):
+        meant = _meant(value, hint)
+        raise SpikeproofError(f"{what} must be {_in_words(hint)}, not {_shown(value)}{f'; {meant}' if meant else ''}.")
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    origin, inside = get_origin(hint), get_args(hint)
+    if hint in _NUMBERS:
+        return isinstance(value, _NUMBERS[hint][0]) and not isinstance(value, bool)
+    if origin is Annotated:
+        return _fits(value, inside[0])
+    if origin in (Union, types.UnionType):
+        return any(_fits(value, each) for each in inside)
+    if origin is Literal:
+        return True  # the choices are the function's own matter: it knows more of them than their names
+    if origin is tuple:
+        if not isinstance(value, tuple | list):
+            return False
+        kinds = [inside[0]] * len(value) if inside[1:] == (...,) else list(inside)
+        return len(kinds) == len(value) and all(_fits(one, kind) for one, kind in zip(value, kinds, strict=True))
+    if isinstance(origin, type) and issubclass(origin, Sequence):
+        several = isinstance(value, origin) and not isinstance(value, str | bytes)
+        return several and all(_fits(one, inside[0]) for one in value)
+    if hint is None:
+        return value is None
+    if isinstance(origin, type):  # Callable[...], dict[...]: what is in them is not looked at
+        return isinstance(value, origin)
+    if hasattr(hint, "array_type"):  # jaxtyping
+        return isinstance(value, hint.array_type)
+    asked = isinstance(hint, type) and not getattr(hint, "_is_protocol", False)
+    return isinstance(value, hint) if asked else True
+
+
+def _in_words(hint: Any) -> str:
+    origin, inside = get_origin(hint), get_args(hint)
+    if hint in _NUMBERS:
+        return _NUMBERS[hint][1]
+    if hint is str:
+        return "a text"
+    if hint in (None, type(None)):
+        return "None"
+    if origin is Annotated:
+        return _in_words(inside[0])
+    if origin in (Union, types.UnionType):
+        return " or ".join(dict.fromkeys(_in_words(each) for each in inside))
+    if origin is Literal:
+        return " or ".join(map(repr, inside))
+    if origin is tuple:
+        items = _in_words(inside[0]).removeprefix("a ")
+        return f"a tuple, each of it a {items}" if inside[1:] == (...,) else f"{len(inside)} values in a tuple"
+    if isinstance(origin, type) and issubclass(origin, Sequence):
+        return f"a list, each of it {_in_words(inside[0])}"
+    if hasattr(hint, "array_type"):
+        return _in_words(hint.array_type)
+    name = getattr(origin or hint, "__name__", str(hint))
+    return f"{'an' if name[0] in 'AEIOU' else 'a'} {name}"
+
+
+def _meant(value: Any, hint: Any) -> str:
+    """What may have been meant; empty where that cannot be told."""
+    inside = get_args(hint)
+    if isinstance(value, float) and value.is_integer() and _fits(int(value), hint):
+        return f"give {int(value)}"
+    if not isinstance(value, list | tuple) and _fits([value], hint):
+        return "put it into a list"
+    parts = [f".{name}" for name, part in getattr(value, "__dict__", {}).items() if _fits(part, hint)]
+    if parts and not isinstance(value, type):
+        return f"give its {' or '.join(parts)}"
+    classes = [one for one in (value if isinstance(value, list | tuple) else [value]) if isinstance(one, type)]
+    kinds = [kind for kind in (hint, *inside) if isinstance(kind, type)]
+    if any(issubclass(one, tuple(kinds)) for one in classes if kinds):
+        return f"{classes[0].__name__} is a class, and {classes[0].__name__}() one of its kind"
+    return ""
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        kinds = ", ".join(dict.fromkeys(type(one).__name__ for one in value)) or "nothing"
+        return f"a {type(value).__name__} of {kinds}"
+    if isinstance(value, type):
+        return f"the class {value.__name__}"
+    name = type(value).__name__
+    article = "an" if name[0].lower() in "aeiou" else "a"
+    plain = isinstance(value, str | bytes | numbers.Number) or value is None
+    return f"{value!r:.80} ({article} {name})" if plain else f"{article} {name}"
