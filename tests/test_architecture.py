@@ -12,9 +12,19 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # From the ground up; rooms of one floor may use each other.
 FLOORS = (
     {
-        *("allocation", "atomic", "checked", "compiling", "control_groups", "errors", "free_memory", "kinds", "locks"),
-        *("machine", "precision", "private_rng", "processors", "progress", "sealed", "sending", "threads", "threat"),
-        *("user_path", "version"),
+        *(
+            "allocation",
+            "atomic",
+            "checked",
+            "compiling",
+            "contents",
+            "control_groups",
+            "errors",
+            "free_memory",
+            "kinds",
+        ),
+        *("locks", "machine", "precision", "private_rng", "processors", "progress", "sealed", "sending"),
+        *("threads", "threat", "user_path", "version"),
     },
     {"data"},
     {"spiking"},

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 import operator
+from collections.abc import Mapping
 from typing import Any
 
 from spikeproof.errors import SpikeproofError
 
 MOST_STEPS = 1_000_000  # of an attack; a slip of the keyboard asks for more
 MOST_DRAWS = 100_000  # forwards that are averaged, whose logits are in memory at once
-MOST_IMAGES = 2**31 - 1
+MOST = 2**31 - 1  # what a tensor's dimension, and so a count of images, can always be
 _MOST_REAL = 1e12  # beyond it float32 has nothing to say of pixels and logits
 LARGEST_SEED = 2**63 - 1
+_LARGEST = 1e30  # float32 ends at 3.4e38; here it has room for a product
 
 
 def whole(value: Any, who: str, name: str, least: int = 1, most: int = MOST_STEPS) -> int:
@@ -68,12 +70,26 @@ def real(value: Any, who: str, name: str, least: float, most: float = _MOST_REAL
 
 
 def check_seed(value: Any, who: str) -> int:
-    """The value as a seed.
+    """The value as a seed, a whole number of 64 bits.
 
     Raises:
         SpikeproofError: it is none.
     """
-    return whole(value, who, "a seed", 0, LARGEST_SEED)
+    return whole(value, who, "a seed", -LARGEST_SEED - 1, LARGEST_SEED)
+
+
+def check_sizes(who: str, settings: Mapping[str, Any]) -> None:
+    """Refuse settings that float32 cannot count with. Infinities are their owner's to refuse.
+
+    Raises:
+        SpikeproofError: one is larger than 1e30, or smaller than -1e30.
+
+    Example:
+        >>> check_sizes("Training", {"learning_rate": 0.1, "device": "cpu"})
+    """
+    for name, value in settings.items():
+        if isinstance(value, int | float) and _LARGEST < abs(value) < float("inf"):
+            raise SpikeproofError(f"{who} needs {name} of a size up to {_LARGEST:g}, got {told(value)}.")
 
 
 def told(value: Any) -> str:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from spikeproof.attacks.evaluating import evaluating, working_dtype
 from spikeproof.attacks.look import refuse_state
-from spikeproof.checked import MOST_DRAWS, MOST_IMAGES, whole
+from spikeproof.checked import MOST, MOST_DRAWS, whole
 from spikeproof.errors import SpikeproofError
 
 
@@ -28,7 +28,7 @@ def judge(
             neither right nor wrong.
     """
     whole(draws, "A verdict", "draws", 1, MOST_DRAWS)
-    whole(batch_size, "A verdict", "batch_size", 1, MOST_IMAGES)
+    whole(batch_size, "A verdict", "batch_size", 1, MOST)
     refuse_state(model, images)
     return judged(model, images, draws=draws, batch_size=batch_size)
 

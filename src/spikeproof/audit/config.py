@@ -11,7 +11,7 @@ from torch import nn
 from spikeproof.attacks import Crafting
 from spikeproof.audit.batteries import BATTERIES, BatteryName
 from spikeproof.audit.trials import Trial, Tuned, make_transfer, make_trial
-from spikeproof.checked import LARGEST_SEED, MOST_DRAWS, MOST_IMAGES, told, whole
+from spikeproof.checked import LARGEST_SEED, MOST, MOST_DRAWS, told, whole
 from spikeproof.errors import SpikeproofError
 from spikeproof.precision import Precision, for_verdicts
 from spikeproof.threat import BALLS, NORMS, Norm, OptionalRadius, Radius, Threat
@@ -19,12 +19,12 @@ from spikeproof.threat import BALLS, NORMS, Norm, OptionalRadius, Radius, Threat
 Split = Literal["test", "validation"]
 _USUAL: dict[Norm, float] = {"linf": 8 / 255, "l2": 128 / 255}
 _RANGES = {
-    "samples": (1, MOST_IMAGES),
+    "samples": (1, MOST),
     "draws": (1, MOST_DRAWS),
     "judge_draws": (1, MOST_DRAWS),
-    "tune_samples": (0, MOST_IMAGES),
-    "sweep_samples": (1, MOST_IMAGES),
-    "batch_size": (1, MOST_IMAGES),
+    "tune_samples": (0, MOST),
+    "sweep_samples": (1, MOST),
+    "batch_size": (1, MOST),
     "seed": (0, LARGEST_SEED),
 }
 _MAY_BE_LEFT_OUT = ("samples", "draws", "judge_draws", "batch_size")

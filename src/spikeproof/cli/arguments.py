@@ -300,4 +300,6 @@ def _one_sentence(box: str, prog: str, options: Sequence[str]) -> str:
             hint = f"add that defense with --with {defense}"
         elif meant:
             hint = f"perhaps you meant {meant}"
+    # A value of thousands of letters, which the box has broken into lines, is known by its beginning.
+    said = re.sub(r"\S{70,}(?:\s+\S{70,})*", lambda long: f"{long[0][:40]}...", said)
     return re.sub(r"\s+", " ", f"{said}; {hint}.")

@@ -160,7 +160,11 @@ class Audit:
 
 @dataclasses.dataclass(frozen=True)
 class Epoch:
-    """One line of metrics.jsonl."""
+    """One line of metrics.jsonl.
+
+    Attributes:
+        beyond: what sites have learned beyond the bounds of a neuron's own setting.
+    """
 
     epoch: int
     loss: float
@@ -170,6 +174,7 @@ class Epoch:
     learning_rate: float
     seconds: float
     firing_rates: Mapping[str, float]
+    beyond: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)

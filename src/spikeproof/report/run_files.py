@@ -48,6 +48,8 @@ def read_run(folder: str | os.PathLike[str], audited: Path | None = None) -> Run
     config.child("recipe")
     for name in ("spikeproof", "torch", "python", "device"):
         config.text(name)
+    if not config.absent("perturbed"):
+        config.truth("perturbed")
     return Run(
         folder=folder,
         audited=audited,
@@ -77,6 +79,7 @@ def _read_epochs(path: Path) -> tuple[Epoch, ...]:
                 learning_rate=row.number("learning_rate"),
                 seconds=row.number("seconds"),
                 firing_rates=row.named_numbers("firing_rates"),
+                beyond={} if row.absent("beyond") else row.named_numbers("beyond"),
             )
         )
     for before, after in itertools.pairwise(epochs):
