@@ -97,7 +97,7 @@ def test_cut_off_during_validation_after_a_state_within_the_epoch(
 
     with monkeypatch.context() as patch:
         patch.setattr(loop, "_SAVE_EVERY", 0.0)
-        patch.setattr(loop, "judge", cut)
+        patch.setattr(loop, "judged", cut)
         with pytest.raises(KeyboardInterrupt):
             train(new_model(), out=tmp_path / "cut", **shared)
     train(new_model(), out=tmp_path / "cut", resume=True, **shared)
@@ -105,7 +105,7 @@ def test_cut_off_during_validation_after_a_state_within_the_epoch(
     assert metrics_of(tmp_path / "whole") == metrics_of(tmp_path / "cut")
 
 
-@pytest.mark.parametrize("during", ["judge", "save_model"])
+@pytest.mark.parametrize("during", ["judged", "save_model"])
 def test_asked_to_stop_when_no_step_is_left(
     new_model, few_digits, quick, weights_of, same_weights, tmp_path, monkeypatch, during
 ):
