@@ -9,7 +9,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from spikeproof.attacks import Crafting, check_batch, crafting, cross_entropy_of, evaluating, judged, refuse_state
+from spikeproof.attacks import Crafting, check_batch, crafting, cross_entropy_of, evaluating, judged, look_at
 from spikeproof.checked import check_seed, whole
 from spikeproof.errors import SpikeproofError
 from spikeproof.models import draws_at_random
@@ -84,10 +84,10 @@ def landscape(
     images, labels, _ = check_batch(images, labels, model=model)
     if not len(images):
         raise SpikeproofError("A landscape needs one image at least, got none.")
-    refuse_state(model, images)
+    drawn = look_at(model, images).drawn  # also by what no one declares (dropout left on)
     if draws is None:
         with evaluating(model):
-            draws = 10 if draws_at_random(model) else 1
+            draws = 10 if drawn or draws_at_random(model) else 1
     how = Crafting(draws=draws, seed=seed)
     uphill = torch.cat(
         [_uphill(model, *pair, how) for pair in zip(images.split(_BATCH), labels.split(_BATCH), strict=True)]
