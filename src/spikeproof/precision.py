@@ -9,6 +9,7 @@ from typing import Literal, get_args
 
 import torch
 
+from spikeproof.checked import told
 from spikeproof.errors import SpikeproofError
 
 Precision = Literal["auto", "fp32", "bf16"]
@@ -68,8 +69,8 @@ def check_precision(precision: str, who: str) -> None:
     Raises:
         SpikeproofError: it is not one of ``Precision``.
     """
-    if precision not in get_args(Precision):
-        raise SpikeproofError(f"{who} in 'auto', 'fp32' or 'bf16', not {precision!r:.80}.")
+    if not isinstance(precision, str) or precision not in get_args(Precision):
+        raise SpikeproofError(f"{who} in 'auto', 'fp32' or 'bf16', not {told(precision)}.")
 
 
 @functools.cache

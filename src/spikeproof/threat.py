@@ -11,6 +11,7 @@ import tyro
 from jaxtyping import Float
 from torch import Tensor
 
+from spikeproof.checked import told
 from spikeproof.errors import SpikeproofError
 
 Norm = Literal["linf", "l2"]
@@ -28,13 +29,15 @@ def parse_radius(value: float | str, what: str = "radius", *, most: float = 1.0)
         0.2
     """
     try:
+        if isinstance(value, bool | bytes):
+            raise TypeError
         if isinstance(value, str):
             top, slash, bottom = value.partition("/")
             radius = float(top) / float(bottom) if slash else float(top)
         else:
             radius = float(value)
-    except (TypeError, ValueError, ZeroDivisionError):
-        raise SpikeproofError(f"{value!r} is not a {what}; give a number such as 0.03 or 8/255.") from None
+    except (TypeError, ValueError, ZeroDivisionError, OverflowError, RuntimeError):
+        raise SpikeproofError(f"{told(value)} is not a {what}; give a number such as 0.03 or 8/255.") from None
     if most == math.inf and not (math.isfinite(radius) and radius >= 0):
         raise SpikeproofError(f"An L2 {what} must be a finite number >= 0, got {value}; 128/255 is usual.")
     if not 0 <= radius <= most:

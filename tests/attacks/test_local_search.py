@@ -163,7 +163,7 @@ def test_a_random_network_is_searched_by_means(model, batch):
 
 
 class Slope(torch.nn.Module):
-    """A margin that falls with the mean brightness of the upper half: at once to a share of it, and no further."""
+    """A margin that any change takes to a share of it, and no further."""
 
     def __init__(self, share):
         super().__init__()

@@ -3,9 +3,10 @@
 import dataclasses
 import math
 
+import numpy as np
 import pytest
 
-from spikeproof.audit import AuditConfig
+from spikeproof.audit import AuditConfig, audit
 
 
 def test_the_default_is_the_reliable_battery():
@@ -79,3 +80,25 @@ def test_members_take_what_was_tuned(quick):
 
     (_, adaptive) = quick(trials=("FGSM", "SA-PGD-2@ASSG")).members(Tuned(half_mass=0.4))
     assert adaptive.source == Assg(half_mass=0.4)
+
+
+@pytest.mark.parametrize("number", [8, np.int64(8), np.uint8(8)])
+def test_whole_numbers_of_any_library_are_the_same_audit(quick, number):
+    """In a name, and in a file of JSON."""
+    config = quick()
+    names = ("samples", "draws", "judge_draws", "tune_samples", "sweep_samples", "batch_size", "seed")
+    for name in names:
+        object.__setattr__(config, name, number)
+    object.__setattr__(config, "step_sweep", (number,))
+    config.__post_init__()
+    assert {type(getattr(config, name)) for name in names} == {type(config.step_sweep[0])} == {int}
+    assert config == quick(**dict.fromkeys(names, 8), step_sweep=(8,))
+
+
+def test_places_that_can_be_no_path(tiny, digits, quick, refuses, attacked):
+    with refuses("can be no path"):
+        audit(tiny, digits.test, quick(), parts="a\x00b", show=False)
+    assert not attacked
+    found = audit(tiny, digits.test, quick(trials=("FGSM",), samples=5), show=False)
+    with refuses("can be no path"):
+        found.save("a\x00b")

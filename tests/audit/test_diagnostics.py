@@ -1,5 +1,7 @@
 """Red flags: each can be raised, and each can be silent."""
 
+import re
+
 import pytest
 import torch
 from torch import nn
@@ -18,6 +20,13 @@ HEALTHY = {
     "anywhere": 0.0,
     "samples": 100,
 }
+
+
+COMPARED = (
+    *("one step beats many", "black box beats white box", "not monotone in radius", "not monotone in steps"),
+    "any image allowed leaves survivors",
+)
+PAIR = (torch.full((2, 1, 8, 8), 0.5), torch.tensor([0, 1]))
 
 
 class Linear(nn.Module):
@@ -151,6 +160,33 @@ def test_a_rise_is_measured_from_the_lowest_point_before(flags):
 @pytest.mark.parametrize(("left", "raised"), [(0.0, False), (0.03, False), (0.04, True), (1.0, True)])
 def test_any_image_allowed_leaves_survivors(flags, left, raised):
     assert ("any image allowed leaves survivors" in flags(anywhere=left)) == raised
+
+
+@pytest.mark.parametrize("samples", [100, 230, 1000])
+@pytest.mark.parametrize("broken", range(1, 12))
+def test_no_sentence_contradicts_itself(samples, broken):
+    """What is raised is above its threshold, as it is written too, and nothing else is."""
+    many, less = 97 / 100, 97 / 100 - broken / samples
+    curves = HEALTHY | {"samples": samples, "by_radius": {0.1: many, 1.0: 0.0}, "by_steps": {20: less, 40: many}}
+    curves |= {"black_box": less, "one_step": less, "anywhere": broken / samples}
+    flags = flags_of(Linear(), *PAIR, Linf(0.1), Crafting(), Curves(**curves), like(), noisy=False)
+    compared = [flag for flag in flags if flag.name in COMPARED]
+    assert len(compared) == len(COMPARED)
+    for flag in compared:
+        *_, told = re.findall(r"[0-9]+[.][0-9]+", flag.value)
+        (limit,) = re.findall(r"[0-9]+[.][0-9]+", flag.threshold)
+        assert flag.raised == (float(told) > float(limit)), flag.sentence
+        by_hand = max(0.03 * samples, 1.5 if "points" not in flag.value else 2 * (0.1 * samples) ** 0.5)
+        if "monotone in radius" not in flag.name:
+            assert flag.raised == (broken > by_hand), flag.sentence
+
+
+def test_exactly_three_per_cent_is_not_above():
+    curves = Curves(**HEALTHY | {"by_radius": {0.1: 0.97}, "black_box": 0.94, "one_step": 0.9})
+    assert curves.by_radius[0.1] - curves.black_box > 0.03  # in floats
+    flags = flags_of(Linear(), *PAIR, Linf(0.1), Crafting(), curves, like(), noisy=False)
+    (flag,) = (each for each in flags if each.name == "black box beats white box")
+    assert not flag.raised and "break 3.0 %" in flag.value and flag.threshold == "above 3.0 %"
 
 
 class Slope(nn.Module):

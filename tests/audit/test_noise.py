@@ -48,14 +48,14 @@ def test_both_numbers_of_draws_are_told(noisy, digits, quick, draws, judge_draws
 
 def test_verdicts_are_drawn_again_with_noise(noisy, digits, quick, monkeypatch):
     """An attack that claims to have broken everything, without touching an image, breaks what fresh draws say."""
-    judged, judge = [], ENGINE.judge
+    heard, judged = [], ENGINE.judged
 
     def listening(model, images, *, draws):
-        logits = judge(model, images, draws=draws)
-        judged.append((len(images), draws, logits.argmax(1)))
+        logits = judged(model, images, draws=draws)
+        heard.append((len(images), draws, logits.argmax(1)))
         return logits
 
-    monkeypatch.setattr(ENGINE, "judge", listening)
+    monkeypatch.setattr(ENGINE, "judged", listening)
 
     @attack("FGSM")
     def boastful(model, images, labels, threat, how):
@@ -64,7 +64,7 @@ def test_verdicts_are_drawn_again_with_noise(noisy, digits, quick, monkeypatch):
     trials = importlib.import_module("spikeproof.audit.trials")
     monkeypatch.setitem(trials._ATTACKS, "FGSM", trials._plain(boastful, "nominal", 1, rank=0))
     found = audit(noisy, digits.test, quick(trials=("FGSM",), noise=True, draws=1, judge_draws=4), show=False)
-    clean, again = judged
+    clean, again = heard
     assert (clean[:2], again[:2]) == ((40, 4), (found.clean.correct, 4))
     labels = digits.test.labels[digits.test.part(40)]
     right = clean[2] == labels

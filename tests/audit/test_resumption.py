@@ -4,10 +4,13 @@ import copy
 import dataclasses
 import importlib
 import signal
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from spikeproof.audit import Shard, audit
 from spikeproof.audit.parts import Parts
@@ -158,6 +161,94 @@ def test_another_model_has_parts_of_its_own(tiny, digits, config, attacked, tmp_
     other = copy.deepcopy(tiny)
     spoil(other)
     assert asks_first(attacked, other, digits.test, config, parts=tmp_path) == "R+FGSM"
+
+
+class Scaled(nn.Module):
+    """What it does hangs on an attribute that is no weight; how it is written tells nothing, or too much."""
+
+    def __init__(self, inner, gain=1.0, slope=1.0):
+        super().__init__()
+        self.inner, self.gain, self.slope = inner, gain, slope
+
+    def forward(self, images):
+        scaled = (images - 0.5) * self.gain + 0.5
+        # The slope is in the gradient alone, as a surrogate's width is.
+        return self.inner(scaled.detach() + self.slope * (scaled - scaled.detach()))
+
+    def extra_repr(self):
+        return f"at {id(self)}"
+
+
+@pytest.mark.parametrize(("other", "first"), [({"gain": 0.2}, "R+FGSM"), ({"slope": 0.5}, "R+FGSM"), ({}, "UNIFORM")])
+def test_another_behaviour_has_parts_of_its_own(tiny, digits, config, attacked, tmp_path, other, first):
+    interrupted(attacked, 4, Scaled(tiny), digits.test, config, parts=tmp_path)
+    assert asks_first(attacked, Scaled(copy.deepcopy(tiny), **other), digits.test, config, parts=tmp_path) == first
+
+
+def test_another_hook_has_parts_of_its_own(tiny, digits, config, attacked, tmp_path):
+    interrupted(attacked, 4, tiny, digits.test, config, parts=tmp_path)
+    hook = tiny.register_forward_hook(lambda _, given, logits: logits.roll(1, 1))
+    assert asks_first(attacked, tiny, digits.test, config, parts=tmp_path) == "R+FGSM"
+    hook.remove()
+    assert asks_first(attacked, tiny, digits.test, config, parts=tmp_path) == "UNIFORM"
+
+
+def test_numbers_are_those_of_the_network_at_hand(tiny, digits, config, attacked, tmp_path):
+    fresh = audit(Scaled(tiny, gain=0.2), digits.test, config, show=False)
+    interrupted(attacked, 6, Scaled(tiny), digits.test, config, parts=tmp_path)
+    resumed = audit(Scaled(tiny, gain=0.2), digits.test, config, parts=tmp_path, show=False)
+    assert resumed.outcomes.equals(fresh.outcomes)
+
+
+def test_a_substitute_that_answers_otherwise_has_parts_of_its_own(tiny, digits, config, attacked, tmp_path):
+    given = {"parts": tmp_path}
+    interrupted(attacked, 4, tiny, digits.test, config, substitutes=[Scaled(tiny)], **given)
+    assert asks_first(attacked, tiny, digits.test, config, substitutes=[Scaled(tiny)], **given) == "UNIFORM"
+    assert asks_first(attacked, tiny, digits.test, config, substitutes=[Scaled(tiny, slope=0.5)], **given) == "R+FGSM"
+
+
+NAMED = """
+import sys, torch
+from spikeproof.audit.fingerprint import fingerprint
+from spikeproof.models import create_model
+
+torch.manual_seed(int(sys.argv[1]))  # whatever the caller drew before
+torch.set_num_threads(int(sys.argv[2]))
+drawn = torch.rand(int(sys.argv[1]) + 1)
+torch.manual_seed(0)
+noisy = torch.nn.Sequential(torch.nn.Dropout(), create_model("conv", num_classes=10, image_size=8, in_channels=1))
+noisy.register_forward_pre_hook(lambda _, given: (torch.nn.functional.dropout(given[0], 0.2, training=True),))
+images = torch.rand(40, 1, 8, 8, generator=torch.Generator().manual_seed(1))
+print(fingerprint((noisy, noisy[1]), images, torch.zeros(40, dtype=torch.int64)))
+"""
+
+
+def test_two_processes_give_one_name():
+    """Random networks too, whatever was drawn before; with more threads it may be another, and never a wrong one."""
+    names = [
+        subprocess.run([sys.executable, "-c", NAMED, *words], capture_output=True, text=True, check=True).stdout
+        for words in (("0", "1"), ("5", "1"))
+    ]
+    assert len(set(names)) == 1 and len(names[0].strip()) == 16
+
+
+def test_who_is_right_when_clean_is_decided_once(tiny, digits, config, attacked, tmp_path):
+    """A network may draw numbers that no seed fixes; an audit that goes on attacks those who were right at first."""
+
+    class Loose(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner, self.generator = tiny, torch.Generator().manual_seed(0)
+
+        def forward(self, images):
+            return self.inner(images + 0.3 * torch.randn(images.shape, generator=self.generator))
+
+    config = dataclasses.replace(config, draws=1)
+    interrupted(attacked, 6, Loose(), digits.test, config, parts=tmp_path)
+    other = Loose()
+    other.generator.manual_seed(1)
+    found = audit(other, digits.test, config, parts=tmp_path, show=False)
+    assert found.results[0].attempted == found.clean.correct
 
 
 def test_another_noise_has_parts_of_its_own(tiny, digits, config, attacked, tmp_path):

@@ -64,6 +64,7 @@ def test_shares_are_apart_and_cover_everything(tiny, digits, quick, attacked, mo
         with monkeypatch.context() as patch, pytest.raises(Gone):
             patch.setenv("RANK", str(rank))
             patch.setenv("WORLD_SIZE", "2")
+            patch.setattr(Shard, "of_the_first", lambda _, own: own)
             patch.setattr(Shard, "merge", gone)
             audit(tiny, digits.test, config, parts=tmp_path, show=False)
         shares.append(list(attacked))

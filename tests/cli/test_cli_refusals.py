@@ -162,6 +162,15 @@ def test_a_file_where_the_folder_should_be(refused, train_words, tmp_path):
         (["--trials", "SA-PGD@ASSG"], ["nominal", "PGD-20"]),
         (["--battery", "quik"], ["quik", "quick"]),
         (["--judge-draws", "0"], ["judge_draws >= 1"]),
+        (["--judge-draws", "2147483648"], ["judge_draws", "up to 100000", "2147483648"]),
+        (["--draws", "99999999999999999999"], ["draws", "up to 100000"]),
+        (["--step-sweep", "5", "9999999999"], ["step_sweep", "up to 1000000"]),
+        (["--seed", "9223372036854775808"], ["seed", "9223372036854775807"]),
+        (["--batch-size", "99999999999999999999"], ["batch_size", "up to"]),
+        (["--trials", "PGD-99999999999999999999"], ["PGD-9", "at most 1000000"]),
+        (["--radius", "1e400"], ["radius"]),
+        (["--out", "a\x00b"], ["can be no path"]),
+        (["--substitutes", "a\x00b"], ["can be no path"]),
         (["--draws", "0"], ["draws >= 1"]),
         (["--noise", "True"], ["Noise", "TGO"]),
         (["--device", "tpu"], ["tpu", "cpu"]),
@@ -181,6 +190,15 @@ def test_an_audit_never_leaves_a_folder_that_cannot_be_reported(call, audited, o
     assert "Traceback" not in err
     code, _, err = call("report", audited)
     assert (code, err) == (0, "")
+
+
+@pytest.mark.parametrize("words", [("report",), ("leaderboard",), ("push", "there")], ids=lambda words: words[0])
+def test_a_place_that_can_be_no_path(refused, audited, tmp_path, words):
+    option = {"report": "--out", "leaderboard": "--page", "push": "--audit"}[words[0]]
+    before = {path: path.read_bytes() for path in audited.rglob("*") if path.is_file()}
+    command, *more = words
+    refused(command, audited, *(tmp_path / each for each in more), option, "a\x00b", says=["can be no path"])
+    assert {path: path.read_bytes() for path in audited.rglob("*") if path.is_file()} == before
 
 
 def test_an_unfinished_run(refused, trained):

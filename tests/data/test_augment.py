@@ -112,7 +112,7 @@ def test_everything_off_changes_nothing():
 
 @pytest.mark.parametrize("option", ["crop_padding", "cutout"])
 def test_refuses_negative_pixels(option, refuses):
-    with refuses(f"{option} is -1"):
+    with refuses(f"{option} >= 0", "got -1"):
         Augmentation(**{option: -1})
 
 

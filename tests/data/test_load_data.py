@@ -105,7 +105,7 @@ def test_refuses_classes_without_an_image(tmp_path, refuses):
 @pytest.mark.parametrize("option", ["validation", "train_limit", "test_limit"])
 @pytest.mark.parametrize("count", [0, -3])
 def test_refuses_empty_splits(option, count, refuses):
-    with refuses(f"{option} is {count}"):
+    with refuses(f"{option} >= 1", f"got {count}"):
         digits(**{option: count})
 
 

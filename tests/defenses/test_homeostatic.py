@@ -1,9 +1,6 @@
 """HoSNN: the moving threshold against a network written out, how the usual course is measured, and a resumed run."""
 
-import dataclasses
 import math
-import os
-import signal
 
 import pytest
 import torch
@@ -12,11 +9,11 @@ from torch import nn
 from training_steps import step_on
 
 from spikeproof.data import load_data
-from spikeproof.defenses import Defense
 from spikeproof.defenses.homeostatic import HoSNN
 from spikeproof.models import create_model, load_model, save_model
 from spikeproof.spiking import Neuron, Site, probe, sites
-from spikeproof.train import Interrupted, TrainConfig, train
+from spikeproof.train import TrainConfig, train
+from stops import stopped_at
 
 
 def with_drawn_thresholds(model):
@@ -132,7 +129,7 @@ def test_thresholds_do_not_move_until_they_have_a_usual_course():
     memory = {}
     for progress in (0.0, 0.3, 0.499):
         defense.begin(step_on(model, images, labels, progress=progress, memory=memory))
-        assert memory == {} and not any(theta.requires_grad for theta in thetas)
+        assert list(memory) == ["HoSNN thresholds stand"] and not any(theta.requires_grad for theta in thetas)
     for progress in (0.5, 0.53):
         defense.begin(step_on(model, images, labels, progress=progress, memory=memory))
         assert not any(theta.requires_grad or theta.any() for theta in thetas)
@@ -193,31 +190,19 @@ def test_it_comes_back_from_disk(tmp_path):
     assert all(site.setpoint.shape[0] == STEPS for site in sites(loaded).values())
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Stop(Defense):
-    """Interrupts a run at a share of training, as Ctrl-C does."""
-
-    share: float
-
-    def begin(self, step):
-        if step.part == 0 and abs(step.progress - self.share) < 1e-9:
-            os.kill(os.getpid(), signal.SIGINT)
-
-
 @pytest.fixture(scope="module")
 def few_digits():
     return load_data("digits", validation=50, train_limit=160)
 
 
-def run(data, *others, **options):
+def run(data, **options):
     torch.manual_seed(1)
     size = {"image_size": 8, "in_channels": 1, "width": 0.25, "num_steps": 2}
     model = create_model("conv", num_classes=data.num_classes, neuron=Neuron(threshold=0.5), **size)
     config = TrainConfig(
         epochs=4, batch_size=32, augmentation=None, microbatch=24, validate_every=4, device="cpu", precision="fp32"
     )
-    defenses = [HoSNN(warmup=0.4), *others]
-    return train(model, data, defenses, config, settings={}, show=False, **options).model.state_dict()
+    return train(model, data, [HoSNN(warmup=0.4)], config, settings={}, show=False, **options).model.state_dict()
 
 
 @pytest.fixture(scope="module")
@@ -227,8 +212,8 @@ def whole(few_digits):
 
 @pytest.mark.parametrize("share", [0.35, 0.4, 0.45, 0.7])
 def test_a_run_stopped_before_while_and_after_measuring_ends_the_same(few_digits, whole, tmp_path, share):
-    with pytest.raises(Interrupted):
-        run(few_digits, Stop(share=share), out=tmp_path / "cut")
+    with stopped_at(share):
+        run(few_digits, out=tmp_path / "cut")
     resumed = run(few_digits, out=tmp_path / "cut", resume=True)
     assert whole.keys() == resumed.keys() and all(torch.equal(whole[name], resumed[name]) for name in whole)
     theta = whole["body.0.adaptation"]

@@ -1,5 +1,6 @@
 """Learned widths: the gradient of the smooth spike, bounds, LSG's widths by its leaks, Dspike's choice, and files."""
 
+import itertools
 import math
 
 import pytest
@@ -9,6 +10,7 @@ from training_steps import step_on
 
 from spikeproof.attacks import evaluating
 from spikeproof.data import load_data
+from spikeproof.defenses import compose
 from spikeproof.defenses.dspike import Dspike, alignments
 from spikeproof.defenses.learnable_width import LearnableWidth
 from spikeproof.defenses.lsg import LSG
@@ -179,16 +181,21 @@ def test_they_train_save_load_and_resume(defense, tmp_path):
 
 
 def test_two_that_set_widths_do_not_go_together(refuses):
-    for first in KINDS:
-        for second in KINDS:
-            model = new_model()
-            first.install(model)
-            with refuses(second.label, "already"):
-                second.install(model)
+    for first, second in itertools.permutations(KINDS, 2):
+        with refuses(first.label, second.label, "the surrogate"):
+            compose([first, second])
     model = new_model()
     sites(model)["body.0"].random_leak = (0.5, 1.0)
-    with refuses("LSG", "leaks"):
+    with refuses("LSG", "body.0", "at random"):
         LSG().install(model)
+
+
+def test_one_sharpness_for_each_channel_is_none_for_a_site(refuses):
+    for defense in KINDS:
+        model = new_model()
+        sites(model)["body.0"].sharpness = torch.nn.Parameter(torch.ones(1, 4))
+        with refuses(defense.label, "body.0 has 4"):
+            defense.install(model)
 
 
 @pytest.mark.parametrize("defense", KINDS, ids=lambda kind: kind.label)

@@ -1,14 +1,12 @@
 """Defenses that change nothing: one notes what training shows to the hooks, one stops it."""
 
 import dataclasses
-import os
-import signal
 
-import pytest
 import torch
 
 from spikeproof.defenses import Defense, Step
-from spikeproof.train import Interrupted, RunFolder, train
+from spikeproof.train import RunFolder, train
+from stops import stopped_at
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -29,25 +27,12 @@ class Watcher(Defense):
         self.moves.append(len(self.seen))
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Stopper(Defense):
-    """Asks training to stop, as Ctrl-C does, once ``share`` of it is done."""
-
-    share: float
-    sent: list[float] = dataclasses.field(default_factory=list)
-
-    def begin(self, step: Step) -> None:
-        if step.progress >= self.share and not self.sent:
-            self.sent.append(step.progress)
-            os.kill(os.getpid(), signal.SIGINT)
-
-
 def whole_and_resumed(new_model, data, defenses, config, folder, *, share):
     """The weights of a run in one go, and of one stopped and resumed from another start; and the state between."""
     shared = {"data": data, "config": config, "settings": {"mine": 1}, "show": False}
     whole = train(new_model(0), defenses=defenses, out=folder / "whole", **shared)
-    with pytest.raises(Interrupted):
-        train(new_model(0), defenses=[*defenses, Stopper(share=share)], out=folder / "cut", **shared)
+    with stopped_at(share):
+        train(new_model(0), defenses=defenses, out=folder / "cut", **shared)
     state = RunFolder(folder / "cut").read_state()
     resumed = train(new_model(8), defenses=defenses, out=folder / "cut", resume=True, **shared)
     return whole.model.state_dict(), resumed.model.state_dict(), state

@@ -179,3 +179,12 @@ def test_refusals(refuses, images, labels):
         landscape(Linear(), images[:0], labels[:0], 0.1)
     with refuses("Label 3"):
         landscape(Linear(), images, labels + 1, 0.1)
+
+
+def test_randomness_that_nobody_declared_is_averaged(images, labels):
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+    network.register_forward_pre_hook(lambda _, given: (torch.nn.functional.dropout(given[0], 0.3, training=True),))
+    images, labels = images[:4], labels[:4]
+    found, ten, one = (landscape(network, images, labels, 0.1, points=3, draws=draws) for draws in (None, 10, 1))
+    assert torch.equal(found.losses, ten.losses) and not torch.equal(found.losses, one.losses)

@@ -55,7 +55,7 @@ def test_it_is_saved_with_the_weights(tmp_path):
 @pytest.mark.parametrize("steps", [0, -1, True])
 def test_an_impossible_number(refuses, steps):
     model = made(4)
-    with refuses("1 step or more"):
+    with refuses("num_steps"):
         model.num_steps = steps
     assert model.num_steps == 4
 

@@ -100,8 +100,11 @@ def test_one_that_was_stopped_goes_on_there(run, tmp_path, monkeypatch):
     assert not (into / "audit.json").exists()
     assert (into / "config.json").read_bytes() == (run / "config.json").read_bytes()
     assert read_runs(into)[0].epochs == read_runs(run)[0].epochs
-    assert len(list((into / "audit-parts").rglob("*.part"))) == 3
+    assert len(list((into / "audit-parts").rglob("*.part"))) == 4  # who is right when clean, and three
     assert not (run / "audit-parts").exists()
+    # Of an earlier try, with a network that answered otherwise.
+    (into / "audit-parts" / ("0" * 16)).mkdir()
+    (into / "audit-parts" / ("0" * 16) / "clean.part").write_text("")
     again = audit_into(run, into)
     assert attacked[4:] == ["PGD-2"]  # the one that it was at, and no other
     assert again.outcomes.equals(undisturbed.outcomes)

@@ -104,6 +104,8 @@ def make_audit(
         "version": 3,
         "samples": samples,
         "split": "test",
+        "images": "5e" * 8,
+        "audited_images": f"{samples:08x}" + "ab" * 4,
         "threat": {"norm": "linf", "radius": radius},
         "noise": "off",
         "draws": 1,

@@ -10,7 +10,8 @@ import pytest
 from report_folders import FLAGS, make_audit, make_trial, read_one, wilson, write_run
 
 from spikeproof.errors import SpikeproofError
-from spikeproof.report import read_runs, text_table, write_report
+from spikeproof.report import comparison_table, read_runs, text_table, write_report
+from spikeproof.report.compare import finding
 from spikeproof.report.html_table import html_table
 from spikeproof.report.table import WIDEST
 from spikeproof.report.wording import labels, percent, radius_text
@@ -32,8 +33,8 @@ def test_rows_hold_the_percentages(tmp_path: Path) -> None:
     assert cells(lines[3]) == ["two", "92.4", "24.2", "6.2*", "SA-PGD-100@ASSG -5.8", "0.4", "5.8", "0 of 3"]
     assert len({len(line) for line in lines[:4]}) == 1
     assert (
-        "Linf 2/255, n = 500, test split, battery reliable, noise off, crafted in bf16, judged in float32, device cpu "
-        "(AMD EPYC, AVX512), seed 0." in lines
+        "Linf 2/255, n = 500, test split, images 000001f4, battery reliable, noise off, crafted in bf16, judged in "
+        "float32, device cpu (AMD EPYC, AVX512), seed 0." in lines
     )
     assert "different conditions" not in "\n".join(lines)
 
@@ -48,13 +49,38 @@ def test_differing_conditions_become_columns(tmp_path: Path) -> None:
     second = make_audit(correct=(100, 90, 80, 60), samples=128, radius=8 / 255) | {"split": "validation"}
     text = table_of(tmp_path, one=make_audit(), two=second)
     lines = text.splitlines()
-    assert cells(lines[0])[:4] == ["Run", "Threat", "Samples", "Split"]
-    assert cells(lines[2])[1:4] == ["Linf 2/255", "n = 500", "test split"]
-    assert cells(lines[3])[1:4] == ["Linf 8/255", "n = 128", "validation split"]
-    assert "different conditions (threat, samples and split)" in text
+    assert cells(lines[0])[:5] == ["Run", "Threat", "Samples", "Split", "Images"]
+    assert cells(lines[2])[1:5] == ["Linf 2/255", "n = 500", "test split", "images 000001f4"]
+    assert cells(lines[3])[1:5] == ["Linf 8/255", "n = 128", "validation split", "images 00000080"]
+    assert "different conditions (threat, samples and images)" in text
     html = html_table([read_one(tmp_path / name) for name in ("one", "two")])
-    assert "different conditions (threat, samples and split)" in html
-    assert "L∞ 2/255 · n = 500 · test split</span>" in html and "L∞ 8/255 · n = 128 · validation split</span>" in html
+    assert "different conditions (threat, samples and images)" in html
+    assert "L∞ 2/255 · n = 500 · test split · images 000001f4</span>" in html
+    assert "L∞ 8/255 · n = 128 · validation split · images 00000080</span>" in html
+
+
+def test_other_images_are_other_conditions(tmp_path: Path) -> None:
+    """What counts is the images that were audited: not what their split is called, nor how many others it has."""
+    first, second = (f"{digit}" * 16 for digit in (1, 2))
+    known = make_audit() | {"audited_images": first, "images": second}
+    fingerprints = ("audited_images", "images")
+    kinds = {
+        "same": known | {"images": first, "split": "validation"},
+        "other": known | {"audited_images": second},
+        "older": {name: value for name, value in known.items() if name != "audited_images"},
+        "oldest": {name: value for name, value in known.items() if name not in fingerprints},
+    }
+    text = {name: table_of(tmp_path / name, one=known, two=audit) for name, audit in kinds.items()}
+    assert "different conditions" not in text["same"]
+    for name in ("other", "older", "oldest"):
+        assert "different conditions (images)" in text[name]
+    assert "images 11111111" in text["other"] and "images 22222222" in text["other"]
+    assert "images of split 22222222" in text["older"] and "images unknown" in text["oldest"]
+    runs = [read_one(tmp_path / "other" / name) for name in ("one", "two")]
+    assert "different conditions (images). So this page does not rank them." in finding(runs)
+    assert "Of 2 audited runs" in finding([read_one(tmp_path / "same" / name) for name in ("one", "two")])
+    with pytest.raises(SpikeproofError, match=r"other conditions \(images\)"):
+        comparison_table({"one": runs[:1], "two": runs[1:]})
 
 
 def test_a_different_set_of_attacks_is_said_too(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import multiprocessing
+import random
 import shutil
 import subprocess
 import sys
@@ -13,13 +14,15 @@ from small_table import OTHER, TABLE, VANILLA, do, plan
 
 from spikeproof import precision
 from spikeproof.audit import AuditConfig
+from spikeproof.errors import SpikeproofError
 from spikeproof.recipes import Recipe
 from spikeproof.reproduce import Circumstances, InProcess, Plan, Store, dry_run, make_pool
 from spikeproof.reproduce.execute import is_busy
-from spikeproof.reproduce.gather import mcnemar
+from spikeproof.reproduce.gather import gather, mcnemar
 from spikeproof.reproduce.keys import audit_key, network_key
 from spikeproof.reproduce.pools import attempt
 from spikeproof.results import read_results
+from spikeproof.sealed import sealed
 from spikeproof.train import RunFolder
 
 
@@ -186,11 +189,66 @@ def test_other_images_than_before_are_refused(done, tmp_path):
     task = plan().tasks(store)[0]
     shutil.rmtree(store.network(task.recipe) / "audits")
     facts = store.facts(task.recipe)
-    facts.write_text(facts.read_text().replace(json.loads(facts.read_text())["images"]["test"], "0" * 16))
+    held = json.loads(facts.read_text())
+    facts.write_text(json.dumps(sealed(held | {"images": held["images"] | {"test": "0" * 16}})))
     whole = next(each for each in plan().tasks(store) if each.audits and each.key == task.key)
     outcome = attempt(whole, around(store))
     assert outcome.status == "failed"
     assert "has other images" in outcome.why
+
+
+def gathered(store):
+    """The rows and verdicts that a store gives."""
+    return gather(plan(), store, {}, before=None, seeds=(), private=store.root)
+
+
+@pytest.fixture
+def copied(done, tmp_path):
+    """A store of one's own."""
+    store = Store(tmp_path / "store")
+    shutil.copytree(done[0] / "store", store.root)
+    return store
+
+
+def test_no_flipped_digit_goes_into_a_row(copied):
+    """Of every file of a network: each is as it was, or the table says which one is damaged."""
+    whole = gathered(copied)
+    draw, said, unseen = random.Random(0), 0, set()
+    (task,) = (each for each in plan().tasks(copied) if each.label == "Digits: Vanilla, seed 0" and each.audits)
+    network = copied.network(task.recipe)
+    texts = [path for kind in ("*.json", "metrics.jsonl") for path in network.rglob(kind)]
+    assert {"audit.json", "facts.json", "config.json", "metrics.jsonl"} < {path.name for path in texts}
+    for path in texts:
+        content = path.read_bytes()
+        digits = [at for at, letter in enumerate(content) if chr(letter).isdigit()]
+        for at in draw.sample(digits, min(60, len(digits))):
+            flipped = content[:at] + str((content[at] - 47) % 10).encode() + content[at + 1 :]
+            path.write_bytes(flipped)
+            try:
+                if gathered(copied) != whole:
+                    unseen.add(path.name)
+            except SpikeproofError as error:
+                said += 1
+                assert path.name in str(error)
+        path.write_bytes(content)
+    assert not unseen and said > 100
+    for path in network.rglob("outcomes.parquet"):
+        content = path.read_bytes()
+        path.write_bytes(content[:300] + bytes([content[300] ^ 1]) + content[301:])
+    with pytest.raises(SpikeproofError, match="outcomes.parquet is damaged"):
+        gathered(copied)
+
+
+def test_rows_of_other_images_are_left_out_and_told(copied):
+    """Audits of two copies of the data are no table, and no McNemar test."""
+    tasks = [each for each in plan().tasks(copied) if each.audits and "MPD-SGR" in each.label]
+    for audit in tasks[0].audits:
+        path = copied.audit(tasks[0].recipe, audit) / "audit.json"
+        path.write_text(json.dumps(sealed(json.loads(path.read_text()) | {"audited_images": "0" * 16})))
+    header, rows = gathered(copied)
+    assert {row.row for row in rows} == {"vanilla", "reg"}
+    assert "audited on other images of digits" in header.missing["mpd-sgr"]
+    assert all(verdict.difference is None for verdict in header.verdicts)
 
 
 def test_stopping_ends_what_runs(tmp_path):

@@ -210,6 +210,23 @@ def test_seeds_of_a_row_share_its_setting(
         read_results(tmp_path)
 
 
+def test_seeds_of_a_row_share_their_images(tmp_path: Path, refuses: Callable) -> None:
+    """As far as they are known: a file from before has none, and is read."""
+    write_header(make_header(), tmp_path)
+    older = write_row(make_row(), tmp_path)
+    held = json.loads(older.read_text())
+    assert held.pop("images") == ""
+    older.write_text(json.dumps(held))
+    write_row(make_row(seed=1, images="ab" * 8), tmp_path)
+    ((_, rows),) = read_results(tmp_path)
+    assert [row.images for row in rows] == ["", "ab" * 8]
+    path = write_row(make_row(seed=2, images="cd" * 8), tmp_path)
+    with refuses(path, "'images' should be as in vanilla-s1.json"):
+        read_results(tmp_path)
+    with refuses("'images'"):
+        write_row(make_row(seed=2, images="of mine"), tmp_path)
+
+
 def test_what_cannot_be_read_is_not_written(tmp_path: Path, refuses: Callable) -> None:
     with refuses("vanilla-s0.json of toy-table1-mini", "'radius'"):
         write_row(make_row(radius=float("nan")), tmp_path)

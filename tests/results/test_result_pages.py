@@ -123,6 +123,11 @@ def test_the_leaderboard_ranks_by_the_worst_case(tmp_path: Path) -> None:
             "CIFAR-10 (JPEG-recompressed), 3 classes, L∞ 8/255, scale mini, battery reliable on 100 test images, "
             "crafted in bf16",
         ),
+        (
+            {"images": "0123456789abcdef"},
+            "CIFAR-10 (JPEG-recompressed), 3 classes, L∞ 8/255, scale mini, battery reliable on 100 test images "
+            "(01234567), crafted in fp32",
+        ),
     ],
 )
 def test_what_cannot_be_compared_is_not_ranked_together(tmp_path: Path, changes: dict, heading: str) -> None:

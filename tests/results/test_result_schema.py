@@ -60,7 +60,7 @@ def test_every_reference_leads_somewhere() -> None:
 def test_fields_are_those_of_the_files(tmp_path: Path) -> None:
     schema = row_schema()
     written = json.loads(write_row(make_row(), tmp_path).read_text())
-    assert list(written) == list(schema["properties"]) == schema["required"]
+    assert list(written) == list(schema["properties"]) == [*schema["required"], "images"]  # older files have none
     assert list(written) == [field.name for field in dataclasses.fields(ResultRow)]
     header = json.loads(write_header(make_header(), tmp_path).read_text())
     assert list(header) == schema["$defs"]["TableHeader"]["required"]
@@ -70,6 +70,8 @@ def test_fields_are_those_of_the_files(tmp_path: Path) -> None:
 def test_objects_are_closed_and_numbers_bounded(part: dict[str, Any]) -> None:
     kinds = part.get("type", ())
     if "properties" in part:
-        assert part["additionalProperties"] is False and set(part["required"]) == set(part["properties"]) - {"interval"}
+        optional = {"interval", "images"}
+        assert part["additionalProperties"] is False
+        assert set(part["required"]) == set(part["properties"]) - optional
     if ("integer" in kinds or "number" in kinds) and "const" not in part:
         assert "maximum" in part and "minimum" in part

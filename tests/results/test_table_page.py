@@ -105,6 +105,15 @@ def test_rows_that_the_header_does_not_name_come_last() -> None:
     assert text.count("**CIFAR-10, no AT**") == 1
 
 
+def test_rows_of_other_images_are_told() -> None:
+    same, other = "ab" * 8, "cd" * 8
+    rows = [make_row(images=same), make_row("at", images=other), make_row("old"), make_row("c", dataset="svhn")]
+    told = f"same images ({same}: vanilla; {other}: at; unknown images: old): compare"
+    assert told in render_table(make_header(), rows)
+    alike = [make_row(images=same), make_row(seed=1), make_row("at", images=same), make_row("c", dataset="svhn")]
+    assert "same images" not in render_table(make_header(), alike).partition("|")[0]
+
+
 def test_each_data_set_with_a_note_is_named_once() -> None:
     rows = [make_row(), make_row("at"), make_row("b", dataset="cifar100"), make_row("c", dataset="svhn", data_note="")]
     assert "Data: CIFAR-10 is JPEG-recompressed. CIFAR-100 is JPEG-recompressed.\n" in render_table(make_header(), rows)

@@ -1,15 +1,11 @@
 """Small training runs on the embedded digits."""
 
-import dataclasses
-import os
-import signal
-
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from spikeproof.data import Data, load_data
-from spikeproof.defenses import MPDSGR, TGO, AdversarialTraining, Defense, Step
+from spikeproof.defenses import MPDSGR, TGO, AdversarialTraining
 from spikeproof.models import create_model
 from spikeproof.train import RunFolder, TrainConfig
 
@@ -54,25 +50,6 @@ def all_defenses():
         return [attack, MPDSGR(eta=0.3, warmup=0.5), TGO(lambda_max=0.6, sigma=0.3)]
 
     return make
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class SignalAt(Defense):
-    """Sends this process a real signal, once, in the training step at which ``share`` of training is done."""
-
-    share: float
-    number: int = signal.SIGINT
-    sent: list[float] = dataclasses.field(default_factory=list)
-
-    def penalty(self, step: Step) -> None:
-        if step.progress >= self.share and not self.sent:
-            self.sent.append(step.progress)
-            os.kill(os.getpid(), self.number)
-
-
-@pytest.fixture
-def signal_at():
-    return SignalAt
 
 
 @pytest.fixture

@@ -3,16 +3,15 @@
 What it found goes to FOLDER/RANK.pt.
 """
 
-import os
+import contextlib
 import signal
 import sys
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 
 from spikeproof.data import Augmentation, load_data
-from spikeproof.defenses import HIRE, MPDSGR, REG, SR, TGO, Defense, HoSNN, RecDis
+from spikeproof.defenses import HIRE, MPDSGR, REG, SR, TGO, HoSNN, RecDis
 from spikeproof.defenses import AdversarialTraining as AT
 from spikeproof.defenses import FreeAdversarialTraining as FreeAT
 from spikeproof.errors import SpikeproofError
@@ -21,6 +20,10 @@ from spikeproof.recipes.recipe import known_defenses
 from spikeproof.spiking import Neuron
 from spikeproof.train import Interrupted, RunFolder, TrainConfig, train
 from spikeproof.train.processes import Processes
+
+sys.path.append(str(Path(__file__).parents[1]))  # as a script it has its own folder alone
+
+from stops import sent_at  # noqa: E402
 
 # Nothing random inside a step, and an odd batch: the second process has fewer images, or parts of a batch.
 COMPARED = {
@@ -38,19 +41,6 @@ COMPARED = {
     "merged resnet": ([], {"name": "resnet19", "width": 1 / 16}, {}),
     "fused": ([MPDSGR(eta=0.3)], {"kernels": "fused"}, {}),
 }
-
-
-@dataclass(frozen=True, kw_only=True)
-class StopsTheSecond(Defense):
-    """Sends the second process a signal in the step at which ``share`` of training is done."""
-
-    share: float
-    sent: list[float] = field(default_factory=list)
-
-    def learned(self, step):
-        if step.progress >= self.share and not self.sent and os.environ.get("RANK") == "1":
-            self.sent.append(step.progress)
-            os.kill(os.getpid(), signal.SIGTERM)
 
 
 def model_of(data, seed=0, name="conv", **changes):
@@ -97,8 +87,10 @@ def in_folders(folder, processes):
     shared = {"data": data, "config": config_of(epochs=2), "settings": {"mine": 1}}
     whole = train(model_of(data), defenses=listed, out=folder / "whole", show=False, **shared)
     stopped = refused = None
+    second_alone = sent_at(0.6, signal.SIGTERM) if processes.rank == 1 else contextlib.nullcontext()
     try:
-        train(model_of(data), defenses=[*listed, StopsTheSecond(share=0.6)], out=folder / "cut", **shared)
+        with second_alone:
+            train(model_of(data), defenses=listed, out=folder / "cut", **shared)
     except Interrupted:
         state = processes.lead(lambda: RunFolder(folder / "cut").read_state())
         stopped = (state["step"], processes.lead(lambda: sorted(path.name for path in (folder / "cut").iterdir())))

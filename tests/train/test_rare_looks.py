@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from spikeproof.defenses import MPDSGR, Defense, FreeAdversarialTraining
-from spikeproof.errors import Interrupted
 from spikeproof.train import loop, train
+from stops import sent_at, stopped_at
 
 
 @pytest.fixture
@@ -46,12 +46,10 @@ def test_on_a_cpu_it_stops_at_once(new_model, few_digits, quick, refuses):
     assert len(breaking.steps) == 4
 
 
-def test_no_state_is_written_of_a_loss_that_is_not_finite(
-    new_model, few_digits, quick, refuses, rarely, signal_at, tmp_path
-):
+def test_no_state_is_written_of_a_loss_that_is_not_finite(new_model, few_digits, quick, refuses, rarely, tmp_path):
     """Where the user stops the run before anyone has looked."""
-    with refuses("The loss is nan at step 3;"):
-        train(new_model(), few_digits, [BreaksAt(share=0.15), signal_at(share=0.25)], quick(), out=tmp_path, show=False)
+    with refuses("The loss is nan at step 3;"), sent_at(0.25):
+        train(new_model(), few_digits, [BreaksAt(share=0.15)], quick(), out=tmp_path, show=False)
     assert not (tmp_path / "state.pt").exists()
 
 
@@ -65,12 +63,12 @@ def test_metrics_are_the_same_however_rarely_it_looks(new_model, few_digits, qui
 
 
 def test_a_resumed_run_has_the_same_metrics(
-    new_model, few_digits, quick, rarely, signal_at, metrics_of, weights_of, same_weights, tmp_path
+    new_model, few_digits, quick, rarely, metrics_of, weights_of, same_weights, tmp_path
 ):
     shared = {"data": few_digits, "config": quick(), "settings": {"mine": 1}, "show": False}
     train(new_model(), defenses=[MPDSGR()], out=tmp_path / "whole", **shared)
-    with pytest.raises(Interrupted):
-        train(new_model(), defenses=[MPDSGR(), signal_at(share=0.25)], out=tmp_path / "cut", **shared)
+    with stopped_at(0.25):
+        train(new_model(), defenses=[MPDSGR()], out=tmp_path / "cut", **shared)
     train(new_model(8), defenses=[MPDSGR()], out=tmp_path / "cut", resume=True, **shared)
     assert metrics_of(tmp_path / "whole") == metrics_of(tmp_path / "cut")
     assert same_weights(weights_of(tmp_path / "whole"), weights_of(tmp_path / "cut"))

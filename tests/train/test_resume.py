@@ -15,7 +15,8 @@ from spikeproof.cli.main import main
 from spikeproof.data import Augmentation
 from spikeproof.defenses import TGO
 from spikeproof.spiking import sites
-from spikeproof.train import Interrupted, RunFolder, loop, train
+from spikeproof.train import Interrupted, RunFolder, loop, train, validation
+from stops import stopped_at
 
 SPIKEPROOF = Path(sys.executable).with_name("spikeproof")
 
@@ -36,7 +37,6 @@ def test_resumed_in_the_middle_of_an_epoch_bit_by_bit(
     few_digits,
     quick,
     all_defenses,
-    signal_at,
     weights_of,
     metrics_of,
     same_weights,
@@ -48,13 +48,12 @@ def test_resumed_in_the_middle_of_an_epoch_bit_by_bit(
     whole, halves = tmp_path / "whole", tmp_path / "halves"
     shared = {"data": few_digits, "config": config, "settings": {"mine": 1}, "show": False}
     train(new_model(), defenses=all_defenses(), out=whole, **shared)
-    with pytest.raises(Interrupted):
-        stopper = signal_at(share=0.65, number=number)
-        train(new_model(), defenses=[*all_defenses(), stopper], out=halves, **shared)
+    with stopped_at(0.65, number):
+        train(new_model(), defenses=all_defenses(), out=halves, **shared)
     assert left_over(halves) == []
     assert not (halves / "model.safetensors").exists()
-    stopped_at = RunFolder(halves).read_state()["step"]
-    assert stopped_at == 8  # of 10 in 2 epochs: the step in progress was finished, the second epoch was not
+    # Of 10 in 2 epochs: the step in progress was finished, the second epoch was not.
+    assert RunFolder(halves).read_state()["step"] == 8
     assert len(metrics_of(halves)) == 1
     # Another start than the first's, and another global random state: neither may matter.
     torch.manual_seed(4)
@@ -68,17 +67,17 @@ def test_resumed_in_the_middle_of_an_epoch_bit_by_bit(
 
 
 def test_stopped_twice_and_in_the_first_and_last_step(
-    new_model, few_digits, quick, signal_at, weights_of, metrics_of, same_weights, tmp_path
+    new_model, few_digits, quick, weights_of, metrics_of, same_weights, tmp_path
 ):
     shared = {"data": few_digits, "config": quick(), "settings": {"mine": 1}, "show": False}
     train(new_model(), out=tmp_path / "whole", **shared)
     for share, done in ((0.0, 1), (0.5, 11), (0.9, 19)):
-        with pytest.raises(Interrupted):
-            train(new_model(), defenses=[signal_at(share=share)], out=tmp_path / "cut", resume=True, **shared)
+        with stopped_at(share):
+            train(new_model(), out=tmp_path / "cut", resume=True, **shared)
         assert RunFolder(tmp_path / "cut").read_state()["step"] == done
     # After the very last step the run is whole, but whoever called is not to go on with other work.
-    with pytest.raises(Interrupted):
-        train(new_model(), defenses=[signal_at(share=0.95)], out=tmp_path / "cut", resume=True, **shared)
+    with stopped_at(0.95):
+        train(new_model(), out=tmp_path / "cut", resume=True, **shared)
     assert left_over(tmp_path / "cut") == []
     assert not (tmp_path / "cut" / "state.pt").exists()
     assert same_weights(weights_of(tmp_path / "whole"), weights_of(tmp_path / "cut"))
@@ -97,7 +96,7 @@ def test_cut_off_during_validation_after_a_state_within_the_epoch(
 
     with monkeypatch.context() as patch:
         patch.setattr(loop, "_SAVE_EVERY", 0.0)
-        patch.setattr(loop, "judge", cut)
+        patch.setattr(validation, "judged", cut)
         with pytest.raises(KeyboardInterrupt):
             train(new_model(), out=tmp_path / "cut", **shared)
     train(new_model(), out=tmp_path / "cut", resume=True, **shared)
@@ -105,27 +104,27 @@ def test_cut_off_during_validation_after_a_state_within_the_epoch(
     assert metrics_of(tmp_path / "whole") == metrics_of(tmp_path / "cut")
 
 
-@pytest.mark.parametrize("during", ["judge", "save_model"])
+@pytest.mark.parametrize(("room", "during"), [(validation, "judged"), (loop, "save_model")], ids=["judged", "save"])
 def test_asked_to_stop_when_no_step_is_left(
-    new_model, few_digits, quick, weights_of, same_weights, tmp_path, monkeypatch, during
+    new_model, few_digits, quick, weights_of, same_weights, tmp_path, monkeypatch, room, during
 ):
     shared = {"data": few_digits, "config": quick(epochs=1), "show": False}
     whole = train(new_model(), **shared)
-    does = getattr(loop, during)
+    does = getattr(room, during)
 
     def asked(*arguments, **options):
         os.kill(os.getpid(), signal.SIGTERM)
         return does(*arguments, **options)
 
-    monkeypatch.setattr(loop, during, asked)
+    monkeypatch.setattr(room, during, asked)
     with pytest.raises(Interrupted):
         train(new_model(), out=tmp_path, **shared)
     assert same_weights(whole.model.state_dict(), weights_of(tmp_path))
 
 
-def test_stopped_without_a_folder(new_model, few_digits, quick, signal_at):
-    with pytest.raises(Interrupted):
-        train(new_model(), few_digits, [signal_at(share=0.2)], quick(), show=False)
+def test_stopped_without_a_folder(new_model, few_digits, quick):
+    with stopped_at(0.2):
+        train(new_model(), few_digits, config=quick(), show=False)
 
 
 def test_a_finished_run_returns_at_once_with_the_same_model(new_model, few_digits, quick, same_weights, tmp_path):

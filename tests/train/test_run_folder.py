@@ -15,23 +15,17 @@ from spikeproof.defenses import TGO
 from spikeproof.machine import machine_name
 from spikeproof.models import load_model
 from spikeproof.sealed import sealed_bytes
-from spikeproof.train import Interrupted, RunFolder, train
+from spikeproof.train import RunFolder, train
+from spikeproof.train.identity import identity, identity_of_network
+from stops import stopped_at
 
 
 @pytest.fixture
-def stopped(new_model, few_digits, quick, signal_at, tmp_path):
+def stopped(new_model, few_digits, quick, tmp_path):
     """A run that was stopped after its 11th step of 20, and how to go on with it."""
     folder = tmp_path / "stopped"
-    with pytest.raises(Interrupted):
-        train(
-            new_model(),
-            few_digits,
-            [signal_at(share=0.5)],
-            quick(),
-            out=folder,
-            settings={"train": {"a": 1}},
-            show=False,
-        )
+    with stopped_at(0.5):
+        train(new_model(), few_digits, config=quick(), out=folder, settings={"train": {"a": 1}}, show=False)
 
     def resume(**changes):
         model = changes.pop("model", None) or new_model()
@@ -80,6 +74,10 @@ def test_what_a_finished_run_leaves(new_model, few_digits, quick, tmp_path):
         "device": "cpu",
         "threads": torch.get_num_threads(),
         "images": few_digits.fingerprints(),
+        "identity": json.loads(
+            json.dumps({**identity([TGO(sigma=0.3)], quick()), "model": identity_of_network(run.model)})
+        ),
+        "perturbed": False,
         "command": "made by hand",
     }
     assert RunFolder(run.folder).metrics() == run.metrics
@@ -120,13 +118,13 @@ def test_resuming_with_a_setting_more_or_less_names_it(stopped, refuses):
 
 def test_resuming_a_finished_run_with_another_model(finished, new_model, refuses):
     _, resume = finished
-    with refuses("model.safetensors", "another model", "num_steps 4 instead of 2"):
+    with refuses("other settings", "model.num_steps: 4 then, 2 now"):
         resume(model=new_model(num_steps=2))
 
 
 def test_resuming_a_stopped_run_with_another_model(stopped, new_model, refuses):
     folder, resume = stopped
-    with refuses(folder, "another model"):
+    with refuses(folder, "other settings", "model.width: 1.0 then, 0.5 now"):
         resume(model=new_model(width=0.5))
 
 

@@ -14,7 +14,8 @@ from spikeproof.data import Data, load_data
 from spikeproof.defenses import Defense
 from spikeproof.errors import SpikeproofError
 from spikeproof.models import create_model, load_model, save_model
-from spikeproof.train import Interrupted, RunFolder, TrainConfig, train
+from spikeproof.train import RunFolder, TrainConfig, train
+from stops import stopped_at
 
 
 def flipped(whole, bit):
@@ -32,11 +33,11 @@ SPLITS = ("train", "validation", "test")
 
 
 @pytest.fixture
-def stopped(new_model, few_digits, quick, signal_at, tmp_path):
+def stopped(new_model, few_digits, quick, tmp_path):
     """A run that was stopped halfway, and how to go on with it."""
     folder = tmp_path / "run"
-    with pytest.raises(Interrupted):
-        train(new_model(), few_digits, [signal_at(share=0.5)], quick(), out=folder, settings={}, show=False)
+    with stopped_at(0.5):
+        train(new_model(), few_digits, config=quick(), out=folder, settings={}, show=False)
 
     def resume(data=few_digits):
         return train(new_model(), data, config=quick(), out=folder, settings={}, resume=True, show=False)

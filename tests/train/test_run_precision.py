@@ -14,7 +14,8 @@ from spikeproof.defenses import DLIF, MART, TRADES, AdversarialTraining
 from spikeproof.recipes import Recipe
 from spikeproof.sealed import sealed
 from spikeproof.spiking import sites
-from spikeproof.train import Interrupted, RunFolder, TrainConfig, train
+from spikeproof.train import RunFolder, TrainConfig, train
+from stops import stopped_at
 
 
 @pytest.fixture
@@ -42,14 +43,13 @@ def go(new_model, few_digits, quick, tmp_path):
 
 
 @pytest.fixture
-def begun(go, signal_at, machine, tmp_path):
+def begun(go, machine, tmp_path):
     """A run that was stopped in its second epoch, on a machine that has bfloat16 or has not."""
 
     def make(*, native, settings=None, **config):
         machine(native=native)
-        # The defenses that stop it are none of its settings.
-        with pytest.raises(Interrupted):
-            go([signal_at(share=0.65)], settings=settings or {"mine": 1}, **config)
+        with stopped_at(0.65):
+            go(settings=settings or {"mine": 1}, **config)
         return RunFolder(tmp_path / "run")
 
     return make

@@ -4,7 +4,7 @@ import pytest
 
 from spikeproof.coding import Frequency
 from spikeproof.data import load_data
-from spikeproof.defenses import LSG, MPDSGR, TGO, AdversarialTraining
+from spikeproof.defenses import LSG, MPDSGR, TGO, AdversarialTraining, RandHet
 from spikeproof.train import TrainConfig, train
 
 
@@ -92,7 +92,7 @@ def test_a_file_where_the_folder_should_be(new_model, few_digits, quick, refuses
 
 def test_a_network_that_a_defense_refuses_leaves_no_folder(few_digits, new_model, quick, tmp_path, refuses):
     model = new_model()
-    LSG().install(model)
+    RandHet().install(model)
     with refuses("LSG"):
         train(model, few_digits, [LSG()], quick(), out=tmp_path / "run", show=False)
     assert not (tmp_path / "run").exists()

@@ -6,10 +6,12 @@ from spikeproof.attacks.corruptions import corrupt, corruption
 from spikeproof.attacks.craft import Attacked, Craft, Crafting, crafting
 from spikeproof.attacks.ddn import ddn
 from spikeproof.attacks.door import attack, check_batch, check_shape, check_threat, norms_of
+from spikeproof.attacks.evaluating import evaluating, working_dtype
 from spikeproof.attacks.fab import fab_targeted
 from spikeproof.attacks.gradient_sign import ffgsm, fgsm, rfgsm
-from spikeproof.attacks.judge import evaluating, judge, working_dtype
+from spikeproof.attacks.judge import judge, judged, outputs
 from spikeproof.attacks.local_search import local_search
+from spikeproof.attacks.look import Randomness, look_at, refuse_state
 from spikeproof.attacks.multi_targeted import mtpgd
 from spikeproof.attacks.noise import gaussian_noise, uniform_noise
 from spikeproof.attacks.objective import cross_entropy_of, divergence_of, dlr_of, margin_of
@@ -41,6 +43,7 @@ __all__ = [
     "Craft",
     "Crafting",
     "Pursuit",
+    "Randomness",
     "SteepestStep",
     "bim",
     "chase",
@@ -57,11 +60,15 @@ __all__ = [
     "fgsm",
     "iterated_rfgsm",
     "judge",
+    "judged",
     "local_search",
+    "look_at",
     "margin_of",
     "mi_fgsm",
     "norms_of",
+    "outputs",
     "pgd",
+    "refuse_state",
     "rfgsm",
     "sa_pgd",
     "working_dtype",

@@ -10,10 +10,11 @@ from torch import Tensor, nn
 
 from spikeproof.attacks.craft import Attacked, Crafting, crafting
 from spikeproof.attacks.door import attack, check_start
-from spikeproof.attacks.multi_targeted import check_counts, likeliest_wrong, towards
+from spikeproof.attacks.multi_targeted import likeliest_wrong, towards
 from spikeproof.attacks.objective import Objective, dlr_of, find_objective, margin_of
 from spikeproof.attacks.pursuit import Pursuit
 from spikeproof.attacks.stable_adaptive import halving_steps
+from spikeproof.checked import counts
 from spikeproof.threat import Threat
 
 
@@ -63,7 +64,7 @@ def apgd(
         >>> apgd(model, torch.rand(2, 1, 8, 8), torch.tensor([3, 7]), Linf(0.1), steps=5).correct.shape
         torch.Size([2])
     """
-    check_counts("APGD", steps=steps, restarts=restarts)
+    counts("APGD", steps=steps, restarts=restarts)
     maker = find_objective(objective)
     begin = None if start is None else check_start(start, images, threat)
     with crafting(model, how or Crafting()) as craft:
@@ -108,7 +109,7 @@ def apgd_targeted(
         >>> apgd_targeted(model, images, labels, Linf(0.1), steps=5, classes=2).correct.shape
         torch.Size([2])
     """
-    check_counts("APGD-T", steps=steps, restarts=restarts, classes=classes)
+    counts("APGD-T", steps=steps, restarts=restarts, classes=classes)
     with crafting(model, how or Crafting()) as craft:
         pursuit = Pursuit(craft, images, labels)
         logits = craft.judge(images)

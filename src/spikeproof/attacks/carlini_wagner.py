@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from spikeproof.attacks.craft import Attacked, Craft, Crafting, crafting
 from spikeproof.attacks.door import attack
 from spikeproof.attacks.objective import Objective, check_classes, margin_of
-from spikeproof.errors import SpikeproofError
+from spikeproof.checked import counts, real
 from spikeproof.threat import L2
 
 # Where pixels of 0 and 1 lie: tanh(log(3) / 2) = 1/2. If the box took all of tanh's range, they would lie at infinity.
@@ -70,13 +70,10 @@ def cw_l2(
         >>> bool((L2(2.0).distance(found.images, images) <= 2).all())
         True
     """
-    if steps < 1 or searches < 1:
-        raise SpikeproofError(f"CW needs steps >= 1 and searches >= 1, got {steps} and {searches}.")
-    if not (0 < learning_rate < math.inf and 0 < initial_c < math.inf and 0 <= confidence < math.inf):
-        raise SpikeproofError(
-            "CW needs a positive learning rate, a positive c and a confidence >= 0, "
-            f"got {learning_rate}, {initial_c} and {confidence}."
-        )
+    counts("CW", steps=steps, searches=searches)
+    for name, value in (("learning rate", learning_rate), ("initial_c", initial_c)):
+        real(value, "CW", name, 0, above=True)
+    real(confidence, "CW", "confidence", 0)
     with crafting(model, how or Crafting()) as craft:
         closest = Closest(craft, images, labels, targets, confidence=confidence)
         weight = _Weight(closest.images.new_full((len(closest),), initial_c))

@@ -9,6 +9,7 @@ from torch.nn.functional import conv2d, pad
 
 from spikeproof.attacks.craft import Attacked, Crafting, crafting
 from spikeproof.attacks.door import attack
+from spikeproof.checked import check_seed, told, whole
 from spikeproof.errors import SpikeproofError
 from spikeproof.private_rng import private_rng
 from spikeproof.threat import Threat
@@ -46,10 +47,10 @@ def corrupt(images: Float[Tensor, "n c h w"], kind: str, severity: int, *, seed:
         >>> corrupt(torch.full((1, 3, 2, 2), 0.5), "brightness", 5)[0, :, 0, 0]
         tensor([0.8000, 0.8000, 0.8000])
     """
-    if kind not in SIZES:
-        raise SpikeproofError(f"A corruption is one of {', '.join(SIZES)}, not {kind!r}.")
-    if severity not in range(1, 6):
-        raise SpikeproofError(f"A corruption's severity is 1, 2, 3, 4 or 5, not {severity!r}.")
+    if not isinstance(kind, str) or kind not in SIZES:
+        raise SpikeproofError(f"A corruption is one of {', '.join(SIZES)}, not {told(kind)}.")
+    whole(severity, "A corruption", "a severity", 1, 5)
+    check_seed(seed, "A corruption")
     size = SIZES[kind][severity - 1]
     if kind == "gaussian_noise":
         with private_rng():

@@ -10,10 +10,11 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
-from spikeproof.attacks.judge import checked, evaluating, outputs, working_dtype
+from spikeproof.attacks.evaluating import evaluating, working_dtype
+from spikeproof.attacks.judge import checked, outputs
 from spikeproof.attacks.objective import Objective
-from spikeproof.errors import SpikeproofError
-from spikeproof.gradients import Attached, Bptt, GradientSource
+from spikeproof.checked import MOST_DRAWS, check_seed, whole
+from spikeproof.gradients import Attached, Bptt, GradientSource, check_source
 from spikeproof.models import is_compiled, unwrapped
 from spikeproof.precision import Precision, check_precision, for_verdicts, resolved
 from spikeproof.private_rng import private_rng
@@ -48,6 +49,9 @@ class Crafting:
         judge_draws: R, forwards with fresh noise whose logits are averaged in each verdict; None for as many as E.
         precision: of the crafting forwards and backwards, "auto" for fp32; the judge is float32 always.
         seed: of every random number the attack draws.
+
+    Raises:
+        SpikeproofError: a source that is none, draws below 1, an unknown precision, or a seed that is none.
     """
 
     source: GradientSource = Bptt()
@@ -57,10 +61,12 @@ class Crafting:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, draws in (("draws", self.draws), ("judge_draws", self.judge_draws)):
-            if draws is not None and draws < 1:
-                raise SpikeproofError(f"An attack needs {name} >= 1, got {draws}; 1 suits a model without noise.")
+        check_source(self.source)
+        whole(self.draws, "An attack", "draws", 1, MOST_DRAWS)
+        if self.judge_draws is not None:
+            whole(self.judge_draws, "An attack", "judge_draws", 1, MOST_DRAWS)
         check_precision(self.precision, "An attack crafts")
+        check_seed(self.seed, "An attack")
 
 
 class Craft:

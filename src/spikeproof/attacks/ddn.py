@@ -12,6 +12,7 @@ from spikeproof.attacks.carlini_wagner import Closest
 from spikeproof.attacks.craft import Attacked, Craft, Crafting, crafting
 from spikeproof.attacks.door import attack
 from spikeproof.attacks.objective import cross_entropy_of
+from spikeproof.checked import counts, real
 from spikeproof.errors import SpikeproofError
 from spikeproof.threat import L2
 
@@ -56,12 +57,10 @@ def ddn(
         >>> bool((L2(2.0).distance(found.images, images) <= 2).all())
         True
     """
-    if steps < 1:
-        raise SpikeproofError(f"DDN needs steps >= 1, got {steps}.")
-    if not (0 < gamma < 1 and 0 < initial_norm < math.inf):
-        raise SpikeproofError(
-            f"DDN needs a gamma strictly between 0 and 1 and a positive initial norm, got {gamma} and {initial_norm}."
-        )
+    counts("DDN", steps=steps)
+    real(initial_norm, "DDN", "initial norm", 0, above=True)
+    if real(gamma, "DDN", "gamma", 0, 1, above=True) == 1:
+        raise SpikeproofError(f"DDN needs a gamma strictly between 0 and 1, got {gamma}; 0.05 is the paper's.")
     with crafting(model, how or Crafting()) as craft:
         closest = Closest(craft, images, labels, targets)
         if len(closest):

@@ -12,7 +12,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from spikeproof.attacks.craft import Attacked
+from spikeproof.attacks.craft import Attacked, Crafting
+from spikeproof.attacks.look import refuse_state
+from spikeproof.checked import told
 from spikeproof.errors import SpikeproofError
 from spikeproof.models import SpikingModel, unwrapped
 from spikeproof.threat import L2, NORMS, Linf, Norm
@@ -25,7 +27,7 @@ _ROUNDING = 1e-5  # how far a pixel may lie outside the ball: float32 arithmetic
 def attack(
     name: str, *, norms: tuple[Norm, ...] = ("linf", "l2")
 ) -> Callable[[Callable[Given, Attacked]], Callable[Given, Attacked]]:
-    """Make a function an attack: its images, labels, targets and threat pass this door first.
+    """Make a function an attack: its network, images, labels, targets and threat pass this door first.
 
     Args:
         name: what sentences call it.
@@ -41,11 +43,14 @@ def attack(
             held = given.arguments
             if norms:
                 check_threat(held["threat"], norms, name)
-            model = held["model"]
+            model, how = held["model"], held.get("how")
+            if how is not None and not isinstance(how, Crafting):
+                raise SpikeproofError(f"How an attack crafts is a spikeproof.Crafting(...), got {told(how)}.")
             images, labels, targets = check_batch(held["images"], held["labels"], held.get("targets"), model=model)
             held |= {"images": images, "labels": labels} | ({} if targets is None else {"targets": targets})
             # Tensors that were made in inference mode can have no gradient; check_batch has copied them.
             with torch.inference_mode(False):
+                refuse_state(model, images)
                 return function(*given.args, **given.kwargs)
 
         guarded.norms = norms  # type: ignore[attr-defined]
@@ -65,7 +70,7 @@ def check_threat(threat: Any, norms: tuple[Norm, ...], name: str) -> None:
     """Refuse what is no threat, and one in a norm that ``name`` cannot search."""
     if not isinstance(threat, Linf | L2):
         raise SpikeproofError(
-            f"A threat is a ball such as spikeproof.Linf('8/255') or spikeproof.L2(0.5), got {threat!r:.80}; "
+            f"A threat is a ball such as spikeproof.Linf('8/255') or spikeproof.L2(0.5), got {told(threat)}; "
             "a number alone does not say its norm."
         )
     if threat.norm not in norms:

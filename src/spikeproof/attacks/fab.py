@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 from spikeproof.attacks.craft import Attacked, Crafting, crafting
 from spikeproof.attacks.door import attack
-from spikeproof.attacks.multi_targeted import check_counts, likeliest_wrong, towards
+from spikeproof.attacks.multi_targeted import likeliest_wrong, towards
 from spikeproof.attacks.objective import Objective, margin_of
 from spikeproof.attacks.pursuit import Pursuit
+from spikeproof.checked import counts
 from spikeproof.threat import Linf, Threat
 
 # The paper's constants, and AutoAttack's.
@@ -62,7 +63,7 @@ def fab_targeted(
         >>> fab_targeted(model, images, labels, Linf(0.1), steps=5, classes=2).correct.shape
         torch.Size([2])
     """
-    check_counts("FAB-T", steps=steps, classes=classes, restarts=restarts)
+    counts("FAB-T", steps=steps, classes=classes, restarts=restarts)
     with crafting(model, how or Crafting()) as craft:
         pursuit = Pursuit(craft, images, labels)
         clean_logits = craft.judge(images).float()

@@ -2,42 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
-
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from spikeproof.attacks.evaluating import evaluating, working_dtype
+from spikeproof.attacks.look import refuse_state
+from spikeproof.checked import MOST, MOST_DRAWS, whole
 from spikeproof.errors import SpikeproofError
-from spikeproof.private_rng import ONE_AT_A_TIME
-
-
-@contextlib.contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Every module in eval mode and no parameter asking for a gradient; each flag restored, exception or not.
-
-    Another thread that wants the same waits: it would take this one's flags for the model's own.
-    """
-    with ONE_AT_A_TIME:
-        training = {module: module.training for module in model.modules()}
-        wanted = {parameter: parameter.requires_grad for parameter in model.parameters()}
-        try:
-            model.eval()
-            for parameter in wanted:
-                parameter.requires_grad_(False)
-            yield
-        finally:
-            for module, flag in training.items():
-                module.training = flag
-            for parameter, flag in wanted.items():
-                parameter.requires_grad_(flag)
-
-
-def working_dtype(model: nn.Module) -> torch.dtype:
-    """float64 for a network of such parameters, else float32: what it is given images in, and judged in."""
-    parameter = next(model.parameters(), None)
-    return torch.float64 if parameter is not None and parameter.dtype == torch.float64 else torch.float32
 
 
 def judge(
@@ -52,8 +24,19 @@ def judge(
         draws: R; 1 is exact for a deterministic model.
 
     Raises:
-        SpikeproofError: logits that are not finite: they say neither right nor wrong.
+        SpikeproofError: fewer than 1 draw, a network that keeps a state, or logits that are not finite: they say
+            neither right nor wrong.
     """
+    whole(draws, "A verdict", "draws", 1, MOST_DRAWS)
+    whole(batch_size, "A verdict", "batch_size", 1, MOST)
+    refuse_state(model, images)
+    return judged(model, images, draws=draws, batch_size=batch_size)
+
+
+def judged(
+    model: nn.Module, images: Float[Tensor, "n c h w"], *, draws: int = 1, batch_size: int = 250
+) -> Float[Tensor, "n k"]:
+    """The same of a network that is known to keep no state, such as one that was looked at before."""
     return checked(outputs(model, images, draws=draws, batch_size=batch_size))
 
 

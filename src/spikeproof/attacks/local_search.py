@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from spikeproof.attacks.craft import Attacked, Crafting, crafting
 from spikeproof.attacks.door import attack, check_start
-from spikeproof.attacks.multi_targeted import check_counts
 from spikeproof.attacks.objective import margin_of
 from spikeproof.attacks.pursuit import Pursuit
+from spikeproof.checked import counts
 from spikeproof.sending import sent
 from spikeproof.threat import Linf, Threat
 
@@ -72,7 +72,7 @@ def local_search(
     Sources: the rule is Square's (Andriushchenko et al. 2020, ECCV, algorithm 2). Beginning at another attack's image,
     windows that stay small, ties, and beginning again are ours.
     """
-    check_counts("The local search", queries=queries, walk=walk)
+    counts("The local search", queries=queries, walk=walk)
     begin = images if start is None else check_start(start, images, threat)
     with crafting(model, how or Crafting()) as craft:
         pursuit = Pursuit(craft, images, labels)

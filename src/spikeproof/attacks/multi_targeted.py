@@ -13,6 +13,7 @@ from spikeproof.attacks.door import attack
 from spikeproof.attacks.objective import Objective, margin_of
 from spikeproof.attacks.projected_gradient import SteepestStep
 from spikeproof.attacks.pursuit import Pursuit, chase
+from spikeproof.checked import counts
 from spikeproof.errors import SpikeproofError
 from spikeproof.threat import Threat
 
@@ -52,7 +53,7 @@ def mtpgd(
         >>> mtpgd(model, torch.rand(2, 1, 8, 8), torch.tensor([3, 7]), Linf(0.1), steps=2, classes=3).correct.shape
         torch.Size([2])
     """
-    check_counts("MTPGD", steps=steps, classes=classes, restarts=restarts)
+    counts("MTPGD", steps=steps, classes=classes, restarts=restarts)
     size = 2.5 * threat.radius / steps if step_size is None else threat.parse(step_size, "step size")
     if size == 0 and threat.radius > 0:
         raise SpikeproofError("MTPGD's step size must be positive, got 0; leave it out for the default.")
@@ -91,10 +92,3 @@ def towards(
     They are no targets of the pursuit, whose samples are broken by any mistake.
     """
     return lambda labels, _: maker(labels, wrong[pursuit.index])
-
-
-def check_counts(attack: str, **counts: int) -> None:
-    """Refuse a count below 1, in a sentence."""
-    for name, count in counts.items():
-        if count < 1:
-            raise SpikeproofError(f"{attack} needs {name} >= 1, got {count}.")

@@ -12,6 +12,7 @@ from spikeproof.attacks.craft import Attacked, Crafting, crafting
 from spikeproof.attacks.door import attack
 from spikeproof.attacks.projected_gradient import Keep
 from spikeproof.attacks.pursuit import Pursuit
+from spikeproof.checked import whole
 from spikeproof.errors import SpikeproofError
 from spikeproof.threat import Linf, Threat, parse_radius
 
@@ -96,8 +97,8 @@ def _noisy(
 ) -> Attacked:
     if keep not in ("best", "last"):
         raise SpikeproofError(f"An attack keeps the 'best' image or the 'last', not {keep!r}.")
-    if trials < 1 or (trials > 1 and keep == "last"):
-        raise SpikeproofError(f"Noise with {trials} trials: give trials >= 1; more than 1 need keep='best'.")
+    if whole(trials, "Noise", "trials") > 1 and keep == "last":
+        raise SpikeproofError(f"Noise with {trials} trials: more than 1 need keep='best'.")
     with crafting(model, how or Crafting()) as craft:
         if keep == "last":
             return craft.verdict(draw(images), labels)

@@ -17,6 +17,7 @@ from spikeproof.attacks.craft import Attacked, Crafting, crafting
 from spikeproof.attacks.door import attack
 from spikeproof.attacks.objective import find_objective
 from spikeproof.attacks.pursuit import Pursuit, Rule, chase, climb
+from spikeproof.checked import counts, real, whole
 from spikeproof.errors import SpikeproofError
 from spikeproof.threat import Linf, Threat
 
@@ -96,10 +97,8 @@ def pgd(
         True
     """
     size = _step_size(threat, steps, step_size, "PGD")
-    if restarts < 1 or (restarts > 1 and (keep == "last" or not random_start)):
-        raise SpikeproofError(
-            f"PGD with {restarts} restarts: give restarts >= 1; more than 1 need a random start and keep='best'."
-        )
+    if whole(restarts, "PGD", "restarts") > 1 and (keep == "last" or not random_start):
+        raise SpikeproofError(f"PGD with {restarts} restarts: more than 1 need a random start and keep='best'.")
     return iterate(
         model,
         images,
@@ -144,9 +143,9 @@ def mi_fgsm(
     Raises:
         SpikeproofError: steps < 1, a step size that is not positive, a decay outside [0, 1], or images outside [0, 1].
     """
-    size = _step_size(threat, steps, threat.radius / max(steps, 1) if step_size is None else step_size, "MI-FGSM")
-    if not 0 <= decay <= 1:
-        raise SpikeproofError(f"MI-FGSM needs a decay in [0, 1], got {decay}; 1 is the original's.")
+    counts("MI-FGSM", steps=steps)
+    size = _step_size(threat, steps, threat.radius / steps if step_size is None else step_size, "MI-FGSM")
+    real(decay, "MI-FGSM", "decay", 0, 1)
     return iterate(
         model,
         images,
@@ -241,8 +240,7 @@ def iterate(
 
 
 def _step_size(threat: Threat, steps: int, asked: float | str | None, attack: str) -> float:
-    if steps < 1:
-        raise SpikeproofError(f"{attack} needs steps >= 1, got {steps}.")
+    counts(attack, steps=steps)
     size = 2.5 * threat.radius / steps if asked is None else threat.parse(asked, "step size")
     if asked is not None and size == 0 and threat.radius > 0:
         raise SpikeproofError(f"{attack}'s step size must be positive, got 0; leave it out for the default.")

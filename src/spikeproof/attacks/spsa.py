@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
@@ -13,6 +11,7 @@ from spikeproof.attacks.craft import Attacked, Craft, Crafting, crafting
 from spikeproof.attacks.door import attack
 from spikeproof.attacks.objective import Objective
 from spikeproof.attacks.pursuit import Pursuit
+from spikeproof.checked import counts, real
 from spikeproof.errors import SpikeproofError
 from spikeproof.threat import Linf
 
@@ -63,12 +62,11 @@ def spsa(
         >>> bool((found.images - images).abs().max() <= 0.1 + 1e-6)
         True
     """
-    if steps < 1:
-        raise SpikeproofError(f"SPSA needs steps >= 1, got {steps}.")
-    if samples < 2 or samples % 2:
+    counts("SPSA", steps=steps, samples=samples)
+    if samples % 2:
         raise SpikeproofError(f"SPSA queries in pairs and needs an even number of samples, 2 at least; got {samples}.")
-    if not (0 < delta < math.inf and 0 < learning_rate < math.inf):
-        raise SpikeproofError(f"SPSA needs a positive delta and learning rate, got {delta} and {learning_rate}.")
+    for name, value in (("delta", delta), ("learning rate", learning_rate)):
+        real(value, "SPSA", name, 0, above=True)
     with crafting(model, how or Crafting()) as craft:
         started = threat.random_start(images)
         pursuit = Pursuit(craft, images, labels, targets)

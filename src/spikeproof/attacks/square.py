@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from spikeproof.attacks.craft import Attacked, Crafting, crafting
 from spikeproof.attacks.door import attack
-from spikeproof.attacks.multi_targeted import check_counts
 from spikeproof.attacks.objective import margin_of
 from spikeproof.attacks.pursuit import Pursuit
+from spikeproof.checked import counts, real
 from spikeproof.errors import SpikeproofError
 from spikeproof.sending import sent
 from spikeproof.threat import L2, Linf, Threat
@@ -57,9 +57,8 @@ def square(
         >>> square(model, torch.rand(2, 1, 8, 8), torch.tensor([3, 7]), Linf(0.1), queries=5).correct.shape
         torch.Size([2])
     """
-    check_counts("Square", queries=queries)
-    if not 0 < p_init <= 1:
-        raise SpikeproofError(f"Square needs a p_init in (0, 1], got {p_init}; 0.8 is AutoAttack's.")
+    counts("Square", queries=queries)
+    real(p_init, "Square", "p_init", 0, 1, above=True)
     if isinstance(threat, L2) and min(images.shape[2:]) < 5:
         raise SpikeproofError(f"Square in L2 needs images of 5x5 or more, got {tuple(images.shape[2:])}.")
     search = _Squares(threat) if isinstance(threat, Linf) else _Windows(threat)

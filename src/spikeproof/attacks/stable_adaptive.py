@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from spikeproof.attacks.craft import Attacked, Crafting
 from spikeproof.attacks.door import attack, check_start
 from spikeproof.attacks.projected_gradient import iterate
-from spikeproof.errors import SpikeproofError
+from spikeproof.checked import counts
 from spikeproof.gradients import Assg
 from spikeproof.threat import Linf
 
@@ -53,8 +53,7 @@ def sa_pgd(
         >>> sa_pgd(model, torch.rand(2, 1, 8, 8), torch.tensor([3, 7]), Linf(0.1), steps=5).correct.shape
         torch.Size([2])
     """
-    if steps < 1:
-        raise SpikeproofError(f"SA-PGD needs steps >= 1, got {steps}.")
+    counts("SA-PGD", steps=steps)
     begin = None if start is None else check_start(start, images, threat)
 
     def drawn(clean: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from spikeproof.attacks.door import attack
 from spikeproof.attacks.objective import Objective, divergence_of
 from spikeproof.attacks.projected_gradient import Keep, SteepestStep
 from spikeproof.attacks.pursuit import Pursuit, chase, climb
+from spikeproof.checked import counts
 from spikeproof.errors import SpikeproofError
 from spikeproof.threat import Threat, parse_radius
 
@@ -55,8 +56,7 @@ def tpgd(
         >>> bool((found.images - images).abs().max() <= 0.1 + 1e-6)
         True
     """
-    if steps < 1:
-        raise SpikeproofError(f"TPGD needs steps >= 1, got {steps}.")
+    counts("TPGD", steps=steps)
     if keep not in ("best", "last"):
         raise SpikeproofError(f"An attack keeps the 'best' image or the 'last', not {keep!r}.")
     size = 2.5 * threat.radius / steps if step_size is None else threat.parse(step_size, "step size")

@@ -12,15 +12,24 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
-from spikeproof.attacks import Crafting, check_batch, check_threat, evaluating, judge, working_dtype
+from spikeproof.attacks import (
+    Crafting,
+    Randomness,
+    check_batch,
+    check_threat,
+    evaluating,
+    judged,
+    look_at,
+    working_dtype,
+)
 from spikeproof.audit.config import AuditConfig
 from spikeproof.audit.curves import CurvePlan, swept_pair
 from spikeproof.audit.diagnostics import Curves, Flag, Gradients, flags_of, input_gradients
 from spikeproof.audit.engine import Attempt, Engine
 from spikeproof.audit.findings import Audit, Result
+from spikeproof.audit.fingerprint import fingerprint, images_fingerprint
 from spikeproof.audit.outcomes import Measured, Outcomes, worst_case
-from spikeproof.audit.parts import Parts, fingerprint
-from spikeproof.audit.preflight import draws_where_nobody_said_so
+from spikeproof.audit.parts import Parts
 from spikeproof.audit.shards import Shard
 from spikeproof.audit.trials import Trial, Tuned
 from spikeproof.audit.tuning import Tuning, tune
@@ -36,6 +45,7 @@ from spikeproof.progress import Progress
 from spikeproof.spiking import inference_noise, sites
 from spikeproof.threat import NORMS, Threat
 from spikeproof.train import fitting_microbatch
+from spikeproof.user_path import user_path
 
 _PICTURES = 6
 # Images of digits that were saved as 0 to 16 are darker than this, photographs are not.
@@ -89,6 +99,7 @@ def audit(
         True
     """
     config = config or AuditConfig()
+    folder = None if parts is None else user_path(parts)
     if threat is not None:
         check_threat(threat, tuple(NORMS), "An audit")
         config = dataclasses.replace(config, norm=threat.norm, radius=threat.radius)
@@ -101,8 +112,9 @@ def audit(
         )
     asked = config.noise
     with inference_noise(model, asked), evaluating(model):
-        # Both looks are wanted: the second one refuses a state, and sees what no one declares (dropout left on).
-        random = draws_where_nobody_said_so(model, pixels) or draws_at_random(model)
+        # Both looks are wanted: the first one refuses a state, and sees what no one declares (dropout left on).
+        seen = look_at(model, pixels)
+        random = seen.drawn or draws_at_random(model)
     config = dataclasses.replace(
         config,
         noise=random,
@@ -111,6 +123,10 @@ def audit(
     )
     if substitutes and not config.transfer:
         raise SpikeproofError("There are substitutes, but no transfer trial is asked for; 'PGD-20' is usual.")
+    doubts = [*doubts, *_of_random_numbers(seen, "The network")]
+    for number, other in enumerate(substitutes, 1):
+        called = "the substitute" if len(substitutes) == 1 else f"substitute {number}"
+        doubts += _of_random_numbers(look_at(other, pixels, called), called.capitalize())
     asked_of = [(trial, model) for trial in config.members()]
     asked_of += [(trial, other) for trial in config.transfers(substitutes) for other in substitutes]
     for trial, network in asked_of:
@@ -120,8 +136,9 @@ def audit(
         torch.manual_seed(config.seed)
         tuning = _tuned(model, validation, config)
         held = None
-        if parts is not None:
-            held = Path(parts) / fingerprint((model, *substitutes), pixels, labels, config, tuning.tuned)
+        if folder is not None:
+            name = fingerprint((model, *substitutes), pixels, labels, config, tuning.tuned)
+            held = folder / Shard.of_this_process().of_the_first(name)
         auditor = _Auditor(model, part, images.class_names, config, tuning, tuple(substitutes), doubts)
         unfinished = Parts(held)
         found = auditor.run(unfinished, began, show)
@@ -131,6 +148,16 @@ def audit(
             save(found)
         unfinished.forget()
     return found
+
+
+def _of_random_numbers(seen: Randomness, called: str) -> list[str]:
+    """What is to be said of randomness that the audit's seed does not fix."""
+    if not seen.unfixed:
+        return []
+    return [
+        f"{called} draws random numbers that torch's seed does not fix ({', '.join(seen.unfixed)}), so the same audit "
+        "gives somewhat other numbers each time."
+    ]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,6 +170,7 @@ class _Part:
     split_size: int
     classes: dict[str, int]
     fingerprint: str
+    audited: str
     doubts: tuple[str, ...]
 
 
@@ -177,7 +205,7 @@ def _chosen(model: nn.Module, images: ImageSet, samples: int | None, split: str)
         doubts += (
             f"The {count} audited images have none of {len(missing)} of {images.num_classes} classes ({named}).",
         )
-    return _Part(pixels, labels, rows, len(images), held, images.fingerprint(), doubts)
+    return _Part(pixels, labels, rows, len(images), held, images.fingerprint(), images_fingerprint(chosen), doubts)
 
 
 def _tuned(model: nn.Module, validation: ImageSet | None, config: AuditConfig) -> Tuning:
@@ -255,6 +283,7 @@ class _Auditor:
             split_size=self.part.split_size,
             classes=self.part.classes,
             images=self.part.fingerprint,
+            audited_images=self.part.audited,
             device=self.pixels.device.type,
             seconds=working_time() - began,
         )
@@ -340,7 +369,7 @@ class _Auditor:
         order = attempt.shown[kept].to(self.pixels.device)
         adversarial = attempt.adversarial[kept]
         draws = self.config.verdict_draws
-        after = judge(self.model, adversarial.to(self.pixels), draws=draws).argmax(1) if kept else order
+        after = judged(self.model, adversarial.to(self.pixels), draws=draws).argmax(1) if kept else order
         return {
             "clean": (self.pixels[order] * 255).round().byte().cpu().numpy(),
             "adversarial": adversarial.numpy(),
@@ -359,9 +388,10 @@ def _measure(correct: Bool[Tensor, " n"]) -> Measured:
 def _warnings(results: Sequence[Result], nominal: Measured, worst: Measured, flags: Sequence[Flag]) -> list[str]:
     """Reasons not to believe the nominal number, one sentence each."""
     found = []
-    if nominal.accuracy - worst.accuracy >= _NOTABLE_GAP:
+    gap = (nominal.correct - worst.correct) / nominal.samples  # not of two quotients, which may miss a round number
+    if gap >= _NOTABLE_GAP:
         found.append(
-            f"The worst case is {100 * (nominal.accuracy - worst.accuracy):.1f} points below the nominal accuracy: "
+            f"The worst case is {100 * gap:.1f} points below the nominal accuracy: "
             "a fixed surrogate overstates this model's robustness."
         )
     adaptive = [result for result in results if result.trial.kind == "adaptive"]

@@ -11,13 +11,23 @@ from torch import nn
 from spikeproof.attacks import Crafting
 from spikeproof.audit.batteries import BATTERIES, BatteryName
 from spikeproof.audit.trials import Trial, Tuned, make_transfer, make_trial
+from spikeproof.checked import LARGEST_SEED, MOST, MOST_DRAWS, told, whole
 from spikeproof.errors import SpikeproofError
 from spikeproof.precision import Precision, for_verdicts
 from spikeproof.threat import BALLS, NORMS, Norm, OptionalRadius, Radius, Threat
 
 Split = Literal["test", "validation"]
 _USUAL: dict[Norm, float] = {"linf": 8 / 255, "l2": 128 / 255}
-_LARGEST_SEED = 2**63 - 1
+_RANGES = {
+    "samples": (1, MOST),
+    "draws": (1, MOST_DRAWS),
+    "judge_draws": (1, MOST_DRAWS),
+    "tune_samples": (0, MOST),
+    "sweep_samples": (1, MOST),
+    "batch_size": (1, MOST),
+    "seed": (0, LARGEST_SEED),
+}
+_MAY_BE_LEFT_OUT = ("samples", "draws", "judge_draws", "batch_size")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -75,32 +85,49 @@ class AuditConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.norm not in NORMS:
-            raise SpikeproofError(f"An audit's norm can be {', '.join(NORMS)}, not {self.norm!r:.80}.")
+        self._check_words()
         ball = BALLS[self.norm]
         object.__setattr__(self, "radius", ball.parse(_USUAL[self.norm] if self.radius is None else self.radius))
         object.__setattr__(self, "sweep", tuple(ball.parse(radius) for radius in self.sweep))
-        for name in ("samples", "draws", "judge_draws", "sweep_samples", "batch_size"):
-            if getattr(self, name) is not None and getattr(self, name) < 1:
-                raise SpikeproofError(f"An audit needs {name} >= 1, got {getattr(self, name)}.")
-        if not 0 <= self.seed <= _LARGEST_SEED:
-            raise SpikeproofError(f"An audit's seed lies between 0 and {_LARGEST_SEED}, got {self.seed}.")
-        if self.tune_samples < 0 or min(self.step_sweep, default=1) < 1:
-            raise SpikeproofError(
-                f"An audit needs tune_samples >= 0 and a step_sweep of numbers >= 1, got {self.tune_samples} and "
-                f"{list(self.step_sweep)}."
-            )
         if self.radius == 0:
             raise SpikeproofError("An audit needs a radius > 0, got 0; the clean images are judged in any case.")
-        for name, known in (("split", get_args(Split)), ("precision", get_args(Precision)), ("battery", BATTERIES)):
-            word = getattr(self, name)
-            if word not in known and not (name == "battery" and word is None):
-                raise SpikeproofError(f"An audit's {name} can be {', '.join(known)}, not {word}.")
+        self._check_numbers()
         self.transfers(())
         if not any(trial.rank is not None for trial in self.members()):
             raise SpikeproofError(
                 "An audit needs at least one nominal trial through the model's own surrogate; PGD-20 tells the most."
             )
+
+    def _check_words(self) -> None:
+        for name, known in (
+            ("norm", tuple(NORMS)),
+            ("split", get_args(Split)),
+            ("precision", get_args(Precision)),
+            ("battery", (*BATTERIES, None)),
+        ):
+            word = getattr(self, name)
+            if not any(word is each or (isinstance(word, str) and word == each) for each in known):
+                listed = ", ".join(map(str, known))
+                raise SpikeproofError(f"An audit's {name} can be {listed}, not {told(word)}.")
+        for name in ("trials", "transfer"):
+            given = getattr(self, name)
+            if not isinstance(given, tuple | list) or not all(isinstance(text, str) for text in given):
+                raise SpikeproofError(f"An audit's {name} are texts such as ('PGD-20',), got {told(given)}.")
+        for name, missing in (("noise", True), ("per_member", True), ("diagnostics", False)):
+            word = getattr(self, name)
+            if not isinstance(word, bool) and not (missing and word is None):
+                raise SpikeproofError(f"An audit's {name} is True or False, got {told(word)}.")
+        for name in ("sweep", "step_sweep"):
+            if not isinstance(getattr(self, name), tuple | list):
+                raise SpikeproofError(f"An audit's {name} is several numbers, got {told(getattr(self, name))}.")
+
+    def _check_numbers(self) -> None:
+        """Every whole number as an int, in the range that it can have."""
+        for name, (least, most) in _RANGES.items():
+            value = getattr(self, name)
+            if value is not None or name not in _MAY_BE_LEFT_OUT:
+                object.__setattr__(self, name, whole(value, "An audit", name, least, most))
+        object.__setattr__(self, "step_sweep", tuple(whole(each, "An audit", "step_sweep") for each in self.step_sweep))
 
     @property
     def threat(self) -> Threat:

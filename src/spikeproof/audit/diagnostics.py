@@ -78,6 +78,10 @@ class Curves:
         """A difference that may be chance: 3 %, or one sample."""
         return max(_CHANCE, 1.5 / self.samples)
 
+    def less(self, larger: float, smaller: float) -> float:
+        """How much lower an accuracy is than another: a whole number of samples, which floats alone may miss."""
+        return round((larger - smaller) * self.samples) / self.samples
+
     @property
     def wobble(self) -> float:
         """A difference of two runs that may be chance: two standard errors where a tenth of the samples turn."""
@@ -159,10 +163,11 @@ def input_gradients(
 
 def _zero_gradients(gradients: Gradients) -> Flag:
     share = gradients.zero_share
+    said, limit = _apart(share, _ZERO_GRADIENT)
     return Flag(
         "zero input gradients",
-        f"{100 * share:.1f} % of samples",
-        f"above {100 * _ZERO_GRADIENT:.0f} %",
+        f"{said} % of samples",
+        f"above {limit} %",
         share > _ZERO_GRADIENT,
         "attacks through this surrogate cannot move them at all: believe ASSG, wider surrogates and black-box attacks",
     )
@@ -170,10 +175,11 @@ def _zero_gradients(gradients: Gradients) -> Flag:
 
 def _sparse_gradients(gradients: Gradients) -> Flag:
     share = gradients.sparsity.median().item() if len(gradients.sparsity) else 0.0
+    said, limit = _apart(share, _SPARSITY)
     return Flag(
         "sparse input gradients",
-        f"{100 * share:.1f} % of an image's values have none (median)",
-        f"above {100 * _SPARSITY:.0f} %",
+        f"{said} % of an image's values have none (median)",
+        f"above {limit} %",
         share > _SPARSITY,
         "the surrogate is too narrow for these potentials: attack through wider ones and through ASSG",
     )
@@ -184,7 +190,7 @@ def _broken_gradients(gradients: Gradients) -> Flag:
     samples, entries = ((broken > 0).float().mean().item(), broken.mean().item()) if len(broken) else (0.0, 0.0)
     return Flag(
         "gradients that are not finite",
-        f"{100 * samples:.1f} % of samples have some, {100 * entries:.2g} % of all values; they count as zero",
+        f"{_apart(samples, 0.0)[0]} % of samples have some, {100 * entries:.2g} % of all values; they count as zero",
         "above 0 %",
         samples > 0,
         "a root, a logarithm or a division at zero hides these values from every gradient: mend it, or believe queries",
@@ -193,29 +199,45 @@ def _broken_gradients(gradients: Gradients) -> Flag:
 
 def _against_expectation(curves: Curves, radius: float) -> Iterator[Flag]:
     many, chance, wobble = curves.by_radius[radius], curves.chance, curves.wobble
+    more = curves.less(many, curves.one_step)
+    said, limit = _apart(more, wobble)
     yield Flag(
         "one step beats many",
-        f"one step leaves {100 * curves.one_step:.1f} %, many leave {100 * many:.1f} %",
-        f"when many leave over {100 * wobble:.1f} points more",
-        many - curves.one_step > wobble,
+        f"one step leaves {100 * curves.one_step:.1f} %, many leave {100 * many:.1f} %, {said} points more",
+        f"when many leave over {limit} points more",
+        more > wobble,
         "the iterated attack is caught in a masked region: use momentum, restarts, SA-PGD or APGD",
     )
-    broken = many - curves.black_box
+    broken = curves.less(many, curves.black_box)
+    said, limit = _apart(broken, chance)
     yield Flag(
         "black box beats white box",
-        f"queries alone break {100 * broken:.1f} % that the gradient attack left",
-        f"above {100 * chance:.1f} %",
+        f"queries alone break {said} % that the gradient attack left",
+        f"above {limit} %",
         broken > chance,
         "the gradients hide what a search finds: the white-box accuracy is no bound, take the worst case",
     )
-    for what, found in (("radius", _worst_rise(curves.by_radius)), ("steps", _worst_rise(curves.by_steps))):
+    for what, curve in (("radius", curves.by_radius), ("steps", curves.by_steps)):
+        found = curves.less(_worst_rise(curve), 0.0)
+        said, limit = _apart(found, wobble)
         yield Flag(
             f"not monotone in {what}",
-            f"accuracy rises by up to {100 * found:.1f} points along it",
-            f"above {100 * wobble:.1f} points",
+            f"accuracy rises by up to {said} points along it",
+            f"above {limit} points",
             found > wobble,
             "a larger search must not find less: its gradient or its step size is wrong for this model",
         )
+
+
+def _apart(measured: float, threshold: float) -> tuple[str, str]:
+    """Both in percent, with as many decimals as it takes to see that they differ, if they do.
+
+    Example:
+        >>> _apart(0.0304, 0.03), _apart(0.03, 0.03)
+        (('3.04', '3.00'), ('3.0', '3.0'))
+    """
+    said = [(f"{100 * measured:.{digits}f}", f"{100 * threshold:.{digits}f}") for digits in range(1, 10)]
+    return next((pair for pair in said if pair[0] != pair[1]), said[0])
 
 
 def _worst_rise(curve: dict[Any, float]) -> float:
@@ -227,11 +249,12 @@ def _worst_rise(curve: dict[Any, float]) -> float:
 
 
 def _survivors_of_everything(curves: Curves) -> Flag:
-    left = curves.anywhere
+    left = curves.less(curves.anywhere, 0.0)
+    said, limit = _apart(left, curves.chance)
     return Flag(
         "any image allowed leaves survivors",
-        f"{100 * left:.1f} % are right though the radius holds every image",
-        f"above {100 * curves.chance:.1f} %",
+        f"{said} % are right though the radius holds every image",
+        f"above {limit} %",
         left > curves.chance,
         "the gradient leads nowhere: no number of this attack says anything about robustness",
     )
@@ -248,15 +271,16 @@ def _stalled(model: nn.Module, images: Tensor, labels: Tensor, threat: Threat, h
             losses.append(cross_entropy(logits, labels, reduction="none"))
             right.append(logits.argmax(1) == labels)
             current = rule.move(current, images, gradient, step)
-    left = right[-1]
-    gained = right[10].float().mean().item() - left.float().mean().item() if len(labels) else 0.0
+    left, count = right[-1], max(len(labels), 1)
+    gained = (int(right[10].sum()) - int(left.sum())) / count
     rise = ((losses[-1] - losses[10]) / losses[10].clamp_min(1e-6))[left] if len(labels) else torch.zeros(0)
-    share = (rise > _STALLED_RISE).float().mean().item() if bool(left.any()) else 0.0
+    share = int((rise > _STALLED_RISE).sum()) / max(int(left.sum()), 1)
+    (rising, _), (points, _) = _apart(share, 0.5), _apart(gained, 0.01)
     return Flag(
         "loss rises while success stalls",
-        f"{100 * share:.0f} % of what is left still gain loss in steps 11 to 20, which cost {100 * gained:.1f} points",
+        f"{rising} % of what is left still gain loss in steps 11 to 20, which cost {points} points",
         "when over half still gain over a tenth, for under 1 point",
-        share > 0.5 and gained < 0.01 and left.float().mean().item() > _CHANCE,
+        share > 0.5 and gained < 0.01 and int(left.sum()) / count > _CHANCE,
         "the attack has not converged, or climbs the wrong loss: more steps, the margin or the DLR loss",
     )
 

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
-from spikeproof.attacks import judge, margin_of
+from spikeproof.attacks import judged, margin_of
 from spikeproof.audit.config import AuditConfig
 from spikeproof.audit.parts import Arrays, Parts
 from spikeproof.audit.shards import Shard
@@ -59,10 +59,18 @@ class Engine:
         self.shard = Shard.of_this_process()
 
     def clean(self) -> Float[Tensor, "n k"]:
-        """The judge's logits of the clean images."""
-        with private_rng():
-            torch.manual_seed(self.config.seed)
-            return judge(self.model, self.pixels, draws=self.config.verdict_draws)
+        """The judge's logits of the clean images: the same for every process and for an audit that goes on.
+
+        A network may draw random numbers that no seed fixes, and who is right when clean decides who is attacked.
+        """
+        held = self.parts.get("clean")
+        if held is None:
+            with private_rng():
+                torch.manual_seed(self.config.seed)
+                logits = judged(self.model, self.pixels, draws=self.config.verdict_draws)
+            held = {"logits": self.shard.of_the_first(logits.cpu().numpy())}
+            self.parts.put("clean", held)
+        return torch.from_numpy(held["logits"]).to(self.pixels.device)
 
     def battery(self, trials: Sequence[Trial], right: Bool[Tensor, " n"], radius: float) -> list[Attempt]:
         """Every trial, in this order, on the samples that are right when clean; one attempt for each trial.
@@ -139,7 +147,7 @@ class Engine:
                 # Chosen as a success, an image had luck with its draws; draws that chose nothing judge it again.
                 with private_rng():
                     torch.manual_seed((how.seed + 1) % 2**63)
-                    again = judge(self.model, adversarial, draws=config.verdict_draws)
+                    again = judged(self.model, adversarial, draws=config.verdict_draws)
                 correct = again.argmax(1) == labels
             if best is not None:
                 handed = self._handed_on(samples[correct], nearest[correct], labels[correct])
@@ -158,7 +166,7 @@ class Engine:
         if not len(samples):
             return {}
         with private_rng():
-            logits = judge(self.model, nearest, draws=self.config.verdict_draws)
+            logits = judged(self.model, nearest, draws=self.config.verdict_draws)
         return {
             "near": samples.cpu().numpy(),
             "nearest": nearest.cpu().numpy(),

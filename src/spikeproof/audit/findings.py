@@ -27,6 +27,7 @@ from spikeproof.machine import machine_name
 from spikeproof.precision import for_verdicts
 from spikeproof.sealed import sealed
 from spikeproof.train import RunFolder
+from spikeproof.user_path import user_path
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,6 +100,7 @@ class Audit:
         tuning: the attacks' settings that validation samples decided.
         split_size: how many images the split has; classes: how many of each class, by name, were audited.
         images: the split's fingerprint (``ImageSet.fingerprint``).
+        audited_images: of the audited images and their labels alone: two audits with the same may be compared.
     """
 
     config: AuditConfig
@@ -120,6 +122,7 @@ class Audit:
     split_size: int
     classes: dict[str, int]
     images: str
+    audited_images: str
     device: str
     seconds: float
 
@@ -141,6 +144,7 @@ class Audit:
             "split_size": self.split_size,
             "classes": self.classes,
             "images": self.images,
+            "audited_images": self.audited_images,
             "threat": {"norm": config.norm, "radius": config.threat.radius},
             "battery": config.battery or "custom",
             "noise": "on" if config.noise else "off",
@@ -188,7 +192,7 @@ class Audit:
         Raises:
             SpikeproofError: another process is at the run.
         """
-        run = RunFolder(folder)
+        run = RunFolder(user_path(folder))
         with run.lock():
             place = run.path / "audits" / audit_name(self.config)
             names = (place.with_name(f"{place.name}-{number}") for number in itertools.count(2))

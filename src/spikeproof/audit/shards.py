@@ -18,6 +18,11 @@ class Shard(Processes):
         """Whether the job of this number is for this process."""
         return job % self.world == self.rank
 
+    def of_the_first(self, own: _Value) -> _Value:
+        """The first process's value, in every process."""
+        merged = self.merge({str(self.rank): own})
+        return merged[min(merged, key=int)]
+
     def merge(self, own: dict[str, _Value]) -> dict[str, _Value]:
         """The results of all processes, by name; every process gets them all."""
         if self.world == 1:

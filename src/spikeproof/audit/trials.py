@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from spikeproof import attacks
 from spikeproof.attacks import Attacked, Crafting
+from spikeproof.checked import MOST_STEPS
 from spikeproof.errors import SpikeproofError
 from spikeproof.gradients import Assg, Bptr, Bptt, GradientSource, Hart, Mixed, Pdsg, ReluTransfer, Rga
 from spikeproof.spiking import Exponential, StraightThrough, Surrogate, parse_surrogate
@@ -215,18 +216,12 @@ def make_trial(text: str, tuned: Tuned | None = None, ball: Norm = "linf") -> Tr
     what, at, by = text.partition("@")
     if at and not by:
         raise SpikeproofError(f"{text!r} is no trial: name a gradient source after the @, as in 'PGD-20@RGA'.")
-    match = re.fullmatch(r"(.+?)(?:-(\d+))?", what)
+    match = re.fullmatch(r"(.+?)(?:-([0-9]+))?", what)
     name = match[1] if match else what
     if name not in _ATTACKS:
         raise SpikeproofError(f"{text!r} is no trial: the attacks are {', '.join(_ATTACKS)}, as in 'PGD-20@RGA'.")
     entry = _ATTACKS[name]
-    asked = match[2] if match else None
-    if asked is not None and (entry.number is None or int(asked) < 1):
-        fit = "takes no number" if entry.number is None else "needs a number >= 1"
-        raise SpikeproofError(f"{text!r} is no trial: {name} {fit}.")
-    number = entry.number if asked is None else int(asked)
-    if number is not None and entry.most is not None and number > entry.most:
-        raise SpikeproofError(f"{text!r} is no trial: {name} needs a number of at most {entry.most}.")
+    number = _number_of(text, name, entry, match[2] if match else None)
     source, source_name = parse_source(by or "BPTT", tuned or Tuned())
     made, norm = entry.make(number or 0), ball if entry.norm == "ball" else entry.norm
     takes = attacks.norms_of(made)
@@ -254,6 +249,21 @@ def make_trial(text: str, tuned: Tuned | None = None, ball: Norm = "linf") -> Tr
         norm=norm,
         continues=entry.continues,
     )
+
+
+def _number_of(text: str, name: str, entry: _Entry, asked: str | None) -> int | None:
+    """The number that a trial's text asks for, else the attack's own."""
+    if asked is None:
+        return entry.number
+    if entry.number is None:
+        raise SpikeproofError(f"{text!r:.80} is no trial: {name} takes no number.")
+    most = MOST_STEPS if entry.most is None else entry.most
+    number = int(asked) if len(asked) <= len(str(most)) else most + 1
+    if number < 1:
+        raise SpikeproofError(f"{text!r:.80} is no trial: {name} needs a number >= 1.")
+    if number > most:
+        raise SpikeproofError(f"{text!r:.80} is no trial: {name} needs a number of at most {most}.")
+    return number
 
 
 def make_transfer(text: str, substitutes: Sequence[nn.Module], ball: Norm = "linf") -> Trial:

@@ -12,7 +12,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from spikeproof.attacks import Attacked, Crafting, judge, pgd, sa_pgd
+from spikeproof.attacks import Attacked, Crafting, judged, pgd, sa_pgd
 from spikeproof.audit.trials import Trial, Tuned, make_trial
 from spikeproof.gradients import Assg, GradientSource, Hart
 from spikeproof.threat import Threat
@@ -63,7 +63,7 @@ def tune(
         measured = {}
         for value in values:
             found = attack(model, images, labels, threat, dataclasses.replace(how, source=make(value)), steps=steps)
-            loss = cross_entropy(judge(model, found.images), labels).item()
+            loss = cross_entropy(judged(model, found.images), labels).item()
             measured[value] = (found.correct.float().mean().item(), loss)
         best = min(measured, key=lambda value: (measured[value][0], -measured[value][1]))
         chosen = dataclasses.replace(chosen, **{name: best})

@@ -18,6 +18,7 @@ from spikeproof.audit import AuditConfig
 from spikeproof.errors import SpikeproofError
 from spikeproof.recipes import Recipe, known_defenses
 from spikeproof.tables import Scale
+from spikeproof.user_path import user_path
 
 _Arguments = TypeVar("_Arguments")
 
@@ -215,6 +216,10 @@ def read_arguments(
             raise
         raise SpikeproofError(_one_sentence(complaint.getvalue(), prog, _options_of(kind, default))) from None
     sys.stderr.write(complaint.getvalue())  # what tyro had to say about words that fit
+    for value in vars(parsed).values():
+        for each in value if isinstance(value, tuple) else (value,):
+            if isinstance(each, Path):
+                user_path(each)  # one that no path can be called says so before anything is read or written
     return parsed
 
 
@@ -295,4 +300,6 @@ def _one_sentence(box: str, prog: str, options: Sequence[str]) -> str:
             hint = f"add that defense with --with {defense}"
         elif meant:
             hint = f"perhaps you meant {meant}"
+    # A value of thousands of letters, which the box has broken into lines, is known by its beginning.
+    said = re.sub(r"\S{70,}(?:\s+\S{70,})*", lambda long: f"{long[0][:40]}...", said)
     return re.sub(r"\s+", " ", f"{said}; {hint}.")

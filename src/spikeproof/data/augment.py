@@ -9,7 +9,7 @@ from jaxtyping import Int64, UInt8
 from torch import Tensor
 from torch.nn import functional
 
-from spikeproof.errors import SpikeproofError
+from spikeproof.checked import MOST, whole
 from spikeproof.sending import sent
 
 
@@ -26,7 +26,7 @@ class Augmentation:
         cutout: side of the hole in pixels; 0 for no hole.
 
     Raises:
-        SpikeproofError: when ``crop_padding`` or ``cutout`` is negative.
+        SpikeproofError: when ``crop_padding`` or ``cutout`` is no count of pixels.
 
     Example:
         >>> import torch
@@ -46,8 +46,7 @@ class Augmentation:
 
     def __post_init__(self) -> None:
         for option, pixels in (("crop_padding", self.crop_padding), ("cutout", self.cutout)):
-            if pixels < 0:
-                raise SpikeproofError(f"{option} is {pixels}, but it counts pixels: give 0 (off) or more.")
+            whole(pixels, "An augmentation", option, 0, MOST)
 
     def __call__(self, images: UInt8[Tensor, "n c h w"], generator: torch.Generator) -> UInt8[Tensor, "n c h w"]:
         """Augment uint8 ``[N, C, H, W]`` images, each with draws of its own.

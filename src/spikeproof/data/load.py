@@ -8,6 +8,7 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
+from spikeproof.checked import MOST, check_seed, whole
 from spikeproof.data.digits import open_digits
 from spikeproof.data.folder import open_folder
 from spikeproof.data.image_set import Data
@@ -71,8 +72,9 @@ def load_data(
         (200, 50, ('3', '8'))
     """
     for option, count in (("validation", validation), ("train_limit", train_limit), ("test_limit", test_limit)):
-        if count is not None and count < 1:
-            raise SpikeproofError(f"{option} is {count}, but a split needs at least one image: give 1 or more.")
+        if count is not None:
+            whole(count, "A split", option, 1, MOST)
+    check_seed(seed, "load_data")
     train_pool, test_pool = _open(name, data_dir)
     if classes is not None:
         train_pool, test_pool = train_pool.only(classes), test_pool.only(classes)

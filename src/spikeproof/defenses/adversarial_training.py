@@ -61,6 +61,10 @@ class AdversarialTraining(Defense):
                 raise SpikeproofError("Adversarial training needs a step_size > 0; leave it out for the attack's own.")
 
     @property
+    def step_cost(self) -> float:
+        return 1 + 0.45 * (self.steps if self.attack == "pgd" else 1)
+
+    @property
     def label(self) -> str:
         return "AT"
 

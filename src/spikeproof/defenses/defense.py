@@ -12,6 +12,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from spikeproof.attacks import Crafting
+from spikeproof.checked import check_sizes
 from spikeproof.errors import SpikeproofError
 from spikeproof.models import SpikingModel
 from spikeproof.spiking import Cost, Record, probe, sites
@@ -104,12 +105,17 @@ class Defense:
         return type(self).__name__
 
     @property
+    def step_cost(self) -> float:
+        """What a training step takes with it, beside one of plain training: for estimates of hours."""
+        return 1.0
+
+    @property
     def needs(self) -> Needs:
         return Needs()
 
     @property
     def perturbs(self) -> bool:
-        """Whether it makes the batch that is trained on; at most one defense of a list may."""
+        """Whether it makes the batch that is trained on and that training accuracy is of; at most one of a list may."""
         return False
 
     @property
@@ -187,10 +193,12 @@ def compose(defenses: Sequence[Defense]) -> Needs:
     """Check that the defenses work together; returns what they need recorded.
 
     Raises:
-        SpikeproofError: the same defense twice, two that make the batch, the loss or replays, or set the same thing at
-            the sites, two that ask for other costs of the margins or for margins before and after reset, or a pair that
-            says it clashes.
+        SpikeproofError: a setting that float32 cannot count with, the same defense twice, two that make the batch, the
+            loss or replays, or set the same thing at the sites, two that ask for other costs of the margins or for
+            margins before and after reset, or a pair that says it clashes.
     """
+    for defense in defenses:
+        check_sizes(defense.label, vars(defense))
     kinds = [type(defense) for defense in defenses]
     for kind in set(kinds):
         if kinds.count(kind) > 1:

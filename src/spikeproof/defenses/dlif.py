@@ -87,6 +87,10 @@ class DLIF(Defense):
             raise SpikeproofError(f"DLIF's leak must lie in [0, 1], got {self.leak}; 0.99 is the paper's.")
 
     @property
+    def step_cost(self) -> float:
+        return 3.2 if self.perturbation == "fgsm" else 2.2
+
+    @property
     def needs(self) -> Needs:
         return Needs(currents=self.alpha > 0)
 

@@ -39,6 +39,10 @@ class DSD(Defense):
         'DSD'
     """
 
+    @property
+    def step_cost(self) -> float:
+        return 1.3
+
     @torch.no_grad()
     def after_backward(self, model: nn.Module, progress: float) -> None:
         layers = [module for module in model.modules() if isinstance(module, nn.Conv2d | nn.Linear)]

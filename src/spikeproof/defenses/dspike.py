@@ -18,7 +18,7 @@ from torch.nn.functional import cosine_similarity, cross_entropy
 
 from spikeproof.attacks import evaluating
 from spikeproof.defenses.defense import Defense, Step
-from spikeproof.defenses.surrogate_width import check_free, fill_sharpness, sharpness_of
+from spikeproof.defenses.surrogate_width import give_sharpness, sharpness_of
 from spikeproof.errors import SpikeproofError
 from spikeproof.private_rng import private_rng
 
@@ -32,7 +32,7 @@ class Dspike(Defense):
     over ``weights`` weights w of the first layer is greatest. It costs 2 * weights forwards and 3 backwards.
 
     Args:
-        start: a at the beginning; 1 is the neuron's own surrogate.
+        start: a at the beginning; 1 is the neuron's own surrogate. A network that comes with one goes on with it.
         ratio: > 1, of one temperature to the next.
         least, most: 0 < least <= start <= most.
         epsilon: the finite step, > 0; large enough for spikes to change.
@@ -40,8 +40,7 @@ class Dspike(Defense):
         every: training steps from one choice to the next.
 
     Raises:
-        SpikeproofError: an impossible setting; on installing, a model without sites, or sites whose sharpness another
-            defense set.
+        SpikeproofError: an impossible setting; on installing, a model without sites, or sites whose sharpness differ.
 
     Example:
         >>> Dspike(every=20).label
@@ -69,6 +68,10 @@ class Dspike(Defense):
             raise SpikeproofError(f"Dspike needs weights >= 2 and every >= 1, got {self.weights} and {self.every}.")
 
     @property
+    def step_cost(self) -> float:
+        return 1 + (0.35 * 2 * self.weights + 3) / self.every
+
+    @property
     def takes(self) -> frozenset[str]:
         return frozenset({"the surrogate"})
 
@@ -77,8 +80,12 @@ class Dspike(Defense):
         return True
 
     def install(self, model: nn.Module) -> None:
-        for site in check_free("Dspike", model).values():
-            fill_sharpness(site, self.start, model, learned=False)
+        give_sharpness("Dspike", model, self.start, learned=False)
+        held = torch.cat([sharpness.flatten() for sharpness in sharpness_of(model)])
+        if held.device.type != "meta" and (held != held[0]).any():
+            raise SpikeproofError(
+                "Dspike sets one sharpness for all sites, and this network has learned one for each; train one without."
+            )
 
     def begin(self, step: Step) -> None:
         if step.part > 0 or step.replay > 0:

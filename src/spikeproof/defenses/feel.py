@@ -1,8 +1,9 @@
 """FEEL (Xu et al., NeurIPS 2024): an image that loses its high frequencies step by step, and leaks that are learned.
 
 Two switches: the paper's FE (frequency encoding, see :class:`spikeproof.coding.Frequency`) and EL (evolutionary leak).
-As in the code, a leak is not bounded and decays with all other weights, and frames are not normalised. Deviation: the
-code's ResNet learns the first site's leak alone, here every network learns those of all its sites.
+As in the code, a leak is not bounded (one outside [0, 1] is told in the run's metrics and its report) and decays with
+all other weights, and frames are not normalised. Deviation: the code's ResNet learns the first site's leak alone, here
+every network learns those of all its sites.
 """
 
 from __future__ import annotations
@@ -46,6 +47,10 @@ class FEEL(Defense):
     def __post_init__(self) -> None:
         if not (self.frequency or self.leak):
             raise SpikeproofError("A FEEL without frequency and leak does nothing; leave it out of the list.")
+
+    @property
+    def step_cost(self) -> float:
+        return 1.6 if self.frequency else 1.1
 
     def install(self, model: nn.Module) -> None:
         if not isinstance(model, SpikingModel):

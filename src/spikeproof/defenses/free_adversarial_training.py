@@ -50,6 +50,10 @@ class FreeAdversarialTraining(Defense):
             raise SpikeproofError(f"Free adversarial training needs replays >= 1, got {self.replays}; 4 is usual.")
 
     @property
+    def step_cost(self) -> float:
+        return 0.97 * self.replays
+
+    @property
     def label(self) -> str:
         return "FreeAT"
 

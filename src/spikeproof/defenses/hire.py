@@ -33,7 +33,9 @@ class HIRE(Defense):
     The gradient is that of period i's backward, in train mode and of the whole loss. Each site learns one leak and one
     gain. A neuron of threshold theta on the current x spikes as one of threshold V does on (V / theta) x, its
     potentials scaled alike, whatever the reset; so the learned threshold is theta = V / gain. Behind a batch norm it is
-    one factor on all of the norm's scales. Both begin where the neuron is, without weight decay.
+    one factor on all of the norm's scales. Both begin where the neuron is, without weight decay. As in the authors'
+    code nothing bounds them: a leak above 1, with which a potential grows by itself, is told in the run's metrics and
+    its report (``train/beyond.py``).
 
     Training makes N optimiser steps for each batch of an epoch: divide the epochs by N to spend what plain training
     spends.
@@ -64,6 +66,10 @@ class HIRE(Defense):
             object.__setattr__(self, "step_size", parse_radius(self.step_size, "step size"))
             if self.step_size == 0:
                 raise SpikeproofError("HIRE needs a step_size > 0; leave it out for eps.")
+
+    @property
+    def step_cost(self) -> float:
+        return 1.16 * self.periods
 
     @property
     def perturbs(self) -> bool:

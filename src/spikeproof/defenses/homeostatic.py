@@ -26,7 +26,7 @@ from spikeproof.spiking import Site, probe, sites
 _MEASURING = 0.05
 # At so many images at once: every potential of every site is held for a moment.
 _CHUNK = 32
-_SEEN, _MOVING = "HoSNN images seen", "HoSNN thresholds move"
+_SEEN, _MOVING, _STANDING = "HoSNN images seen", "HoSNN thresholds move", "HoSNN thresholds stand"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -36,7 +36,8 @@ class HoSNN(Defense):
         th[t] = th[t-1] + theta (u[t] - NDS[t]),   s[t] = 1[u[t] >= th[t]]
         NDS[t] = mean over clean images of u[t], in eval mode
 
-    with a theta >= 0 for each neuron, learned without weight decay, and an NDS for each neuron and step, fixed.
+    with a theta >= 0 for each neuron, learned without weight decay, and an NDS for each neuron and step, fixed. A
+    network whose thresholds have learned to move goes on with both, from the first step.
 
     Args:
         warmup: share of training, in [0, 0.9], after which the NDS is taken (over a twentieth of training) and
@@ -44,7 +45,8 @@ class HoSNN(Defense):
         start: theta at that moment, > 0; 0.2 published for CIFAR-10, 2/3 for MNIST.
 
     Raises:
-        SpikeproofError: a warm-up or start out of bounds; on installing, a model that is not of create_model.
+        SpikeproofError: a warm-up or start out of bounds; on installing, a model that is not of create_model, or one
+            whose learned thresholds are frozen.
 
     Example:
         >>> HoSNN(warmup=0.5).label
@@ -61,6 +63,10 @@ class HoSNN(Defense):
             raise SpikeproofError(f"HoSNN's start must be a positive number, got {self.start}.")
 
     @property
+    def step_cost(self) -> float:
+        return 1.5
+
+    @property
     def takes(self) -> frozenset[str]:
         return frozenset({"the thresholds"})
 
@@ -71,9 +77,11 @@ class HoSNN(Defense):
     def install(self, model: nn.Module) -> None:
         if not isinstance(model, SpikingModel):
             raise SpikeproofError("HoSNN moves the thresholds of a spikeproof model; make one with create_model.")
-        parameter = next(model.parameters())
+        parameter, learned = next(model.parameters()), _learned(model)
         for name, neurons in site_shapes(model).items():
             site = sites(model)[name]
+            if name in learned:
+                continue
             # A theta of 0 moves nothing. It has no gradient until thresholds move, and so no momentum.
             site.adaptation = nn.Parameter(parameter.new_zeros(1, *neurons), requires_grad=False)
             site.setpoint = parameter.new_zeros(site.num_steps, *neurons)
@@ -83,9 +91,16 @@ class HoSNN(Defense):
         return [{"params": thetas, "weight_decay": 0.0}]
 
     def begin(self, step: Step) -> None:
+        watched = sites(step.model)
+        if _MOVING not in step.memory and _STANDING not in step.memory:
+            # The first step of a run. From then on the memory knows, whatever network the run is gone on with.
+            came_so = any(_theta(site).requires_grad for site in watched.values())
+            step.memory[_MOVING if came_so else _STANDING] = torch.ones(())
+        if _MOVING not in step.memory:
+            for site in watched.values():
+                _theta(site).requires_grad_(False)
         if step.progress < self.warmup:
             return
-        watched = sites(step.model)
         if _MOVING not in step.memory and _SEEN in step.memory and step.progress >= self.warmup + _MEASURING:
             step.memory[_MOVING] = torch.ones(())
             with torch.no_grad():
@@ -100,7 +115,8 @@ class HoSNN(Defense):
     def after_step(self, model: nn.Module, seed: int) -> None:
         with torch.no_grad():
             for site in sites(model).values():
-                _theta(site).clamp_(min=0)
+                if _theta(site).requires_grad:
+                    _theta(site).clamp_(min=0)
 
 
 def _measure(step: Step, watched: dict[str, Site]) -> None:
@@ -119,6 +135,23 @@ def _measure(step: Step, watched: dict[str, Site]) -> None:
             seen += len(images)
     step.model.train(training)
     step.memory[_SEEN] = torch.tensor(float(seen))
+
+
+def _learned(model: nn.Module) -> set[str]:
+    """The sites, if a training before has learned to move their thresholds.
+
+    Raises:
+        SpikeproofError: they are frozen.
+    """
+    held = {name: site.adaptation for name, site in sites(model).items() if site.adaptation is not None}
+    if not any(theta.any() for theta in held.values()):
+        return set()
+    if frozen := [name for name, theta in held.items() if not theta.requires_grad]:
+        raise SpikeproofError(
+            f"HoSNN learns how thresholds move, and what {frozen[0]} has learned of it is frozen; call "
+            "requires_grad_(True) on it, or leave HoSNN out."
+        )
+    return set(held)
 
 
 def _theta(site: Site) -> nn.Parameter:

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from spikeproof.defenses.defense import Defense
-from spikeproof.defenses.surrogate_width import check_free, fill_sharpness, sharpness_of
+from spikeproof.defenses.surrogate_width import give_sharpness, sharpness_of
 from spikeproof.errors import SpikeproofError
 
 
@@ -29,12 +29,12 @@ class LearnableWidth(Defense):
     of the smooth spike H(a v) whose slope the surrogate is. a is kept within [least, most] and has no weight decay.
 
     Args:
-        start: a at the beginning; 1 is the neuron's own surrogate.
+        start: a at the beginning; 1 is the neuron's own surrogate. A network that has learned its own goes on with it.
         least, most: 0 < least <= start <= most.
 
     Raises:
-        SpikeproofError: bounds in the wrong order; on installing, a model without sites, or sites whose sharpness
-            another defense set.
+        SpikeproofError: bounds in the wrong order; on installing, a model without sites, or sites whose sharpness is
+            fixed, or one by step or channel.
 
     Example:
         >>> LearnableWidth(start=1.0).label
@@ -52,12 +52,15 @@ class LearnableWidth(Defense):
             )
 
     @property
+    def step_cost(self) -> float:
+        return 1.1
+
+    @property
     def takes(self) -> frozenset[str]:
         return frozenset({"the surrogate"})
 
     def install(self, model: nn.Module) -> None:
-        for site in check_free("LearnableWidth", model).values():
-            fill_sharpness(site, self.start, model, learned=True)
+        give_sharpness("LearnableWidth", model, self.start, learned=True)
 
     def groups(self, model: nn.Module) -> list[dict[str, Any]]:
         return [{"params": list(sharpness_of(model)), "weight_decay": 0.0}]

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from spikeproof.defenses.defense import Defense
-from spikeproof.defenses.surrogate_width import check_free, fill_sharpness
+from spikeproof.defenses.surrogate_width import give_sharpness
 from spikeproof.errors import SpikeproofError
 from spikeproof.spiking import Site, sites
 
@@ -29,11 +29,11 @@ class LSG(Defense):
     fixed, as in the paper.
 
     Args:
-        start: beta at the beginning; 0.2 in the paper.
+        start: beta at the beginning; 0.2 in the paper. A network that has learned one a site goes on with it.
 
     Raises:
-        SpikeproofError: a start outside [0, 1]; on installing, a model without sites, or sites whose sharpness or leak
-            another defense set.
+        SpikeproofError: a start outside [0, 1]; on installing, a model without sites, or sites whose leak is random or
+            not one a site.
 
     Example:
         >>> LSG(start=0.2).label
@@ -47,18 +47,28 @@ class LSG(Defense):
             raise SpikeproofError(f"LSG's leak must start in [0, 1], got {self.start}.")
 
     @property
+    def step_cost(self) -> float:
+        return 1.1
+
+    @property
     def takes(self) -> frozenset[str]:
         return frozenset({"the leaks", "the surrogate"})
 
     @torch.no_grad()
     def install(self, model: nn.Module) -> None:
-        watched = check_free("LSG", model)
-        if any(site.leak is not None or site.random_leak is not None for site in watched.values()):
-            raise SpikeproofError("LSG found leaks that are set already; list one defense that sets them.")
-        for site in watched.values():
-            fill_sharpness(site, 1.0, model, learned=False)
+        for name, site in give_sharpness("LSG", model, 1.0, learned=False).items():
+            if site.random_leak is not None:
+                raise SpikeproofError(
+                    f"LSG learns the leak of every site, and {name} draws its own at random; give another network."
+                )
             assert site.sharpness is not None
-            site.leak = nn.Parameter(torch.full_like(site.sharpness, self.start))
+            if site.leak is None:
+                site.leak = nn.Parameter(torch.full_like(site.sharpness, self.start))
+            elif site.leak.shape != (1, 1):
+                raise SpikeproofError(
+                    f"LSG learns one leak a site, and {name} has {site.leak.numel()} of another defense; give "
+                    "another network."
+                )
             _follow(site)
 
     def groups(self, model: nn.Module) -> list[dict[str, Any]]:
@@ -68,7 +78,8 @@ class LSG(Defense):
     def after_step(self, model: nn.Module, seed: int) -> None:
         for site in sites(model).values():
             assert site.leak is not None  # installed before
-            site.leak.clamp_(0, 1)
+            if site.leak.requires_grad:
+                site.leak.clamp_(0, 1)
             _follow(site)
 
 

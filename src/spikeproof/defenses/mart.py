@@ -53,6 +53,10 @@ class MART(InnerAttack):
         if not (math.isfinite(self.beta) and self.beta >= 0):
             raise SpikeproofError(f"MART's beta must be a number >= 0, got {self.beta}; 5 is the authors'.")
 
+    @property
+    def step_cost(self) -> float:
+        return 2.5 + 0.45 * self.steps
+
     def objective(self, craft: Craft, step: Step) -> Objective:
         return cross_entropy_of(step.labels, known=True)
 

@@ -95,6 +95,10 @@ class MPDSGR(Defense):
         self._attack()
 
     @property
+    def step_cost(self) -> float:
+        return 1.75 if self.width == "attack" else 1.2
+
+    @property
     def needs(self) -> Needs:
         return Needs(moments=True, after_reset=self.potential == "after-reset")
 

@@ -43,6 +43,10 @@ class NDL(Defense):
         if not (math.isfinite(self.sigma) and self.sigma > 0):
             raise SpikeproofError(f"NDL's sigma must be positive, got {self.sigma}; leave NDL out for no noise.")
 
+    @property
+    def step_cost(self) -> float:
+        return 1.4
+
     def install(self, model: nn.Module) -> None:
         watched = sites(model)
         if not watched:

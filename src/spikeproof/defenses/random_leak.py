@@ -37,6 +37,10 @@ class RandHet(Defense):
         if not 0 <= self.low < self.high <= 1:
             raise SpikeproofError(f"RandHet needs 0 <= low < high <= 1, got {self.low} and {self.high}.")
 
+    @property
+    def step_cost(self) -> float:
+        return 1.3
+
     def install(self, model: nn.Module) -> None:
         watched = sites(model)
         if not watched:

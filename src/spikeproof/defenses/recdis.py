@@ -55,6 +55,10 @@ class RecDis(Defense):
             )
 
     @property
+    def step_cost(self) -> float:
+        return 1.2
+
+    @property
     def needs(self) -> Needs:
         return Needs(moments=True)
 

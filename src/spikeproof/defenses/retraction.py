@@ -31,8 +31,8 @@ class REG(Defense):
     outputs or more, a new random share of the rows is taken each step, and that part of W is retracted by itself. A
     residual block's two learnable weights are projected onto the simplex, so that they stay a convex combination.
 
-    Biases, batch norm and the optimiser's momentum are left alone. The weight decay becomes 0 unless the training
-    config names one.
+    Biases, batch norm, the optimiser's momentum and what is frozen (``requires_grad`` off) are left alone. The weight
+    decay becomes 0 unless the training config names one.
 
     Args:
         beta: 0.001 belongs to VGG11, 0.004 to WRN16, at batches of 64 images. Larger batches make fewer steps an epoch,
@@ -57,6 +57,10 @@ class REG(Defense):
             raise SpikeproofError(f"REG's linear_rows is a share of rows in (0, 1], got {self.linear_rows}.")
 
     @property
+    def step_cost(self) -> float:
+        return 1.1
+
+    @property
     def weight_decay(self) -> float:
         return 0.0
 
@@ -65,6 +69,8 @@ class REG(Defense):
         generator = torch.Generator().manual_seed(seed)
         for module in model.modules():
             if isinstance(module, nn.Conv2d | nn.Linear):
+                if not module.weight.requires_grad:
+                    continue
                 weight = module.weight.flatten(1)
                 if isinstance(module, nn.Linear) and len(weight) >= _MANY_ROWS:
                     taken = max(1, int(self.linear_rows * len(weight)))
@@ -72,7 +78,7 @@ class REG(Defense):
                     weight[rows] = retracted(weight[rows], self.beta)
                 else:
                     module.weight.copy_(retracted(weight, self.beta).view_as(module.weight))
-            elif isinstance(module, Block):
+            elif isinstance(module, Block) and module.weights.requires_grad:
                 module.weights.copy_(on_simplex(module.weights))
 
 

@@ -52,6 +52,10 @@ class RMPLoss(Defense):
         self._error()
 
     @property
+    def step_cost(self) -> float:
+        return 1.1
+
+    @property
     def needs(self) -> Needs:
         return Needs(cost=self._error())
 

@@ -60,6 +60,10 @@ class SR(Defense):
             raise SpikeproofError(f"SR's step must be a number > 0, got {self.step}; 0.01 is the paper's.")
 
     @property
+    def step_cost(self) -> float:
+        return 2.6
+
+    @property
     def forwards(self) -> int:
         return 2
 

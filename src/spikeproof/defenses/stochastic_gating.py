@@ -56,6 +56,10 @@ class StoG(Defense):
             raise SpikeproofError(f"StoG's until is a share of training in (0, 1], got {self.until}.")
 
     @property
+    def step_cost(self) -> float:
+        return 3.0
+
+    @property
     def takes(self) -> frozenset[str]:
         return frozenset({"the gates"})
 
@@ -68,11 +72,11 @@ class StoG(Defense):
             raise SpikeproofError("StoG puts gates at the sites of a spikeproof model; make one with create_model.")
         device = next(model.parameters()).device
         for name, neurons in site_shapes(model).items():
-            gate = BernoulliGate(neurons, flipped=self.flipped).to(device)
             site = sites(model)[name]
-            if isinstance(site.gate, BernoulliGate):  # a model that has learned gates goes on with their rates
-                gate.load_state_dict(site.gate.state_dict())
-            site.gate = gate
+            if isinstance(site.gate, BernoulliGate):  # a model that has learned gates goes on with them
+                site.gate.flipped = self.flipped
+            else:
+                site.gate = BernoulliGate(neurons, flipped=self.flipped).to(device)
 
     def groups(self, model: nn.Module) -> list[dict[str, Any]]:
         return [{"params": [gate.rate for gate in _gates(model)], "weight_decay": self.prior}]

@@ -11,25 +11,40 @@ from spikeproof.errors import SpikeproofError
 from spikeproof.spiking import Site, sites
 
 
-def check_free(owner: str, model: nn.Module) -> dict[str, Site]:
-    """The model's sites, none of which has a sharpness yet.
+def give_sharpness(owner: str, model: nn.Module, start: float, *, learned: bool) -> dict[str, Site]:
+    """Give each site of the model a sharpness of ``start``, where and as the model's parameters are.
+
+    A network that has some, from an earlier training, goes on with them.
+
+    Args:
+        learned: whether it has a gradient, or follows a rule.
+
+    Returns:
+        The model's sites.
 
     Raises:
-        SpikeproofError: no sites, or one whose sharpness another defense set.
+        SpikeproofError: no sites; a sharpness by step or channel; or one to be learned that is fixed.
     """
     watched = sites(model)
     if not watched:
         raise SpikeproofError(f"{owner} sets surrogate widths at spiking sites and this model has none.")
-    if any(site.sharpness is not None for site in watched.values()):
-        raise SpikeproofError(f"{owner} found surrogate widths that are set already; list one defense that sets them.")
-    return watched
-
-
-def fill_sharpness(site: Site, value: float, model: nn.Module, *, learned: bool) -> None:
-    """Give the site a sharpness of ``value``, where and as the model's parameters are."""
     like = next(model.parameters(), torch.zeros(()))
-    made = torch.full((1, 1), value, dtype=like.dtype, device=like.device)
-    site.sharpness = nn.Parameter(made, requires_grad=learned)
+    for name, site in watched.items():
+        if site.sharpness is None:
+            made = torch.full((1, 1), start, dtype=like.dtype, device=like.device)
+            site.sharpness = nn.Parameter(made, requires_grad=learned)
+        elif site.sharpness.shape != (1, 1):
+            raise SpikeproofError(
+                f"{owner} sets one sharpness a site, and {name} has {site.sharpness.numel()}; give a network without."
+            )
+        elif learned and not site.sharpness.requires_grad:
+            raise SpikeproofError(
+                f"{owner} learns the sharpness of every site, and that of {name} is fixed: it is frozen, or follows a "
+                "defense's rule; call requires_grad_(True) on each site's sharpness to learn it."
+            )
+        else:
+            site.sharpness.requires_grad_(learned)
+    return watched
 
 
 def sharpness_of(model: nn.Module) -> Iterator[nn.Parameter]:

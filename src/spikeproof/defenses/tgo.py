@@ -90,6 +90,10 @@ class TGO(Defense):
         self._attack()
 
     @property
+    def step_cost(self) -> float:
+        return 1.75 if self.width == "attack" else 1.3
+
+    @property
     def needs(self) -> Needs:
         if self.lambda_max == 0:
             return Needs()

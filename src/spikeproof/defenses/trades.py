@@ -51,6 +51,10 @@ class TRADES(InnerAttack):
         if not (math.isfinite(self.beta) and self.beta >= 0):
             raise SpikeproofError(f"TRADES' beta must be a number >= 0, got {self.beta}; 6 is the paper's.")
 
+    @property
+    def step_cost(self) -> float:
+        return 2.9 + 0.45 * self.steps
+
     def objective(self, craft: Craft, step: Step) -> Objective:
         return divergence_of(craft.unchecked(step.clean))
 

@@ -6,6 +6,18 @@ from spikeproof.gradients.mixed import Mixed
 from spikeproof.gradients.pdsg import Pdsg
 from spikeproof.gradients.rate import Bptr, Hart, Rga
 from spikeproof.gradients.relu_transfer import ReluTransfer
-from spikeproof.gradients.source import Attached, GradientSource
+from spikeproof.gradients.source import Attached, GradientSource, check_source
 
-__all__ = ["Assg", "Attached", "Bptr", "Bptt", "GradientSource", "Hart", "Mixed", "Pdsg", "ReluTransfer", "Rga"]
+__all__ = [
+    "Assg",
+    "Attached",
+    "Bptr",
+    "Bptt",
+    "GradientSource",
+    "Hart",
+    "Mixed",
+    "Pdsg",
+    "ReluTransfer",
+    "Rga",
+    "check_source",
+]

@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor, nn
 
+from spikeproof.checked import real
 from spikeproof.errors import SpikeproofError
 from spikeproof.gradients.source import Attached
 from spikeproof.spiking import ArcTan, Drive, Site, override_gradient, sites
@@ -51,12 +52,11 @@ class Assg:
     relax: float = 1.5
 
     def __post_init__(self) -> None:
-        if not 0 < self.half_mass < 0.5:
+        if real(self.half_mass, "ASSG", "half_mass", 0, 0.5, above=True) == 0.5:
             raise SpikeproofError(f"ASSG's half_mass must lie strictly between 0 and 0.5, got {self.half_mass}.")
-        if not (0 <= self.momentum < 1 and math.isfinite(self.relax) and self.relax >= 0):
-            raise SpikeproofError(
-                f"ASSG needs a momentum in [0, 1) and a relax >= 0, got {self.momentum} and {self.relax}."
-            )
+        if real(self.momentum, "ASSG", "momentum", 0, 1) == 1:
+            raise SpikeproofError(f"ASSG needs a momentum in [0, 1), got {self.momentum}.")
+        real(self.relax, "ASSG", "relax", 0)
 
     @property
     def name(self) -> str:

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from spikeproof.checked import told
 from spikeproof.errors import SpikeproofError
 from spikeproof.gradients.source import Attached
 from spikeproof.spiking import Drive, Rectangular, Site, Surrogate, Triangle, override_gradient, sites
@@ -22,7 +23,7 @@ class Bptt:
     With None the model is left exactly as it is, so this source also serves networks without sites.
 
     Raises:
-        SpikeproofError: on attaching, another surrogate for a model without sites.
+        SpikeproofError: a surrogate that is none; on attaching, another surrogate for a model without sites.
 
     Example:
         >>> from spikeproof.spiking import Sigmoid
@@ -31,6 +32,11 @@ class Bptt:
     """
 
     surrogate: Surrogate | None = None
+
+    def __post_init__(self) -> None:
+        given = self.surrogate
+        if given is not None and (isinstance(given, type) or not callable(given)):
+            raise SpikeproofError(f"A surrogate is such as spikeproof.Sigmoid(4.0), got {told(given)}.")
 
     @property
     def name(self) -> str:

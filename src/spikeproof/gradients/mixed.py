@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from spikeproof.errors import SpikeproofError
 from spikeproof.gradients.bptt import Bptt
 from spikeproof.gradients.rate import Hart
-from spikeproof.gradients.source import Attached, GradientSource
+from spikeproof.gradients.source import Attached, GradientSource, check_source
 from spikeproof.spiking import override_gradient, sites
 from spikeproof.spiking.site import GradientOverride
 
@@ -35,8 +35,10 @@ class Mixed:
     sources: tuple[GradientSource, ...] = (Bptt(), Hart())
 
     def __post_init__(self) -> None:
-        if len(self.sources) < 2:
+        if not isinstance(self.sources, tuple | list) or len(self.sources) < 2:
             raise SpikeproofError("A mixed gradient needs two sources at least; attack with the one as it is.")
+        for source in self.sources:
+            check_source(source)
 
     @property
     def name(self) -> str:

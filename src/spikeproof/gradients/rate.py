@@ -25,13 +25,13 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import math
 from collections.abc import Callable, Iterator
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from spikeproof.checked import real
 from spikeproof.errors import SpikeproofError
 from spikeproof.gradients.source import Attached
 from spikeproof.spiking import Drive, Neuron, Site, Triangle, override_gradient, sites
@@ -86,8 +86,7 @@ class Rga:
     slope: float = 0.2
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.slope) and self.slope >= 0):
-            raise SpikeproofError(f"RGA's slope must be a number >= 0, got {self.slope}; 0.2 is the original's.")
+        real(self.slope, "RGA", "slope", 0)
 
     @property
     def name(self) -> str:
@@ -126,8 +125,7 @@ class Hart:
     width: float = 1.0
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.width) and self.width > 0):
-            raise SpikeproofError(f"HART's width must be a number > 0, got {self.width}; 1 is the field's triangle.")
+        real(self.width, "HART", "width", 0, above=True)
 
     @property
     def name(self) -> str:

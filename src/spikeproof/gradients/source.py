@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int, Int64
 from torch import Tensor, nn
+
+from spikeproof.checked import told
+from spikeproof.errors import SpikeproofError
 
 
 class Attached:
@@ -82,3 +85,15 @@ class GradientSource(Protocol):
         ...
 
     def attach(self, model: nn.Module) -> contextlib.AbstractContextManager[Attached]: ...
+
+
+def check_source(source: Any) -> None:
+    """Refuse what is no gradient source, its class included.
+
+    Raises:
+        SpikeproofError: it is none.
+    """
+    if isinstance(source, type) or not isinstance(source, GradientSource):
+        raise SpikeproofError(
+            f"A gradient source is such as spikeproof.Bptt() or spikeproof.Assg(), got {told(source)}."
+        )

@@ -9,13 +9,15 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from spikeproof.attacks import Crafting, check_batch, crafting, cross_entropy_of, evaluating, judge
+from spikeproof.attacks import Crafting, check_batch, crafting, cross_entropy_of, evaluating, judged, look_at
+from spikeproof.checked import check_seed, whole
 from spikeproof.errors import SpikeproofError
 from spikeproof.models import draws_at_random
 from spikeproof.private_rng import private_rng
 from spikeproof.threat import Radius, parse_radius
 
 _BATCH = 50  # images whose gradient is taken at once
+_MOST_POINTS = 1000  # along each direction
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +66,8 @@ def landscape(
     around images without saying how they were made. The roughness is ours.
 
     Raises:
-        SpikeproofError: images that do not fit, fewer than 3 points, fewer than 1 draw, or an impossible radius.
+        SpikeproofError: images that do not fit, fewer than 3 points, fewer than 1 draw, an impossible radius, or a
+            network that keeps a state.
 
     Example:
         >>> from spikeproof.models import create_model
@@ -74,14 +77,17 @@ def landscape(
         (torch.Size([5, 5]), True)
     """
     reach = parse_radius(radius)
-    if points < 3 or reach == 0:
-        raise SpikeproofError(f"A landscape needs points >= 3 and a radius > 0, got {points} and {radius}.")
+    whole(points, "A landscape", "points", 3, _MOST_POINTS)
+    check_seed(seed, "A landscape")
+    if reach == 0:
+        raise SpikeproofError(f"A landscape needs a radius > 0, got {radius}.")
     images, labels, _ = check_batch(images, labels, model=model)
     if not len(images):
         raise SpikeproofError("A landscape needs one image at least, got none.")
+    drawn = look_at(model, images).drawn  # also by what no one declares (dropout left on)
     if draws is None:
         with evaluating(model):
-            draws = 10 if draws_at_random(model) else 1
+            draws = 10 if drawn or draws_at_random(model) else 1
     how = Crafting(draws=draws, seed=seed)
     uphill = torch.cat(
         [_uphill(model, *pair, how) for pair in zip(images.split(_BATCH), labels.split(_BATCH), strict=True)]
@@ -95,7 +101,7 @@ def landscape(
             moved = (images + along * uphill + across * aside).clamp(0, 1)
             with private_rng():
                 torch.manual_seed(seed)
-                logits = judge(model, moved, draws=draws)
+                logits = judged(model, moved, draws=draws)
             losses[row, column] = cross_entropy(logits, labels, reduction="none").cpu()
     return Landscape(offsets, losses.mean(2), _roughness(losses))
 

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from spikeproof.attacks import evaluating
+from spikeproof.attacks import evaluating, refuse_state
 from spikeproof.defenses import overlap
 from spikeproof.kinds import check_kinds
 from spikeproof.spiking import SiteRecord, probe, sites
@@ -99,6 +99,9 @@ def _margins(record: SiteRecord) -> Float[Tensor, " n"]:
 def describe_sites(model: nn.Module, images: Float[Tensor, "n c h w"]) -> list[SiteStatistics]:
     """Statistics of every site on these images; an empty list for a model without sites.
 
+    Raises:
+        SpikeproofError: a network that keeps a state.
+
     Example:
         >>> from spikeproof.models import create_model
         >>> model = create_model("conv", num_classes=10, image_size=8, in_channels=1)
@@ -108,10 +111,11 @@ def describe_sites(model: nn.Module, images: Float[Tensor, "n c h w"]) -> list[S
     watched = sites(model)
     if not watched:
         return []
+    refuse_state(model, images)
     tallies: dict[str, _Tally] = {}
     with evaluating(model), probe(model, "moments", "margins") as record:
         for chunk in images.split(_BATCH):
-            model(chunk)
+            model(chunk.clone())  # a network may work in place
             for name, seen in record.items():
                 if name not in tallies:
                     tallies[name] = _Tally(seen, watched[name].neuron.threshold / 2)

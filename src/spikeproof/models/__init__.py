@@ -1,20 +1,28 @@
 """Networks by name, all keeping one contract: images in [0,1] to logits, stateless."""
 
+from spikeproof.models.as_made import as_described, differences
 from spikeproof.models.create import MODELS, create_model
+from spikeproof.models.current_norm import CurrentNorm
+from spikeproof.models.described import make_room
 from spikeproof.models.site_shapes import site_shapes
 from spikeproof.models.spiking_model import BatchNormKind, ModelDescription, SpikingModel, draws_at_random
-from spikeproof.models.weights import load_model, make_room, save_model
+from spikeproof.models.weights import load_model, save_model
 from spikeproof.models.workload import multiply_accumulates
 from spikeproof.models.wrapped import is_compiled, unwrapped
+from spikeproof.models.writable import check_writable
 
 __all__ = [
     "MODELS",
     "BatchNormKind",
+    "CurrentNorm",
     "ModelDescription",
     "SpikingModel",
+    "as_described",
+    "check_writable",
     "create_model",
-    "is_compiled",
+    "differences",
     "draws_at_random",
+    "is_compiled",
     "load_model",
     "make_room",
     "multiply_accumulates",

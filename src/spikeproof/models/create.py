@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, get_args
@@ -10,16 +9,18 @@ from typing import Any, get_args
 import numpy as np
 from torch import Tensor, nn
 
+from spikeproof.checked import whole
 from spikeproof.coding import Coding, Direct
 from spikeproof.errors import SpikeproofError
 from spikeproof.kinds import check_kinds
 from spikeproof.models.resnet import RESNET17, RESNET19, build_pooled_resnet, build_resnet18
 from spikeproof.models.sew_resnet import build_sew_resnet
-from spikeproof.models.spiking_model import BatchNormKind, ModelDescription, SiteFactory, SpikingModel
+from spikeproof.models.spiking_model import MOST_STEPS, BatchNormKind, ModelDescription, SiteFactory, SpikingModel
 from spikeproof.models.vgg import CONV, VGG5, VGG11, VGG16, build_vgg
 from spikeproof.models.wide_resnet import build_wide_resnet
 from spikeproof.spiking import Kernels, Neuron
 
+_MOST_WIDTH = 1000
 PerChannel = float | Sequence[float] | np.ndarray | Tensor
 
 MODELS: dict[str, Callable[..., tuple[nn.Module, nn.Module]]] = {
@@ -56,8 +57,8 @@ def create_model(
     Args:
         name: one of conv, resnet17, resnet18, resnet19, sew-resnet19, vgg5, vgg11, vgg16, wrn16.
         num_classes: K, at least 2.
-        num_steps: T, at least 1.
-        width: factor on every channel and hidden feature count.
+        num_steps: T, from 1 to 10,000.
+        width: factor on every channel and hidden feature count, at most 1000.
         image_size: H = W, in pixels.
         in_channels: C.
         neuron: the recurrence and surrogate of every site; ``Neuron()`` by default.
@@ -84,16 +85,15 @@ def create_model(
     """
     if name not in MODELS:
         raise SpikeproofError(f"There is no model {name!r}; the models are {', '.join(sorted(MODELS))}.")
-    for label, value, least in (
-        ("num_classes", num_classes, 2),
-        ("num_steps", num_steps, 1),
-        ("image_size", image_size, 1),
-        ("in_channels", in_channels, 1),
+    for label, value, least, most in (
+        ("num_classes", num_classes, 2, 1_000_000),
+        ("num_steps", num_steps, 1, MOST_STEPS),
+        ("image_size", image_size, 1, 65_536),
+        ("in_channels", in_channels, 1, 65_536),
     ):
-        if value < least:
-            raise SpikeproofError(f"A model needs {label} >= {least}, got {value}.")
-    if not (math.isfinite(width) and width > 0):
-        raise SpikeproofError(f"A model's width must be a positive factor, got {width}.")
+        whole(value, "A model", label, least, most)
+    if not 0 < width <= _MOST_WIDTH:
+        raise SpikeproofError(f"A model's width must be a positive factor of at most {_MOST_WIDTH}, got {width}.")
     if batch_norm not in get_args(BatchNormKind):
         raise SpikeproofError(
             f"A model's batch_norm is one of {', '.join(get_args(BatchNormKind))}, not {batch_norm!r}."
@@ -115,11 +115,11 @@ def create_model(
     )
     description = ModelDescription(
         name=name,
-        num_classes=num_classes,
-        num_steps=num_steps,
+        num_classes=int(num_classes),
+        num_steps=int(num_steps),
         width=float(width),
-        image_size=image_size,
-        in_channels=in_channels,
+        image_size=int(image_size),
+        in_channels=int(in_channels),
         neuron=neuron,
         coding=coding,
         batch_norm=batch_norm,

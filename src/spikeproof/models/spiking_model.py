@@ -10,11 +10,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from spikeproof.checked import whole
 from spikeproof.coding import Coding, coding_to_json
 from spikeproof.errors import SpikeproofError
 from spikeproof.models.current_norm import CurrentNorm
 from spikeproof.spiking import Kernels, Neuron, PerStepNorm, Site, sites
 
+MOST_STEPS = 10_000
 BatchNormKind = Literal["merged", "td", "per-step"]
 
 
@@ -88,8 +90,7 @@ class SpikingModel(nn.Module):
 
     @num_steps.setter
     def num_steps(self, steps: int) -> None:
-        if not isinstance(steps, int) or isinstance(steps, bool) or steps < 1:
-            raise SpikeproofError(f"A network runs for 1 step or more, got {steps!r:.80}.")
+        whole(steps, "A network", "num_steps", 1, MOST_STEPS)
         if steps == self.num_steps:
             return
         held = sites(self.body)

@@ -332,17 +332,21 @@ def audit_run(
             held.enter_context(alone(place / ".lock", f"this audit of {folder}"))
             held.enter_context(_copied(folder, place) if into is not None else _as_it_was(folder))
         held.enter_context(threads_for(model, config.batch_size or MOST_AT_ONCE, where))
-        return audit(
+        parts = place / "audit-parts"
+        found = audit(
             model.to(where),
             data.test if testing else data.validation,
             config,
             validation=data.validation if testing else None,
             substitutes=others,
-            parts=place / "audit-parts",
+            parts=parts,
             save=lambda found: found.write(place, command),
             doubts=doubts,
             show=show and shard.first,
         )
+        if shard.first:  # what an earlier try left that could not be gone on with
+            shutil.rmtree(parts, ignore_errors=True)
+        return found
 
 
 def audit_folder(folder: Path, config: AuditConfig, substitutes: Sequence[Path] = ()) -> Path:

@@ -1,19 +1,25 @@
 """One self-contained HTML report of one or more run folders: nominal and worst case, never one without the other."""
 
+from spikeproof.report.audit_file import read_audit
 from spikeproof.report.comparison_picture import write_comparison_picture
+from spikeproof.report.fields import Fields
 from spikeproof.report.html import write_report
 from spikeproof.report.markdown import comparison_table, read_page, write_between_marks
 from spikeproof.report.outcomes_file import read_outcomes
-from spikeproof.report.records import Run
+from spikeproof.report.records import Audit, Counted, Run
 from spikeproof.report.run_files import audits_in, read_run, read_runs
 from spikeproof.report.table import text_table
 from spikeproof.report.wording import method_name
 
 __all__ = [
+    "Audit",
+    "Counted",
+    "Fields",
     "Run",
     "audits_in",
     "comparison_table",
     "method_name",
+    "read_audit",
     "read_outcomes",
     "read_page",
     "read_run",

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from spikeproof.errors import SpikeproofError
-from spikeproof.report.fields import Fields, parse_json, read_text
+from spikeproof.report.fields import Fields
 from spikeproof.report.records import Audit, Counted, Flag, Measured, Site, StepPoint, SweepPoint, Trial, Tuning
 
 AUDIT_VERSION = 3
@@ -21,7 +21,7 @@ def read_audit(path: Path) -> Audit:
         SpikeproofError: the file is missing, damaged, of another version, or disagrees with itself.
     """
     mend = "audit the run again with `spikeproof audit`"
-    row = Fields(parse_json(read_text(path, mend), str(path), mend), str(path), mend).unsealed()
+    row = Fields.read(path, mend)
     if row.whole("version") != AUDIT_VERSION:
         raise SpikeproofError(
             f"{path} has version {row.whole('version')}, and this spikeproof reads version {AUDIT_VERSION}; {mend}."
@@ -58,6 +58,8 @@ def read_audit(path: Path) -> Audit:
         seed=row.whole("seed"),
         seconds=row.number("seconds"),
         command=row.text("command"),
+        images="" if row.absent("audited_images") else row.text("audited_images"),
+        split_images="" if row.absent("images") else row.text("images"),
         trials=trials,
         nominal=nominal,
         nominal_trial=nominal_trial,

@@ -39,6 +39,15 @@ class Fields:
         self.where = where
         self.mend = mend
 
+    @classmethod
+    def read(cls, path: Path, mend: str) -> Fields:
+        """The JSON object that a file holds, if it is what was written.
+
+        Raises:
+            SpikeproofError: the file is missing or damaged.
+        """
+        return cls(parse_json(read_text(path, mend), str(path), mend), str(path), mend).unsealed()
+
     def unsealed(self) -> Fields:
         """The same fields without their checksum.
 

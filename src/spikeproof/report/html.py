@@ -16,6 +16,7 @@ from spikeproof.report.run_files import read_runs
 from spikeproof.report.single_run import run_section
 from spikeproof.report.style import STYLE
 from spikeproof.report.wording import labels
+from spikeproof.user_path import user_path
 
 # The browser itself is told to load nothing, so "self-contained" is enforced and not only intended.
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
@@ -56,10 +57,10 @@ def write_report(runs: Sequence[str | os.PathLike[str] | Run], out: str | os.Pat
     Raises:
         SpikeproofError: there is no folder, or a file in one is missing or damaged; nothing is written then.
     """
+    out = user_path(out)  # what can be no path says so before anything is read
     if not runs:
         raise SpikeproofError("A report needs at least one run, got none; give one or more run folders.")
     page = _page([each for run in runs for each in ([run] if isinstance(run, Run) else read_runs(run))])
-    out = Path(out)
     if out.is_dir():
         raise SpikeproofError(f"The report should be a file, but {out} is a folder; give a name such as report.html.")
     write_atomically(out, lambda path: path.write_text(page, encoding="utf-8", errors="replace"))

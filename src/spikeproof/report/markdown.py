@@ -10,7 +10,7 @@ from spikeproof.atomic import write_atomically
 from spikeproof.errors import SpikeproofError
 from spikeproof.report.picks import clean_of, nominal_columns, trial_named
 from spikeproof.report.records import Audit, Run
-from spikeproof.report.wording import conditions, percent, share
+from spikeproof.report.wording import conditions, listed, percent, share
 
 BEGIN, END = "<!-- comparison: begin -->", "<!-- comparison: end -->"
 
@@ -123,10 +123,12 @@ def _conditions(shown: Mapping[str, Sequence[Run]]) -> str:
     pairs = [(run, run.audit) for runs in shown.values() for run in runs if run.audit is not None]
     first = pairs[0][1]
     for run, audit in pairs:
-        if _shared(audit) != _shared(first) or _trials(audit) != _trials(first):
+        names = [name for name, words in _shared(first).items() if _shared(audit)[name] != words]
+        names += ["attacks"] if _trials(audit) != _trials(first) else []
+        if names:
             raise SpikeproofError(
-                f"{run.folder} was audited under other conditions than {pairs[0][0].folder}; audit both alike, or "
-                "compare them apart."
+                f"{run.folder} was audited under other conditions ({listed(names).lower()}) than {pairs[0][0].folder}; "
+                "audit both alike, or compare them apart."
             )
     worst = ", ".join(trial.name for trial in first.trials if trial.counts and trial.kind != "clean")
     machines = sorted({f"torch {run.config['torch']}, {run.config['threads']} thread(s)" for run, _ in pairs})

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from spikeproof.errors import SpikeproofError
+from spikeproof.report.fields import Fields
 
 _COLUMNS = {"sample", "label", "trial", "kind", "attack", "source", "norm", "radius", "correct"}
 
@@ -23,8 +23,8 @@ def read_outcomes(path: Path) -> pa.Table:
     mend = "audit the run again with `spikeproof audit`, or restore it from a copy"
     try:
         content = path.read_bytes()
-        said = json.loads((path.parent / "audit.json").read_text(encoding="utf-8"))
-        wanted = said.get("files", {}).get(path.name)
+        said = Fields.read(path.parent / "audit.json", mend)
+        wanted = None if said.absent("files") else said.child("files").text(path.name)
         if wanted is not None and wanted != hashlib.sha256(content).hexdigest():
             raise SpikeproofError(f"{path} is damaged: it is not what was written (its checksum differs); {mend}.")
         table = pq.read_table(pa.BufferReader(content))

@@ -110,7 +110,12 @@ class Site:
 
 @dataclasses.dataclass(frozen=True)
 class Audit:
-    """What audit.json says: every trial, the nominal accuracy, the worst case and the conditions they hold under."""
+    """What audit.json says: every trial, the nominal accuracy, the worst case and the conditions they hold under.
+
+    Attributes:
+        images: the fingerprint of the audited images; "" of an audit from before it was kept.
+        split_images: that of the split that they are from, or "".
+    """
 
     samples: int
     split: str
@@ -127,6 +132,8 @@ class Audit:
     seed: int
     seconds: float
     command: str
+    images: str
+    split_images: str
     trials: tuple[Trial, ...]
     nominal: Counted
     nominal_trial: str
@@ -153,7 +160,11 @@ class Audit:
 
 @dataclasses.dataclass(frozen=True)
 class Epoch:
-    """One line of metrics.jsonl."""
+    """One line of metrics.jsonl.
+
+    Attributes:
+        beyond: what sites have learned beyond the bounds of a neuron's own setting.
+    """
 
     epoch: int
     loss: float
@@ -163,6 +174,7 @@ class Epoch:
     learning_rate: float
     seconds: float
     firing_rates: Mapping[str, float]
+    beyond: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -44,10 +44,12 @@ def read_run(folder: str | os.PathLike[str], audited: Path | None = None) -> Run
     if not folder.is_dir():
         raise SpikeproofError(f"{folder} is not a run folder; give a folder that `spikeproof train` wrote.")
     path, mend = folder / "config.json", "train the run again, or give another folder"
-    config = Fields(parse_json(read_text(path, mend), str(path), mend), str(path), mend).unsealed()
+    config = Fields.read(path, mend)
     config.child("recipe")
     for name in ("spikeproof", "torch", "python", "device"):
         config.text(name)
+    if not config.absent("perturbed"):
+        config.truth("perturbed")
     return Run(
         folder=folder,
         audited=audited,
@@ -77,6 +79,7 @@ def _read_epochs(path: Path) -> tuple[Epoch, ...]:
                 learning_rate=row.number("learning_rate"),
                 seconds=row.number("seconds"),
                 firing_rates=row.named_numbers("firing_rates"),
+                beyond={} if row.absent("beyond") else row.named_numbers("beyond"),
             )
         )
     for before, after in itertools.pairwise(epochs):

@@ -14,7 +14,7 @@ _LONGEST = 200
 
 
 def trained_sentences(run: Run) -> list[str]:
-    """Two or three sentences about the training.
+    """Two to four sentences about the training.
 
     Example: "vgg11 (width 0.125, T = 8, Triangle surrogate, Direct coding) on cifar10 (classes 0, 1, 3; at most 2000
     training images), with AT (eps 0.00784, attack fgsm)."
@@ -33,11 +33,18 @@ def trained_sentences(run: Run) -> list[str]:
     validation = (
         "" if last.validation_accuracy is None else f", validation accuracy {percent(last.validation_accuracy)} %"
     )
-    attacked = " (on the images as the defenses attack them)" if _attacks(recipe) else ""
+    perturbed = run.config.get("perturbed", _perturbed_once(recipe))
+    attacked = " (on the images as a defense perturbs them)" if perturbed else ""
     found.append(
         f"The last, epoch {last.epoch}: loss {last.loss:.4g}, training accuracy {percent(last.train_accuracy)} %"
         f"{attacked}{validation}."
     )
+    if last.beyond:
+        name, value = max(last.beyond.items(), key=lambda item: abs(item[1] - 0.5))
+        found.append(
+            f"Beyond the bounds that a neuron's own setting has (leaks in [0, 1], gains above 0) {len(last.beyond)} "
+            f"learned values lie, {name} = {_value(value)} the farthest."
+        )
     return [sentence[:1000] for sentence in found]
 
 
@@ -66,8 +73,9 @@ def _what(recipe: Mapping[str, Any]) -> str:
     return f"{words}, {f'with {listed(defenses)}' if defenses else 'without a defense'}."
 
 
-def _attacks(recipe: Mapping[str, Any]) -> bool:
-    return bool({"AT", "Free AT"} & defenses_of(recipe).keys())
+def _perturbed_once(recipe: Mapping[str, Any]) -> bool:
+    """Whether a defense made the images, of a run from before its config.json said so: these did then."""
+    return bool({"AT", "Free AT", "TRADES", "MART", "HIRE", "DLIF"} & defenses_of(recipe).keys())
 
 
 def _part(held: Mapping[str, Any], name: str) -> Mapping[str, Any]:

@@ -77,12 +77,20 @@ def conditions(audit: Audit) -> dict[str, str]:
         "Threat": f"{NORMS.get(audit.norm, audit.norm)} {radius_text(audit.norm, audit.radius)}",
         "Samples": f"n = {audit.samples}",
         "Split": f"{audit.split} split",
+        "Images": _images(audit),
         "Battery": f"battery {audit.battery}",
         "Noise": noise,
         "Precision": f"crafted in {audit.crafting_precision}, judged in float32",
         "Device": f"device {audit.device}" + (f" ({audit.machine})" if audit.machine else ""),
         "Seed": f"seed {audit.seed}",
     }
+
+
+def _images(audit: Audit) -> str:
+    """Which images were audited; of an older audit only what split they are from is known, or nothing."""
+    if audit.images:
+        return f"images {audit.images[:8]}"
+    return f"images of split {audit.split_images[:8]}" if audit.split_images else "images unknown"
 
 
 def checks_text(audit: Audit) -> str:
@@ -139,12 +147,12 @@ def differing(runs: Sequence[Run]) -> list[str]:
 def unlike(runs: Sequence[Run]) -> list[str]:
     """Why worst cases must not be ranked: the differing conditions, and Attacks where the trials differ.
 
-    A battery is only a name: what counts is its trials.
+    A battery is only a name: what counts is its trials. So is a split, where it is known which images were audited.
     """
-    trials = {
-        frozenset((trial.kind, trial.name) for trial in run.audit.trials) for run in runs if run.audit is not None
-    }
-    return [name for name in differing(runs) if name != "Battery"] + (["Attacks"] if len(trials) > 1 else [])
+    audits = [run.audit for run in runs if run.audit is not None]
+    trials = {frozenset((trial.kind, trial.name) for trial in audit.trials) for audit in audits}
+    names = {"Battery"} | ({"Split"} if all(audit.images for audit in audits) else set())
+    return [name for name in differing(runs) if name not in names] + (["Attacks"] if len(trials) > 1 else [])
 
 
 def unlike_sentence(runs: Sequence[Run]) -> str:

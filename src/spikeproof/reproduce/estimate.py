@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 
 from spikeproof.audit import AuditConfig
@@ -20,21 +21,6 @@ _RATES = {"cpu": 40e9, "cuda": 20e12}
 _FP32 = 2.0
 # A gradient of an image beside a whole training step.
 _ATTACK_STEP = 0.45
-# What a training step costs beside a plain one (docs/performance.md).
-_STEP_COST = {
-    "free": 3.9,
-    "trades": 3.8,
-    "mart": 3.4,
-    "sr": 2.6,
-    "dlif": 3.2,
-    "reg": 1.1,
-    "dsd": 1.3,
-    "mpd_sgr": 1.2,
-    "tgo": 1.3,
-    "hosnn": 1.5,
-    "stog": 1.5,
-    "feel": 1.3,
-}
 # Most samples fall to the first attacks of a battery.
 _STILL_CHASED = 0.4
 
@@ -65,12 +51,7 @@ def correction(tasks: Iterable[Task], store: Store, device: str) -> float:
 
 
 def _training_seconds(recipe: Recipe, device: str) -> float:
-    factor = 1.0
-    for field, cost in _STEP_COST.items():
-        factor *= cost if getattr(recipe, field) is not None else 1.0
-    at = recipe.at
-    if at is not None:
-        factor += _ATTACK_STEP * (at.steps if at.attack == "pgd" else 1)
+    factor = math.prod(defense.step_cost for defense in recipe.defenses())
     factor *= _FP32 if resolved(recipe.train.precision, device) == "fp32" else 1.0
     images = recipe.train.epochs * _train_images(recipe)
     return _macs(recipe.model, _classes(recipe)) * images * factor / _RATES[device]

@@ -17,7 +17,9 @@ from spikeproof.errors import SpikeproofError
 from spikeproof.insight import describe_sites, landscape, synaptic_operations
 from spikeproof.locks import Busy, alone
 from spikeproof.recipes import Recipe, audit_run, load_run, train_recipe
+from spikeproof.report import Fields
 from spikeproof.reproduce.task import LANDSCAPE_RADIUS, MEASURED_IMAGES, Store, Task
+from spikeproof.sealed import sealed
 from spikeproof.tables import Measure
 from spikeproof.train import RunFolder, pick_device
 
@@ -106,7 +108,8 @@ def _check_images(recipe: Recipe, around: Circumstances) -> None:
     Raises:
         SpikeproofError: they differ, so an audit on them would not belong to the others.
     """
-    before, now = read_json(around.store.facts(recipe))["images"], _images(recipe.data.load(around.data_dir))
+    before = read_written(around.store.facts(recipe)).child("images").raw
+    now = _images(recipe.data.load(around.data_dir))
     if before != now:
         raise SpikeproofError(
             f"The {recipe.data.name} at hand has other images than the one that this network was trained on; give that "
@@ -130,20 +133,14 @@ def _measure(recipe: Recipe, measure: Measure, around: Circumstances) -> float:
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:
-    text = json.dumps(content, indent=1) + "\n"
+    text = json.dumps(sealed(content), indent=1) + "\n"
     write_atomically(path, lambda target: target.write_text(text))
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """What ``execute`` wrote.
+def read_written(path: Path) -> Fields:
+    """The facts or the measure that ``execute`` wrote; an audit is read by ``report.read_audit``.
 
     Raises:
         SpikeproofError: the file is damaged.
     """
-    try:
-        content = json.loads(path.read_text())
-    except (OSError, ValueError):
-        raise SpikeproofError(f"{path} is damaged; remove it and start the same command again.") from None
-    if not isinstance(content, dict):
-        raise SpikeproofError(f"{path} is damaged; remove it and start the same command again.")
-    return content
+    return Fields.read(path, "remove it and start the same command again")

@@ -7,18 +7,17 @@ import math
 from collections import Counter
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
 
 import pyarrow.compute as pc
 
 from spikeproof.audit import make_trial
 from spikeproof.hub import without_paths
-from spikeproof.report import read_outcomes
-from spikeproof.reproduce.execute import read_json
+from spikeproof.report import Audit, Counted, read_audit, read_outcomes
+from spikeproof.reproduce.execute import read_written
 from spikeproof.reproduce.plan import Plan
 from spikeproof.reproduce.task import AuditTask, Store, Task
 from spikeproof.results import SCHEMA, Cell, Count, ResultRow, TableHeader, Verdict, Worst
-from spikeproof.tables import Claim, Column, Row, describe
+from spikeproof.tables import Claim, Column, Measure, Row, describe
 from spikeproof.train import RunFolder
 
 
@@ -44,11 +43,17 @@ def gather(
     whole = dataclasses.replace(plan, rows=rows_of_all, seeds=tuple(sorted({*plan.seeds, *seeds})))
     asked = {(row.name, seed) for row in plan.rows for seed in plan.seeds}
     rows, missing, done = [], {}, {}
+    images: dict[tuple[object, ...], str] = {}
     for row in whole.rows:
         decided = whole.choices(store, row, failed) is not None
         for seed in whole.seeds:
             task = whole.task(store, row, seed, failed) if decided else None
             if task is not None and store.done(task):
+                audited = _images(store, task)
+                if any(images.get(asked_for, each) != each for asked_for, each in audited.items()):
+                    missing[row.name] = f"it was audited on other images of {task.recipe.data.name} than the rows above"
+                    continue
+                images |= audited
                 rows.append(_row(whole, row, task, store))
                 done[row.name, seed] = task
             elif (row.name, seed) in asked:
@@ -95,9 +100,9 @@ def _with_what_lies_elsewhere(
 
 def _row(plan: Plan, row: Row, task: Task, store: Store) -> ResultRow:
     table, recipe = plan.table, task.recipe
-    run, facts = RunFolder(store.network(recipe)), read_json(store.facts(recipe))
+    run, facts = RunFolder(store.network(recipe)), read_written(store.facts(recipe))
     config = run.config()
-    *columns, worst = (read_json(store.audit(recipe, audit) / "audit.json") for audit in task.audits)
+    *columns, worst = (_audit(store, task, audit) for audit in task.audits)
     cells = {column.label: _cell(plan, row, column, task, store) for column in table.columns}
     nominal = next(column for column in table.columns if column.label == table.nominal)
     clean = _named(columns[0] if columns else worst, "clean")
@@ -110,9 +115,9 @@ def _row(plan: Plan, row: Row, task: Task, store: Store) -> ResultRow:
         label=row.label,
         group=row.group,
         dataset=recipe.data.name,
-        data_note=facts["data_note"],
-        classes=facts["classes"],
-        train_images=facts["train_images"],
+        data_note=facts.text("data_note"),
+        classes=facts.whole("classes"),
+        train_images=facts.whole("train_images"),
         training_steps=run.metrics()[-1]["step"],
         network=recipe.model.name,
         width=recipe.model.width,
@@ -126,39 +131,50 @@ def _row(plan: Plan, row: Row, task: Task, store: Store) -> ResultRow:
         device=config["device"],
         threads=config["threads"],
         training_precision=run.precision or "unknown",
-        crafting_precision=worst["crafting_precision"],
+        crafting_precision=worst.crafting_precision,
         training_seconds=round(sum(line["seconds"] for line in run.metrics()), 1),
-        audit_seconds=round(sum(audit["seconds"] for audit in (*columns, worst)), 1),
-        peak_memory_bytes=facts["peak_memory_bytes"],
-        radius=worst["threat"]["radius"],
+        audit_seconds=round(sum(audit.seconds for audit in (*columns, worst)), 1),
+        peak_memory_bytes=None if facts.absent("peak_memory_bytes") else facts.whole("peak_memory_bytes"),
+        radius=worst.radius,
         clean=clean,
         nominal_attack="clean" if nominal.trial is None else make_trial(nominal.trial).name,
         nominal=clean if counted is None else counted,
         worst=Worst(
-            battery=worst["battery"],
-            count=_count(worst["worst_case"]),
-            nominal_trial=worst["nominal"]["trial"],
-            nominal=_count(worst["nominal"]),
-            flags=tuple(flag["name"] for flag in worst["flags"] if flag["raised"]),
+            battery=worst.battery,
+            count=_count(worst.worst_case),
+            nominal_trial=worst.nominal_trial,
+            nominal=_count(worst.nominal),
+            flags=tuple(flag.name for flag in worst.raised),
         ),
         cells=cells,
-        synaptic_operations=facts["synaptic_operations"],
+        synaptic_operations=facts.number("synaptic_operations"),
         command=f"spikeproof reproduce {table.name} --scale {plan.scale} --rows {row.name} --seeds {recipe.train.seed}",
         submitted_by="spikeproof",
+        images=worst.images,
     )
 
 
 def _cell(plan: Plan, row: Row, column: Column, task: Task, store: Store) -> Cell:
     published = row.published.get(column.label)
     if column.measure is not None:
-        return Cell(
-            count=None, value=read_json(store.measure(task.recipe, column.measure))["value"], published=published
-        )
-    audit = _audit_of(plan, column, task)
-    name = _trial_name(column)
-    return Cell(
-        count=_named(read_json(store.audit(task.recipe, audit) / "audit.json"), name), value=None, published=published
-    )
+        return Cell(count=None, value=_measured(store, task, column.measure), published=published)
+    audit = _audit(store, task, _audit_of(plan, column, task))
+    return Cell(count=_named(audit, _trial_name(column)), value=None, published=published)
+
+
+def _images(store: Store, task: Task) -> dict[tuple[object, ...], str]:
+    """The fingerprints of a task's audited images, where they are known, by what was asked for."""
+    data, audits = task.recipe.data, [_audit(store, task, audit) for audit in task.audits]
+    asked = (data.name, data.classes, data.test_limit)
+    return {(*asked, audit.split, audit.samples): audit.images for audit in audits if audit.images}
+
+
+def _audit(store: Store, task: Task, audit: AuditTask) -> Audit:
+    return read_audit(store.audit(task.recipe, audit) / "audit.json")
+
+
+def _measured(store: Store, task: Task, measure: Measure) -> float:
+    return read_written(store.measure(task.recipe, measure)).number("value")
 
 
 def _line(text: str, private: Path) -> str:
@@ -180,12 +196,12 @@ def _trial_name(column: Column) -> str:
     return f"TRANSFER:{name}" if column.on_substitute else name
 
 
-def _named(audit: dict[str, Any], name: str) -> Count:
-    return _count(next(trial for trial in audit["trials"] if trial["name"] == name and trial["everyone"]))
+def _named(audit: Audit, name: str) -> Count:
+    return _count(next(trial.own for trial in audit.trials if trial.name == name and trial.own is not None))
 
 
-def _count(held: dict[str, Any]) -> Count:
-    return Count(correct=held["correct"], samples=held["samples"])
+def _count(held: Counted) -> Count:
+    return Count(correct=held.correct, samples=held.samples)
 
 
 def _verdict(plan: Plan, claim: Claim, done: dict[tuple[str, int], Task], store: Store) -> Verdict:
@@ -199,8 +215,7 @@ def _verdict(plan: Plan, claim: Claim, done: dict[tuple[str, int], Task], store:
         return Verdict(text=claim.text, column=claim.column, difference=None, p=None)
     if column.measure is not None:
         higher, lower = (
-            [read_json(store.measure(task.recipe, column.measure))["value"] for task in tasks]
-            for tasks in zip(*pairs, strict=True)
+            [_measured(store, task, column.measure) for task in tasks] for tasks in zip(*pairs, strict=True)
         )
         difference = (sum(higher) - sum(lower)) / len(pairs)
         return Verdict(text=claim.text, column=claim.column, difference=difference, p=None)

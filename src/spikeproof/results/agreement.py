@@ -67,7 +67,12 @@ def check_table(header: TableHeader, rows: Mapping[Path, ResultRow]) -> None:
             if label not in header.columns:
                 raise _wrong(str(path), f"cells.{label}", "a column that the table.json beside it names")
     first: dict[str, tuple[Path, dict[str, object]]] = {}
+    images: dict[str, tuple[Path, str]] = {}  # of the seeds of which they are known
     for path, row in rows.items():
+        if row.images:
+            known, same = images.setdefault(row.row, (path, row.images))
+            if row.images != same:
+                raise _wrong(str(path), "images", f"as in {known.name}, another seed of the same row")
         setting = _setting(row)
         before, other = first.setdefault(row.row, (path, setting))
         for field, value in setting.items():

@@ -182,7 +182,9 @@ def _build(hint: Any, value: Any) -> Any:
         return {name: _build(parts[1], item) for name, item in value.items()}
     if dataclasses.is_dataclass(hint):
         hints = typing.get_type_hints(hint)
-        return typing.cast(Any, hint)(**{name: _build(held, value[name]) for name, held in hints.items()})
+        # What a file leaves out has a default: conform has seen to it.
+        held = {name: _build(kind, value[name]) for name, kind in hints.items() if name in value}
+        return typing.cast(Any, hint)(**held)
     return float(value) + 0.0 if hint is float else value  # -0.0 is 0.0, and its bytes are then too
 
 

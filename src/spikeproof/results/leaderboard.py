@@ -45,7 +45,7 @@ class Board:
 
 
 def boards(tables: Sequence[tuple[TableHeader, Sequence[ResultRow]]]) -> list[Board]:
-    """A leaderboard for whatever can be compared: the same data and number of images, radius, battery and scale.
+    """A leaderboard for whatever can be compared: the same data and images, radius, battery and scale.
 
     Full scale comes first. A line without a worst case has no place: see :func:`unranked`. Networks that several tables
     share have one.
@@ -57,7 +57,7 @@ def boards(tables: Sequence[tuple[TableHeader, Sequence[ResultRow]]]) -> list[Bo
             if row.worst is not None:
                 key = (
                     *(-SCALES.index(row.scale), row.dataset, row.data_note, row.classes, row.radius),
-                    *(row.worst.battery, row.worst.count.samples, row.crafting_precision),
+                    *(row.worst.battery, row.worst.count.samples, row.crafting_precision, line.images),
                 )
                 found.setdefault(key, {}).setdefault(_network(line), (line, header.source))
     every = [list(lines.values()) for _, lines in sorted(found.items(), key=lambda pair: pair[0])]
@@ -129,6 +129,7 @@ def _setting(line: Line) -> str:
     note = f" ({row.data_note})" if row.data_note else ""
     worst = row.worst
     judged = "" if worst is None else f", battery {worst.battery} on {worst.count.samples} test images"
+    judged += f" ({line.images[:8]})" if line.images else ""
     return (
         f"{dataset(row.dataset)}{note}, {row.classes} classes, {radius(row.radius)}, scale {row.scale}{judged}, "
         f"crafted in {row.crafting_precision}"

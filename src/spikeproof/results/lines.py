@@ -22,6 +22,11 @@ class Line:
         return self.seeds[0]
 
     @property
+    def images(self) -> str:
+        """The fingerprint of the audited images, which seeds share; "" where none knows."""
+        return next((row.images for row in self.seeds if row.images), "")
+
+    @property
     def worsts(self) -> list[Worst]:
         """One a seed, or none where no battery was run."""
         return [row.worst for row in self.seeds if row.worst is not None]

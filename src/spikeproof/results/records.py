@@ -56,6 +56,8 @@ class ResultRow:
         synaptic_operations: additions caused by spikes, mean per image over all steps (see insight/energy.py).
         training_seconds, audit_seconds: as measured on ``device``.
         peak_memory_bytes: of the training on CUDA, else None.
+        images: the fingerprint of the images that the worst case is of; "", as in older files, where nobody knows. Only
+            rows of the same images are ranked.
     """
 
     schema: int
@@ -94,6 +96,7 @@ class ResultRow:
     synaptic_operations: float | None
     command: str
     submitted_by: str
+    images: str = ""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -44,6 +44,7 @@ _RULES: dict[str, dict[str, Any]] = {
     "missing": {"propertyNames": SLUG},
     "flags": {"items": _NAMED},
     "recipe_hash": {"pattern": "^[0-9a-f]{8,64}$", "description": "8 to 64 hexadecimal digits in lower case"},
+    "images": {"pattern": "^([0-9a-f]{16})?$", "description": "16 hexadecimal digits in lower case, or nothing"},
     "classes": {"minimum": 2},
     "radius": _POSITIVE | {"maximum": 1},
     "p": {"minimum": 0, "maximum": 1},
@@ -104,7 +105,7 @@ def _object(kind: type) -> dict[str, Any]:
     return {
         "type": "object",
         "properties": {name: _field(hints[name], _RULES.get(name, {})) for name in names},
-        "required": names,
+        "required": [field.name for field in dataclasses.fields(kind) if field.default is dataclasses.MISSING],
         "additionalProperties": False,
     }
 

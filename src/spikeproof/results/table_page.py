@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from spikeproof.results.lines import Line, lines_of
 from spikeproof.results.records import ResultRow, TableHeader, Verdict
 from spikeproof.results.wording import (
+    LEVEL,
     NONE,
     chance,
     dataset,
@@ -20,8 +21,6 @@ from spikeproof.results.wording import (
     significant,
 )
 
-# How probable a difference by chance may be and still be called one.
-_LEVEL = 0.05
 _CLAIMS = (
     "What the paper's numbers say, and whether it holds here (p: an exact McNemar test on the same test images, of "
     "these trained networks, not corrected for how many claims there are):"
@@ -40,7 +39,7 @@ def render_table(header: TableHeader, rows: Sequence[ResultRow]) -> str:
         Several lines without a line end at the last.
     """
     lines = lines_of(header.order, rows)
-    parts = [f"## {plain(header.title)}", f"Source: {plain(header.source)}", *_data_notes(lines)]
+    parts = [f"## {plain(header.title)}", f"Source: {plain(header.source)}", *_data_notes(lines), *_image_notes(lines)]
     if lines:
         parts += [_table(header, lines), _legend(lines)]
     for title, points in (
@@ -57,6 +56,23 @@ def render_table(header: TableHeader, rows: Sequence[ResultRow]) -> str:
 def _data_notes(lines: Sequence[Line]) -> list[str]:
     notes = [f"{dataset(line.first.dataset)} is {line.first.data_note}." for line in lines if line.first.data_note]
     return [f"Data: {plain(' '.join(dict.fromkeys(notes)))}"] if notes else []
+
+
+def _image_notes(lines: Sequence[Line]) -> list[str]:
+    """A warning where rows of one data set were audited on different images, or nobody knows."""
+    found: dict[tuple[object, ...], list[Line]] = {}
+    for line in lines:
+        row = line.first
+        found.setdefault((row.dataset, row.data_note, row.classes, row.clean.samples), []).append(line)
+    notes = []
+    for alike in found.values():
+        by_images: dict[str, list[str]] = {}
+        for line in alike:
+            by_images.setdefault(line.images or "unknown images", []).append(line.first.row)
+        if len(by_images) > 1:
+            told = "; ".join(f"{images}: {listed(names)}" for images, names in by_images.items())
+            notes.append(f"Not all rows are known to be of the same images ({told}): compare only those that are.")
+    return [plain(note) for note in notes]
 
 
 def _table(header: TableHeader, lines: Sequence[Line]) -> str:
@@ -140,6 +156,6 @@ def verdict_words(verdict: Verdict) -> str:
     if verdict.p is None:
         sign = "+" if verdict.difference > 0 else ""
         return f"{words} ({sign}{significant(verdict.difference)}, not tested)"
-    if verdict.p >= _LEVEL:
+    if verdict.p >= LEVEL:
         words = "undecided"
     return f"{words} ({signed(verdict.difference)} points, {chance(verdict.p)})"

@@ -52,11 +52,21 @@ def published_percent(value: float) -> str:
     return f"{value:.1f}" if round(value, 1) == value else f"{value:.6g}"
 
 
+# How probable a difference by chance may be and still be called one.
+LEVEL = 0.05
+
+
 def chance(p: float) -> str:
-    """A probability with two digits: p = .03, p = .6, p < .0001."""
+    """A probability with two digits, or as many as show on which side of the level it lies.
+
+    Example:
+        >>> chance(0.0304), chance(0.0496), chance(0.0504), chance(1e-6)
+        ('p = .03', 'p = .0496', 'p = .05', 'p < .0001')
+    """
     if p < 1e-4:
         return "p < .0001"
-    rounded = float(f"{p:.2g}")
+    written = (float(f"{p:.{digits}g}") for digits in range(2, 18))
+    rounded = next(each for each in written if (each < LEVEL) == (p < LEVEL))
     return f"p = {f'{rounded:.6f}'.strip('0')}" if rounded < 1 else "p = 1"
 
 

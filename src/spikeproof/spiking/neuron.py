@@ -6,6 +6,7 @@ import dataclasses
 import math
 from typing import Literal
 
+from spikeproof.checked import check_sizes
 from spikeproof.errors import SpikeproofError
 from spikeproof.spiking.surrogate import SurrogateField, Triangle
 
@@ -51,6 +52,7 @@ class Neuron:
     """Whether firing noise stays in the potential."""
 
     def __post_init__(self) -> None:
+        check_sizes("A neuron", vars(self))
         if not 0 <= self.leak <= 1:
             raise SpikeproofError(f"A neuron's leak must lie in [0, 1], got {self.leak}; 1 keeps the whole potential.")
         if not (math.isfinite(self.threshold) and self.threshold > 0):

@@ -21,6 +21,7 @@ import tyro
 from jaxtyping import Float
 from torch import Tensor
 
+from spikeproof.checked import check_sizes
 from spikeproof.errors import SpikeproofError
 
 
@@ -39,6 +40,7 @@ class Surrogate(Protocol):
 
 
 def _require_positive(owner: str, name: str, value: float) -> None:
+    check_sizes(owner, {name: value})
     if not (math.isfinite(value) and value > 0):
         raise SpikeproofError(f"{owner} needs {name} > 0, got {value}; give a positive number.")
 

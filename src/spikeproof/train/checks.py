@@ -12,6 +12,7 @@ from spikeproof.errors import SpikeproofError
 from spikeproof.models import SpikingModel, is_compiled, unwrapped
 from spikeproof.private_rng import private_rng
 from spikeproof.train.config import TrainConfig
+from spikeproof.train.least_part import check_parts
 from spikeproof.train.processes import Processes
 
 
@@ -35,12 +36,15 @@ def trainable(model: nn.Module) -> SpikingModel:
     return inner
 
 
-def check_fit(model: SpikingModel, data: Data, config: TrainConfig) -> None:
+def check_fit(model: SpikingModel, data: Data, config: TrainConfig, world: int = 1) -> None:
     """Refuse data that the model or the config does not fit.
 
+    Args:
+        world: how many processes share a batch.
+
     Raises:
-        SpikeproofError: other classes or images than the model's, a Cutout that blanks images, fewer images than a
-            batch, or a coding that does not fit the images.
+        SpikeproofError: other classes or images than the model's, a Cutout or crop that blanks images, fewer images
+            than a batch, a coding that does not fit the images, or a part of a batch too small for a batch norm.
     """
     if model.description.num_classes != data.num_classes:
         raise SpikeproofError(
@@ -58,6 +62,11 @@ def check_fit(model: SpikingModel, data: Data, config: TrainConfig) -> None:
             f"A Cutout of {config.augmentation.cutout} pixels can blank the whole of {data.name}'s "
             f"{size[1]}x{size[2]} images; give augmentation=None or a smaller Augmentation(cutout=...)."
         )
+    if config.augmentation is not None and config.augmentation.crop_padding >= min(data.image_size):
+        raise SpikeproofError(
+            f"A crop padding of {config.augmentation.crop_padding} pixels can move {data.name}'s {size[1]}x{size[2]} "
+            "images out of sight; give augmentation=None or a smaller Augmentation(crop_padding=...)."
+        )
     if len(data.train) < config.batch_size:
         raise SpikeproofError(
             f"The training split has {len(data.train)} images, fewer than one batch of {config.batch_size}; "
@@ -65,6 +74,21 @@ def check_fit(model: SpikingModel, data: Data, config: TrainConfig) -> None:
         )
     with private_rng():
         model.coding.encode(data.train.images[:1].float() / 255, model.num_steps)
+    if config.microbatch != "auto":  # which is found later, by the free memory
+        check_parts(model, data.train.images[0], config.batch_size, (config.microbatch or config.batch_size) * world)
+
+
+def check_learns(model: SpikingModel) -> None:
+    """Refuse a network, with what defenses made of it, that has nothing to learn.
+
+    Raises:
+        SpikeproofError: every parameter is frozen.
+    """
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise SpikeproofError(
+            "Every parameter of this network is frozen, so nothing can be trained; call requires_grad_(True) on those "
+            "that are to learn."
+        )
 
 
 def check_division(processes: Processes, defenses: Sequence[Defense], batch_size: int) -> None:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import numbers
 from typing import Literal
 
 import torch
 
+from spikeproof.checked import MOST, check_seed, check_sizes, whole
 from spikeproof.data import Augmentation
 from spikeproof.errors import SpikeproofError
 from spikeproof.precision import Precision, check_precision
+
+_MOST_EPOCHS = 1_000_000
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -37,7 +41,7 @@ class TrainConfig:
         device: "auto" takes CUDA where there is one.
 
     Raises:
-        SpikeproofError: a count below 1, a learning rate that is not positive, an unknown loss, precision or device.
+        SpikeproofError: a number out of its range, or an unknown loss, precision or device.
     """
 
     epochs: int = 20
@@ -54,11 +58,18 @@ class TrainConfig:
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "validate_every"):
-            if getattr(self, name) < 1:
-                raise SpikeproofError(f"Training needs {name} >= 1, got {getattr(self, name)}.")
-        if not (self.microbatch in (None, "auto") or (isinstance(self.microbatch, int) and self.microbatch >= 1)):
-            raise SpikeproofError(f"A microbatch is a number >= 1, 'auto' or None, got {self.microbatch!r}.")
+        whole(self.epochs, "Training", "epochs", 1, _MOST_EPOCHS)
+        for name in ("batch_size", "validate_every"):
+            whole(getattr(self, name), "Training", name, 1, MOST)
+        check_seed(self.seed, "Training")
+        check_sizes("Training", vars(self))
+        if isinstance(self.microbatch, str) and self.microbatch != "auto":
+            raise SpikeproofError(f"A microbatch is a number >= 1, 'auto' or None, got {self.microbatch!r:.80}.")
+        if not (self.microbatch is None or self.microbatch == "auto"):
+            whole(self.microbatch, "Training", "microbatch", 1, MOST)
+        for name in ("epochs", "batch_size", "validate_every", "microbatch", "seed"):
+            if isinstance(getattr(self, name), numbers.Integral):  # NumPy's too, of which JSON knows nothing
+                object.__setattr__(self, name, int(getattr(self, name)))
         if self.loss not in ("mean", "tet"):
             raise SpikeproofError(f"The loss of training is 'mean' or 'tet', not {self.loss!r}.")
         check_precision(self.precision, "Training runs")
@@ -66,9 +77,9 @@ class TrainConfig:
             raise SpikeproofError(f"The device of training is auto, cpu or cuda, not {self.device}.")
         if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
             raise SpikeproofError(f"Training needs a learning_rate > 0, got {self.learning_rate}.")
-        if not (0 <= self.momentum < 1 and (self.weight_decay is None or self.weight_decay >= 0)):
+        if not (0 <= self.momentum < 1 and (self.weight_decay is None or 0 <= self.weight_decay < math.inf)):
             raise SpikeproofError(
-                f"Training needs a momentum in [0, 1) and a weight_decay >= 0, got {self.momentum} and "
+                f"Training needs a momentum in [0, 1) and a finite weight_decay >= 0, got {self.momentum} and "
                 f"{self.weight_decay}."
             )
 

@@ -19,21 +19,22 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from spikeproof.attacks import judge
 from spikeproof.compiling import compiling_seconds, working_time
 from spikeproof.data import Data
 from spikeproof.defenses import Defense, Needs, Step, compose, watch
 from spikeproof.errors import Interrupted, SpikeproofError
 from spikeproof.kinds import check_kinds
-from spikeproof.models import SpikingModel, load_model, make_room, save_model
+from spikeproof.models import SpikingModel, check_writable, load_model, make_room, save_model
 from spikeproof.precision import Resolved, resolved
 from spikeproof.private_rng import private_rng
 from spikeproof.progress import Progress
 from spikeproof.sending import sent
-from spikeproof.spiking import probe, sites
 from spikeproof.spiking.joined import joined
-from spikeproof.train.checks import check_division, check_fit, trainable
+from spikeproof.train.beyond import beyond
+from spikeproof.train.checks import check_division, check_fit, check_learns, trainable
 from spikeproof.train.config import TrainConfig, pick_device
+from spikeproof.train.frozen import learning
+from spikeproof.train.identity import identity, identity_of_network
 from spikeproof.train.optimizer import cosine, make_optimizer
 from spikeproof.train.parts import part_size
 from spikeproof.train.processes import Processes, SharedBatch
@@ -43,6 +44,7 @@ from spikeproof.train.sentence import sentence
 from spikeproof.train.stopping import stop_on_signal
 from spikeproof.train.tally import Finite, Tally
 from spikeproof.train.temporal_loss import temporal_loss
+from spikeproof.train.validation import validated
 
 # How often, in seconds, the state is written within an epoch: what a power cut can cost.
 _SAVE_EVERY = 60.0
@@ -77,7 +79,9 @@ def train(
 
     Nothing is chosen on the way: there is no best checkpoint, and the test split is not touched. Under `torchrun` every
     process must call this, with the same arguments, or the others wait for it; all return with the same model, and the
-    first writes and tells. Of a network that ``torch.compile`` made, the one inside is trained, by its own kernels.
+    first writes and tells. Parameters that are frozen (``requires_grad`` off) stay as they are, and so do the running
+    statistics of a batch norm whose scale and shift are, which then normalises by them. Of a network that
+    ``torch.compile`` made, the one inside is trained, by its own kernels.
 
     Args:
         out: the run folder; None keeps the run in memory.
@@ -86,8 +90,10 @@ def train(
         show: print a line an epoch and a bar on a terminal.
 
     Raises:
-        SpikeproofError: defenses that do not go together, fewer images than one batch, a folder in use, a loss that is
-            no longer finite, or a defense or batch that several processes cannot share.
+        SpikeproofError: defenses that do not go together, fewer images than one batch, a folder in use or of another
+            run (network, defenses, training, settings and images must be its own), with a folder a network whose
+            weights no file can hold (see :func:`spikeproof.models.check_writable`), a loss that is no longer finite,
+            or a defense or batch that several processes cannot share.
         Interrupted: Ctrl-C or SIGTERM; the step in progress was finished and the state written, or after the last one
             the weights.
 
@@ -104,11 +110,15 @@ def train(
     needs = compose(defenses)
     model = trainable(model)
     processes = Processes.of_this_process()
-    check_fit(model, data, config)
+    check_fit(model, data, config, processes.world)
     check_division(processes, defenses, config.batch_size)
     device = processes.device(pick_device(config.device))
     processes.meet(device)
     folder, asked = None if out is None else RunFolder(out), config.precision
+    what: dict[str, Any] | None = None
+    if folder is not None:
+        check_writable(model)
+        what = identity(defenses, config)
     if settings is None:
         settings = {"train": dataclasses.asdict(config), "defenses": [repr(defense) for defense in defenses]}
     with contextlib.ExitStack() as held:
@@ -126,6 +136,8 @@ def train(
                     resume=resume,
                     images=data.fingerprints(),
                     precision=asked,
+                    identity=what,
+                    perturbed=any(defense.perturbs for defense in defenses),
                 )
                 return begun, opened.precision or ran
 
@@ -133,6 +145,7 @@ def train(
             if processes.lead(lambda: opened.finished):
                 for defense in defenses:
                     defense.install(model)  # what it changes is part of the network too
+                processes.lead(lambda: opened.settle(identity_of_network(model)))
                 learned, metrics = processes.lead(lambda: _finished(opened, model))
                 make_room(model, learned)
                 model.load_state_dict(learned)
@@ -182,6 +195,10 @@ class _Trainer:
         self.config, self.folder, self.processes = config, folder, processes
         for defense in defenses:
             defense.install(model)
+        check_learns(model)
+        if folder is not None:
+            check_writable(model)  # as the defenses have left it
+            processes.lead(lambda: folder.settle(identity_of_network(model)))
         processes.agree(model)
         self.optimizer = make_optimizer(model, defenses, config)
         self.replays = max([defense.replays for defense in defenses], default=1)
@@ -299,7 +316,7 @@ class _Trainer:
                 step.images = defense.perturb(step)
         if any(defense.wants_image_gradient for defense in self.defenses):
             step.images = step.images.detach().requires_grad_()
-        self.model.train()
+        learning(self.model)
         torch.manual_seed(derive(self.config.seed, "noise", self.step, self._numbered(step.part, step.replay)))
         loss = self._loss(step, share / self.replays)
         (loss * share).backward()
@@ -340,8 +357,9 @@ class _Trainer:
                 "defense."
             )
         look = (epoch + 1) % self.config.validate_every == 0 or epoch + 1 == self.config.epochs
-        accuracy, rates = self._validate(epoch) if look else (None, {})
+        accuracy, rates = validated(self.model, self.data.validation, epoch, self.processes) if look else (None, {})
         images_seen = self.steps_an_epoch * self.config.batch_size
+        out = beyond(self.model)
         self.metrics.append(
             {
                 "epoch": epoch,
@@ -358,36 +376,12 @@ class _Trainer:
                 "seconds": round(self.seconds, 3),
                 "precision": self.config.precision,
                 "firing_rates": rates,
+                **({"beyond": out} if out else {}),
             }
         )
         self.sums, self.seconds = Tally(self.device), 0.0
         if self.folder is not None and self.processes.first:
             self.folder.write_metrics(self.metrics)
-
-    def _validate(self, epoch: int) -> tuple[float, dict[str, float]]:
-        """Accuracy and firing rates; each process judges its share of the batches."""
-        count, broken = len(self.data.validation), 0
-        seen = Tally(self.device, {"correct": 0.0})
-        rates = Tally(self.device, dict.fromkeys(sites(self.model), 0.0))
-        with probe(self.model, "rate") as record:
-            for number, (images, labels) in enumerate(self.data.validation.batches(250)):
-                if number % self.processes.world != self.processes.rank:
-                    continue
-                try:
-                    seen.add("correct", (judge(self.model, images).argmax(1) == labels).sum())
-                except SpikeproofError:  # outputs that are not finite; the other processes may have none
-                    broken = 1
-                    break
-                for site, left in record.items():
-                    assert left.rate is not None
-                    rates.add(site, left.rate, len(images), count)
-        right, troubled = self.processes.total(seen.read() | {"broken": broken}).values()
-        if troubled:  # all processes end here, or one would wait for another
-            raise SpikeproofError(
-                f"The loss is of no use after epoch {epoch}: the network's outputs are not finite; lower the learning "
-                "rate or the weight of a defense."
-            )
-        return right / count, self.processes.total(rates.read())
 
     def _numbered(self, part: int, replay: int) -> int:
         """A number of its own for each part of a step and each process."""

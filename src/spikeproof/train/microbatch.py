@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from spikeproof.free_memory import free_bytes
+from spikeproof.models import is_compiled
 from spikeproof.private_rng import private_rng
 from spikeproof.train.processes import whole_number
 
@@ -72,7 +73,9 @@ def saved_bytes(model: nn.Module, images: Float[Tensor, "n c h w"], *, bf16: boo
             torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
             torch.autocast(images.device.type, torch.bfloat16, enabled=bf16),
         ):
-            model.train(training)(images if training else images.clone().requires_grad_())
+            # A copy, since a network may work in place: on images that share memory, or on a leaf, it cannot.
+            wanted = images.clone() if training else images.clone().requires_grad_()
+            model.train(training)(wanted if is_compiled(model) else wanted.clone())
     finally:
         for buffer, value in zip(model.buffers(), before, strict=True):
             buffer.copy_(value)

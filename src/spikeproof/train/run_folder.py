@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import logging
 import pickle
 import platform
 import sys
@@ -21,8 +22,11 @@ from spikeproof.locks import alone
 from spikeproof.machine import machine_name
 from spikeproof.precision import Precision, Resolved, resolved
 from spikeproof.sealed import sealed, sealed_bytes, unsealed, unsealed_bytes
-from spikeproof.train.same_settings import differing_settings
+from spikeproof.train.same_settings import differing_identity, differing_settings
+from spikeproof.user_path import user_path
 from spikeproof.version import __version__
+
+_log = logging.getLogger(__name__)
 
 _CALLED = {"class_names": "class names", "train": "training images", "validation": "validation images"}
 
@@ -30,13 +34,18 @@ _CALLED = {"class_names": "class names", "train": "training images", "validation
 class RunFolder:
     """A folder that holds one run.
 
-    config.json (settings, what ran: versions, device and precision, and fingerprints of the data), metrics.jsonl (a
-    line an epoch), model.safetensors (final weights), state.pt (what a resume needs; gone once the run is finished),
-    audits (a folder for each) and report.html. All that is read back has a checksum. Whoever writes holds ``lock``.
+    config.json (settings, what the run is, what ran: versions, device and precision, and fingerprints of the data),
+    metrics.jsonl (a line an epoch), model.safetensors (final weights), state.pt (what a resume needs; gone once the run
+    is finished), audits (a folder for each) and report.html. All that is read back has a checksum. Whoever writes holds
+    ``lock``.
+
+    Raises:
+        SpikeproofError: a path that can be none.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
+        user_path(self.path.absolute())  # refuses what no path can be called; nothing is expanded
         self._text: str | None = None  # config.json, for as long as this process is at the run
 
     def lock(self) -> contextlib.AbstractContextManager[None]:
@@ -100,25 +109,30 @@ class RunFolder:
         resume: bool,
         images: dict[str, Any] | None = None,
         precision: Precision | None = None,
+        identity: dict[str, Any] | None = None,
+        perturbed: bool = False,
     ) -> bool:
         """Begin or go on with a run of these settings; what began and saved nothing is taken over.
 
         Args:
             images: ``Data.fingerprints`` of the data at hand.
             precision: that training is asked to run in; None where there is no training.
+            identity: ``identity.identity`` of defenses and training; None where there is no training.
+            perturbed: whether a defense makes the images that training accuracy is of.
 
         Returns:
             Whether the run begins here.
 
         Raises:
-            SpikeproofError: a run is already there and ``resume`` is off, or it is on and settings or data differ.
+            SpikeproofError: a run is already there and ``resume`` is off, or it is on and network, defenses, settings
+                or data differ.
         """
         if self.begun:
             if not resume:
                 raise SpikeproofError(
                     f"{self.path} already holds a run; continue it with --resume, give another --out, or remove it."
                 )
-            self.refuse_others(settings, images, precision)
+            self.refuse_others(settings, images, precision, identity)
             self._text = self._config.read_text()
             return False
         config = {
@@ -132,6 +146,8 @@ class RunFolder:
             "precision": None if precision is None else resolved(precision, device),
             "threads": torch.get_num_threads(),
             "images": images,
+            "identity": identity,
+            "perturbed": perturbed,
             "command": command,
         }
         self._metrics.unlink(missing_ok=True)  # of a run that is taken over
@@ -140,19 +156,26 @@ class RunFolder:
         return True
 
     def refuse_others(
-        self, settings: dict[str, Any], images: dict[str, Any] | None = None, precision: Precision | None = None
+        self,
+        settings: dict[str, Any],
+        images: dict[str, Any] | None = None,
+        precision: Precision | None = None,
+        identity: dict[str, Any] | None = None,
     ) -> None:
-        """Refuse to go on with other settings, other images or in another precision than the run has.
+        """Refuse to go on with other settings, other defenses, training, images or precision than the run has.
 
         Raises:
             SpikeproofError: they differ; it says in what.
         """
-        differing = differing_settings(self.config()["recipe"], settings, self.precision, precision or "auto")
-        if differing:
-            raise SpikeproofError(
-                f"The run in {self.path} was started with other settings ({', '.join(differing)}); resume it with its "
-                "own, or give another --out."
-            )
+        recorded, was = self.config()["recipe"], self._identity()
+        known = was is not None and identity is not None
+        if known and isinstance(settings.get("defenses"), list):
+            # Defenses as they print: the identity says what they hold.
+            recorded, settings = ({**each, "defenses": None} for each in (recorded, settings))
+        differing = differing_settings(recorded, settings, self.precision, precision or "auto")
+        if not differing and was is not None and identity is not None:
+            differing = differing_identity({name: was.get(name) for name in identity}, identity)
+        self._refuse(differing)
         held = self.images()
         if held and images:
             others = [called for part, called in _CALLED.items() if held[part] != images[part]]
@@ -161,6 +184,45 @@ class RunFolder:
                     f"The data at hand are not those that the run in {self.path} was started with: other "
                     f"{' and '.join(others)}; give those, or another --out."
                 )
+
+    def settle(self, network: dict[str, Any]) -> None:
+        """Keep which network this run trains, by ``identity_of_network``, or refuse another one to go on with.
+
+        A run from before that was kept, whose settings do not describe its network either, goes on with the network at
+        hand, and that is said.
+
+        Raises:
+            SpikeproofError: the run has another network; it says in what.
+        """
+        config, was = self.config(), self._identity()
+        if was is not None and "model" in was:
+            self._refuse(differing_identity({"model": was["model"]}, {"model": network}))
+        elif not self.begun:
+            self._text = json.dumps(sealed({**config, "identity": {**(was or {}), "model": network}}), indent=1) + "\n"
+            write_atomically(self._config, lambda path: path.write_text(self._text or ""))
+        elif "model" not in config["recipe"] and not self.finished:
+            _log.warning(
+                "the run in %s is from before a run kept which network it trains: it goes on with the one at hand.",
+                self.path,
+            )
+
+    def _identity(self) -> dict[str, Any] | None:
+        """What the run is; None of a run from before that was kept.
+
+        Raises:
+            SpikeproofError: config.json says something else there.
+        """
+        held = self.config().get("identity")
+        if held is not None and not isinstance(held, dict):
+            raise SpikeproofError(f"{self._config} is damaged: it does not say what its run is; restore it.")
+        return held
+
+    def _refuse(self, differing: list[str]) -> None:
+        if differing:
+            raise SpikeproofError(
+                f"The run in {self.path} was started with other settings ({', '.join(differing)}); resume it with its "
+                "own, or give another --out."
+            )
 
     def abandon(self) -> None:
         """Take back ``open``, for a run that could not begin."""

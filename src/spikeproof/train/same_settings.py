@@ -34,6 +34,18 @@ def differing_settings(
     return found + _differences(before, _with_recorded_crafting(now, before))
 
 
+def differing_identity(recorded: dict[str, Any], mine: dict[str, Any]) -> list[str]:
+    """The same of two of ``identity``: network, defenses and training by what they hold.
+
+    Args:
+        recorded: the run's; mine: today's.
+    """
+    now = json.loads(json.dumps(mine))
+    found = _differences(_completed(recorded, now), now)
+    # Another list of defenses says so by their names; their order alone is said where nothing else is.
+    return [each for each in found if not each.startswith("order")] or found
+
+
 def _without_own_precision(recorded: dict[str, Any], now: dict[str, Any], ran: Resolved | None) -> dict[str, Any]:
     """Defenses had a precision of their own once; one that equals that of training says nothing that is not said."""
     defenses = {

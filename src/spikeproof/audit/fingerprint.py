@@ -1,0 +1,130 @@
+"""What is the same audit, and what are the same images: names that any other network, image or setting would change."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+
+from spikeproof.attacks import evaluating, outputs, working_dtype
+from spikeproof.attacks.generators import generators_of, put_back
+from spikeproof.data import ImageSet
+from spikeproof.models import unwrapped
+from spikeproof.private_rng import private_rng
+from spikeproof.version import __version__
+
+_FEW = 16  # images whose gradients are looked at
+
+
+def fingerprint(
+    models: Sequence[nn.Module],
+    images: Float[Tensor, "n c h w"],
+    labels: Int64[Tensor, " n"],
+    *settings: object,
+) -> str:
+    """A name for exactly this audit: networks that answer otherwise, other images or settings make another.
+
+    Of each network count its weights, its logits for every image, and logits and gradients for some images and for
+    noise: in eval mode, in float32 (float64 where the network is in that), with every random number seeded. How it is
+    written does not count. On one machine with one number of threads two processes get the same bits; where they get
+    others, the name is another and work is done again.
+
+    Args:
+        models: the audited one and its substitutes.
+        settings: dataclasses.
+    """
+    digest = hashlib.sha256(f"{__version__} {torch.__version__} {images.device.type}".encode())
+    for model in models:
+        for name, value in sorted(unwrapped(model).state_dict().items()):
+            if isinstance(value, Tensor):
+                digest.update(name.encode())
+                _add(digest.update, value)
+        for answer in _answers(model, images):
+            _add(digest.update, answer)
+    for tensor in (images, labels):
+        _add(digest.update, tensor)
+    for setting in settings:
+        assert dataclasses.is_dataclass(setting) and not isinstance(setting, type)
+        digest.update(json.dumps(dataclasses.asdict(setting), sort_keys=True, default=str).encode())
+    return digest.hexdigest()[:16]
+
+
+def images_fingerprint(images: ImageSet) -> str:
+    """16 hex digits of images and labels: not of their order, the split they are from, or what classes are called.
+
+    Example:
+        >>> from spikeproof.data import load_data
+        >>> some = load_data("digits", validation=50).test.take(slice(0, 9))
+        >>> images_fingerprint(some) == images_fingerprint(some.take(torch.arange(8, -1, -1)))
+        True
+    """
+    pixels, labels = images.images.cpu().numpy(), images.labels.tolist()
+    each = sorted(
+        hashlib.sha256(f"{label} ".encode() + image.tobytes()).digest()
+        for image, label in zip(pixels, labels, strict=True)
+    )
+    digest = hashlib.sha256(f"{tuple(pixels.shape[1:])}".encode() + b"".join(each))
+    return digest.hexdigest()[:16]
+
+
+def _answers(model: nn.Module, images: Float[Tensor, "n c h w"]) -> Iterator[Tensor]:
+    """The logits of all images, and of some images and of noise the logits and their gradients."""
+    network = unwrapped(model)
+    generators = generators_of(network)
+
+    def seeded() -> None:
+        torch.manual_seed(0)
+        for generator in generators:
+            generator.seed(0)
+
+    with (
+        private_rng(),
+        put_back(generators),
+        evaluating(model),
+        torch.inference_mode(False),
+        torch.enable_grad(),
+        _repeatable(),
+    ):
+        seeded()
+        yield outputs(network, images)
+        # Gradients, since attacks follow them and a surrogate of another width changes no logit.
+        few = images[:_FEW].to(working_dtype(model))
+        asked = torch.cat([few, torch.rand(few.shape, generator=_fixed(), dtype=few.dtype).to(few)])
+        asked.requires_grad_()
+        seeded()
+        with torch.autocast(images.device.type, enabled=False):
+            logits = network(asked.clone())
+        yield logits.detach()
+        # A sum of all logits, each with a weight of its own: a loss would vanish where a network is sure.
+        weighted = (logits * torch.linspace(1, 2, logits.shape[1]).to(logits)).sum()
+        if weighted.requires_grad:
+            (gradient,) = torch.autograd.grad(weighted, asked, allow_unused=True)
+            if gradient is not None:
+                yield gradient
+
+
+@contextlib.contextmanager
+def _repeatable() -> Iterator[None]:
+    """cuDNN takes the same algorithms each time, and such as give the same bits."""
+    cudnn = torch.backends.cudnn
+    before = cudnn.deterministic, cudnn.benchmark
+    cudnn.deterministic, cudnn.benchmark = True, False
+    try:
+        yield
+    finally:
+        cudnn.deterministic, cudnn.benchmark = before
+
+
+def _fixed() -> torch.Generator:
+    return torch.Generator().manual_seed(0)  # of the CPU, whose numbers are the same everywhere
+
+
+def _add(add: Callable[[bytes], object], tensor: Tensor) -> None:
+    add(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
+    add(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())

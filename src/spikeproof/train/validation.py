@@ -1,0 +1,54 @@
+"""The look at the validation split at an epoch's end."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from spikeproof.attacks import judged
+from spikeproof.data import ImageSet
+from spikeproof.errors import SpikeproofError
+from spikeproof.spiking import probe, sites
+from spikeproof.train.processes import Processes
+from spikeproof.train.tally import Tally
+
+
+def validated(model: nn.Module, images: ImageSet, epoch: int, processes: Processes) -> tuple[float, dict[str, float]]:
+    """Accuracy and the firing rate of every site; each process judges its share of the batches.
+
+    Args:
+        epoch: after which one, for what is said of outputs that are none.
+
+    Raises:
+        SpikeproofError: outputs that are not finite.
+
+    Example:
+        >>> from spikeproof.data import load_data
+        >>> from spikeproof.models import create_model
+        >>> data = load_data("digits", validation=100, classes=(3, 8))
+        >>> model = create_model("conv", num_classes=2, image_size=8, in_channels=1)
+        >>> accuracy, rates = validated(model, data.validation, 0, Processes())
+        >>> 0 <= accuracy <= 1, list(rates)
+        (True, ['body.0', 'body.2', 'body.5'])
+    """
+    count, broken = len(images), 0
+    device = images.images.device
+    seen, rates = Tally(device, {"correct": 0.0}), Tally(device, dict.fromkeys(sites(model), 0.0))
+    with probe(model, "rate") as record:
+        for number, (pixels, labels) in enumerate(images.batches(250)):
+            if number % processes.world != processes.rank:
+                continue
+            try:
+                seen.add("correct", (judged(model, pixels).argmax(1) == labels).sum())
+            except SpikeproofError:  # outputs that are not finite; the other processes may have none
+                broken = 1
+                break
+            for site, left in record.items():
+                assert left.rate is not None
+                rates.add(site, left.rate, len(pixels), count)
+    right, troubled = processes.total(seen.read() | {"broken": broken}).values()
+    if troubled:  # all processes end here, or one would wait for another
+        raise SpikeproofError(
+            f"The loss is of no use after epoch {epoch}: the network's outputs are not finite; lower the learning "
+            "rate or the weight of a defense."
+        )
+    return right / count, processes.total(rates.read())

@@ -1,0 +1,153 @@
+"""A network that keeps a state is refused wherever a network is taken, in one sentence, and it costs little to see."""
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.functional import dropout
+
+from spikeproof import attacks
+from spikeproof.attacks import fgsm, judge, pgd, refuse_state, transfer
+from spikeproof.errors import SpikeproofError
+from spikeproof.insight import describe_sites, landscape
+from spikeproof.threat import L2, Linf
+
+DOORS = {name: function for name, function in vars(attacks).items() if hasattr(function, "norms")}
+NEEDED = {"corruption": {"kind": "contrast", "severity": 3}}
+
+
+class Wrapped(nn.Module):
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+
+class Potential(Wrapped):
+    """A potential that nobody resets; of another batch size it cannot be."""
+
+    potential = 0.0
+
+    def forward(self, images):
+        self.potential = 0.9 * self.potential + self.inner(images)
+        return self.potential
+
+
+class Faint(Wrapped):
+    """A trace of the last batch's mean, which fades: of the same images twice it shows little."""
+
+    trace = 0.0
+
+    def forward(self, images):
+        self.trace = 0.02 * self.trace + images.mean()
+        return self.inner(images) + self.trace * torch.arange(10.0)
+
+
+class Toggling(Wrapped):
+    asked = 0
+
+    def forward(self, images):
+        self.asked += 1
+        return self.inner(images) * (1 + self.asked % 2)
+
+
+class Outside(Wrapped):
+    """What it keeps lies in no module."""
+
+    kept: list = []  # noqa: RUF012
+
+    def forward(self, images):
+        self.kept.append(0)
+        return self.inner(images) + len(self.kept) * torch.arange(10.0)
+
+
+def asked_for(name, model, images, labels, **options):
+    function = DOORS[name]
+    ball = L2(1.0) if function.norms == ("l2",) else Linf(0.1)
+    return function(model, images, labels, ball, **NEEDED.get(name, {}), **options)
+
+
+@pytest.mark.parametrize("name", sorted(DOORS))
+def test_every_attack_refuses_a_state(model, batch, refuses, name):
+    images, labels = batch[0][:8], batch[1][:8]
+    options = {"substitutes": [model]} if name == "transfer" else {}
+    with refuses("keeps its state", "Reset"):
+        asked_for(name, Potential(model), images, labels, **options)
+
+
+def test_there_are_doors():
+    assert {"pgd", "fgsm", "apgd", "square", "spsa", "ddn", "transfer", "corruption"} < set(DOORS)
+
+
+@pytest.mark.parametrize("kind", [Potential, Faint, Outside])
+def test_what_keeps_a_state(model, batch, refuses, kind):
+    images, labels = batch
+    for keep in ("best", "last"):
+        with refuses("keeps its state"):
+            pgd(kind(model), images, labels, Linf(0.1), steps=2, keep=keep)
+    for take in (
+        lambda network: judge(network, images),
+        lambda network: landscape(network, images[:3], labels[:3], 0.1, points=3),
+        lambda network: describe_sites(network, images[:3]),
+        lambda network: transfer(model, images, labels, Linf(0.1), substitutes=[network]),
+    ):
+        with refuses("keeps its state"):
+            take(kind(model))
+
+
+def test_every_second_forward_is_another(model, batch):
+    """The glance asks for the same images at its first and its third forward; the whole look also at its fourth."""
+    with pytest.raises(SpikeproofError, match="keeps its state"):
+        attacks.look_at(Toggling(model), batch[0])
+
+
+def test_a_state_that_was_left_there_by_a_larger_batch(model, batch, refuses):
+    images, labels = batch
+    network = Potential(model)
+    network(images)
+    with refuses("keeps its state"):
+        fgsm(network, images, labels, Linf(0.1))
+    with refuses("another batch"):
+        fgsm(network, images[:8], labels[:8], Linf(0.1))
+
+
+def test_a_network_of_one_batch_size_is_none(model, batch):
+    class Exported(Wrapped):
+        def forward(self, images):
+            return self.inner(images.reshape(60, 1, 8, 8))
+
+    found = pgd(Exported(model), *batch, Linf(0.1), steps=2, keep="last")
+    assert torch.equal(found.correct, pgd(model, *batch, Linf(0.1), steps=2, keep="last").correct)
+
+
+def test_random_networks_and_compiled_ones_are_let_be(model, batch):
+    class Drops(Wrapped):
+        def forward(self, images):
+            return self.inner(dropout(images, 0.3, training=True))
+
+    class Loose(Wrapped):
+        generator = torch.Generator()
+
+        def forward(self, images):
+            return self.inner(images + 0.1 * torch.randn(images.shape, generator=self.generator))
+
+    compiled = torch.compile(nn.Sequential(nn.Flatten(), nn.Linear(64, 10)), backend="eager")
+    for network in (Drops(model), Loose(model), compiled):
+        refuse_state(network, batch[0])
+        fgsm(network, *batch, Linf(0.1))
+
+
+def test_the_look_costs_three_forwards_of_two_images(model, batch):
+    seen = []
+    hook = model.register_forward_pre_hook(lambda _, given: seen.append(len(given[0])))
+    refuse_state(model, batch[0])
+    hook.remove()
+    assert seen == [2, 2, 2]
+
+
+def test_the_look_leaves_no_trace(model, batch):
+    model.train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    state, images = torch.get_rng_state(), batch[0].clone()
+    refuse_state(model, batch[0])
+    assert model.training and torch.equal(torch.get_rng_state(), state) and torch.equal(batch[0], images)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    refuse_state(Potential(model), batch[0][:0])  # of no images there is nothing to see
