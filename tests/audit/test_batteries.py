@@ -32,9 +32,10 @@ def test_the_papers_tables_have_an_accuracy_in_every_cell():
 
 
 def test_the_reliable_battery_has_the_papers_protocol_and_attacks_that_adapt():
-    kinds = {trial.kind for trial in AuditConfig(battery="reliable").members()}
-    assert kinds == {"nominal", "adaptive"}
-    assert len({trial.source for trial in AuditConfig(battery="reliable").members()}) == 3
+    members = AuditConfig(battery="reliable").members()
+    assert {trial.kind for trial in members} == {"nominal", "adaptive", "black-box"}
+    assert {type(trial.source) for trial in members} == {Bptt, Assg}
+    assert members[-1].continues  # the search begins where the gradients end
 
 
 def test_everything_is_everything():
@@ -50,7 +51,7 @@ def test_everything_is_everything():
 def test_further_trials_join_a_battery_once():
     config = AuditConfig(battery="quick", trials=("PGD-7", "PGD", "SQUARE-10"))
     assert [trial.name for trial in config.members()] == [
-        *("FGSM", "PGD-20", "PGD-7", "SA-PGD-20@ASSG", "APGD-CE-20@PDSG", "SQUARE-10")
+        *("FGSM", "PGD-20", "PGD-7", "SA-PGD-20@ASSG", "APGD-CE-20@PDSG", "LOCAL-200", "SQUARE-10")
     ]
 
 
@@ -58,7 +59,7 @@ def small(text):
     """The same trial with two steps or twenty queries."""
     if text.startswith("SPSA"):
         return re.sub(r"-\d+", "-1", text, count=1)
-    number = 20 if text.startswith("SQUARE") else 2
+    number = 20 if text.startswith(("SQUARE", "LOCAL")) else 2
     return re.sub(r"-\d+(?=@|$)", f"-{number}", text, count=1)
 
 

@@ -9,6 +9,7 @@ import torch
 from spikeproof.attacks import Attacked, judge, margin_of
 from spikeproof.audit import audit, trials
 from spikeproof.audit import config as config_of_audits
+from spikeproof.audit.audit import BEYOND
 from spikeproof.audit.trials import make_transfer, make_trial
 
 RADIUS = 0.05
@@ -102,3 +103,22 @@ def test_what_an_attack_keeps_is_handed_on_where_its_images_are_others(learned, 
         torch.isclose(each.start, half, atol=1e-6).flatten(1).all(1) for each, half in zip(begun, expected, strict=True)
     ]
     assert torch.cat(same).any()  # where it is nearer than FGSM's
+
+
+def test_whatever_breaks_counts(learned, digits, config):
+    """One step leaves what the curves' and checks' stronger attacks break: these breaks are in the worst case."""
+    asked = dataclasses.replace(config, trials=("FGSM",), sweep=(0.03, 0.2), sweep_samples=40, diagnostics=True)
+    found = audit(learned, digits.test, asked, show=False)
+    *battery, beyond = found.results
+    assert [result.trial.name for result in battery] == ["FGSM"] and beyond.trial.name == BEYOND
+    assert beyond.newly == beyond.broken > 0
+    assert found.worst_case.correct == beyond.left.correct == battery[-1].left.correct - beyond.newly
+    rows = [row for row in found.outcomes.to_pylist() if row["trial"] == BEYOND]
+    assert len(rows) == beyond.newly and not any(row["correct"] for row in rows)
+
+
+def test_what_lies_outside_the_ball_does_not_count(learned, digits, config):
+    asked = dataclasses.replace(config, trials=("FGSM", "PGD-20"), sweep=(0.2,), sweep_samples=40)
+    found = audit(learned, digits.test, asked, show=False)
+    assert [result.trial.name for result in found.results] == ["FGSM", "PGD-20"]
+    assert found.sweep[-1].measured.correct < found.worst_case.correct

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ from spikeproof.audit.tuning import Tuning, tune
 from spikeproof.compiling import working_time
 from spikeproof.data import ImageSet
 from spikeproof.errors import SpikeproofError
+from spikeproof.gradients import Bptt
 from spikeproof.insight import describe_sites
 from spikeproof.kinds import check_kinds
 from spikeproof.models import SpikingModel, draws_at_random, unwrapped
@@ -48,6 +49,7 @@ from spikeproof.train import fitting_microbatch
 from spikeproof.user_path import user_path
 
 _PICTURES = 6
+BEYOND = "CURVES AND CHECKS"  # what they broke and no trial of the battery did
 # Images of digits that were saved as 0 to 16 are darker than this, photographs are not.
 _DARK = 64
 _INSIGHT_IMAGES = 100
@@ -253,6 +255,7 @@ class _Auditor:
             attempts = engine.battery(self.trials, right, self.radius)
             clean, results = self._results(right, attempts)
             curve = engine.curve(plan.points, right, few)
+            beyond = self._beyond_the_battery(plan.inside(curve), results[-1].left)
             how = Crafting(draws=config.draws or 1)
             gradients = input_gradients(self.model, self.pixels, self.labels, how, batch_size)
             chosen = right[:few].nonzero().flatten()
@@ -266,7 +269,7 @@ class _Auditor:
         return Audit(
             config=config,
             clean=clean,
-            results=results,
+            results=[*results, *beyond],
             nominal_trial=headline.name,
             nominal=nominal.own,
             worst_case=worst,
@@ -330,6 +333,31 @@ class _Auditor:
                 )
             )
         return clean, results
+
+    def _beyond_the_battery(self, found: Mapping[str, Attempt], left: Measured) -> list[Result]:
+        """Whatever breaks counts: what curves and checks broke inside the ball, and the battery did not."""
+        standing = self.outcomes.standing(self.radius, self.config.norm)
+        broken = torch.zeros(len(self.rows), dtype=torch.bool)
+        for attempt in found.values():
+            broken[attempt.samples[~attempt.correct]] = True
+        newly = broken & torch.tensor([standing[row] for row in self.rows.tolist()])
+        if not newly.any():
+            return []
+        trial = dataclasses.replace(
+            self.trials[0],
+            name=BEYOND,
+            kind="fixed",
+            attack_name=BEYOND,
+            number=None,
+            source=Bptt(),
+            rank=None,
+            norm=self.config.norm,
+            continues=False,
+        )
+        at, seconds = newly.nonzero().flatten(), sum(attempt.seconds for attempt in found.values())
+        self._record(trial, self.radius, at, torch.zeros(len(at), dtype=torch.bool))
+        less = Measured(left.correct - len(at), left.samples)
+        return [Result(trial, False, len(at), len(at), len(at), None, less, seconds)]
 
     def _record(self, trial: Trial | None, radius: float, samples: Tensor, correct: Bool[Tensor, " n"]) -> None:
         config = self.config

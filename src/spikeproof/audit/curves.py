@@ -85,6 +85,10 @@ class CurvePlan:
             samples=len(left_by_both),
         )
 
+    def inside(self, found: Mapping[str, Attempt]) -> dict[str, Attempt]:
+        """Those points whose images lie in the audit's own ball."""
+        return {name: found[name] for name, trial, at in self.points if trial.bounded and at <= self._radius}
+
     def _near(self) -> tuple[float, ...]:
         return self._radius / 2, self._radius, min(2 * self._radius, self._whole)
 

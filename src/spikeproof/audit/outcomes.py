@@ -77,6 +77,10 @@ class Outcomes:
     def table(self) -> pa.Table:
         return pa.table(self._columns, schema=_SCHEMA)
 
+    def standing(self, radius: float, norm: str = "linf") -> dict[int, bool]:
+        """Whether each sample, by its number in the split, is right under every trial so far."""
+        return _standing(self.table(), radius, norm)
+
 
 def worst_case(outcomes: pa.Table, radius: float, norm: str = "linf") -> Measured:
     """How many samples stay right on the clean image and under *every* trial of this norm and radius.
@@ -93,9 +97,14 @@ def worst_case(outcomes: pa.Table, radius: float, norm: str = "linf") -> Measure
         >>> worst_case(outcomes.table(), 0.1).correct
         1
     """
+    still = _standing(outcomes, radius, norm)
+    return Measured(sum(still.values()), len(still))
+
+
+def _standing(outcomes: pa.Table, radius: float, norm: str) -> dict[int, bool]:
     still: dict[int, bool] = {}
     columns = (outcomes.column(name).to_pylist() for name in ("sample", "norm", "radius", "kind", "correct"))
     for sample, measured_in, at, kind, correct in zip(*columns, strict=True):
         if kind == "clean" or (measured_in == norm and math.isclose(at, radius, rel_tol=1e-9)):
             still[sample] = still.get(sample, True) and correct
-    return Measured(sum(still.values()), len(still))
+    return still
