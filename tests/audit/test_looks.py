@@ -8,25 +8,10 @@ import torch
 from torch import nn
 from torch.nn.functional import dropout
 
+from foreign import Potential, Wrapped
 from spikeproof.attacks import look_at
 from spikeproof.attacks.generators import generators_of, put_back
 from spikeproof.audit import audit
-
-
-class Wrapped(nn.Module):
-    def __init__(self, inner):
-        super().__init__()
-        self.inner = inner
-
-
-class Potential(Wrapped):
-    """A potential that nobody resets."""
-
-    potential = 0.0
-
-    def forward(self, images):
-        self.potential = 0.9 * self.potential + self.inner(images)
-        return self.potential
 
 
 class Counting(Wrapped):
