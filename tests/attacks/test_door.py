@@ -24,6 +24,7 @@ SETTINGS = {
     "ddn": {"steps": 3},
     "fab_targeted": {"steps": 2, "classes": 2},
     "iterated_rfgsm": {"steps": 2},
+    "local_search": {"queries": 4},
     "mi_fgsm": {"steps": 2},
     "mtpgd": {"steps": 2, "classes": 2},
     "pgd": {"steps": 3},
@@ -46,7 +47,7 @@ def run(name, model, images, labels, threat=None, how=None):
 def test_every_attack_passes_it():
     exported = {name for name in attacks.__all__ if callable(getattr(attacks, name))}
     no_attacks = exported - set(EVERY) - {"bim"}
-    assert len(EVERY) == 20
+    assert len(EVERY) == 21
     assert no_attacks.isdisjoint(SETTINGS)
     assert norms_of(attacks.bim) == ("linf", "l2") and norms_of(attacks.cw_l2) == ("l2",)
 

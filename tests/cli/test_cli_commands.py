@@ -235,7 +235,7 @@ def test_a_battery_from_the_command_line(call, trained, audit_in):
     said = json.loads((audit_in(trained) / "audit.json").read_text())
     assert (said["version"], said["battery"], said["tuning"]["samples"]) == (3, "quick", 10)
     names = [trial["name"] for trial in said["trials"]]
-    assert names == ["clean", "FGSM", "PGD-20", "SA-PGD-20@ASSG", "APGD-CE-20@PDSG", "SQUARE-20"]
+    assert names == ["clean", "FGSM", "PGD-20", "SA-PGD-20@ASSG", "APGD-CE-20@PDSG", "LOCAL-200", "SQUARE-20"]
     assert [line.split(":")[0] for line in err.splitlines()] == ["batch 1/1"]
     assert "demo-digits-vanilla" in out
     assert names_in(audit_in(trained)) == AUDIT_FILES  # and no parts

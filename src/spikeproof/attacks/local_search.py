@@ -22,7 +22,7 @@ from spikeproof.threat import Linf, Threat
 # All measured on validation images (docs/log.md). A window's side is drawn from these, small ones more often.
 _SIDES = (1, 1, 2, 2, 3, 4, 6)
 # Of the margin at the start: what must be left at the most after so many queries, and after the first whole walk.
-_FIRST_LOOK, _LEFT_THEN, _LEFT_LATER = 250, 0.75, 0.5
+_FIRST_LOOK, _LEFT_THEN, _LEFT_LATER = 250, 0.6, 0.5
 
 
 @attack("The local search")
@@ -40,9 +40,10 @@ def local_search(
     """Change a small random window of each sample's best image; keep the change where the margin does not grow.
 
     The margin is z_y - max_{j != y} z_j. A third of all small changes leave it exactly as it was; these are kept too,
-    so a walk drifts over a plateau. After ``walk`` queries the search begins again from the start, since another walk
-    breaks other samples than a longer one. Queries are spent where they may break something: a sample is given up
-    whose margin is above 3/4 of the start's after 250 queries, or has not come down to half of it by the end of a walk.
+    so a walk drifts over a plateau. After ``walk`` queries it begins again from the start, several times side by side,
+    since another walk breaks other samples than a longer one. Queries are spent where they may break something: a
+    sample is given up whose margin is above 0.6 of the start's after 250 queries, or has not come down to half of it by
+    the end of a walk.
 
     Linf: the window's side is drawn for each sample from 1, 1, 2, 2, 3, 4, 6. Each channel of it goes to the upper or
     the lower face of the ball. L2: a random amount of the ball's radius, in a window, is added with a random sign to
@@ -53,7 +54,7 @@ def local_search(
     Args:
         threat: Linf or L2.
         queries: of each sample at the most, after those for the start.
-        walk: after how many of them it begins again.
+        walk: how many of them one walk has.
         start: images in the ball to begin at, such as another attack's ``nearest``; the images themselves by default.
 
     Raises:
@@ -77,10 +78,15 @@ def local_search(
     with crafting(model, how or Crafting()) as craft:
         pursuit = Pursuit(craft, images, labels)
         left = torch.ones(len(images), device=images.device)  # of the start's margin, the least share seen
-        for done in range(0, queries, walk):
-            if len(pursuit) == 0:
-                break
-            _walk(pursuit, begin[pursuit.index], threat, min(walk, queries - done), left, first=done == 0)
+        done, walks = 0, 1
+        while done < queries and len(pursuit):
+            length = min(walk, queries - done)
+            _walk(pursuit, begin[pursuit.index], threat, length, walks, left, first=done == 0)
+            done += length * walks
+            # The later walks go side by side, as far as there is room: a forward of a few images costs almost as much
+            # as one of many. They know nothing of each other, but a sample leaves all of them.
+            room = len(images) // max(len(pursuit), 1)
+            walks = max(1, min(room, (queries - done) // walk))
         return pursuit.finish()
 
 
@@ -89,36 +95,52 @@ def _walk(
     start: Float[Tensor, "n c h w"],
     threat: Threat,
     queries: int,
+    walks: int,
     left: Float[Tensor, " all"],
     *,
     first: bool,
 ) -> None:
-    """One search from the start, of the samples still chased; afterwards those that may still fall are chased."""
-    craft, current = pursuit.craft, start
-    logits = craft.logits(current)
-    least = begun = pursuit.objective(margin_of)(logits)
-    kept = pursuit.offer(current, logits)
-    if kept is not None:
-        current, least, begun = current[kept], least[kept], begun[kept]
-    for query in range(queries):
-        if len(pursuit) == 0:
-            return
+    """Walks from the start, of each sample still chased; afterwards those that may still fall are chased."""
+    craft = pursuit.craft
+    logits = craft.logits(start)
+    begun = pursuit.objective(margin_of)(logits)
+    current, least = (each.repeat_interleave(walks, 0) for each in (start, begun))
+    kept = pursuit.offer(start, logits)
+    for query in range(queries + 1):
+        if kept is not None:
+            begun, rows = begun[kept], _rows(kept, walks)
+            current, least = current[rows], least[rows]
+        if query == queries or len(pursuit) == 0:
+            break
         if first and query == _FIRST_LOOK:
             kept = _give_up(pursuit, least / begun > _LEFT_THEN)
             current, least, begun = current[kept], least[kept], begun[kept]
-        tried = _changed(current, pursuit.images, threat)
+        copies = pursuit.images.repeat_interleave(walks, 0)
+        tried = _changed(current, copies, threat)
         logits = craft.logits(tried)
-        margin = pursuit.objective(margin_of)(logits)
+        margin = _margins(pursuit, logits, walks)
         if craft.random:
-            least = pursuit.objective(margin_of)(craft.logits(current))
+            least = _margins(pursuit, craft.logits(current), walks)
         taken = margin >= least
         least = torch.where(taken, margin, least)
         current = torch.where(taken[:, None, None, None], tried, current)
-        kept = pursuit.offer(tried, logits)
-        if kept is not None:
-            current, least, begun = current[kept], least[kept], begun[kept]
-    left[pursuit.index] = torch.minimum(left[pursuit.index], least / begun)
-    _give_up(pursuit, left[pursuit.index] > _LEFT_LATER)
+        best = margin.view(-1, walks).argmax(1) + walks * torch.arange(len(pursuit), device=margin.device)
+        kept = pursuit.offer(tried[best], logits[best])
+    if len(pursuit):
+        lowest = least.view(-1, walks).amax(1) / begun  # margins of what is right are negative here
+        left[pursuit.index] = torch.minimum(left[pursuit.index], lowest)
+        _give_up(pursuit, left[pursuit.index] > _LEFT_LATER)
+
+
+def _rows(kept: Int64[Tensor, " m"], walks: int) -> Int64[Tensor, " k"]:
+    """Where the walks of these samples stand."""
+    return (walks * kept[:, None] + torch.arange(walks, device=kept.device)).flatten()
+
+
+def _margins(pursuit: Pursuit, logits: Float[Tensor, "k c"], walks: int) -> Float[Tensor, " k"]:
+    """The margin of each walk's image, by labels that were looked at before."""
+    labels = pursuit.labels.repeat_interleave(walks, 0)[:, None]
+    return logits.scatter(1, labels, -torch.inf).amax(1) - logits.gather(1, labels)[:, 0]
 
 
 def _give_up(pursuit: Pursuit, hopeless: Bool[Tensor, " n"]) -> Int64[Tensor, " m"]:

@@ -163,7 +163,7 @@ class AuditConfig:
 
         Example:
             >>> [trial.name for trial in AuditConfig(battery="quick", trials=("R+FGSM",)).members()]
-            ['FGSM', 'PGD-20', 'R+FGSM', 'SA-PGD-20@ASSG', 'APGD-CE-20@PDSG']
+            ['FGSM', 'PGD-20', 'R+FGSM', 'SA-PGD-20@ASSG', 'APGD-CE-20@PDSG', 'LOCAL-200']
         """
         listed = (*self._battery_trials(), *self.trials)
         made = {trial.name: trial for trial in (make_trial(text, tuned, self.norm) for text in listed)}
