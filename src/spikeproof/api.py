@@ -1,6 +1,6 @@
 """All that ``import spikeproof as sp`` offers."""
 
-from spikeproof.attacks import Attacked, Crafting, apgd, bim, fgsm, judge, pgd, rfgsm, sa_pgd
+from spikeproof.attacks import Attacked, Crafting, apgd, bim, fgsm, judge, local_search, pgd, rfgsm, sa_pgd
 from spikeproof.audit import Audit, AuditConfig, audit
 from spikeproof.coding import RSC, SQE, Direct, Frequency, Poisson, SignedRate
 from spikeproof.data import Augmentation, Data, ImageSet, load_data
@@ -102,6 +102,7 @@ __all__ = [
     "judge",
     "load_data",
     "load_model",
+    "local_search",
     "pgd",
     "probe",
     "rfgsm",
