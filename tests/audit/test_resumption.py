@@ -18,7 +18,7 @@ from spikeproof.audit.trials import Tuned
 from spikeproof.audit.tuning import Tuning
 from spikeproof.spiking import sites
 
-TRIALS = ("R+FGSM", "PGD-2", "SA-PGD-2@ASSG", "UNIFORM", "LOCAL-20", "SA-PGD-ON-2@ASSG")
+TRIALS = ("R+FGSM", "PGD-2", "SA-PGD-2@ASSG", "UNIFORM", "LOCAL-5")
 AUDIT = importlib.import_module("spikeproof.audit.audit")  # the function has the module's name
 
 

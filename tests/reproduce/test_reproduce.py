@@ -210,7 +210,7 @@ def copied(done, tmp_path):
     return store
 
 
-@pytest.mark.parametrize("flips", [6, pytest.param(60, marks=pytest.mark.thorough)])
+@pytest.mark.parametrize("flips", [3, pytest.param(60, marks=pytest.mark.thorough)])
 def test_no_flipped_digit_goes_into_a_row(copied, flips):
     """Of every file of a network: each is as it was, or the table says which one is damaged."""
     whole = gathered(copied)
@@ -270,6 +270,7 @@ def test_a_substitute_that_fails_takes_its_rows_along(done):
     do(out)
 
 
+@pytest.mark.thorough
 def test_several_processes_give_the_same_table(done, tmp_path):
     _, text = done
     again, failed = do(
