@@ -110,11 +110,11 @@ def _walk(
         if kept is not None:
             begun, rows = begun[kept], _rows(kept, walks)
             current, least = current[rows], least[rows]
-        if query == queries or len(pursuit) == 0:
-            break
         if first and query == _FIRST_LOOK:
             kept = _give_up(pursuit, least / begun > _LEFT_THEN)
             current, least, begun = current[kept], least[kept], begun[kept]
+        if query == queries or len(pursuit) == 0:
+            break
         copies = pursuit.images.repeat_interleave(walks, 0)
         tried = _changed(current, copies, threat)
         logits = craft.logits(tried)
