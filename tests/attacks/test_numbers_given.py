@@ -7,6 +7,8 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 SCRIPT = """
 import dataclasses, functools, inspect, json
 import numpy as np, torch
@@ -73,6 +75,7 @@ print(json.dumps({"calls": len(calls), "refused": refused, "other": other}))
 """
 
 
+@pytest.mark.thorough
 def test_every_number_in_its_range_and_of_its_kind():
     ran = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr[-2000:]

@@ -52,6 +52,7 @@ def files(folder):
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("at", [2, 6, -1])
 def test_interrupted_and_started_again(tiny, digits, config, told, attacked, tmp_path, at):
     undisturbed = audit(tiny, digits.test, config, show=False)
@@ -314,6 +315,7 @@ def test_another_fitting_batch_mixes_up_nobody(tiny, digits, config, attacked, t
     assert found.outcomes.equals(fresh.outcomes)
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("damage", ["empty", "cut", "text", "flipped", "other arrays"])
 def test_a_damaged_part_is_redone(tiny, digits, config, told, attacked, tmp_path, damage):
     undisturbed = audit(tiny, digits.test, config, show=False)

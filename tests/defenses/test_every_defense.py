@@ -53,6 +53,7 @@ def values_of(model):
     return {name: value.clone() for name, value in model.state_dict().items()}
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("network", ["conv", "wrn16"])
 @pytest.mark.parametrize("name", DEFENSES)
 def test_it_leaves_what_is_frozen(digits, name, network):
@@ -66,6 +67,7 @@ def test_it_leaves_what_is_frozen(digits, name, network):
     assert moved == {f"{last}.weight", f"{last}.bias"}
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("name", DEFENSES)
 def test_the_same_again_goes_on_from_what_was_learned(digits, name, tmp_path):
     model = new_model()
@@ -85,6 +87,7 @@ def test_the_same_again_goes_on_from_what_was_learned(digits, name, tmp_path):
         assert all(torch.isfinite(value).all() for value in run.model.state_dict().values())
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("name", DEFENSES)
 def test_the_very_network_that_was_stopped_goes_on_as_any(digits, name, tmp_path):
     whole = trained(new_model(), digits, [DEFENSES[name]]).model.state_dict()

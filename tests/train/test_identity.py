@@ -84,6 +84,7 @@ NETWORKS = {
 }
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("finish", [False, True], ids=["stopped", "finished"])
 @pytest.mark.parametrize(("change", "says"), NETWORKS.values(), ids=NETWORKS)
 def test_another_network_of_the_same_shapes(stopped, new_model, refuses, tmp_path, finish, change, says):
@@ -124,6 +125,7 @@ def test_what_was_made_of_a_network_counts(stopped, new_model, refuses, change, 
         resume(model)
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("settings", [None, {"mine": 1}], ids=["its own settings", "settings of the caller's"])
 @pytest.mark.parametrize(
     ("before", "after", "says"),
