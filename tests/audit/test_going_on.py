@@ -111,14 +111,15 @@ def test_whatever_breaks_counts(learned, digits, config):
     found = audit(learned, digits.test, asked, show=False)
     *battery, beyond = found.results
     assert [result.trial.name for result in battery] == ["FGSM"] and beyond.trial.name == BEYOND
-    assert beyond.newly == beyond.broken > 0
+    assert beyond.attempted > beyond.newly == beyond.broken > 0
     assert found.worst_case.correct == beyond.left.correct == battery[-1].left.correct - beyond.newly
     rows = [row for row in found.outcomes.to_pylist() if row["trial"] == BEYOND]
-    assert len(rows) == beyond.newly and not any(row["correct"] for row in rows)
+    assert len(rows) == beyond.attempted and sum(not row["correct"] for row in rows) == beyond.newly
 
 
 def test_what_lies_outside_the_ball_does_not_count(learned, digits, config):
     asked = dataclasses.replace(config, trials=("FGSM", "PGD-20"), sweep=(0.2,), sweep_samples=40)
     found = audit(learned, digits.test, asked, show=False)
-    assert [result.trial.name for result in found.results] == ["FGSM", "PGD-20"]
+    assert [result.trial.name for result in found.results] == ["FGSM", "PGD-20", BEYOND]
+    assert found.results[-1].newly == 0  # PGD-20 again, at the audit's radius
     assert found.sweep[-1].measured.correct < found.worst_case.correct

@@ -38,7 +38,14 @@ def test_worst_case_recomputed_from_the_files(model, digits, quick, tmp_path):
     last = said["trials"][4]
     assert last["everyone"] is False
     assert {name: last[name] for name in said["worst_case"]} == last["left"] == said["worst_case"]
-    assert [trial["name"] for trial in said["trials"]] == ["clean", "FGSM", "R+FGSM", "PGD-3", "SA-PGD-6@ASSG"]
+    assert [trial["name"] for trial in said["trials"]] == [
+        "clean",
+        "FGSM",
+        "R+FGSM",
+        "PGD-3",
+        "SA-PGD-6@ASSG",
+        "CURVES AND CHECKS",
+    ]
     assert said["nominal"]["correct"] == said["trials"][3]["correct"]
     assert said["masking_gap"] == said["nominal"]["accuracy"] - said["worst_case"]["accuracy"] == found.masking_gap
     assert 0 < said["worst_case"]["correct"] < said["trials"][0]["correct"]  # or the audit showed nothing

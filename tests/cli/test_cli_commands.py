@@ -69,7 +69,7 @@ def test_train_audit_report(call, train_words, tmp_path, audit_in):
     said = json.loads((audit_in(folder) / "audit.json").read_text())
     assert said["samples"] == 20
     assert said["threat"]["radius"] == 8 / 255
-    assert [trial["name"] for trial in said["trials"]] == ["clean", "PGD-2", "SA-PGD-4@ASSG"]
+    assert [trial["name"] for trial in said["trials"]] == ["clean", "PGD-2", "SA-PGD-4@ASSG", "CURVES AND CHECKS"]
     assert said["command"] == f"spikeproof audit {folder} --device cpu --trials PGD-2 SA-PGD-4@ASSG"
     # The weights carry the surrogate too, so the windows are the sigmoid's: 4 / 2.5.
     assert {site["window"] for site in said["sites"]} == {1.6}
@@ -223,7 +223,7 @@ def test_audit_overrides_leave_the_run_alone(call, trained, audit_in):
     assert code == 0
     said = json.loads((audit_in(trained) / "audit.json").read_text())
     assert (said["split"], said["threat"]["radius"]) == ("validation", 4 / 255)
-    assert [trial["name"] for trial in said["trials"]] == ["clean", "FGSM", "PGD-2"]
+    assert [trial["name"] for trial in said["trials"]] == ["clean", "FGSM", "PGD-2", "CURVES AND CHECKS"]
     assert (trained / "config.json").read_text() == before
 
 
@@ -235,7 +235,8 @@ def test_a_battery_from_the_command_line(call, trained, audit_in):
     said = json.loads((audit_in(trained) / "audit.json").read_text())
     assert (said["version"], said["battery"], said["tuning"]["samples"]) == (3, "quick", 10)
     names = [trial["name"] for trial in said["trials"]]
-    assert names == ["clean", "FGSM", "PGD-20", "SA-PGD-20@ASSG", "APGD-CE-20@PDSG", "LOCAL-200", "SQUARE-20"]
+    battery = ["FGSM", "PGD-20", "SA-PGD-20@ASSG", "APGD-CE-20@PDSG", "LOCAL-200", "SQUARE-20"]
+    assert names == ["clean", *battery, "CURVES AND CHECKS"]
     assert [line.split(":")[0] for line in err.splitlines()] == ["batch 1/1"]
     assert "demo-digits-vanilla" in out
     assert names_in(audit_in(trained)) == AUDIT_FILES  # and no parts
@@ -244,7 +245,7 @@ def test_a_battery_from_the_command_line(call, trained, audit_in):
 def test_images_of_other_runs_are_tried_on_this_one(call, trained, tmp_path, audit_in):
     code, _, _ = call("audit", trained, "--device", "cpu", "--samples", "12", "--substitutes", trained)
     assert code == 0
-    last = json.loads((audit_in(trained) / "audit.json").read_text())["trials"][-1]
+    last = json.loads((audit_in(trained) / "audit.json").read_text())["trials"][-2]
     assert (last["name"], last["kind"]) == ("TRANSFER:PGD-20", "black-box")
     code, _, err = call("audit", trained, "--substitutes", tmp_path / "nowhere")
     assert code == 2 and "nowhere" in err and err.count("\n") == 1

@@ -49,7 +49,7 @@ from spikeproof.train import fitting_microbatch
 from spikeproof.user_path import user_path
 
 _PICTURES = 6
-BEYOND = "CURVES AND CHECKS"  # what they broke and no trial of the battery did
+BEYOND = "CURVES AND CHECKS"  # the row of what they break inside the ball
 # Images of digits that were saved as 0 to 16 are darker than this, photographs are not.
 _DARK = 64
 _INSIGHT_IMAGES = 100
@@ -335,14 +335,19 @@ class _Auditor:
         return clean, results
 
     def _beyond_the_battery(self, found: Mapping[str, Attempt], left: Measured) -> list[Result]:
-        """Whatever breaks counts: what curves and checks broke inside the ball, and the battery did not."""
-        standing = self.outcomes.standing(self.radius, self.config.norm)
-        broken = torch.zeros(len(self.rows), dtype=torch.bool)
-        for attempt in found.values():
-            broken[attempt.samples[~attempt.correct]] = True
-        newly = broken & torch.tensor([standing[row] for row in self.rows.tolist()])
-        if not newly.any():
+        """Whatever breaks counts: what curves and checks did inside the ball to what the battery left.
+
+        A row wherever there were any, also where they broke nothing: audits of one kind have the same rows.
+        """
+        if not found:
             return []
+        standing = self.outcomes.standing(self.radius, self.config.norm)
+        looked_at, broken = (torch.zeros(len(self.rows), dtype=torch.bool) for _ in range(2))
+        for attempt in found.values():
+            looked_at[attempt.samples] = True
+            broken[attempt.samples[~attempt.correct]] = True
+        at = (looked_at & torch.tensor([standing[row] for row in self.rows.tolist()])).nonzero().flatten()
+        newly, seconds = int(broken[at].sum()), sum(attempt.seconds for attempt in found.values())
         trial = dataclasses.replace(
             self.trials[0],
             name=BEYOND,
@@ -354,10 +359,9 @@ class _Auditor:
             norm=self.config.norm,
             continues=False,
         )
-        at, seconds = newly.nonzero().flatten(), sum(attempt.seconds for attempt in found.values())
-        self._record(trial, self.radius, at, torch.zeros(len(at), dtype=torch.bool))
-        less = Measured(left.correct - len(at), left.samples)
-        return [Result(trial, False, len(at), len(at), len(at), None, less, seconds)]
+        self._record(trial, self.radius, at, ~broken[at])
+        less = Measured(left.correct - newly, left.samples)
+        return [Result(trial, False, len(at), newly, newly, None, less, seconds)]
 
     def _record(self, trial: Trial | None, radius: float, samples: Tensor, correct: Bool[Tensor, " n"]) -> None:
         config = self.config
