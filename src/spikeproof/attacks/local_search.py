@@ -138,9 +138,8 @@ def _rows(kept: Int64[Tensor, " m"], walks: int) -> Int64[Tensor, " k"]:
 
 
 def _margins(pursuit: Pursuit, logits: Float[Tensor, "k c"], walks: int) -> Float[Tensor, " k"]:
-    """The margin of each walk's image, by labels that were looked at before."""
-    labels = pursuit.labels.repeat_interleave(walks, 0)[:, None]
-    return logits.scatter(1, labels, -torch.inf).amax(1) - logits.gather(1, labels)[:, 0]
+    """The margin of each walk's image."""
+    return margin_of(pursuit.labels.repeat_interleave(walks, 0), known=True)(logits)
 
 
 def _give_up(pursuit: Pursuit, hopeless: Bool[Tensor, " n"]) -> Int64[Tensor, " m"]:

@@ -24,7 +24,8 @@ def cross_entropy_of(
     """CE(z, y); with targets -CE(z, target), which climbs towards the target.
 
     Args:
-        known: whether all are known to be classes of the network, so that nobody looks: in a training step.
+        known: whether all are known to be classes of the network, so that nobody looks: in a training step, or where
+            it was looked before.
     """
     check = _Check() if known else _Check(labels, targets)
 
@@ -37,10 +38,15 @@ def cross_entropy_of(
     return loss
 
 
-def margin_of(labels: Int64[Tensor, " n"], targets: Int64[Tensor, " n"] | None = None) -> Objective:
-    """max_{j != y} z_j - z_y, positive once the model errs (Carlini and Wagner 2017); with targets z_target - z_y."""
+def margin_of(
+    labels: Int64[Tensor, " n"], targets: Int64[Tensor, " n"] | None = None, *, known: bool = False
+) -> Objective:
+    """max_{j != y} z_j - z_y, positive once the model errs (Carlini and Wagner 2017); with targets z_target - z_y.
 
-    check = _Check(labels, targets)
+    Args:
+        known: as in :func:`cross_entropy_of`.
+    """
+    check = _Check() if known else _Check(labels, targets)
 
     def margin(logits: Float[Tensor, "n k"]) -> Float[Tensor, " n"]:
         check(logits)

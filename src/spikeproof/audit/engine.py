@@ -150,7 +150,7 @@ class Engine:
                     again = judged(self.model, adversarial, draws=config.verdict_draws)
                 correct = again.argmax(1) == labels
             if best is not None:
-                handed = self._handed_on(samples[correct], nearest[correct], labels[correct])
+                handed = self._handed_on(samples[correct], nearest[correct], labels[correct], how.seed)
         shown = torch.argsort(correct.int(), stable=True)[:_SHOWN]
         return {
             "samples": samples.cpu().numpy(),
@@ -161,11 +161,12 @@ class Engine:
             **handed,
         }
 
-    def _handed_on(self, samples: Tensor, nearest: Tensor, labels: Tensor) -> Arrays:
+    def _handed_on(self, samples: Tensor, nearest: Tensor, labels: Tensor, seed: int) -> Arrays:
         """The images of least margin of what is still right, for the trials that go on from them."""
         if not len(samples):
             return {}
         with private_rng():
+            torch.manual_seed(seed)  # of a random network, too, an audit that goes on hands on the same
             logits = judged(self.model, nearest, draws=self.config.verdict_draws)
         return {
             "near": samples.cpu().numpy(),
