@@ -45,6 +45,7 @@ def test_the_command_line_waits_passively_and_takes_what_is_available():
     assert python(THREE + MAIN) == (PASSIVE | {"SPIKEPROOF_THREADS": "auto"}, 3)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["OMP_NUM_THREADS", "MKL_NUM_THREADS"])
 def test_a_number_that_the_user_named_stays(name):
     held, count = python(THREE + MAIN, **{name: "2"})
@@ -59,6 +60,7 @@ def test_a_wait_that_the_user_named_stays(name):
     assert python(MAIN, **named)[0] == named | {"SPIKEPROOF_THREADS": "auto"}
 
 
+@pytest.mark.thorough
 def test_a_process_that_has_torch_already_is_left_alone():
     assert python("import torch; torch.set_num_threads(2)\n" + THREE + MAIN) == ({}, 2)
     assert python("import torch; torch.set_num_threads(2)\nimport spikeproof as sp; sp.train") == ({}, 2)

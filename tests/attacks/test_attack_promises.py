@@ -82,6 +82,7 @@ def test_images_stay_in_ball_and_box_and_the_verdict_is_the_judges(model, batch,
         assert (found.images - images).abs().max() > radius / 2
 
 
+@pytest.mark.sweep
 @each_attack
 def test_a_larger_radius_is_not_safer_and_a_huge_one_is_fatal(model, batch, attack):
     standing = [attack(model, *batch, Linf(radius)).correct.sum().item() for radius in (0.0, 0.1, 0.2, 0.5)]

@@ -97,6 +97,7 @@ def compare(ours, original, model, batch, threat, only_queries=False):
 QUIET = logging.getLogger("quiet")
 
 
+@pytest.mark.sweep
 @each_threat
 @pytest.mark.parametrize("objective", ["ce", "dlr"])
 @pytest.mark.parametrize(("steps", "restarts"), [(33, 1), (12, 2)])

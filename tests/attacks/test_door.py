@@ -73,6 +73,7 @@ def test_a_number_is_no_threat(name, model, batch, refuses, threat):
             run(name, model, *batch, threat)
 
 
+@pytest.mark.sweep
 @each
 def test_other_dtypes_arrays_and_inference_mode_are_the_same_attack(name, model, batch):
     images, labels = batch[0][:6], batch[1][:6]
@@ -115,6 +116,7 @@ class Root(nn.Module):
         return self.inner(images) + 0 * images[:, :, 0, 0].sqrt()
 
 
+@pytest.mark.sweep
 @each
 def test_a_gradient_that_is_not_finite_counts_as_zero(name, model, batch):
     images, labels = batch[0][:20], batch[1][:20]

@@ -46,6 +46,7 @@ def theirs_of(attack, model, images, labels):
     return distances(found, images).masked_fill(failed, math.inf)
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize(
     ("steps", "searches", "initial_c", "learning_rate"),
     [(60, 1, 0.5, 0.01), (40, 3, 0.2, 0.01), (30, 4, 0.1, 0.05)],
@@ -164,6 +165,7 @@ def test_saturated_pixels_of_digits_move(model, known, attack):
         assert len(moved) > 100 and (moved > 1e-3).float().mean() > 0.1
 
 
+@pytest.mark.sweep
 @each_attack
 @pytest.mark.parametrize("radius", [0.0, 0.25, 1.0])
 def test_only_what_lies_within_the_radius_counts(model, batch, attack, radius):

@@ -82,6 +82,7 @@ def test_every_trial_runs_and_stays_in_its_ball(tiny, digits, text):
     assert trial.norm == "l2" or not torch.equal(found.images, images)
 
 
+@pytest.mark.thorough
 def test_everything_as_one_audit(tiny, digits):
     """All of "everything" in one go, each with few steps: whole, and no survivor that its own rows deny."""
     trials = tuple(dict.fromkeys(small(text) for text in BATTERIES["everything"].trials))

@@ -66,6 +66,7 @@ def test_no_later_trial_makes_a_start_worse(learned, digits, config, begun):
         assert (margins(learned, other.start, other.labels) <= before + 1e-5).all()
 
 
+@pytest.mark.thorough
 def test_going_on_breaks_more_than_beginning_anew(learned, digits, config):
     def worst(*asked):
         return audit(learned, digits.test, dataclasses.replace(config, trials=asked), show=False).worst_case.correct

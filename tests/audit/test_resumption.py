@@ -224,6 +224,7 @@ print(fingerprint((noisy, noisy[1]), images, torch.zeros(40, dtype=torch.int64))
 """
 
 
+@pytest.mark.thorough
 def test_two_processes_give_one_name():
     """Random networks too, whatever was drawn before; with more threads it may be another, and never a wrong one."""
     names = [
@@ -273,6 +274,7 @@ def test_other_data_have_parts_of_their_own(tiny, digits, config, attacked, tmp_
     assert asks_first(attacked, tiny, other, config, parts=tmp_path) == "R+FGSM"
 
 
+@pytest.mark.thorough
 def test_another_tuning_has_parts_of_its_own(tiny, digits, config, attacked, tmp_path, monkeypatch):
     """Other validation images may decide for other settings; what was crafted with the old ones is another attack."""
     config = dataclasses.replace(config, tune_samples=5)
@@ -290,6 +292,7 @@ def test_another_tuning_has_parts_of_its_own(tiny, digits, config, attacked, tmp
     assert [attack for attack in attacked if "ASSG" in attack[0]] == fresh
 
 
+@pytest.mark.thorough
 def test_other_substitutes_have_parts_of_their_own(tiny, learned, digits, config, attacked, tmp_path):
     config = dataclasses.replace(config, per_member=True)  # the transfer gets more than what is left of few samples
     fresh, other = (

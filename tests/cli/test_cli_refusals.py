@@ -45,6 +45,7 @@ def test_commands_that_are_none(refused, words, says):
     refused(*words, says=says)
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize(
     ("options", "says"),
     [

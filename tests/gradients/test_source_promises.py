@@ -121,6 +121,7 @@ def test_a_mix_of_less_than_two_is_refused(few, refuses):
 # Fused kernels.
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize(
     ("source", "head"),
     [

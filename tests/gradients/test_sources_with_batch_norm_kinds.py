@@ -106,6 +106,7 @@ def test_norms_of_each_step_go_with_frames_of_each_step():
         agree(crafted(model, images, labels, source=source)[0], expected, 5e-13)
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize(
     ("name", "source"),
     [("sew-resnet19", each) for each in (Bptt(), *RATES, Pdsg(), Assg(), ReluTransfer(), Mixed())] + [("conv", Rga())],

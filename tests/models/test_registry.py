@@ -246,6 +246,7 @@ def test_weights_come_back_from_disk(name, tmp_path):
     assert torch.equal(model(images), loaded(images))
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("name", ["resnet17", "sew-resnet19"])
 def test_fused_kernels_give_the_same(name, training):

@@ -93,6 +93,7 @@ torch.testing.assert_close(whole(images), new_model("reference")(images), rtol=1
 """
 
 
+@pytest.mark.thorough
 def test_a_compiled_fused_model_has_no_break_and_gives_the_references_numbers():
     """In a process of its own: the compiler cannot see through the type checks that these tests put around a model."""
     done = subprocess.run([sys.executable, "-c", WHOLE_MODEL], capture_output=True, text=True)

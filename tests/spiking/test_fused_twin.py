@@ -14,6 +14,7 @@ def compiler():
     assert compiler_available(torch.device("cpu")), "install g++: the fused kernels cannot be tested without it"
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
 @pytest.mark.parametrize("constant", [False, True], ids=["steps", "constant"])
 @pytest.mark.parametrize(

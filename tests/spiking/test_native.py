@@ -110,6 +110,7 @@ SURROGATES = (
 )
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("surrogate", SURROGATES, ids=lambda surrogate: type(surrogate).__name__)
 def test_every_surrogate(surrogate):
     assert {type(each) for each in SURROGATES} == set(native._SURROGATES)
@@ -128,6 +129,7 @@ def sized(dtype, pooled, constant):
 SIZED = [sized(*each) for each in itertools.product(DTYPES, (False, True), (False, True))]
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize(("dtype", "pooled", "constant"), SIZED)
 def test_every_size(dtype, pooled, constant):
     """Channels beside, at and over a vector and a block, one that does not repeat within any, and one position."""
@@ -137,6 +139,7 @@ def test_every_size(dtype, pooled, constant):
         Case(setting, dtype, space, channels, constant=constant).check()
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("steps", [1, 8, 17])
 def test_every_number_of_steps(steps):
     Case(dataclasses.replace(SETTING, num_steps=steps, pooled=steps == 17), torch.float32).check()
@@ -159,6 +162,7 @@ COSTS = (
 )
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("cost", COSTS, ids=str)
 @pytest.mark.parametrize(
     ("reset", "after", "moments"), [("hard", False, True), pytest.param("soft", True, False, marks=THOROUGH)]
@@ -179,6 +183,7 @@ def test_all_sums_and_costs_before_and_after_either_reset(cost):
             Case(dataclasses.replace(SETTING, neuron=neuron, **asked), dtype).check()
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("by", ["neuron", pytest.param("channel", marks=THOROUGH)])
 @pytest.mark.parametrize("names", [("leak",), ("leak", "gain"), ("adaptation", "setpoint")], ids=str)
 def test_what_is_learned(names, by):
@@ -218,6 +223,7 @@ def test_a_sharpness_of_each_channel_step_or_element(shape):
         assert native.run(plain.all_gradients, SETTING, case.drive, cotangents, case.rand(11)) is None
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("carries", [False, pytest.param(True, marks=THOROUGH)], ids=["decision", "carried"])
 def test_noise(carries):
     for pooled, dtype in ((True, torch.float64), (False, torch.bfloat16)):
@@ -229,6 +235,7 @@ def test_noise(carries):
             assert torch.equal((margins >= 0).to(dtype), plain.forward(case.setting, case.drive).spikes)
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("dtype", [pytest.param(DTYPES[0], marks=THOROUGH), *DTYPES[1:]], ids=str)
 def test_what_gradient_sources_ask_for(dtype):
     for constant in (False, True):
@@ -281,6 +288,7 @@ def everything(dtype):
     return found + native.run(plain.batch_sums, None, case.drive.values.flatten(0, 1)[None])
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("dtype", DTYPES[1:], ids=str)
 def test_the_number_of_threads_changes_no_bit(dtype):
     before = torch.get_num_threads()

@@ -58,6 +58,7 @@ def alone():
     return compared(Processes())
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", COMPARED)
 def test_a_step_of_two_processes_is_that_of_one(two, alone, same_weights, name):
     (first, second), _ = two
@@ -76,6 +77,7 @@ def test_a_step_of_two_processes_is_that_of_one(two, alone, same_weights, name):
     assert same_weights(first["compared"][name][0], second["compared"][name][0])
 
 
+@pytest.mark.thorough
 def test_both_processes_hold_the_same_weights_whatever_the_defense(two, same_weights):
     (first, second), _ = two
     assert first["every"].keys() == known_defenses().keys() | REFUSED
@@ -85,6 +87,7 @@ def test_both_processes_hold_the_same_weights_whatever_the_defense(two, same_wei
             assert all(torch.isfinite(value).all() for value in weights.values())
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", sorted(REFUSED))
 def test_a_defense_that_needs_the_whole_batch_is_refused(two, name):
     for found in two[0]:
@@ -93,6 +96,7 @@ def test_a_defense_that_needs_the_whole_batch_is_refused(two, name):
         )
 
 
+@pytest.mark.thorough
 def test_a_stopped_run_goes_on_bit_for_bit(two, same_weights, weights_of, metrics_of):
     """The second process was asked to stop, in the step 5 of 8; both did, after it."""
     (first, second), folder = two
@@ -113,6 +117,7 @@ def without_seconds(line):
     return {name: value for name, value in line.items() if name != "seconds"}
 
 
+@pytest.mark.thorough
 def test_the_first_process_alone_writes_and_tells(two):
     _, folder = two
     for name in ("whole", "cut"):
@@ -124,6 +129,7 @@ def test_the_first_process_alone_writes_and_tells(two):
     assert [line for line in (folder / "said-1").read_text().splitlines() if not line.startswith("[rank1]:")] == []
 
 
+@pytest.mark.thorough
 def test_validation_counts_every_image_once(two, metrics_of):
     """300 images are two batches, one for each process."""
     _, folder = two
@@ -135,6 +141,7 @@ def test_validation_counts_every_image_once(two, metrics_of):
     assert all(0 <= rate <= 1 for rate in last["firing_rates"].values())
 
 
+@pytest.mark.thorough
 def test_refusals_are_everyones(two):
     (first, second), _ = two
     diverged, few, last = first["refusals"]
