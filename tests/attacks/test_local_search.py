@@ -189,3 +189,22 @@ def test_queries_are_spent_where_the_margin_comes_down(share, walks):
     found = local_search(network, images, torch.zeros(5, dtype=torch.int64), Linf(0.1), queries=1200, walk=300)
     assert found.correct.all()
     assert network.asked / 5 == pytest.approx(300 * walks, abs=12)
+
+
+def test_queries_until_a_sample_breaks(model, chased):
+    images, labels, near = chased
+
+    def search(queries):
+        return local_search(model, images, labels, THREAT, Crafting(seed=1), queries=queries, walk=400, start=near)
+
+    found = search(200)
+    assert (found.queries[found.correct] == 200).all() and not found.correct.all()
+    last = int(found.queries[~found.correct].max())
+    the_last = ~found.correct & (found.queries == last)
+    assert (~search(last).correct)[the_last].all() and search(last - 1).correct[the_last].all()
+
+
+def test_queries_of_walks_side_by_side(model, chased):
+    images, labels, near = chased
+    found = local_search(model, images, labels, THREAT, Crafting(seed=1), queries=2000, walk=400, start=near)
+    assert found.queries[found.correct].max() == 2000 and (found.queries <= 2000).all()

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from report_folders import FLAGS, make_audit, make_trial, read_one, write_run
+from report_folders import FLAGS, counted, make_audit, make_search, make_trial, read_one, write_run
 
+from spikeproof.errors import SpikeproofError
 from spikeproof.report import write_report
 from spikeproof.report.checks import checks, tuning_line
+from spikeproof.report.queries import against_queries
 from spikeproof.report.records import Audit
 from spikeproof.report.sweeps import steps_of_trials
 from spikeproof.report.trained import trained_sentences
@@ -155,3 +157,29 @@ def test_numbers_of_steps_that_would_touch_are_not_both_written(tmp_path: Path) 
     audit["step_sweep"][0] |= {"steps": 19, "trial": "PGD-19"}
     html = steps_of_trials(read(tmp_path / "x", audit))
     assert ">19</text>" in html and ">20</text>" not in html and ">40</text>" in html
+
+
+def test_accuracy_against_queries_ends_in_a_forecast(tmp_path: Path) -> None:
+    audit = make_audit()
+    left = audit["worst_case"]["correct"]
+    found = make_trial("LOCAL-900", "black-box", left - 7, before=left, clean=431, samples=500, everyone=False)
+    audit["trials"] += [found | {"queries": 900}]
+    for trial, queries in zip(audit["trials"], (0, 3, 60, 300), strict=False):
+        trial["queries"] = queries
+    audit |= {"worst_case": counted(left - 7, 500), "search": make_search(left=left - 7)}
+    audit["masking_gap"] = audit["nominal"]["accuracy"] - audit["worst_case"]["accuracy"]
+    html = against_queries(read(tmp_path / "x", audit))
+    *_, measured, ahead = re.findall(r'class="line" d="(M[^"]+)"', html)
+    assert len(re.findall("[ML]", measured)) == 4 + 3 and len(re.findall("[ML]", ahead)) == 2
+    assert "broke 0.6 points; 10 times as many would break 0.5 more [0.2, 1.2]" in html
+    assert ">1,000</text>" in html and ">100,000</text>" not in html
+    assert against_queries(read(tmp_path / "y", make_audit())) == ""
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"curve": []}, {"curve": [[0, 9], [0, 8]]}, {"curve": [[0, 8], [5, 9]]}, {"low": 7}, {"expected": -1.0}]
+)
+def test_a_search_that_cannot_be_is_refused(tmp_path: Path, wrong: dict[str, Any]) -> None:
+    audit = make_audit()
+    with pytest.raises(SpikeproofError, match="search"):
+        read(tmp_path / "x", audit | {"search": make_search(left=9) | wrong})

@@ -31,12 +31,14 @@ class Attacked:
         reached: whether the model now says the target; None where there was no target.
         nearest: of each sample the image of least margin that the attack saw, from which another may go on; None where
             the attack compared none.
+        queries: of each sample how many it took to break it, or were spent in vain; None where none were counted.
     """
 
     images: Float[Tensor, "n c h w"]
     correct: Bool[Tensor, " n"]
     reached: Bool[Tensor, " n"] | None = None
     nearest: Float[Tensor, "n c h w"] | None = None
+    queries: Int64[Tensor, " n"] | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -7,6 +7,8 @@ small margin, because the gradient says nothing of the last step; a small random
 
 from __future__ import annotations
 
+import dataclasses
+
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
@@ -78,16 +80,17 @@ def local_search(
     with crafting(model, how or Crafting()) as craft:
         pursuit = Pursuit(craft, images, labels)
         left = torch.ones(len(images), device=images.device)  # of the start's margin, the least share seen
+        spent = torch.zeros_like(labels)
         done, walks = 0, 1
         while done < queries and len(pursuit):
             length = min(walk, queries - done)
-            _walk(pursuit, begin[pursuit.index], threat, length, walks, left, first=done == 0)
+            _walk(pursuit, begin[pursuit.index], threat, length, walks, left, spent, first=done == 0)
             done += length * walks
             # The later walks go side by side, as far as there is room: a forward of a few images costs almost as much
             # as one of many. They know nothing of each other, but a sample leaves all of them.
             room = len(images) // max(len(pursuit), 1)
             walks = max(1, min(room, (queries - done) // walk))
-        return pursuit.finish()
+        return dataclasses.replace(pursuit.finish(), queries=spent)
 
 
 def _walk(
@@ -97,6 +100,7 @@ def _walk(
     queries: int,
     walks: int,
     left: Float[Tensor, " all"],
+    spent: Int64[Tensor, " all"],
     *,
     first: bool,
 ) -> None:
@@ -115,6 +119,7 @@ def _walk(
             current, least, begun = current[kept], least[kept], begun[kept]
         if query == queries or len(pursuit) == 0:
             break
+        spent[pursuit.index] += walks
         copies = pursuit.images.repeat_interleave(walks, 0)
         tried = _changed(current, copies, threat)
         logits = craft.logits(tried)

@@ -28,6 +28,7 @@ from spikeproof.audit.diagnostics import Curves, Flag, Gradients, flags_of, inpu
 from spikeproof.audit.engine import Attempt, Engine
 from spikeproof.audit.findings import Audit, Result
 from spikeproof.audit.fingerprint import fingerprint, images_fingerprint
+from spikeproof.audit.forecast import Forecast, falling, forecast
 from spikeproof.audit.outcomes import Measured, Outcomes, worst_case
 from spikeproof.audit.parts import Parts
 from spikeproof.audit.shards import Shard
@@ -238,6 +239,7 @@ class _Auditor:
             self.trials += config.transfers(substitutes)
         self.radius = config.threat.radius
         self.outcomes = Outcomes()
+        self.search: Forecast | None = None
 
     def run(self, parts: Parts, began: float, show: bool) -> Audit:
         config = self.config
@@ -261,6 +263,7 @@ class _Auditor:
             chosen = right[:few].nonzero().flatten()
             checked = config.diagnostics and len(chosen) > 0
             flags = self._flags(chosen, plan.for_diagnostics(curve), gradients) if checked else []
+            flags += [falling(self.search)] if checked and self.search is not None else []
             statistics = describe_sites(self.model, self.pixels[:_INSIGHT_IMAGES])
             pictures = self._pictures(logits.argmax(1), results, attempts)
         nominal = next(result for result in results if result.trial is headline)
@@ -273,6 +276,7 @@ class _Auditor:
             nominal_trial=headline.name,
             nominal=nominal.own,
             worst_case=worst,
+            search=self.search,
             zero_gradient_share=gradients.zero_share,
             sweep=plan.by_radius(curve, right[:few]),
             step_sweep=plan.by_steps(curve, right[:few]),
@@ -315,9 +319,12 @@ class _Auditor:
             everyone = trial.kind == "nominal" or self.config.every_member_attacks_all
             own = torch.zeros_like(right)
             own[attempt.samples] = attempt.correct
-            before = int(left.sum())
+            before, standing = int(left.sum()), left[attempt.samples]
             if trial.bounded:
                 left[attempt.samples[~attempt.correct]] = False
+                if attempt.queries is not None:
+                    spent, broken = attempt.queries[standing], ~attempt.correct[standing]
+                    self.search = forecast(trial.name, trial.queries, spent, broken, int(left.sum()), len(right))
             recorded = everything if everyone else attempt.samples
             self._record(trial, self.radius, recorded, own[recorded])
             results.append(
@@ -355,9 +362,11 @@ class _Auditor:
             attack_name=BEYOND,
             number=None,
             source=Bptt(),
+            cost=0.0,
             rank=None,
             norm=self.config.norm,
             continues=False,
+            counts_queries=False,
         )
         self._record(trial, self.radius, at, ~broken[at])
         less = Measured(left.correct - newly, left.samples)

@@ -32,6 +32,7 @@ class Attempt:
         correct: the judge's word on each after the attack.
         seconds: the time it took, of all processes together, without compiling.
         shown: numbers of a few of them, those that were turned first; adversarial: their images.
+        queries: of each sample how many it took to break it, or were spent in vain; None where none were counted.
     """
 
     samples: Int64[Tensor, " n"]
@@ -39,6 +40,7 @@ class Attempt:
     seconds: float
     shown: Int64[Tensor, " k"]
     adversarial: Float[Tensor, "k c h w"]
+    queries: Int64[Tensor, " n"] | None = None
 
 
 class Engine:
@@ -135,13 +137,14 @@ class Engine:
         images, labels = self.pixels[samples], self.labels[samples]
         correct, adversarial = labels == labels, images
         handed: Arrays = {}
+        queries = torch.zeros_like(samples) if trial.counts_queries else None
         if len(samples):
             seed = (config.seed * 1_000_003 + start) % 2**63
             how = dataclasses.replace(config.crafting(), source=trial.source, seed=seed)
             threat = trial.threat(radius, images[0].numel())
             begin = {"start": best.images(samples)} if best is not None and trial.continues else {}
             attacked = trial.attack(self.model, images, labels, threat, how, **begin)
-            correct, adversarial = attacked.correct, attacked.images
+            correct, adversarial, queries = attacked.correct, attacked.images, attacked.queries
             nearest = adversarial if attacked.nearest is None else attacked.nearest
             if config.noise:
                 # Chosen as a success, an image had luck with its draws; draws that chose nothing judge it again.
@@ -158,6 +161,7 @@ class Engine:
             "seconds": np.array(working_time() - began),
             "shown": samples[shown].cpu().numpy(),
             "adversarial": adversarial[shown].float().cpu().numpy(),
+            **({} if queries is None else {"queries": queries.cpu().numpy()}),
             **handed,
         }
 
@@ -201,10 +205,9 @@ class _Best:
 
 
 def _joined(parts: Sequence[Arrays]) -> Attempt:
-    together = {
-        name: torch.from_numpy(np.concatenate([part[name] for part in parts]))
-        for name in ("samples", "correct", "shown", "adversarial")
-    }
+    names = ["samples", "correct", "shown", "adversarial"]
+    names += ["queries"] if all("queries" in part for part in parts) else []
+    together = {name: torch.from_numpy(np.concatenate([part[name] for part in parts])) for name in names}
     return Attempt(**together, seconds=float(sum(part["seconds"] for part in parts)))
 
 

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from spikeproof.atomic import write_atomically
 from spikeproof.audit.config import AuditConfig
 from spikeproof.audit.diagnostics import Flag
+from spikeproof.audit.forecast import Forecast
 from spikeproof.audit.outcomes import Measured
 from spikeproof.audit.trials import Trial
 from spikeproof.audit.tuning import Tuning
@@ -65,6 +66,7 @@ class Result:
             "attack": trial.attack_name if trial.number is None else f"{trial.attack_name}-{trial.number}",
             "source": trial.source.name,
             "norm": trial.norm,
+            "queries": trial.queries,
             "everyone": self.everyone,
             "attempted": self.attempted,
             "broken": self.broken,
@@ -94,6 +96,7 @@ class Audit:
         nominal: under the papers' protocol attack (PGD where the battery has it, else BIM, R+FGSM, FGSM).
         worst_case: right on the clean image and under every trial within the radius.
         masking_gap: nominal - worst case accuracy.
+        search: how the last search by queries went, and what ten times its queries would break; None without one.
         zero_gradient_share: share of samples whose input gradient (BPTT, own surrogate) is exactly zero.
         sweep, step_sweep: accuracy against radius and against steps, on some samples.
         flags: every check of whether these numbers can be believed; warnings: what is doubtful, in sentences.
@@ -109,6 +112,7 @@ class Audit:
     nominal_trial: str
     nominal: Measured
     worst_case: Measured
+    search: Forecast | None
     zero_gradient_share: float
     sweep: list[CurvePoint]
     step_sweep: list[CurvePoint]
@@ -164,6 +168,7 @@ class Audit:
             "nominal": {"trial": self.nominal_trial, **self.nominal.to_json()},
             "worst_case": self.worst_case.to_json(),
             "masking_gap": self.masking_gap,
+            "search": None if self.search is None else self.search.to_json(),
             "zero_gradient_share": self.zero_gradient_share,
             "flags": [flag.to_json() for flag in self.flags],
             "warnings": self.warnings,

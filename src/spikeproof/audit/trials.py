@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -53,6 +54,7 @@ class Trial:
             what stays in the ball is a part of the worst case.
         continues: whether it begins at the image of least margin that the trials before it have found; the attack
             then takes a ``start``.
+        counts_queries: whether its number is of queries, and it says of each sample how many that took.
     """
 
     name: str
@@ -66,10 +68,16 @@ class Trial:
     ball: Norm = "linf"
     norm: Norm | Literal["none"] = "linf"
     continues: bool = False
+    counts_queries: bool = False
 
     @property
     def bounded(self) -> bool:
         return self.norm == self.ball
+
+    @property
+    def queries(self) -> int:
+        """How many it may spend on a sample; a gradient counts as three."""
+        return self.number or 0 if self.counts_queries else math.ceil(3 * self.cost)
 
     def threat(self, radius: float, pixels: int) -> Threat:
         """The threat it is run under, for an audit at this radius of images with so many values."""
@@ -88,6 +96,7 @@ class _Entry:
     norm: Literal["ball", "l2", "none"] = "ball"  # where its images lie; "l2": as near as can be, in L2
     most: int | None = None
     continues: bool = False
+    counts_queries: bool = False
 
 
 @attacks.attack("PGD-7")
@@ -168,6 +177,7 @@ _ATTACKS: dict[str, _Entry] = {
         "black-box",
         lambda q: min(q, 300 + q / 10) / 3,  # most samples are given up early
         continues=True,
+        counts_queries=True,
     ),
     # The paper's delta of 0.01 moves too few spikes to be told from none.
     "SPSA": _Entry(lambda n: partial(attacks.spsa, steps=n, delta=0.03), 20, "black-box", lambda n: 128.0 * n / 3),
@@ -248,6 +258,7 @@ def make_trial(text: str, tuned: Tuned | None = None, ball: Norm = "linf") -> Tr
         ball=ball,
         norm=norm,
         continues=entry.continues,
+        counts_queries=entry.counts_queries,
     )
 
 
@@ -292,6 +303,7 @@ def make_transfer(text: str, substitutes: Sequence[nn.Module], ball: Norm = "lin
         cost=crafted.cost * len(substitutes),
         rank=None,
         continues=False,
+        counts_queries=False,
     )
 
 

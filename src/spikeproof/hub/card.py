@@ -14,7 +14,7 @@ from spikeproof.report.fields import Fields, parse_json, read_text
 from spikeproof.report.picks import clean_of
 from spikeproof.report.records import Audit, Measured
 from spikeproof.report.trained import defenses_of
-from spikeproof.report.wording import checks_text, conditions, interval, listed, percent, reservations
+from spikeproof.report.wording import checks_text, conditions, further, interval, listed, percent, reservations
 
 _LONGEST = 300  # of any words that are a run's own
 _MARKS = {"<": "&lt;", ">": "&gt;", "&": "&amp;"}
@@ -187,7 +187,7 @@ def _results(audit: Audit | None) -> list[str]:
     return [
         "## Results",
         "\n".join(table),
-        gap,
+        gap if audit.search is None else f"{gap} {further(audit.search, audit.samples)}",
         f"Conditions: {_plain('; '.join(conditions(audit).values()))}.",
         f"The worst case is over {listed([_code(name) for name in counted])}.",
     ]

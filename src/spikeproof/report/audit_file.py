@@ -8,7 +8,18 @@ import numpy as np
 
 from spikeproof.errors import SpikeproofError
 from spikeproof.report.fields import Fields
-from spikeproof.report.records import Audit, Counted, Flag, Measured, Site, StepPoint, SweepPoint, Trial, Tuning
+from spikeproof.report.records import (
+    Audit,
+    Counted,
+    Flag,
+    Measured,
+    Search,
+    Site,
+    StepPoint,
+    SweepPoint,
+    Trial,
+    Tuning,
+)
 
 AUDIT_VERSION = 3
 ROUNDING = 1e-3  # how far two numbers of one file may disagree because one of them was rounded
@@ -65,6 +76,7 @@ def read_audit(path: Path) -> Audit:
         nominal_trial=nominal_trial,
         worst_case=worst,
         masking_gap=gap,
+        search=None if row.absent("search") else _search(row.child("search"), row.whole("samples")),
         zero_gradient_share=row.fraction("zero_gradient_share", undefined=True),
         flags=tuple(_flag(entry) for entry in row.children("flags")),
         warnings=row.texts("warnings"),
@@ -131,6 +143,7 @@ def _trial(row: Fields, norm: str) -> Trial:
         own=measured if row.truth("everyone") else None,
         left=_counted(row.child("left")),
         seconds=row.number("seconds"),
+        queries=0 if row.absent("queries") else row.whole("queries"),
     )
     if not trial.newly_broken <= trial.broken <= trial.attempted <= measured.samples:
         raise SpikeproofError(
@@ -166,6 +179,39 @@ def _step_point(row: Fields) -> StepPoint:
     if point.steps < 1:
         raise SpikeproofError(f"{row.where}: 'steps' should be at least 1, got {point.steps}; {row.mend}.")
     return point
+
+
+def _search(row: Fields, samples: int) -> Search:
+    curve = row.raw.get("curve")
+    pairs = curve if isinstance(curve, list) else []
+    whole = all(
+        isinstance(pair, list) and len(pair) == 2 and all(type(number) is int and number >= 0 for number in pair)
+        for pair in pairs
+    )
+    falls = whole and all(
+        first[0] < then[0] and first[1] >= then[1] for first, then in zip(pairs, pairs[1:], strict=False)
+    )
+    if not pairs or not falls or pairs[0][1] > samples:
+        raise SpikeproofError(
+            f"{row.where}: 'curve' should be pairs of queries, which increase, and of samples still right, which do "
+            f"not; {row.mend}."
+        )
+    search = Search(
+        trial=row.text("trial"),
+        queries=row.whole("queries"),
+        curve=tuple((spent, right) for spent, right in pairs),
+        last_doubling=row.whole("last_doubling"),
+        times=row.whole("times"),
+        low=row.whole("low"),
+        expected=row.number("expected"),
+        high=row.whole("high"),
+    )
+    if not 0 <= search.low <= search.high <= samples or not 0 <= search.expected <= samples or search.times < 2:
+        raise SpikeproofError(
+            f"{row.where}: the forecast should be of at most {samples} samples and lie in its interval, got "
+            f"{search.expected} in {search.low} to {search.high}; {row.mend}."
+        )
+    return search
 
 
 def _flag(row: Fields) -> Flag:

@@ -38,6 +38,7 @@ class Trial:
         newly_broken: samples that no trial before it had broken; for the clean row the clean errors.
         own: its own accuracy; None where it attacked only what the trials before it left.
         left: the accuracy under it and every trial before it.
+        queries: how many it may spend on a sample; a gradient counts as three. 0 where an older file does not say.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Trial:
     own: Counted | None
     left: Counted
     seconds: float
+    queries: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,6 +84,25 @@ class Flag:
     threshold: str
     raised: bool
     advice: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Search:
+    """How a search by queries went on, and the forecast of what ``times`` as many would break, with its interval.
+
+    Attributes:
+        curve: pairs of queries and how many samples were still right after them.
+        last_doubling: how many samples the second half of the queries broke.
+    """
+
+    trial: str
+    queries: int
+    curve: tuple[tuple[int, int], ...]
+    last_doubling: int
+    times: int
+    low: int
+    expected: float
+    high: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,6 +160,7 @@ class Audit:
     nominal_trial: str
     worst_case: Counted
     masking_gap: float
+    search: Search | None
     zero_gradient_share: float
     flags: tuple[Flag, ...]
     warnings: tuple[str, ...]

@@ -10,12 +10,13 @@ from html import escape
 from spikeproof.report.checks import checks
 from spikeproof.report.figures import THIRD, epoch_axis, epoch_line, highest, panels
 from spikeproof.report.pictures import html_pictures
+from spikeproof.report.queries import against_queries
 from spikeproof.report.records import Audit, Epoch, Run, Site
 from spikeproof.report.svg import Line, amount_axis, histogram, line_chart, swatch
 from spikeproof.report.sweeps import steps_of_trials, sweep_of_trials
 from spikeproof.report.trained import trained_sentences
 from spikeproof.report.waterfall import waterfall
-from spikeproof.report.wording import conditions, interval, percent, reservations, share
+from spikeproof.report.wording import conditions, further, interval, percent, reservations, share
 
 
 def run_section(index: int, name: str, run: Run, *, alone: bool) -> str:
@@ -37,7 +38,7 @@ def run_section(index: int, name: str, run: Run, *, alone: bool) -> str:
     parts.append(f'<div class="figures"><section class="card">{_facts(audit)}{_trained(run)}{_commands(run)}</section>')
     if audit is not None:
         parts += ["" if alone else sweep_of_trials(audit), steps_of_trials(audit)]
-        parts += [waterfall(audit), checks(audit), _sites(audit.sites)]
+        parts += [against_queries(audit), waterfall(audit), checks(audit), _sites(audit.sites)]
         if run.pictures is not None:
             parts.append(html_pictures(run.pictures, audit))
     config = json.dumps(run.config, indent=2, ensure_ascii=False)
@@ -53,6 +54,7 @@ def _facts(audit: Audit | None) -> str:
             "nothing is known about its robustness. Run <code>spikeproof audit</code> on its folder.</p>"
         )
     facts = [*conditions(audit).values(), f"{audit.batch_size} images at a time", f"audit took {audit.seconds:.0f} s"]
+    ahead = "" if audit.search is None else f"<p>{escape(further(audit.search, audit.samples))}</p>"
     zero = f"zero-gradient share {percent(audit.zero_gradient_share)} %"
     warnings = (
         '<p class="warning"><span aria-hidden="true">⚠</span> What speaks against these numbers stands '
@@ -63,7 +65,7 @@ def _facts(audit: Audit | None) -> str:
     return (
         f"<h4>Robustness</h4><p>Nominal ({escape(audit.nominal_trial)}): <b>{percent(audit.nominal.accuracy)} %</b> "
         f"({interval(audit.nominal)}). Worst case: <b>{percent(audit.worst_case.accuracy)} %</b> "
-        f"({interval(audit.worst_case)}). Masking gap: <b>{percent(audit.masking_gap)}</b> points.</p>"
+        f"({interval(audit.worst_case)}). Masking gap: <b>{percent(audit.masking_gap)}</b> points.</p>{ahead}"
         f'<p class="conditions">{" · ".join(escape(fact) for fact in facts)} · '
         f'<span title="share of samples whose input gradient is exactly zero; a nominal attack cannot move them">{zero}'
         f"</span></p>{warnings}"

@@ -21,6 +21,7 @@ from spikeproof.report.wording import (
     conditions,
     differing,
     doubts,
+    further,
     labels,
     listed,
     percent,
@@ -117,6 +118,9 @@ def _notes(runs: Sequence[Run], names: Sequence[str], differ: Sequence[str], sho
             notes.append(f"{', '.join(shared)}.")
         notes.append("* nominal accuracy; masking gap = nominal - worst case, in points.")
         notes += _of_other_trials(audits, shown)
+        for name, run in zip(names, runs, strict=True):
+            if run.audit is not None and run.audit.search is not None:
+                notes.append(f"{name}: {further(run.audit.search, run.audit.samples)}")
     if unlike(runs):
         notes.append(f"! {unlike_sentence(runs)} Compare only rows that agree.")
     unaudited = [name for name, run in zip(names, runs, strict=True) if run.audit is None]

@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
-from spikeproof.report.records import Audit, Measured, Run
+from spikeproof.report.records import Audit, Measured, Run, Search
 
 NORMS = {"linf": "L∞", "l2": "L2", "l1": "L1"}
 WITHOUT_ADAPTIVE = (
@@ -57,6 +57,22 @@ def interval(measured: Measured) -> str:
 def share(value: float) -> str:
     """A fraction with two decimals, or the word undefined."""
     return "undefined" if math.isnan(value) else f"{value:.2f}"
+
+
+def further(search: Search, samples: int) -> str:
+    """What the last doubling of queries broke, and what ten times as many would.
+
+    Example:
+        >>> further(Search("LOCAL-9600", 9600, ((0, 9), (9600, 8)), 1, 10, 0, 1.2, 4), 200)[:63]
+        'The last doubling of the queries (LOCAL-9600) broke 0.5 points;'
+    """
+    last, low, expected, high = (
+        percent(count / samples) for count in (search.last_doubling, search.low, search.expected, search.high)
+    )
+    return (
+        f"The last doubling of the queries ({search.trial}) broke {last} points; {search.times} times as many would "
+        f"break {expected} more [{low}, {high}]."
+    )
 
 
 def radius_text(norm: str, radius: float) -> str:
