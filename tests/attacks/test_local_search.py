@@ -1,5 +1,7 @@
 """The local search: its rule against a slow one, what it is handed, and that it goes on where gradients end."""
 
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -208,3 +210,13 @@ def test_queries_of_walks_side_by_side(model, chased):
     images, labels, near = chased
     found = local_search(model, images, labels, THREAT, Crafting(seed=1), queries=2000, walk=400, start=near)
     assert found.queries[found.correct].max() == 2000 and (found.queries <= 2000).all()
+
+
+def test_a_longer_search_is_more_patient(model, chased, monkeypatch):
+    images, labels, near = chased
+    monkeypatch.setattr(sys.modules["spikeproof.attacks.local_search"], "_LOOKS_OF", 300)
+    least = []
+    for queries in (300, 600):
+        found = local_search(model, images, labels, THREAT, Crafting(seed=1), queries=queries, walk=300, start=near)
+        least.append(int(found.queries[found.correct].min()))
+    assert least == [250, 600]

@@ -23,8 +23,10 @@ from spikeproof.threat import Linf, Threat
 
 # All measured on validation images (docs/log.md). A window's side is drawn from these, small ones more often.
 _SIDES = (1, 1, 2, 2, 3, 4, 6)
-# Of the margin at the start: what must be left at the most after so many queries, and after the first whole walk.
+# Of the margin at the start: what may be left at the most after so many queries, and after the first whole walk. A
+# search of more than _LOOKS_OF queries looks as many times later.
 _FIRST_LOOK, _LEFT_THEN, _LEFT_LATER = 250, 0.6, 0.5
+_LOOKS_OF = 9600
 
 
 @attack("The local search")
@@ -44,8 +46,8 @@ def local_search(
     The margin is z_y - max_{j != y} z_j. A third of all small changes leave it exactly as it was; these are kept too,
     so a walk drifts over a plateau. After ``walk`` queries it begins again from the start, several times side by side,
     since another walk breaks other samples than a longer one. Queries are spent where they may break something: a
-    sample is given up whose margin is above 0.6 of the start's after 250 queries, or has not come down to half of it by
-    the end of a walk.
+    sample is given up whose margin is above 0.6 of the start's after 250 queries, or has not come down to half of it
+    by the end of a walk. A search of more than 9,600 queries is as many times more patient.
 
     Linf: the window's side is drawn for each sample from 1, 1, 2, 2, 3, 4, 6. Each channel of it goes to the upper or
     the lower face of the ball. L2: a random amount of the ball's radius, in a window, is added with a random sign to
@@ -79,62 +81,70 @@ def local_search(
     begin = images if start is None else check_start(start, images, threat)
     with crafting(model, how or Crafting()) as craft:
         pursuit = Pursuit(craft, images, labels)
-        left = torch.ones(len(images), device=images.device)  # of the start's margin, the least share seen
-        spent = torch.zeros_like(labels)
+        search = _Search(pursuit, labels, threat, walk, max(1.0, queries / _LOOKS_OF))
         done, walks = 0, 1
         while done < queries and len(pursuit):
             length = min(walk, queries - done)
-            _walk(pursuit, begin[pursuit.index], threat, length, walks, left, spent, first=done == 0)
+            search.walk(begin[pursuit.index], length, walks, done)
             done += length * walks
             # The later walks go side by side, as far as there is room: a forward of a few images costs almost as much
             # as one of many. They know nothing of each other, but a sample leaves all of them.
             room = len(images) // max(len(pursuit), 1)
             walks = max(1, min(room, (queries - done) // walk))
-        return dataclasses.replace(pursuit.finish(), queries=spent)
+        return dataclasses.replace(pursuit.finish(), queries=search.spent)
 
 
-def _walk(
-    pursuit: Pursuit,
-    start: Float[Tensor, "n c h w"],
-    threat: Threat,
-    queries: int,
-    walks: int,
-    left: Float[Tensor, " all"],
-    spent: Int64[Tensor, " all"],
-    *,
-    first: bool,
-) -> None:
-    """Walks from the start, of each sample still chased; afterwards those that may still fall are chased."""
-    craft = pursuit.craft
-    logits = craft.logits(start)
-    begun = pursuit.objective(margin_of)(logits)
-    current, least = (each.repeat_interleave(walks, 0) for each in (start, begun))
-    kept = pursuit.offer(start, logits)
-    for query in range(queries + 1):
-        if kept is not None:
-            begun, rows = begun[kept], _rows(kept, walks)
-            current, least = current[rows], least[rows]
-        if first and query == _FIRST_LOOK:
-            kept = _give_up(pursuit, least / begun > _LEFT_THEN)
-            current, least, begun = current[kept], least[kept], begun[kept]
-        if query == queries or len(pursuit) == 0:
-            break
-        spent[pursuit.index] += walks
-        copies = pursuit.images.repeat_interleave(walks, 0)
-        tried = _changed(current, copies, threat)
-        logits = craft.logits(tried)
-        margin = _margins(pursuit, logits, walks)
-        if craft.random:
-            least = _margins(pursuit, craft.logits(current), walks)
-        taken = margin >= least
-        least = torch.where(taken, margin, least)
-        current = torch.where(taken[:, None, None, None], tried, current)
-        best = margin.view(-1, walks).argmax(1) + walks * torch.arange(len(pursuit), device=margin.device)
-        kept = pursuit.offer(tried[best], logits[best])
-    if len(pursuit):
-        lowest = least.view(-1, walks).amax(1) / begun  # margins of what is right are negative here
-        left[pursuit.index] = torch.minimum(left[pursuit.index], lowest)
-        _give_up(pursuit, left[pursuit.index] > _LEFT_LATER)
+class _Search:
+    """The walks of all samples that are still chased.
+
+    Attributes:
+        spent: of each sample, how many queries.
+    """
+
+    def __init__(
+        self, pursuit: Pursuit, labels: Int64[Tensor, " n"], threat: Threat, walk: int, patience: float
+    ) -> None:
+        self._pursuit, self._threat = pursuit, threat
+        looks = ((_FIRST_LOOK, _LEFT_THEN), (walk, _LEFT_LATER))
+        self._looks = [(round(patience * query), share) for query, share in looks]
+        self.spent = torch.zeros_like(labels)
+        self._left = torch.ones(len(labels), device=labels.device)  # of the start's margin, the least share seen
+
+    def walk(self, start: Float[Tensor, "n c h w"], queries: int, walks: int, done: int) -> None:
+        """Walks from the start, of each sample still chased; afterwards those that may still fall are chased."""
+        pursuit, craft = self._pursuit, self._pursuit.craft
+        logits = craft.logits(start)
+        begun = pursuit.objective(margin_of)(logits)
+        current, least = (each.repeat_interleave(walks, 0) for each in (start, begun))
+        kept = pursuit.offer(start, logits)
+        look, may = self._looks[0]
+        for query in range(queries + 1):
+            if kept is not None:
+                begun, rows = begun[kept], _rows(kept, walks)
+                current, least = current[rows], least[rows]
+            if done == 0 and query == look:
+                kept = _give_up(pursuit, least / begun > may)
+                current, least, begun = current[kept], least[kept], begun[kept]
+            if query == queries or len(pursuit) == 0:
+                break
+            self.spent[pursuit.index] += walks
+            copies = pursuit.images.repeat_interleave(walks, 0)
+            tried = _changed(current, copies, self._threat)
+            logits = craft.logits(tried)
+            margin = _margins(pursuit, logits, walks)
+            if craft.random:
+                least = _margins(pursuit, craft.logits(current), walks)
+            taken = margin >= least
+            least = torch.where(taken, margin, least)
+            current = torch.where(taken[:, None, None, None], tried, current)
+            best = margin.view(-1, walks).argmax(1) + walks * torch.arange(len(pursuit), device=margin.device)
+            kept = pursuit.offer(tried[best], logits[best])
+        if len(pursuit):
+            lowest = least.view(-1, walks).amax(1) / begun  # margins of what is right are negative here
+            self._left[pursuit.index] = torch.minimum(self._left[pursuit.index], lowest)
+            passed = [share for query, share in self._looks if done + walks * queries >= query]
+            if passed:
+                _give_up(pursuit, self._left[pursuit.index] > passed[-1])
 
 
 def _rows(kept: Int64[Tensor, " m"], walks: int) -> Int64[Tensor, " k"]:

@@ -322,9 +322,10 @@ class _Auditor:
             before, standing = int(left.sum()), left[attempt.samples]
             if trial.bounded:
                 left[attempt.samples[~attempt.correct]] = False
-                if attempt.queries is not None:
+                if attempt.queries is not None and attempt.begun is not None:
                     spent, broken = attempt.queries[standing], ~attempt.correct[standing]
-                    self.search = forecast(trial.name, trial.queries, spent, broken, int(left.sum()), len(right))
+                    begun, still = attempt.begun[standing], int(left.sum())
+                    self.search = forecast(trial.name, trial.queries, spent, broken, begun, still, len(right))
             recorded = everything if everyone else attempt.samples
             self._record(trial, self.radius, recorded, own[recorded])
             results.append(

@@ -33,6 +33,7 @@ class Attempt:
         seconds: the time it took, of all processes together, without compiling.
         shown: numbers of a few of them, those that were turned first; adversarial: their images.
         queries: of each sample how many it took to break it, or were spent in vain; None where none were counted.
+        begun: the margin of each at which these began.
     """
 
     samples: Int64[Tensor, " n"]
@@ -41,6 +42,7 @@ class Attempt:
     shown: Int64[Tensor, " k"]
     adversarial: Float[Tensor, "k c h w"]
     queries: Int64[Tensor, " n"] | None = None
+    begun: Float[Tensor, " n"] | None = None
 
 
 class Engine:
@@ -138,11 +140,14 @@ class Engine:
         correct, adversarial = labels == labels, images
         handed: Arrays = {}
         queries = torch.zeros_like(samples) if trial.counts_queries else None
+        begun = torch.zeros(len(samples))
         if len(samples):
             seed = (config.seed * 1_000_003 + start) % 2**63
             how = dataclasses.replace(config.crafting(), source=trial.source, seed=seed)
             threat = trial.threat(radius, images[0].numel())
             begin = {"start": best.images(samples)} if best is not None and trial.continues else {}
+            if trial.counts_queries:
+                begun = self._margins(begin.get("start", images), labels, how.seed)
             attacked = trial.attack(self.model, images, labels, threat, how, **begin)
             correct, adversarial, queries = attacked.correct, attacked.images, attacked.queries
             nearest = adversarial if attacked.nearest is None else attacked.nearest
@@ -161,7 +166,7 @@ class Engine:
             "seconds": np.array(working_time() - began),
             "shown": samples[shown].cpu().numpy(),
             "adversarial": adversarial[shown].float().cpu().numpy(),
-            **({} if queries is None else {"queries": queries.cpu().numpy()}),
+            **({} if queries is None else {"queries": queries.cpu().numpy(), "begun": begun.cpu().numpy()}),
             **handed,
         }
 
@@ -169,14 +174,18 @@ class Engine:
         """The images of least margin of what is still right, for the trials that go on from them."""
         if not len(samples):
             return {}
-        with private_rng():
-            torch.manual_seed(seed)  # of a random network, too, an audit that goes on hands on the same
-            logits = judged(self.model, nearest, draws=self.config.verdict_draws)
         return {
             "near": samples.cpu().numpy(),
             "nearest": nearest.cpu().numpy(),
-            "margins": -margin_of(labels)(logits).cpu().numpy(),
+            "margins": self._margins(nearest, labels, seed).cpu().numpy(),
         }
+
+    def _margins(self, images: Tensor, labels: Tensor, seed: int) -> Float[Tensor, " n"]:
+        """z_y - max_{j != y} z_j; the seed makes it the same in an audit that goes on, of a random network too."""
+        with private_rng():
+            torch.manual_seed(seed)
+            logits = judged(self.model, images, draws=self.config.verdict_draws)
+        return -margin_of(labels)(logits)
 
 
 class _Best:
@@ -206,7 +215,7 @@ class _Best:
 
 def _joined(parts: Sequence[Arrays]) -> Attempt:
     names = ["samples", "correct", "shown", "adversarial"]
-    names += ["queries"] if all("queries" in part for part in parts) else []
+    names += ["queries", "begun"] if all("queries" in part for part in parts) else []
     together = {name: torch.from_numpy(np.concatenate([part[name] for part in parts])) for name in names}
     return Attempt(**together, seconds=float(sum(part["seconds"] for part in parts)))
 

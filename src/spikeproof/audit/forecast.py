@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
+from torch.nn.functional import logsigmoid, softplus
 
 from spikeproof.audit.diagnostics import Flag
 
 # Of a forecast: how many times the queries, and the share of the samples from where on it is worth a flag.
 TIMES = 10
 _STEEP = 0.03
-_BOUNDS = (0.025, 0.975)
-# The grid of the gamma mixture: its shape, and its scale as a share of the queries that were allowed.
-_SHAPES = torch.logspace(-2, 1, 61, dtype=torch.float64)
-_SCALES = torch.logspace(-3, 2, 101, dtype=torch.float64)
+_BOUNDS = torch.tensor((0.025, 0.975))
+_DRAWS, _POINTS = 4000, 11
+# Of (a, b, c, log d) before anything was seen: the last two as searches on validation images had them, and wider.
+_PRIOR_MEAN = torch.tensor((0.0, 4.0, 5.7, 0.4), dtype=torch.float64)
+_PRIOR_STD = torch.tensor((3.0, 3.0, 1.0, 0.3), dtype=torch.float64)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,62 +67,87 @@ class Forecast:
 
 
 def forecast(
-    trial: str, queries: int, spent: Int64[Tensor, " m"], broken: Bool[Tensor, " m"], left: int, samples: int
+    trial: str,
+    queries: int,
+    spent: Int64[Tensor, " m"],
+    broken: Bool[Tensor, " m"],
+    margins: Float[Tensor, " m"],
+    left: int,
+    samples: int,
 ) -> Forecast:
-    """What follows from how many queries each sample took.
+    """What follows from how many queries each sample took, and from the margin at which its search began.
 
-    Every sample has a rate of its own at which it breaks, and the rates are gamma distributed: then the queries that
-    it takes to break a sample are Lomax distributed, P(Q > q) = (b / (b + q))^a. The posterior of a and b on a grid,
-    uniform in their logarithms, is over the samples that broke or are chased to the end; those that were given up are
-    left out, for no further query is spent on them. The forecast is of how many of the chased ones break before ten
-    times the queries.
+    A sample of margin m falls at all with the chance sigmoid(a - b (m / mean(m) - 1)). The queries Q that it takes to
+    break one that falls are log-logistic distributed, log Q = c + d e with e logistic. A sample that did not break has
+    told that it does not fall, or that its Q is above what was spent on it, whether it was chased to the end or given
+    up. The posterior of (a, b, c, log d) is on a grid. The forecast is of how many of all that are left would break
+    within ten times the queries.
 
     Args:
         spent: how many queries each attacked sample took to break, or was given.
         broken: whether it broke.
+        margins: z_y - max_{j != y} z_j of the images at which the search began.
         left: how many samples are right after the search; samples: of the audit.
 
-    Source: Lomax (1954); the model is ours, and checked against the battery ``thorough`` in docs/log.md.
+    Source: a mixture cure model (Farewell 1982). That margins tell who may still fall is ours; docs/log.md has the
+    measurements, and checks against ten times the queries.
     """
-    spent, broken = spent.cpu(), broken.cpu()
+    spent, broken, margins = (each.cpu().double() for each in (spent, broken, margins))
+    broken = broken > 0
     took = spent[broken].sort().values
-    chased = int(((spent >= queries) & ~broken).sum())
     right = left + len(took)
     curve = [(0, right)]
-    for place, query in enumerate(took.tolist(), 1):
-        query = min(query, queries)
+    for place, query in enumerate(took.long().clamp(max=queries).tolist(), 1):
         if curve[-1][0] == query:
             curve.pop()
         curve.append((query, right - place))
     if curve[-1][0] < queries:
         curve.append((queries, left))
-    low, expected, high = _further(took.double() / queries, chased)
+    low, expected, high = (0, 0.0, 0) if broken.all() else _further(spent, broken, margins, queries)
     last = int((took > queries / 2).sum())
+    chased = int(((spent >= queries) & ~broken).sum())
     return Forecast(trial, queries, samples, tuple(curve), last, chased, low, expected, high)
 
 
-def _further(took: Float[Tensor, " k"], chased: int) -> tuple[int, float, int]:
-    """Of the chased samples, how many break: lower bound, expectation, upper bound. The unit is all queries."""
-    if chased == 0:
-        return 0, 0.0, 0
-    shape, scale = _SHAPES[:, None, None], _SCALES[None, :, None]
-    likelihood = chased * shape * (scale.log() - (scale + 1).log())
-    for some in took.split(500):
-        density = shape.log() + shape * scale.log() - (shape + 1) * (scale + some).log()
-        likelihood = likelihood + density.sum(2, keepdim=True)
-    weight = likelihood.flatten().softmax(0)
-    chance = (1 - ((scale + 1) / (scale + TIMES)) ** shape).flatten()
-    number = torch.arange(chased + 1, dtype=torch.float64)[:, None]
-    # All counts of all points of the grid would not fit for ten thousand samples.
-    mass = torch.cat(
-        [
-            torch.distributions.Binomial(chased, chance, validate_args=False).log_prob(some).exp() @ weight
-            for some in number.split(100)
-        ]
-    )
-    total = mass.cumsum(0)
-    low, high = (int((total < bound * total[-1]).sum()) for bound in _BOUNDS)
-    return low, float(chased * (chance @ weight)), high
+def _further(
+    spent: Float[Tensor, " m"], broken: Bool[Tensor, " m"], margins: Float[Tensor, " m"], queries: int
+) -> tuple[int, float, int]:
+    """Of the samples that did not break, how many will: lower bound, expectation, upper bound."""
+    time, share = spent.clamp_min(1).log(), margins.clamp_min(0) / margins.clamp_min(0).mean().clamp_min(1e-12)
+    points, weight = _posterior(time, broken, share)
+    generator = torch.Generator().manual_seed(0)
+    drawn = points[torch.multinomial(weight, _DRAWS, replacement=True, generator=generator)]
+    base, slope, middle, spread = drawn.T[:, :, None]
+    falls = torch.sigmoid(base - slope * (share[~broken] - 1))
+    end = math.log(TIMES * queries)
+    now, then = (torch.sigmoid((middle - at) * (-spread).exp()) for at in (time[~broken], end))
+    chance = falls * (now - then) / (1 - falls + falls * now)
+    count = torch.bernoulli(chance, generator=generator).sum(1)
+    low, high = (int(bound) for bound in count.quantile(_BOUNDS.to(count), interpolation="nearest"))
+    return low, float(chance.sum(1).mean()), high
+
+
+def _posterior(
+    time: Float[Tensor, " m"], broken: Bool[Tensor, " m"], share: Float[Tensor, " m"]
+) -> tuple[Float[Tensor, "k 4"], Float[Tensor, " k"]]:
+    """Points (a, b, c, log d) and their weights: a coarse grid, then finer ones where the one before has its mass."""
+    centre, reach = _PRIOR_MEAN, 3 * _PRIOR_STD
+    for _ in range(3):
+        steps = torch.linspace(-1, 1, _POINTS, dtype=torch.float64)
+        points = torch.cartesian_prod(*(at + far * steps for at, far in zip(centre, reach, strict=True)))
+        base, slope, middle, spread = points.T[:, :, None]
+        density = -0.5 * (((points - _PRIOR_MEAN) / _PRIOR_STD) ** 2).sum(1)
+        for of in torch.arange(len(time)).split(100):
+            falls = base - slope * (share[of] - 1)
+            at = (time[of] - middle) * (-spread).exp()
+            later = -softplus(at)
+            breaks = logsigmoid(falls) + at + 2 * later - spread
+            stays = torch.logaddexp(logsigmoid(-falls), logsigmoid(falls) + later)
+            density += torch.where(broken[of], breaks, stays).sum(1)
+        weight = density.softmax(0)
+        centre = weight @ points
+        reach = 3 * (weight @ (points - centre) ** 2).sqrt().clamp_min(1e-3)
+    return points, weight
 
 
 def falling(search: Forecast) -> Flag:
