@@ -14,7 +14,7 @@ def test_the_default_is_the_reliable_battery():
     assert (config.battery, config.trials, config.radius) == ("reliable", (), 8 / 255)
     assert not config.every_member_attacks_all
     assert config.diagnostics
-    assert config.tune_samples > 0
+    assert config.tune_samples == 0  # no gain of tuning outlasted the local search
 
 
 @pytest.mark.parametrize("name", ["samples", "draws", "judge_draws", "sweep_samples", "batch_size"])

@@ -51,7 +51,8 @@ class AuditConfig:
         judge_draws: R, forwards whose logits are averaged in each verdict; None for as many as ``draws``.
         precision: of crafting; verdicts are float32 always. "auto" is fp32 on every machine: crafting in bf16 was
             measured to overstate the worst case.
-        tune_samples: validation images on which ASSG's and HART's settings are chosen, 0 for their defaults.
+        tune_samples: validation images on which ASSG's and HART's settings are chosen; 0 for their defaults, since
+            no gain of choosing them outlasted the local search (docs/log.md).
         sweep: further radii for the accuracy-against-radius curves.
         step_sweep: numbers of steps for the accuracy-against-steps curves.
         sweep_samples: images in those curves, and in the diagnostics.
@@ -76,7 +77,7 @@ class AuditConfig:
     draws: int | None = None
     judge_draws: int | None = None
     precision: Precision = "auto"
-    tune_samples: int = 50
+    tune_samples: int = 0
     sweep: tuple[Radius, ...] = ()
     step_sweep: tuple[int, ...] = ()
     sweep_samples: int = 100
