@@ -129,7 +129,7 @@ def test_widths_stand_in_the_order_of_the_record(model, images):
     with probe(model, "moments") as step.record:
         model(images)
     expected = torch.cat([step.memory[f"mine change {name}"] for name in step.record])
-    assert torch.equal(width.widths(step), expected)
+    assert torch.equal(width.widths(step, step.record), expected)
 
 
 @pytest.mark.parametrize("bad", [{"eps": 0.0}, {"every": 0}], ids=str)

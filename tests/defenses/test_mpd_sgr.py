@@ -11,7 +11,7 @@ from spikeproof.defenses.mpd_sgr import MPDSGR, overlap
 from spikeproof.defenses.tgo import TGO
 from spikeproof.errors import SpikeproofError
 from spikeproof.models import create_model
-from spikeproof.spiking import Neuron, Record, Rectangular, Sigmoid, SiteRecord, Triangle, probe
+from spikeproof.spiking import Neuron, Record, Rectangular, Sigmoid, Site, SiteRecord, Triangle, probe
 
 
 def new_model(surrogate=None):
@@ -53,10 +53,10 @@ def test_omega_is_the_mass_of_the_normal_in_the_window_and_its_slopes_those_of_e
         assert on_std[i].item() == pytest.approx((-above * p(above / s) + below * p(below / s)) / s**2)
 
 
-def slow_penalty(record, window, eta):
+def slow_penalty(seen_at, window, eta):
     """Eq. 16-18 from the recorded margins: plain sums over samples and positions, one channel and step at a time."""
     per_site = []
-    for seen in record.values():
+    for seen in seen_at:
         steps, samples, channels = seen.margins.shape[:3]
         omegas = []
         for t in range(steps):
@@ -74,13 +74,15 @@ def slow_penalty(record, window, eta):
     [(Triangle(), 1.0), (Triangle(0.4), 0.4), (Rectangular(1.0), 0.5), (Sigmoid(4.0), 1.0), (Sigmoid(10.0), 0.4)],
     ids=str,
 )
-def test_penalty_is_the_slow_sum_with_the_surrogates_window(surrogate, window):
+@pytest.mark.parametrize("which", ["normed", "all"])
+def test_penalty_is_the_slow_sum_with_the_surrogates_window(surrogate, window, which):
     model = new_model(surrogate).train()
     with probe(model, "moments", "margins") as record:
         model(some_images())
-    found = MPDSGR(eta=0.7).penalty(after_forward(record, 0.0))
+    found = MPDSGR(eta=0.7, sites=which).penalty(after_forward(record, 0.0))
     assert found.shape == () and found.requires_grad
-    assert found.item() == pytest.approx(slow_penalty(record, window, 0.7), rel=1e-4)
+    taken = list(record.values()) if which == "all" else [record["body.0"], record["body.2"]]  # the last has no norm
+    assert len(record) == 3 and found.item() == pytest.approx(slow_penalty(taken, window, 0.7), rel=1e-4)
 
 
 def made_record(mean, std, window=1.0, count=5):
@@ -171,7 +173,7 @@ def test_after_reset_watches_what_is_carried_on():
 
 def test_the_attacks_window_is_the_measured_change_and_stays_in_the_memory():
     model, images, labels = new_model(), some_images(), torch.arange(6)
-    defense = MPDSGR(eta=1.0, width="attack", factor=2.0, attack_eps="0.1", every=2)
+    defense = MPDSGR(eta=1.0, sites="all", width="attack", factor=2.0, attack_eps="0.1", every=2)
     step = step_on(model, images, labels)
     defense.begin(step)
     with watch(model.train(), defense.needs) as step.record:
@@ -184,7 +186,8 @@ def test_the_attacks_window_is_the_measured_change_and_stays_in_the_memory():
         assert window.shape == mean.shape[1:] and (window > 0).any()
         expected.append(overlap(mean, std, window).mean())
     torch.testing.assert_close(found, torch.stack(expected).mean())
-    assert found.item() < MPDSGR(eta=1.0).penalty(step).item()  # an attack moves margins by less than the window
+    less = MPDSGR(eta=1.0, sites="all").penalty(step).item()
+    assert found.item() < less  # an attack moves margins by less than the window
 
 
 @pytest.mark.parametrize("width", ["surrogate", "spread", "attack"])
@@ -192,7 +195,9 @@ def test_following_its_gradient_empties_the_window(width):
     model, images = new_model(), some_images(32)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.5 if width == "surrogate" else 2.0)
     # In surrogates', spreads' and changes' widths; the last are small.
-    defense = MPDSGR(eta=1.0, width=width, factor=3.0 if width == "attack" else 1.0, attack_eps=0.1, every=100)
+    defense = MPDSGR(
+        eta=1.0, sites="all", width=width, factor=3.0 if width == "attack" else 1.0, attack_eps=0.1, every=100
+    )
     penalties, step = [], step_on(model, images, torch.arange(32) % 10)
     for _ in range(12):
         defense.begin(step)
@@ -243,10 +248,24 @@ def test_impossible_settings_are_refused(bad, refuses):
         MPDSGR(**bad)
 
 
-@pytest.mark.parametrize("bad", [{"statistics": "none"}, {"potential": "after"}, {"width": "std"}], ids=str)
+@pytest.mark.parametrize(
+    "bad", [{"sites": "some"}, {"statistics": "none"}, {"potential": "after"}, {"width": "std"}], ids=str
+)
 def test_unknown_choices_are_refused(bad, refuses):
     defense = MPDSGR()
     for field, value in bad.items():  # the tests' own check of types would stop it at the door
         object.__setattr__(defense, field, value)
     with refuses(*bad, *bad.values(), "one of"):
         defense.__post_init__()
+
+
+@pytest.mark.parametrize("make", [MPDSGR, lambda **choice: TGO(sigma=0.0, **choice)])
+def test_a_network_without_batch_norm_says_what_to_give(make, refuses):
+    torch.manual_seed(0)
+    model = create_model("conv", num_classes=10, image_size=8, in_channels=1, width=0.25)
+    for site in model.modules():
+        if isinstance(site, Site):
+            site.norm = None
+    with refuses("batch norm", "sites='all'"):
+        make().install(model)
+    make(sites="all").install(model)

@@ -28,13 +28,14 @@ def images():
 
 @pytest.mark.parametrize(("hinge", "power"), [("linear", 1), ("quadratic", 2)])
 @pytest.mark.parametrize("delta", [0.2, 0.9])
-def test_mc_is_the_slow_sum_over_sites_of_the_mean_hinge(model, images, delta, hinge, power):
-    defense = TGO(lambda_max=0.6, delta=delta, sigma=0.0, hinge=hinge)
+@pytest.mark.parametrize("which", ["normed", "all"])
+def test_mc_is_the_slow_sum_over_sites_of_the_mean_hinge(model, images, delta, hinge, power, which):
+    defense = TGO(lambda_max=0.6, delta=delta, sigma=0.0, hinge=hinge, sites=which)
     assert defense.needs.cost == Hinge(delta, power) and not defense.needs.moments
     with probe(model, "margins", cost=defense.needs.cost) as record:
         model(images)
     expected = 0.0
-    for seen in record.values():
+    for seen in record.values() if which == "all" else (record["body.0"], record["body.2"]):
         margins = seen.margins.double().flatten().tolist()
         expected += sum(max(0.0, delta - abs(v)) ** power for v in margins) / len(margins)
     assert expected > 0
@@ -205,7 +206,9 @@ def test_impossible_settings_are_refused(bad, refuses):
         TGO(**bad)
 
 
-@pytest.mark.parametrize("bad", [{"hinge": "cubic"}, {"potential": "after"}, {"width": "std"}], ids=str)
+@pytest.mark.parametrize(
+    "bad", [{"sites": "some"}, {"hinge": "cubic"}, {"potential": "after"}, {"width": "std"}], ids=str
+)
 def test_unknown_choices_are_refused(bad, refuses):
     defense = TGO()
     for field, value in bad.items():  # the tests' own check of types would stop it at the door

@@ -19,7 +19,7 @@ from spikeproof.attacks import Crafting, SteepestStep, climb, crafting, cross_en
 from spikeproof.defenses.defense import Step
 from spikeproof.errors import SpikeproofError
 from spikeproof.private_rng import private_rng
-from spikeproof.spiking import probe
+from spikeproof.spiking import Record, probe
 from spikeproof.threat import Linf
 
 # What of the old mean stays at each measurement, and on how many images of a batch it is made.
@@ -67,9 +67,9 @@ class AttackWidth:
             squared = change**2 if before is None else _KEPT * before**2 + (1 - _KEPT) * change**2
             step.memory[self._named(site)] = squared.sqrt()
 
-    def widths(self, step: Step) -> Float[Tensor, " c"]:
-        """The mean changes of all sites of the record, their channels side by side."""
-        return torch.cat([step.memory[self._named(site)] for site in step.record])
+    def widths(self, step: Step, record: Record) -> Float[Tensor, " c"]:
+        """The mean changes of the sites of this record, their channels side by side."""
+        return torch.cat([step.memory[self._named(site)] for site in record])
 
     def _named(self, site: str) -> str:
         return f"{self.owner} change {site}"

@@ -19,15 +19,17 @@ from typing import Literal
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from spikeproof.defenses.attack_width import AttackWidth, check_factor
 from spikeproof.defenses.defense import Defense, Needs, Step
+from spikeproof.defenses.which_sites import Which, check_which, chosen
 from spikeproof.errors import SpikeproofError
 from spikeproof.spiking import SiteRecord, joint_moments
 from spikeproof.threat import Radius, parse_radius
 
 _CHOICES = {
+    "sites": ("normed", "all"),
     "statistics": ("attached", "detached-std"),
     "potential": ("before-reset", "after-reset"),
     "width": ("surrogate", "spread", "attack"),
@@ -56,6 +58,8 @@ class MPDSGR(Defense):
     Args:
         eta: weight, >= 0. Not published; too large an eta silences the layers, so watch the firing rates.
         warmup: share of training, in [0, 1), over which eta rises linearly from 0. Ours, not the paper's.
+        sites: "normed", those behind a batch norm, or "all". The paper's theory is of tdBN layers. A fully connected
+            site without a norm gets many times the pull of Omega that it gets of the loss, and falls silent.
         statistics: "attached" or "detached-std": then sd is taken for fixed and mu alone is moved (Eq. 14 without 15).
         potential: "before-reset", where the surrogate is taken, or "after-reset".
         width: see above.
@@ -73,6 +77,7 @@ class MPDSGR(Defense):
 
     eta: float = 0.3
     warmup: float = 0.0
+    sites: Which = "normed"
     statistics: Literal["attached", "detached-std"] = "attached"
     potential: Literal["before-reset", "after-reset"] = "before-reset"
     width: Literal["surrogate", "spread", "attack"] = "surrogate"
@@ -106,13 +111,17 @@ class MPDSGR(Defense):
     def whole_batch(self) -> bool:
         return self.width == "attack"
 
+    def install(self, model: nn.Module) -> None:
+        check_which("MPD-SGR", self.sites, model)
+
     def begin(self, step: Step) -> None:
         if self.width == "attack":
             self._attack().measure(step)
 
     def penalty(self, step: Step) -> Float[Tensor, ""]:
         rise = min(1.0, step.progress / self.warmup) if self.warmup else 1.0
-        seen = list(step.record.values())
+        record = chosen(step.record, self.sites)
+        seen = list(record.values())
         mean, std = joint_moments(seen)
         channels = [_channels(site) for site in seen]
         if self.statistics == "detached-std":
@@ -121,7 +130,7 @@ class MPDSGR(Defense):
         if self.width == "surrogate":
             window = _by_channel([site.window for site in seen], channels, mean)
         else:
-            window = std if self.width == "spread" else self._attack().widths(step)
+            window = std if self.width == "spread" else self._attack().widths(step, record)
         weights = _by_channel([1 / (len(seen) * len(mean) * wide) for wide in channels], channels, mean)
         return self.eta * rise * (overlap(mean, std, self.factor * window) * weights).sum()
 

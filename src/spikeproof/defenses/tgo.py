@@ -20,11 +20,13 @@ from torch import Tensor, nn
 from spikeproof.defenses.attack_width import AttackWidth
 from spikeproof.defenses.defense import Defense, Needs, Step
 from spikeproof.defenses.normal_hinge import normal_hinge
+from spikeproof.defenses.which_sites import Which, check_which, chosen
 from spikeproof.errors import SpikeproofError
 from spikeproof.spiking import Hinge, joint_moments, sites
 from spikeproof.threat import Radius, parse_radius
 
 _CHOICES = {
+    "sites": ("normed", "all"),
     "hinge": ("linear", "quadratic"),
     "potential": ("before-reset", "after-reset"),
     "width": ("fixed", "spread", "attack"),
@@ -52,6 +54,8 @@ class TGO(Defense):
         sigma: standard deviation of the firing noise in training; 0 turns NLIF off.
         noise_at_inference: whether the noise stays on outside training. The paper contradicts itself here; every
             result of ours says which it is, and an audit of a noisy model averages over draws.
+        sites: of MC: "normed", those behind a batch norm, or "all". One without a norm is pulled many times harder, and
+            falls silent. NLIF's noise is at all.
         hinge: "linear" (power 1) or "quadratic" (2).
         potential: "before-reset" or "after-reset".
         width: see above.
@@ -70,6 +74,7 @@ class TGO(Defense):
     delta: float = 0.5
     sigma: float = 0.2
     noise_at_inference: bool = False
+    sites: Which = "normed"
     hinge: Literal["linear", "quadratic"] = "linear"
     potential: Literal["before-reset", "after-reset"] = "before-reset"
     width: Literal["fixed", "spread", "attack"] = "fixed"
@@ -114,6 +119,8 @@ class TGO(Defense):
         watched = sites(model)
         if not watched:
             raise SpikeproofError("TGO acts on spiking sites and this model has none.")
+        if self.lambda_max > 0:
+            check_which("TGO", self.sites, model)
         if self.sigma == 0:
             return
         for site in watched.values():
@@ -128,12 +135,13 @@ class TGO(Defense):
         if self.lambda_max == 0:
             return None
         weight = self.lambda_max * (1 - math.cos(math.pi * step.progress)) / 2
+        record = chosen(step.record, self.sites)
         if self.width == "fixed":
-            costs = [_mean_cost(seen.cost_total, seen.count) for seen in step.record.values()]
+            costs = [_mean_cost(seen.cost_total, seen.count) for seen in record.values()]
         else:
-            seen = list(step.record.values())
+            seen = list(record.values())
             mean, std = joint_moments(seen)
-            scale = std if self.width == "spread" else self._attack().widths(step).clamp_min(_LEAST_SCALE)
+            scale = std if self.width == "spread" else self._attack().widths(step, record).clamp_min(_LEAST_SCALE)
             expected = normal_hinge(mean / scale, std / scale, self.delta, self._power)
             channels = [len(part.total[0]) for part in seen if part.total is not None]
             costs = [part.mean() for part in expected.split(channels, 1)]

@@ -52,6 +52,7 @@ class SiteRecord:
         margins: v itself, [T, N, C, ...], detached.
         rate: mean spikes per neuron and step, 0-d, detached.
         currents: what the neurons integrate, after batch norm and before a gain, [T or 1, N, C, ...]; differentiable.
+        normed: whether a batch norm drives the site.
     """
 
     count: int
@@ -62,6 +63,7 @@ class SiteRecord:
     margins: Float[Tensor, "t n c *space"] | None = None
     rate: Float[Tensor, ""] | None = None
     currents: Float[Tensor, "k n c *space"] | None = None
+    normed: bool = True
 
     def moments(self) -> tuple[Float[Tensor, "t c"], Float[Tensor, "t c"]]:
         """Mean and standard deviation of the margin, per step and channel; in the graph.
@@ -346,6 +348,7 @@ class Site(nn.Module):
                 margins=None if fired.margins is None else fired.margins.movedim(-1, 2),
                 rate=fired.spikes.detach().float().mean() if request.rate else None,
                 currents=drive.values.movedim(-1, 2) if request.currents else None,
+                normed=self.norm is not None,
             )
         )
         return fired.spikes
