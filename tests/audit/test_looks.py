@@ -52,7 +52,7 @@ def test_a_network_that_resets_itself_is_none(tiny, digits):
 def test_randomness_is_no_state_and_is_averaged(tiny, digits, quick):
     config = quick(trials=("FGSM", "PGD-3"), samples=12, diagnostics=True, sweep_samples=5)
     found = audit(Drops(tiny), digits.test, config, show=False)
-    assert (found.config.noise, found.config.draws, found.config.verdict_draws) == (True, 10, 10)
+    assert (found.config.noise, found.config.draws, found.config.verdict_draws) == (True, 10, 100)
     assert not any(flag.raised for flag in found.flags if flag.name == "randomness without EoT")
     one = audit(Drops(tiny), digits.test, quick(trials=("FGSM",), draws=1, diagnostics=True, samples=12), show=False)
     assert any(flag.raised for flag in one.flags if flag.name == "randomness without EoT")
@@ -160,7 +160,7 @@ def test_randomness_that_the_seed_does_not_fix_is_named(learned, digits, kind, n
 @pytest.mark.parametrize("kind", [ByNumpy, Own])
 def test_randomness_that_the_seed_does_not_fix_is_averaged(learned, digits, quick, kind):
     found = audit(kind(learned), digits.test, quick(trials=("FGSM",), samples=12), show=False)
-    assert (found.config.noise, found.config.draws, found.config.verdict_draws) == (True, 10, 10)
+    assert (found.config.noise, found.config.draws, found.config.verdict_draws) == (True, 10, 100)
     assert any("torch's seed does not fix" in said and UNFIXED[kind] in said for said in found.warnings)
     asked = quick(trials=("FGSM",), transfer=("FGSM",), samples=12)
     told = audit(learned, digits.test, asked, substitutes=[kind(learned)], show=False).warnings

@@ -2,6 +2,7 @@
 
 from spikeproof.attacks.auto_pgd import apgd, apgd_targeted
 from spikeproof.attacks.carlini_wagner import cw_l2
+from spikeproof.attacks.confirm import PATIENCE
 from spikeproof.attacks.corruptions import corrupt, corruption
 from spikeproof.attacks.craft import Attacked, Craft, Crafting, crafting
 from spikeproof.attacks.ddn import ddn
@@ -42,6 +43,7 @@ __all__ = [
     "Attacked",
     "Craft",
     "Crafting",
+    "PATIENCE",
     "Pursuit",
     "Randomness",
     "SteepestStep",

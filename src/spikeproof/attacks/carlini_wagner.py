@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
-from spikeproof.attacks.craft import Attacked, Craft, Crafting, crafting
+from spikeproof.attacks.craft import Attacked, Craft, Crafting, crafting, errs
 from spikeproof.attacks.door import attack
 from spikeproof.attacks.objective import Objective, check_classes, margin_of
 from spikeproof.checked import counts, real
@@ -148,8 +148,7 @@ class Closest:
         check_classes(labels, logits)
         if targets is not None:
             check_classes(targets, logits)
-        predicted = logits.argmax(1)
-        self._broken = predicted != labels if targets is None else predicted == targets
+        self._broken = craft.confirmed(errs(logits, labels, targets), images, labels, targets)
         self._index = (~self._broken).nonzero().flatten()
         self.images, self.labels = images[self._index], labels[self._index]
         self.targets = None if targets is None else targets[self._index]
@@ -168,6 +167,9 @@ class Closest:
         if len(asked):
             verdict = self._craft.judge(candidates[asked]).float()
             adversarial = self._counts(logits.index_copy(0, asked, verdict))
+            targets = None if self.targets is None else self.targets[asked]
+            found = self._craft.confirmed(adversarial[asked], candidates[asked], self.labels[asked], targets)
+            adversarial = adversarial.index_copy(0, asked, found)
             confirmed = asked[adversarial[asked]]
             self._best[confirmed], self._distance[confirmed] = candidates[confirmed], distance[confirmed]
         return adversarial
@@ -182,6 +184,4 @@ class Closest:
         return Attacked(images, self._craft.judge(images).argmax(1) == self._labels, broken)
 
     def _counts(self, logits: Tensor) -> Tensor:
-        predicted = logits.argmax(1)
-        broken = predicted != self.labels if self.targets is None else predicted == self.targets
-        return broken & (self.lead(logits) >= self.confidence)
+        return errs(logits, self.labels, self.targets) & (self.lead(logits) >= self.confidence)

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
+from spikeproof.attacks.confirm import FEWEST, confirm
 from spikeproof.attacks.evaluating import evaluating, working_dtype
 from spikeproof.attacks.judge import checked, outputs
 from spikeproof.attacks.objective import Objective
@@ -27,11 +28,14 @@ class Attacked:
 
     Attributes:
         images: what the attack found.
-        correct: whether the model is still right about it.
+        correct: whether the model is still right about it; a random network is wrong only where fresh draws, which
+            chose nothing, confirm it.
         reached: whether the model now says the target; None where there was no target.
         nearest: of each sample the image of least margin that the attack saw, from which another may go on; None where
             the attack compared none.
         queries: of each sample how many it took to break it, or were spent in vain; None where none were counted.
+        undecided: of a random network where fresh draws could not decide, so that it counts as not broken (with
+            targets, as not reached); None of other networks.
     """
 
     images: Float[Tensor, "n c h w"]
@@ -39,6 +43,7 @@ class Attacked:
     reached: Bool[Tensor, " n"] | None = None
     nearest: Float[Tensor, "n c h w"] | None = None
     queries: Int64[Tensor, " n"] | None = None
+    undecided: Bool[Tensor, " n"] | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -48,7 +53,8 @@ class Crafting:
     Args:
         source: which backward.
         draws: E, forwards with fresh noise averaged in each gradient (EoT, Athalye et al. 2018); for noisy models.
-        judge_draws: R, forwards with fresh noise whose logits are averaged in each verdict; None for as many as E.
+        judge_draws: R, forwards with fresh noise whose logits are averaged where an attack looks at its images; None
+            for as many as E. A break of a random network is confirmed by max(R, 100) fresh draws or more.
         precision: of the crafting forwards and backwards, "auto" for fp32; the judge is float32 always.
         seed: of every random number the attack draws.
 
@@ -70,6 +76,28 @@ class Crafting:
         check_precision(self.precision, "An attack crafts")
         check_seed(self.seed, "An attack")
 
+    @property
+    def look_draws(self) -> int:
+        """R as it is meant."""
+        return self.judge_draws or self.draws
+
+    @property
+    def least_draws(self) -> int:
+        """How many draws are behind a break of a random network, at the least."""
+        return max(self.look_draws, FEWEST)
+
+
+class OfRandom(Crafting):
+    """The same for a network that draws random numbers: the door of an attack makes it of what a user gave."""
+
+
+def fitted(how: Crafting, *, random: bool) -> Crafting:
+    """The same way to craft, told whether the network draws random numbers."""
+    kind = OfRandom if random else Crafting
+    if type(how) is kind:
+        return how
+    return kind(**{field.name: getattr(how, field.name) for field in dataclasses.fields(how)})
+
 
 class Craft:
     """A model under attack: gradients of an objective by the chosen source, verdicts by the judge."""
@@ -85,8 +113,8 @@ class Craft:
 
     @property
     def random(self) -> bool:
-        """Whether a forward is one of several draws."""
-        return self._how.draws > 1
+        """Whether the network draws random numbers."""
+        return isinstance(self._how, OfRandom)
 
     def gradient(
         self, images: Float[Tensor, "n c h w"], objective: Objective, *, finite: bool = True
@@ -134,18 +162,60 @@ class Craft:
     def unchecked(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k"]:
         """The same without a look at whether they are finite, which would wait for a GPU; no verdict may follow."""
         with override_gradient(self._model, dict.fromkeys(sites(self._model))):
-            return outputs(self._model, images, draws=self._how.judge_draws or self._how.draws)
+            return outputs(self._model, images, draws=self._how.look_draws)
+
+    def breaks(
+        self, images: Float[Tensor, "n c h w"], labels: Int64[Tensor, " n"], targets: Int64[Tensor, " n"] | None = None
+    ) -> Bool[Tensor, " n"]:
+        """Which images the network errs on, or with targets calls so: by the judge, or confirmed by fresh draws."""
+        if not self.random:
+            return errs(self.judge(images), labels, targets)
+        with override_gradient(self._model, dict.fromkeys(sites(self._model))):
+            found = confirm(
+                lambda asked: outputs(self._model, asked),
+                images,
+                labels,
+                targets,
+                least=self._how.least_draws,
+                patient=False,
+            )
+        return found.broken
+
+    def confirmed(
+        self,
+        broken: Bool[Tensor, " n"],
+        images: Float[Tensor, "n c h w"],
+        labels: Int64[Tensor, " n"],
+        targets: Int64[Tensor, " n"] | None = None,
+    ) -> Bool[Tensor, " n"]:
+        """Of images that the judge's logits call broken: all; of a random network those that fresh draws confirm."""
+        suspected = broken.nonzero().flatten() if self.random else broken[:0].long()
+        if len(suspected) == 0:
+            return broken
+        aims = None if targets is None else targets[suspected]
+        return broken.index_copy(0, suspected, self.breaks(images[suspected], labels[suspected], aims))
 
     def verdict(
         self, images: Float[Tensor, "n c h w"], labels: Int64[Tensor, " n"], targets: Int64[Tensor, " n"] | None = None
     ) -> Attacked:
-        """These images as they are, judged."""
+        """These images as they are, judged; of a random network all are claimed broken, and the last word follows."""
+        if self.random:
+            every = torch.ones_like(labels, dtype=torch.bool)
+            return Attacked(images, ~every, None if targets is None else every)
         predicted = self.judge(images).argmax(1)
         return Attacked(images, predicted == labels, None if targets is None else predicted == targets)
 
     def keep(self, kept: Int64[Tensor, " m"]) -> None:
         """Go on with the samples at these places only."""
         self._attached.keep(kept)
+
+
+def errs(
+    logits: Float[Tensor, "n k"], labels: Int64[Tensor, " n"], targets: Int64[Tensor, " n"] | None = None
+) -> Bool[Tensor, " n"]:
+    """Where these logits name another class than the label; with targets, where they name the target."""
+    predicted = logits.argmax(1)
+    return predicted != labels if targets is None else predicted == targets
 
 
 def _cast_weights(model: nn.Module) -> dict[str, Tensor]:

@@ -12,26 +12,33 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from spikeproof.attacks.craft import Attacked, Crafting
+from spikeproof.attacks.craft import Attacked, Crafting, OfRandom, fitted
+from spikeproof.attacks.last_word import last_word
 from spikeproof.attacks.look import refuse_state
 from spikeproof.checked import told
 from spikeproof.errors import SpikeproofError
+from spikeproof.gradients import Bptt, GradientSource
 from spikeproof.models import SpikingModel, unwrapped
 from spikeproof.threat import L2, NORMS, Linf, Norm
 
 Given = ParamSpec("Given")
 
+_OWN = Bptt()  # the network's own backward
 _ROUNDING = 1e-5  # how far a pixel may lie outside the ball: float32 arithmetic elsewhere
 
 
 def attack(
-    name: str, *, norms: tuple[Norm, ...] = ("linf", "l2")
+    name: str, *, norms: tuple[Norm, ...] = ("linf", "l2"), source: GradientSource = _OWN
 ) -> Callable[[Callable[Given, Attacked]], Callable[Given, Attacked]]:
     """Make a function an attack: its network, images, labels, targets and threat pass this door first.
+
+    The door tells it whether the network draws random numbers. Of one that does, fresh draws have the last word on
+    each sample that the function claims broken.
 
     Args:
         name: what sentences call it.
         norms: of the balls that it searches; it refuses others. Without any it searches none, and takes any threat.
+        source: its gradients', where it is not told how to craft.
     """
 
     def guard(function: Callable[Given, Attacked]) -> Callable[Given, Attacked]:
@@ -50,8 +57,11 @@ def attack(
             held |= {"images": images, "labels": labels} | ({} if targets is None else {"targets": targets})
             # Tensors that were made in inference mode can have no gradient; check_batch has copied them.
             with torch.inference_mode(False):
-                refuse_state(model, images)
-                return function(*given.args, **given.kwargs)
+                how = fitted(how or Crafting(source=source), random=refuse_state(model, images))
+                if "how" in signature.parameters:
+                    held["how"] = how
+                attacked = function(*given.args, **given.kwargs)
+                return last_word(model, attacked, labels, targets, how) if isinstance(how, OfRandom) else attacked
 
         guarded.norms = norms  # type: ignore[attr-defined]
         return guarded

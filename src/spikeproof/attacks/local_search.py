@@ -51,9 +51,9 @@ def local_search(
 
     Linf: the window's side is drawn for each sample from 1, 1, 2, 2, 3, 4, 6. Each channel of it goes to the upper or
     the lower face of the ball. L2: a random amount of the ball's radius, in a window, is added with a random sign to
-    each channel, and the whole is brought back to the ball. No gradient is used, whatever the source. Where a verdict
-    takes several draws, the image that stands is asked again beside each candidate: the margin of a lucky draw would
-    stand for ever.
+    each channel, and the whole is brought back to the ball. No gradient is used, whatever the source. Where the
+    network draws random numbers, the image that stands is asked again beside each candidate: the margin of a lucky draw
+    would stand for ever.
 
     Args:
         threat: Linf or L2.

@@ -51,45 +51,45 @@ def look_at(model: nn.Module, images: Float[Tensor, "n c h w"], called: str = "t
     asking = _Asking(model, called)
     with private_rng(), put_back(asking.generators), evaluating(model):
         once, steady = asking.without_state(few)
-
-        def changes(*generators: Generator | None) -> bool:
-            others = (asking.logits(few, seed, generators) for seed in _OTHER_SEEDS)
-            differs = (_differ(once, other) for other in others)
-            # Where some samples differ already with equal seeds, it is rounding that flips spikes.
-            return any(bool(each.any()) if steady else _most(each) for each in differs)
-
-        if not changes(None, *asking.generators):
+        if not asking.changes(few, once, steady, None, *asking.generators):
             return Randomness(drawn=False)
-        return Randomness(True, tuple({each.name: None for each in asking.generators if changes(each)}))
+        unfixed = (each for each in asking.generators if asking.changes(few, once, steady, each))
+        return Randomness(True, tuple({each.name: None for each in unfixed}))
 
 
 @torch.no_grad()
-def refuse_state(model: nn.Module, images: Float[Tensor, "n c h w"], called: str = "this network") -> None:
-    """Refuse a network whose logits depend on what it was asked before.
+def refuse_state(model: nn.Module, images: Float[Tensor, "n c h w"], called: str = "this network") -> bool:
+    """Refuse a network whose logits depend on what it was asked before, and see whether it draws random numbers.
 
-    Two images are asked in four forwards, so that it costs little before an attack; more only where they say no.
+    Two images are asked in four forwards, so that it costs little before an attack; more only where they say no, or
+    where other seeds of NumPy, Python or a generator of the network's own do.
+
+    Returns:
+        Whether it draws: from torch's generators, or so that its logits change.
 
     Raises:
         SpikeproofError: it keeps a state, or gives no logits [N,K].
     """
     images = images.to(working_dtype(model))
     if len(images) == 0:
-        return
-    asking, few = _Asking(model, called, own_generators=False), images[:_GLANCED]
-    with private_rng(), evaluating(model):
+        return False
+    asking, few = _Asking(model, called), images[:_GLANCED]
+    with private_rng(), put_back(asking.generators), evaluating(model):
         try:
             moved = asking.moved(few)
         except _FailsError:
             few = images  # some networks take a whole batch only
             moved = asking.moved(few)
-    if not moved.any():
-        return
-    asking = _Asking(model, called)
-    with private_rng(), put_back(asking.generators), evaluating(model):
+        drawn = asking.drew
+        if not moved.any():
+            return drawn
+        more = images[:_FEW]
         try:
-            asking.without_state(images[:_FEW])
+            once, steady = asking.without_state(more)
         except _FailsError:
-            asking.without_state(few)  # what is left in it fits these
+            more = few  # what is left in it fits these
+            once, steady = asking.without_state(more)
+        return drawn or asking.changes(more, once, steady, *asking.generators)
 
 
 class _FailsError(SpikeproofError):
@@ -99,16 +99,19 @@ class _FailsError(SpikeproofError):
 class _Asking:
     """A network that is asked with random numbers of a known seed."""
 
-    def __init__(self, model: nn.Module, called: str, *, own_generators: bool = True) -> None:
+    drew = False  # whether any forward so far drew from torch's generators; seen also where no logit changes
+
+    def __init__(self, model: nn.Module, called: str) -> None:
         # Of a compiled network what it was compiled from: another size of a batch would be compiled anew.
         self._network, self._called = unwrapped(model), called
-        self.generators = generators_of(self._network) if own_generators else []
+        self.generators = generators_of(self._network)
 
     def logits(self, images: Tensor, seed: int = 0, seeded: Sequence[Generator | None] = ()) -> Float[Tensor, "n k"]:
         """Its logits with all generators at 0, but for those that are ``seeded``; None is torch's."""
         torch.manual_seed(seed if None in seeded else 0)
         for generator in self.generators:
             generator.seed(seed if generator in seeded else 0)
+        before = _torchs_states()
         try:
             logits = self._network(images.clone())
         except torch.OutOfMemoryError:
@@ -118,6 +121,7 @@ class _Asking:
                 f"Asked for logits of {len(images)} images, {self._called} fails ({_first_line(error)}); it must take "
                 "such images in batches of any size, with nothing left in it of another batch."
             ) from error
+        self.drew |= any(not torch.equal(*pair) for pair in zip(before, _torchs_states(), strict=True))
         if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(images):
             given = f"{tuple(logits.shape)}" if isinstance(logits, Tensor) else f"a {type(logits).__name__}"
             raise SpikeproofError(
@@ -127,8 +131,9 @@ class _Asking:
         return logits.float()
 
     def moved(self, images: Tensor) -> Bool[Tensor, " n"]:
-        """Of which images the logits change with what was asked in between."""
-        once, _, *again = (self.logits(asked) for asked in (images, 1 - images, images, images))
+        """Of which images the logits change with what was asked in between, or with other seeds of all but torch's."""
+        asked = zip((images, 1 - images, images, images), (0, *_OTHER_SEEDS), strict=False)
+        once, _, *again = (self.logits(each, seed, self.generators) for each, seed in asked)
         return _differ(once, again[0]) | _differ(once, again[1])
 
     def without_state(self, images: Tensor) -> tuple[Float[Tensor, "n k"], bool]:
@@ -145,6 +150,17 @@ class _Asking:
                 "the network that it attacks."
             )
         return once, not any(bool(each.any()) for each in differs)
+
+    def changes(self, images: Tensor, once: Tensor, steady: bool, *generators: Generator | None) -> bool:
+        """Whether other seeds of these generators give other logits than ``once``; None is torch's."""
+        others = (self.logits(images, seed, generators) for seed in _OTHER_SEEDS)
+        differs = (_differ(once, other) for other in others)
+        # Where some samples differ already with equal seeds, it is rounding that flips spikes.
+        return any(bool(each.any()) if steady else _most(each) for each in differs)
+
+
+def _torchs_states() -> list[Tensor]:
+    return [each.get_state() for each in (torch.default_generator, *torch.cuda.default_generators)]
 
 
 def _differ(once: Tensor, again: Tensor) -> Bool[Tensor, " n"]:

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from spikeproof.attacks.craft import Attacked, Craft
+from spikeproof.attacks.craft import Attacked, Craft, errs
 from spikeproof.attacks.objective import Objective, cross_entropy_of, margin_of
 
 
@@ -17,7 +17,8 @@ class Pursuit:
     """Which samples are still chased, and the best image of each.
 
     A sample leaves once the judge confirms that it is broken (crafting may be bfloat16, and its word does not count):
-    that the model errs, or with targets that it says the target. One never broken ends with the image of highest
+    that the model errs, or with targets that it says the target. Of a random network fresh draws confirm it; a sample
+    that had luck with its draws is chased further. One never broken ends with the image of highest
     cross-entropy (lowest to the target), so no attack returns worse than it found. Beside it the image of least margin
     is kept, from which a further attack goes on.
 
@@ -35,7 +36,7 @@ class Pursuit:
         self._clean, self._clean_loss = images, cross_entropy_of(labels, targets)(logits)
         self._best, self._best_loss = images.clone(), self._clean_loss.clone()
         self._nearest, self._least = images.clone(), margin_of(labels, targets)(logits)
-        self._unbroken = ~self._breaks(logits, labels, targets)
+        self._unbroken = ~craft.confirmed(errs(logits, labels, targets), images, labels, targets)
         self._chase(self._unbroken.nonzero().flatten())
 
     def __len__(self) -> int:
@@ -51,12 +52,11 @@ class Pursuit:
     def offer(self, candidates: Float[Tensor, "n c h w"], logits: Float[Tensor, "n k"]) -> Int64[Tensor, " m"] | None:
         """Note the candidates of the samples still chased; the places among them to keep when some leave, else None."""
         loss = self.objective()(logits)
-        suspected = self._breaks(logits, self.labels, self.targets).nonzero().flatten()
+        suspected = errs(logits, self.labels, self.targets).nonzero().flatten()
         broken = torch.zeros_like(self.labels, dtype=torch.bool)
         if len(suspected):
             targets = None if self.targets is None else self.targets[suspected]
-            verdict = self.craft.judge(candidates[suspected])
-            broken[suspected] = self._breaks(verdict, self.labels[suspected], targets)
+            broken[suspected] = self.craft.breaks(candidates[suspected], self.labels[suspected], targets)
         best, best_loss = self._best[self.index], self._best_loss[self.index]
         better = broken | (loss > best_loss)
         self._best[self.index] = torch.where(better[:, None, None, None], candidates, best)
@@ -88,7 +88,7 @@ class Pursuit:
         if len(self):
             # bfloat16 logits may have called right what float32 does not.
             logits = self.craft.judge(self._best[self.index]).float()
-            broken = self._breaks(logits, self.labels, self.targets)
+            broken = errs(logits, self.labels, self.targets)  # of a random network a claim, as fresh draws follow
             self._unbroken[self.index] = ~broken
             weaker = (self.objective()(logits) < self._clean_loss[self.index]) & ~broken
             self._best[self.index[weaker]] = self._clean[self.index[weaker]]
@@ -102,11 +102,6 @@ class Pursuit:
         self.images, self.labels = self._clean[index], self._labels[index]
         self.targets = None if self._targets is None else self._targets[index]
         self._objectives: dict[Callable[..., Objective], Objective] = {}
-
-    @staticmethod
-    def _breaks(logits: Tensor, labels: Tensor, targets: Tensor | None) -> Tensor:
-        predicted = logits.argmax(1)
-        return predicted != labels if targets is None else predicted == targets
 
 
 @runtime_checkable

@@ -16,7 +16,7 @@ from spikeproof.threat import Linf
 _PER_SAMPLE = (1, 2, 3)
 
 
-@attack("SA-PGD", norms=("linf",))
+@attack("SA-PGD", norms=("linf",), source=Assg())
 def sa_pgd(
     model: nn.Module,
     images: Float[Tensor, "n c h w"],
@@ -64,7 +64,7 @@ def sa_pgd(
         images,
         labels,
         threat,
-        how or Crafting(source=Assg()),
+        how,
         rule=lambda: StableStep(threat, steps),
         steps=steps,
         start=drawn if begin is None else lambda _: begin,

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from spikeproof.attacks import (
     Crafting,
-    Randomness,
     check_batch,
     check_threat,
     evaluating,
@@ -25,6 +24,7 @@ from spikeproof.attacks import (
 from spikeproof.audit.config import AuditConfig
 from spikeproof.audit.curves import CurvePlan, swept_pair
 from spikeproof.audit.diagnostics import Curves, Flag, Gradients, flags_of, input_gradients
+from spikeproof.audit.doubts import of_draws, of_random_numbers
 from spikeproof.audit.engine import Attempt, Engine
 from spikeproof.audit.findings import Audit, Result
 from spikeproof.audit.fingerprint import fingerprint, images_fingerprint
@@ -126,10 +126,10 @@ def audit(
     )
     if substitutes and not config.transfer:
         raise SpikeproofError("There are substitutes, but no transfer trial is asked for; 'PGD-20' is usual.")
-    doubts = [*doubts, *_of_random_numbers(seen, "The network")]
+    doubts = [*doubts, *of_random_numbers(seen, "The network")]
     for number, other in enumerate(substitutes, 1):
         called = "the substitute" if len(substitutes) == 1 else f"substitute {number}"
-        doubts += _of_random_numbers(look_at(other, pixels, called), called.capitalize())
+        doubts += of_random_numbers(look_at(other, pixels, called), called.capitalize())
     asked_of = [(trial, model) for trial in config.members()]
     asked_of += [(trial, other) for trial in config.transfers(substitutes) for other in substitutes]
     for trial, network in asked_of:
@@ -151,16 +151,6 @@ def audit(
             save(found)
         unfinished.forget()
     return found
-
-
-def _of_random_numbers(seen: Randomness, called: str) -> list[str]:
-    """What is to be said of randomness that the audit's seed does not fix."""
-    if not seen.unfixed:
-        return []
-    return [
-        f"{called} draws random numbers that torch's seed does not fix ({', '.join(seen.unfixed)}), so the same audit "
-        "gives somewhat other numbers each time."
-    ]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -269,6 +259,8 @@ class _Auditor:
         nominal = next(result for result in results if result.trial is headline)
         assert nominal.own is not None
         worst = worst_case(self.outcomes.table(), self.radius, config.norm)
+        inside = [attempt for trial, attempt in zip(self.trials, attempts, strict=True) if trial.bounded]
+        undecided = self._undecided([*inside, *plan.inside(curve).values()])
         return Audit(
             config=config,
             clean=clean,
@@ -276,13 +268,18 @@ class _Auditor:
             nominal_trial=headline.name,
             nominal=nominal.own,
             worst_case=worst,
+            undecided=undecided,
             search=self.search,
             zero_gradient_share=gradients.zero_share,
             sweep=plan.by_radius(curve, right[:few]),
             step_sweep=plan.by_steps(curve, right[:few]),
             sites=statistics,
             flags=flags,
-            warnings=[*self.doubts, *_warnings(results, nominal.own, worst, flags)],
+            warnings=[
+                *self.doubts,
+                *of_draws(undecided, config),
+                *_warnings(results, nominal.own, worst, flags),
+            ],
             tuning=self.tuning,
             batch_size=batch_size,
             pictures=pictures,
@@ -372,6 +369,12 @@ class _Auditor:
         self._record(trial, self.radius, at, ~broken[at])
         less = Measured(left.correct - newly, left.samples)
         return [Result(trial, False, len(at), newly, newly, None, less, seconds)]
+
+    def _undecided(self, inside: Sequence[Attempt]) -> int:
+        """How many samples of the worst case some attempt inside the ball left undecided."""
+        standing = self.outcomes.standing(self.radius, self.config.norm)
+        doubtful = {int(sample) for attempt in inside for sample in attempt.samples[attempt.undecided]}
+        return sum(standing[int(self.rows[sample])] for sample in doubtful)
 
     def _record(self, trial: Trial | None, radius: float, samples: Tensor, correct: Bool[Tensor, " n"]) -> None:
         config = self.config

@@ -48,7 +48,8 @@ class AuditConfig:
             nominal trials only what is left, which is much cheaper; None as the battery has it.
         noise: whether the sites' firing noise (NLIF, NDL) is on at inference; None as the network was made.
         draws: E, forwards averaged in each gradient; None for 10 where the network is random at inference, else 1.
-        judge_draws: R, forwards whose logits are averaged in each verdict; None for as many as ``draws``.
+        judge_draws: R, forwards whose logits an attack averages where it looks at its images; None for as many as
+            ``draws``. Behind each verdict on a random network are max(R, 100) or more.
         precision: of crafting; verdicts are float32 always. "auto" is fp32 on every machine: crafting in bf16 was
             measured to overstate the worst case.
         tune_samples: validation images on which ASSG's and HART's settings are chosen; 0 for their defaults, since
@@ -150,8 +151,9 @@ class AuditConfig:
 
     @property
     def verdict_draws(self) -> int:
-        """R as it is meant."""
-        return self.judge_draws or self.draws or 1
+        """How many draws are behind a verdict: of a random network at least so many, of another exactly."""
+        how = self.crafting()
+        return how.least_draws if self.noise else how.look_draws
 
     @property
     def every_member_attacks_all(self) -> bool:

@@ -29,9 +29,10 @@ class Attempt:
 
     Attributes:
         samples: their numbers in the audited split.
-        correct: the judge's word on each after the attack.
+        correct: the judge's word on each after the attack; of a random network that of fresh draws.
         seconds: the time it took, of all processes together, without compiling.
         shown: numbers of a few of them, those that were turned first; adversarial: their images.
+        undecided: which of a random network's verdicts fresh draws could not decide; they count as correct.
         queries: of each sample how many it took to break it, or were spent in vain; None where none were counted.
         begun: the margin of each at which these began.
     """
@@ -41,6 +42,7 @@ class Attempt:
     seconds: float
     shown: Int64[Tensor, " k"]
     adversarial: Float[Tensor, "k c h w"]
+    undecided: Bool[Tensor, " n"]
     queries: Int64[Tensor, " n"] | None = None
     begun: Float[Tensor, " n"] | None = None
 
@@ -137,7 +139,7 @@ class Engine:
     def _attack(self, trial: Trial, radius: float, samples: Tensor, start: int, best: _Best | None) -> Arrays:
         config, began = self.config, working_time()
         images, labels = self.pixels[samples], self.labels[samples]
-        correct, adversarial = labels == labels, images
+        correct, adversarial, undecided = labels == labels, images, labels != labels
         handed: Arrays = {}
         queries = torch.zeros_like(samples) if trial.counts_queries else None
         begun = torch.zeros(len(samples))
@@ -151,12 +153,7 @@ class Engine:
             attacked = trial.attack(self.model, images, labels, threat, how, **begin)
             correct, adversarial, queries = attacked.correct, attacked.images, attacked.queries
             nearest = adversarial if attacked.nearest is None else attacked.nearest
-            if config.noise:
-                # Chosen as a success, an image had luck with its draws; draws that chose nothing judge it again.
-                with private_rng():
-                    torch.manual_seed((how.seed + 1) % 2**63)
-                    again = judged(self.model, adversarial, draws=config.verdict_draws)
-                correct = again.argmax(1) == labels
+            undecided = undecided if attacked.undecided is None else attacked.undecided
             if best is not None:
                 handed = self._handed_on(samples[correct], nearest[correct], labels[correct], how.seed)
         shown = torch.argsort(correct.int(), stable=True)[:_SHOWN]
@@ -166,6 +163,7 @@ class Engine:
             "seconds": np.array(working_time() - began),
             "shown": samples[shown].cpu().numpy(),
             "adversarial": adversarial[shown].float().cpu().numpy(),
+            "undecided": undecided.cpu().numpy(),
             **({} if queries is None else {"queries": queries.cpu().numpy(), "begun": begun.cpu().numpy()}),
             **handed,
         }
@@ -214,7 +212,7 @@ class _Best:
 
 
 def _joined(parts: Sequence[Arrays]) -> Attempt:
-    names = ["samples", "correct", "shown", "adversarial"]
+    names = ["samples", "correct", "shown", "adversarial", "undecided"]
     names += ["queries", "begun"] if all("queries" in part for part in parts) else []
     together = {name: torch.from_numpy(np.concatenate([part[name] for part in parts])) for name in names}
     return Attempt(**together, seconds=float(sum(part["seconds"] for part in parts)))

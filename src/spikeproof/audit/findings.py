@@ -96,6 +96,7 @@ class Audit:
         nominal: under the papers' protocol attack (PGD where the battery has it, else BIM, R+FGSM, FGSM).
         worst_case: right on the clean image and under every trial within the radius.
         masking_gap: nominal - worst case accuracy.
+        undecided: of the worst case's samples, how many a random network's draws could not decide under some trial.
         search: how the last search by queries went, and what ten times its queries would break; None without one.
         zero_gradient_share: share of samples whose input gradient (BPTT, own surrogate) is exactly zero.
         sweep, step_sweep: accuracy against radius and against steps, on some samples.
@@ -112,6 +113,7 @@ class Audit:
     nominal_trial: str
     nominal: Measured
     worst_case: Measured
+    undecided: int
     search: Forecast | None
     zero_gradient_share: float
     sweep: list[CurvePoint]
@@ -167,6 +169,7 @@ class Audit:
             ],
             "nominal": {"trial": self.nominal_trial, **self.nominal.to_json()},
             "worst_case": self.worst_case.to_json(),
+            "undecided": self.undecided,
             "masking_gap": self.masking_gap,
             "search": None if self.search is None else self.search.to_json(),
             "zero_gradient_share": self.zero_gradient_share,
