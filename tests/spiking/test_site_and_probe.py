@@ -96,9 +96,10 @@ def test_record_is_exactly_what_was_asked(model, images, asked, cost):
     with probe(model, *asked, cost=cost) as record:
         logits = model(images)
     assert torch.equal(logits, model(images))
-    expected = set().union({"count", "window"}, *(FIELDS[ask] for ask in asked))
+    expected = set().union({"count", "window", "normed"}, *(FIELDS[ask] for ask in asked))
     expected |= set() if cost is None else {"cost_total"}
     assert list(record) == list(sites(model))
+    assert [seen.normed for seen in record.values()] == [site.norm is not None for site in sites(model).values()]
     for seen in record.values():
         assert {name for name, value in vars(seen).items() if value is not None} == expected
     if "moments" in asked:
