@@ -13,8 +13,9 @@ from spikeproof.attacks.judge import checked
 
 FEWEST = 100  # draws behind every break
 PATIENCE = 4  # times as many before a verdict is left undecided
-# How wide an interval must be that is looked at up to five times and misses in 5 % of cases in all (Pocock 1977).
-_WIDTH = 2.413
+# How wide an interval must be that is looked at up to five times and misses in 5 % of cases in all. Pocock's 2.413 is
+# for looks at equal distances; of 400,000 simulated walks with looks that double it misses 6 %.
+_WIDTH = 2.48
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,13 +43,13 @@ def confirm(
 ) -> Verdict:
     """Whether the mean of a random network's logits errs, told by draws that chose nothing::
 
-        d_i = z_j - z_y in draw i,  j the wrong class of largest mean logit;    mean(d) +- 2.413 s(d) / sqrt(R)
+        d_i = z_j - z_y in draw i,  j the wrong class of largest mean logit;    mean(d) +- 2.48 s(d) / sqrt(R)
 
     An attack that tries hundreds of images finds one that has luck with its draws. So each image is asked again, and
     the interval is looked at after R = least / 4, least / 2, least, 2 least and 4 least draws. A break counts once
     there are ``least`` and the whole interval lies above zero. An image is right, from the first look on, where the
     intervals of all wrong classes lie below. With a target t, d = z_j - z_t, and all intervals must lie below zero
-    for a break. 2.413 in place of 1.96 makes it 95 % over all five looks together (Pocock 1977).
+    for a break. 2.48 in place of 1.96 makes it 95 % over all five looks together.
 
     Each draw is a forward of its own: some networks draw once for a whole batch.
 
