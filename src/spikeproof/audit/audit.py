@@ -29,6 +29,7 @@ from spikeproof.audit.engine import Attempt, Engine
 from spikeproof.audit.findings import Audit, Result
 from spikeproof.audit.fingerprint import fingerprint, images_fingerprint
 from spikeproof.audit.forecast import Forecast, falling, forecast
+from spikeproof.audit.masks import Masks
 from spikeproof.audit.outcomes import Measured, Outcomes, worst_case
 from spikeproof.audit.parts import Parts
 from spikeproof.audit.shards import Shard
@@ -247,6 +248,8 @@ class _Auditor:
         headline, adaptive = swept_pair(self.trials)
         plan = CurvePlan(config, headline, adaptive, self.tuning.tuned, self.pixels[0].numel())
         few = min(config.sweep_samples, len(self.labels))
+        masks = Masks(self.model, self.pixels[:few], self.labels[:few], config, self.tuning.tuned, batch_size)
+        self.trials = masks.with_what_goes_round(self.trials)
         batches = -(-len(self.labels) // batch_size) * batch_size
         work = sum(trial.cost for trial in self.trials) * batches
         work += sum(trial.cost for _, trial, _ in plan.points) * few
@@ -264,6 +267,7 @@ class _Auditor:
             checked = config.diagnostics and len(chosen) > 0
             flags = self._flags(chosen, plan.for_diagnostics(curve), gradients) if checked else []
             flags += [falling(self.search)] if checked and self.search is not None else []
+            said, no_number = masks.conclusion(engine, right)
             statistics = describe_sites(self.model, self.pixels[:_INSIGHT_IMAGES])
             pictures = self._pictures(logits.argmax(1), results, attempts)
         nominal = next(result for result in results if result.trial is headline)
@@ -276,13 +280,14 @@ class _Auditor:
             nominal_trial=headline.name,
             nominal=nominal.own,
             worst_case=worst,
+            no_number=no_number,
             search=self.search,
             zero_gradient_share=gradients.zero_share,
             sweep=plan.by_radius(curve, right[:few]),
             step_sweep=plan.by_steps(curve, right[:few]),
             sites=statistics,
             flags=flags,
-            warnings=[*self.doubts, *_warnings(results, nominal.own, worst, flags)],
+            warnings=[*self.doubts, *said, *_warnings(results, nominal.own, worst, flags)],
             tuning=self.tuning,
             batch_size=batch_size,
             pictures=pictures,

@@ -96,6 +96,7 @@ class Audit:
         nominal: under the papers' protocol attack (PGD where the battery has it, else BIM, R+FGSM, FGSM).
         worst_case: right on the clean image and under every trial within the radius.
         masking_gap: nominal - worst case accuracy.
+        no_number: why none of these numbers says how robust the network is, in a sentence; None where they do.
         search: how the last search by queries went, and what ten times its queries would break; None without one.
         zero_gradient_share: share of samples whose input gradient (BPTT, own surrogate) is exactly zero.
         sweep, step_sweep: accuracy against radius and against steps, on some samples.
@@ -112,6 +113,7 @@ class Audit:
     nominal_trial: str
     nominal: Measured
     worst_case: Measured
+    no_number: str | None
     search: Forecast | None
     zero_gradient_share: float
     sweep: list[CurvePoint]
@@ -168,6 +170,7 @@ class Audit:
             "nominal": {"trial": self.nominal_trial, **self.nominal.to_json()},
             "worst_case": self.worst_case.to_json(),
             "masking_gap": self.masking_gap,
+            "no_number": self.no_number,
             "search": None if self.search is None else self.search.to_json(),
             "zero_gradient_share": self.zero_gradient_share,
             "flags": [flag.to_json() for flag in self.flags],

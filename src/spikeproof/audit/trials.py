@@ -18,7 +18,7 @@ from spikeproof import attacks
 from spikeproof.attacks import Attacked, Crafting
 from spikeproof.checked import MOST_STEPS
 from spikeproof.errors import SpikeproofError
-from spikeproof.gradients import Assg, Bptr, Bptt, GradientSource, Hart, Mixed, Pdsg, ReluTransfer, Rga
+from spikeproof.gradients import Around, Assg, Bptr, Bptt, GradientSource, Hart, Mixed, Pdsg, ReluTransfer, Rga
 from spikeproof.spiking import Exponential, StraightThrough, Surrogate, parse_surrogate
 from spikeproof.threat import BALLS, L2, NORMS, Norm, Threat
 
@@ -203,9 +203,10 @@ _SOURCES: dict[str, Callable[[Tuned], GradientSource]] = {
     "PDSG": lambda tuned: Pdsg(),
     "ASSG": lambda tuned: Assg(half_mass=tuned.half_mass),
     "RELU": lambda tuned: ReluTransfer(),
+    "AROUND": lambda tuned: Around(Assg(half_mass=tuned.half_mass)),
     "MIXED": lambda tuned: Mixed((Bptt(), Hart(width=tuned.hart_width))),
 }
-_ADAPTIVE = (Assg, Hart, Pdsg, Mixed)
+_ADAPTIVE = (Around, Assg, Hart, Pdsg, Mixed)
 
 
 def make_trial(text: str, tuned: Tuned | None = None, ball: Norm = "linf") -> Trial:

@@ -154,6 +154,7 @@ def comparison_json(rows: dict[str, list[Run]]) -> list[dict[str, Any]]:
             "accuracies": {trial.name: trial.own.accuracy for trial in run.audit.trials if trial.own is not None},
             "nominal": run.audit.nominal.accuracy,
             "worst_case": run.audit.worst_case.accuracy,
+            "no_number": run.audit.no_number or None,
             "masking_gap": run.audit.masking_gap,
             "flags": [flag.name for flag in run.audit.raised],
         }

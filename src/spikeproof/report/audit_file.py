@@ -76,6 +76,7 @@ def read_audit(path: Path) -> Audit:
         nominal_trial=nominal_trial,
         worst_case=worst,
         masking_gap=gap,
+        no_number="" if row.absent("no_number") else row.text("no_number"),
         search=None if row.absent("search") else _search(row.child("search"), row.whole("samples")),
         zero_gradient_share=row.fraction("zero_gradient_share", undefined=True),
         flags=tuple(_flag(entry) for entry in row.children("flags")),

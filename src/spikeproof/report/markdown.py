@@ -10,7 +10,7 @@ from spikeproof.atomic import write_atomically
 from spikeproof.errors import SpikeproofError
 from spikeproof.report.picks import clean_of, nominal_columns, trial_named
 from spikeproof.report.records import Audit, Run
-from spikeproof.report.wording import conditions, listed, percent, share
+from spikeproof.report.wording import conditions, listed, percent, share, worst_case
 
 BEGIN, END = "<!-- comparison: begin -->", "<!-- comparison: end -->"
 
@@ -80,12 +80,19 @@ def _cells(label: str, runs: Sequence[Run], nominal: Sequence[str], base: float)
         str(len(runs)),
         _over_seeds(audits, lambda audit: _own(audit, None)),
         *(_over_seeds(audits, lambda audit, name=name: _own(audit, name)) for name in nominal),  # type: ignore[misc]
-        f"**{_over_seeds(audits, lambda audit: audit.worst_case.accuracy)}**{_interval(audits)}",
+        _worst(audits),
         _over_seeds(audits, lambda audit: audit.masking_gap),
         share(fmean(_firing_rate(run) for run in runs)),
         f"{_seconds(runs) / base:.1f}x",
         "/".join(map(str, flags)),
     ]
+
+
+def _worst(audits: Sequence[Audit]) -> str:
+    """The number to quote: none, where one seed's audit has none."""
+    if any(audit.no_number for audit in audits):
+        return f"**{worst_case(next(audit for audit in audits if audit.no_number))}**"
+    return f"**{_over_seeds(audits, lambda audit: audit.worst_case.accuracy)}**{_interval(audits)}"
 
 
 def _over_seeds(audits: Sequence[Audit], of: Callable[[Audit], float]) -> str:

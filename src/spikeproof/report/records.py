@@ -134,6 +134,7 @@ class Audit:
     """What audit.json says: every trial, the nominal accuracy, the worst case and the conditions they hold under.
 
     Attributes:
+        no_number: why the audit says nothing of robustness; "" where it does.
         images: the fingerprint of the audited images; "" of an audit from before it was kept.
         split_images: that of the split that they are from, or "".
     """
@@ -160,6 +161,7 @@ class Audit:
     nominal_trial: str
     worst_case: Counted
     masking_gap: float
+    no_number: str
     search: Search | None
     zero_gradient_share: float
     flags: tuple[Flag, ...]

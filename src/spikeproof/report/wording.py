@@ -54,6 +54,24 @@ def interval(measured: Measured) -> str:
     return f"{percent(measured.low)}–{percent(measured.high)}"
 
 
+def worst_case(audit: Audit) -> str:
+    """The worst case in percent, as the number to quote, or the word none where nothing can be quoted.
+
+    Such an audit still has an upper bound; :func:`worst_interval` says it.
+    """
+    return "none" if audit.no_number else percent(audit.worst_case.accuracy)
+
+
+def worst_interval(audit: Audit) -> str:
+    """Its 95 % interval, or the bound that stands in the details where there is no number to quote."""
+    return f"at most {percent(audit.worst_case.accuracy)}" if audit.no_number else interval(audit.worst_case)
+
+
+def masking_gap(audit: Audit) -> str:
+    """The masking gap in points, at least this where the worst case is only a bound."""
+    return f"{'≥ ' if audit.no_number else ''}{percent(audit.masking_gap)}"
+
+
 def share(value: float) -> str:
     """A fraction with two decimals, or the word undefined."""
     return "undefined" if math.isnan(value) else f"{value:.2f}"
