@@ -22,12 +22,12 @@ from spikeproof.private_rng import private_rng
 from spikeproof.spiking import sites
 from spikeproof.threat import Threat
 
-# Measured on the digits: networks that hide nothing have 0 % and 0.8, the masks of tests/audit 100 % or -0.2.
+# Measured on the digits: networks that hide nothing have 0 % and 0.2 to 0.9, the masks of tests/audit 100 % or 0.01.
 _ZERO = 0.05
-_ALIKE = 0.2
+_ALIKE = 0.1
 _NEAR = 0.1  # of the radius: how far the neighbour is whose gradient is compared
 _SURVIVORS = 0.03
-_WARM = 4  # forwards from which ASSG learns the scale of the potentials
+_WARM = 6  # forwards from which ASSG learns the scale of the potentials
 _ANYWHERE = "PGD-ANY-20@AROUND"
 
 
