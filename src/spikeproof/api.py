@@ -29,7 +29,7 @@ from spikeproof.defenses import (
     StoG,
 )
 from spikeproof.errors import SpikeproofError
-from spikeproof.gradients import Assg, Bptr, Bptt, Hart, Mixed, Pdsg, ReluTransfer, Rga
+from spikeproof.gradients import Around, Assg, Bptr, Bptt, Hart, Mixed, Pdsg, ReluTransfer, Rga
 from spikeproof.insight import describe_sites
 from spikeproof.models import create_model, load_model, save_model
 from spikeproof.report import write_report
@@ -40,6 +40,7 @@ from spikeproof.train import Run, TrainConfig, train
 __all__ = [
     "AdversarialTraining",
     "ArcTan",
+    "Around",
     "Assg",
     "Attacked",
     "Audit",

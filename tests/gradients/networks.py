@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from spikeproof.attacks import Crafting, crafting, cross_entropy_of
-from spikeproof.gradients import Assg, Bptr, Bptt, Hart, Mixed, Pdsg, ReluTransfer, Rga
+from spikeproof.gradients import Around, Assg, Bptr, Bptt, Hart, Mixed, Pdsg, ReluTransfer, Rga
 from spikeproof.models import create_model
 from spikeproof.spiking import (
     StraightThrough,
@@ -20,7 +20,7 @@ STEPS = 3
 TIGHT = 5e-14
 
 OF_RATES = [Bptr(), Rga(), Hart(), Hart(width=0.5)]
-EVERY = [Bptt(), Bptt(StraightThrough()), *OF_RATES, Pdsg(), Assg(), ReluTransfer(), Mixed()]
+EVERY = [Bptt(), Bptt(StraightThrough()), *OF_RATES, Pdsg(), Assg(), Around(), ReluTransfer(), Mixed()]
 every_source = pytest.mark.parametrize("source", EVERY, ids=lambda source: source.name)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 from report_folders import FLAGS, make_audit, make_trial, read_one, wilson, write_run
 
 from spikeproof.errors import SpikeproofError
+from spikeproof.recipes.comparison import comparison_json
 from spikeproof.report import comparison_table, read_runs, text_table, write_report
 from spikeproof.report.compare import finding
 from spikeproof.report.html_table import html_table
@@ -258,3 +260,24 @@ def test_radii_and_percentages_are_written_as_the_field_writes_them() -> None:
         "100.0",
         "undefined",
     ]
+
+
+def test_without_a_number_every_place_says_none(tmp_path: Path) -> None:
+    """What an audit added by itself is no other condition; the run that hides its gradient is not ranked."""
+    hidden, why = make_audit(), "Something hides the gradient of this network, and what goes round it leads nowhere."
+    left = hidden["worst_case"]["correct"]
+    found = make_trial("SA-PGD-100@AROUND", "adaptive", left, before=left, clean=431, samples=500, everyone=False)
+    hidden["trials"].append(found | {"added": True})
+    hidden |= {"no_number": why, "warnings": [why]}
+    text = table_of(tmp_path, one=make_audit(correct=(431, 300, 219, 100)), two=hidden)
+    assert "different conditions" not in text
+    assert "none" in next(line for line in text.splitlines() if line.startswith("| two"))
+    runs = [read_one(tmp_path / name) for name in ("one", "two")]
+    assert "Of <b>two</b> there is none" in finding(runs) and "<b>one</b>" in finding(runs)
+    assert "No number says how robust this is" in finding(runs[1:])
+    said = {"threads": 1, "recipe": {"train": {"seed": 0}}}
+    rows = {run.name: [dataclasses.replace(run, config={**run.config, **said})] for run in runs}
+    assert "**none**" in comparison_table(rows)
+    first, second = comparison_json(rows)
+    assert first["worst_case"] == 0.2 and first["no_number"] is None
+    assert second["worst_case"] is None and second["no_number"] == why

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import hashlib
 import re
 from collections.abc import Callable
@@ -221,3 +222,16 @@ def test_pages_that_cannot_be_written(tmp_path: Path, refuses: Callable) -> None
     with refuses(tmp_path, "cannot be a page"):
         write_pages(tmp_path / "results", tmp_path / "page.md", tmp_path)
     assert not (tmp_path / "page.md").exists()
+
+
+def test_an_audit_without_a_number_has_no_rank(tmp_path: Path) -> None:
+    """Of two seeds one has none: their line has none, in the table and on the leaderboard."""
+    why = "Something hides the gradient."
+    rows = [make_row(), make_row("other", label="Other"), make_row("other", label="Other", seed=1)]
+    rows[1] = dataclasses.replace(rows[1], worst=make_worst(95, 96, no_number=why))
+    page, board = pages(tmp_path, rows)
+    assert f"No number:\n\n- Other: {why}" in page
+    assert "Without a rank, as something hides the gradient: Other (CIFAR-10, no AT) of toy-table1 (mini)." in page
+    line = next(line for line in page.splitlines() if line.startswith("| Other"))
+    assert "**none**" in line and "95.0" not in line
+    assert "Other" not in page[page.index("| Rank") : page.index("Without a rank")] and "Other" not in board

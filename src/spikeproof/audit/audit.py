@@ -24,11 +24,12 @@ from spikeproof.attacks import (
 from spikeproof.audit.config import AuditConfig
 from spikeproof.audit.curves import CurvePlan, swept_pair
 from spikeproof.audit.diagnostics import Curves, Flag, Gradients, flags_of, input_gradients
-from spikeproof.audit.doubts import of_draws, of_random_numbers
+from spikeproof.audit.doubts import of_draws, of_random_numbers, warnings_of
 from spikeproof.audit.engine import Attempt, Engine
 from spikeproof.audit.findings import Audit, Result
 from spikeproof.audit.fingerprint import fingerprint, images_fingerprint
 from spikeproof.audit.forecast import Forecast, falling, forecast
+from spikeproof.audit.masks import Masks
 from spikeproof.audit.outcomes import Measured, Outcomes, worst_case
 from spikeproof.audit.parts import Parts
 from spikeproof.audit.shards import Shard
@@ -55,8 +56,6 @@ BEYOND = "CURVES AND CHECKS"  # the row of what they break inside the ball
 _DARK = 64
 _INSIGHT_IMAGES = 100
 MOST_AT_ONCE = 250  # images attacked at a time where an audit's config does not say
-# A gap of this many accuracy points is more than chance at the sample sizes in use, and worth a warning.
-_NOTABLE_GAP = 0.05
 
 
 @check_kinds
@@ -237,6 +236,8 @@ class _Auditor:
         headline, adaptive = swept_pair(self.trials)
         plan = CurvePlan(config, headline, adaptive, self.tuning.tuned, self.pixels[0].numel())
         few = min(config.sweep_samples, len(self.labels))
+        masks = Masks(self.model, self.pixels[:few], self.labels[:few], config, self.tuning.tuned, batch_size)
+        self.trials = masks.with_what_goes_round(self.trials)
         batches = -(-len(self.labels) // batch_size) * batch_size
         work = sum(trial.cost for trial in self.trials) * batches
         work += sum(trial.cost for _, trial, _ in plan.points) * few
@@ -254,6 +255,7 @@ class _Auditor:
             checked = config.diagnostics and len(chosen) > 0
             flags = self._flags(chosen, plan.for_diagnostics(curve), gradients) if checked else []
             flags += [falling(self.search)] if checked and self.search is not None else []
+            said, no_number = masks.conclusion(engine, right)
             statistics = describe_sites(self.model, self.pixels[:_INSIGHT_IMAGES])
             pictures = self._pictures(logits.argmax(1), results, attempts)
         nominal = next(result for result in results if result.trial is headline)
@@ -261,6 +263,7 @@ class _Auditor:
         worst = worst_case(self.outcomes.table(), self.radius, config.norm)
         inside = [attempt for trial, attempt in zip(self.trials, attempts, strict=True) if trial.bounded]
         undecided = self._undecided([*inside, *plan.inside(curve).values()])
+        doubts = [*self.doubts, *of_draws(undecided, config), *said]
         return Audit(
             config=config,
             clean=clean,
@@ -269,17 +272,14 @@ class _Auditor:
             nominal=nominal.own,
             worst_case=worst,
             undecided=undecided,
+            no_number=no_number,
             search=self.search,
             zero_gradient_share=gradients.zero_share,
             sweep=plan.by_radius(curve, right[:few]),
             step_sweep=plan.by_steps(curve, right[:few]),
             sites=statistics,
             flags=flags,
-            warnings=[
-                *self.doubts,
-                *of_draws(undecided, config),
-                *_warnings(results, nominal.own, worst, flags),
-            ],
+            warnings=[*doubts, *warnings_of(results, nominal.own, worst, flags)],
             tuning=self.tuning,
             batch_size=batch_size,
             pictures=pictures,
@@ -428,21 +428,3 @@ class _Auditor:
 
 def _measure(correct: Bool[Tensor, " n"]) -> Measured:
     return Measured(int(correct.sum()), len(correct))
-
-
-def _warnings(results: Sequence[Result], nominal: Measured, worst: Measured, flags: Sequence[Flag]) -> list[str]:
-    """Reasons not to believe the nominal number, one sentence each."""
-    found = []
-    gap = (nominal.correct - worst.correct) / nominal.samples  # not of two quotients, which may miss a round number
-    if gap >= _NOTABLE_GAP:
-        found.append(
-            f"The worst case is {100 * gap:.1f} points below the nominal accuracy: "
-            "a fixed surrogate overstates this model's robustness."
-        )
-    adaptive = [result for result in results if result.trial.kind == "adaptive"]
-    if not adaptive:
-        found.append("No adaptive attack was run: the worst case is over fixed backwards only.")
-    own = [result.own.accuracy for result in adaptive if result.own is not None]
-    if own and min(own) > nominal.accuracy:
-        found.append("The adaptive attack was weaker than the nominal one; run it for more steps.")
-    return found + [f"{flag.sentence[0].upper()}{flag.sentence[1:]}" for flag in flags if flag.raised]

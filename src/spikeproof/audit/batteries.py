@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal, get_args
 
+from spikeproof.threat import Norm
+
 BatteryName = Literal[
     "quick", "reliable", "thorough", "paper-mpd-sgr", "paper-tgo", "autoattack", "autoattack-rand", "everything"
 ]
@@ -20,6 +22,11 @@ NINETEEN_SOURCES = (
 )
 
 
+# What an audit adds where something hides the gradient (audit/masks.py).
+AROUND: dict[Norm, tuple[str, ...]] = {
+    "linf": ("SA-PGD-100@AROUND", "SA-PGD-MARGIN-100@AROUND"),
+    "l2": ("APGD-CE-100@AROUND", "APGD-DLR-100@AROUND"),
+}
 AUTOATTACK = ("PGD-20", "APGD-CE-100", "APGD-T-100", "FAB-T-100", "SQUARE-5000")
 AUTOATTACK_RAND = ("PGD-20", "APGD-CE-100", "APGD-DLR-100")
 

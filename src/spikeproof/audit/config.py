@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 from torch import nn
 
 from spikeproof.attacks import Crafting
-from spikeproof.audit.batteries import BATTERIES, BatteryName
+from spikeproof.audit.batteries import AROUND, BATTERIES, BatteryName
 from spikeproof.audit.trials import Trial, Tuned, make_transfer, make_trial
 from spikeproof.checked import LARGEST_SEED, MOST, MOST_DRAWS, told, whole
 from spikeproof.errors import SpikeproofError
@@ -171,6 +171,20 @@ class AuditConfig:
         listed = (*self._battery_trials(), *self.trials)
         made = {trial.name: trial for trial in (make_trial(text, tuned, self.norm) for text in listed)}
         return sorted(made.values(), key=lambda trial: trial.kind != "nominal")
+
+    def going_round(self, members: Sequence[Trial], tuned: Tuned | None = None) -> list[Trial]:
+        """These trials and those that go round what hides the gradient, before any that goes on from the best image.
+
+        Example:
+            >>> config = AuditConfig(battery="quick")
+            >>> [trial.name for trial in config.going_round(config.members())][-3:]
+            ['SA-PGD-100@AROUND', 'SA-PGD-MARGIN-100@AROUND', 'LOCAL-200']
+        """
+        known = {trial.name for trial in members}
+        made = (make_trial(text, tuned, self.norm) for text in AROUND[self.norm] if text not in known)
+        added = [dataclasses.replace(trial, added=True) for trial in made]
+        at = next((number for number, trial in enumerate(members) if trial.continues), len(members))
+        return [*members[:at], *added, *members[at:]]
 
     def transfers(self, substitutes: Sequence[nn.Module]) -> list[Trial]:
         """The trials that are crafted on these networks, as they are written.

@@ -1,9 +1,17 @@
-"""What is doubtful about the numbers of a network that draws random numbers, in sentences."""
+"""What is doubtful about the numbers of an audit, in sentences."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from spikeproof.attacks import PATIENCE, Randomness
 from spikeproof.audit.config import AuditConfig
+from spikeproof.audit.diagnostics import Flag
+from spikeproof.audit.findings import Result
+from spikeproof.audit.outcomes import Measured
+
+# A gap of this many accuracy points is more than chance at the sample sizes in use, and worth a warning.
+_NOTABLE_GAP = 0.05
 
 
 def of_random_numbers(seen: Randomness, called: str) -> list[str]:
@@ -25,3 +33,21 @@ def of_draws(undecided: int, config: AuditConfig) -> list[str]:
         f"{counts} as unbroken undecided: the 95 % interval of the averaged margin still holds zero after "
         f"{PATIENCE * config.verdict_draws} fresh draws."
     ]
+
+
+def warnings_of(results: Sequence[Result], nominal: Measured, worst: Measured, flags: Sequence[Flag]) -> list[str]:
+    """Reasons not to believe the nominal number, one sentence each."""
+    found = []
+    gap = (nominal.correct - worst.correct) / nominal.samples  # not of two quotients, which may miss a round number
+    if gap >= _NOTABLE_GAP:
+        found.append(
+            f"The worst case is {100 * gap:.1f} points below the nominal accuracy: "
+            "a fixed surrogate overstates this model's robustness."
+        )
+    adaptive = [result for result in results if result.trial.kind == "adaptive"]
+    if not adaptive:
+        found.append("No adaptive attack was run: the worst case is over fixed backwards only.")
+    own = [result.own.accuracy for result in adaptive if result.own is not None]
+    if own and min(own) > nominal.accuracy:
+        found.append("The adaptive attack was weaker than the nominal one; run it for more steps.")
+    return found + [f"{flag.sentence[0].upper()}{flag.sentence[1:]}" for flag in flags if flag.raised]

@@ -67,6 +67,7 @@ class Result:
             "source": trial.source.name,
             "norm": trial.norm,
             "queries": trial.queries,
+            "added": trial.added,
             "everyone": self.everyone,
             "attempted": self.attempted,
             "broken": self.broken,
@@ -97,6 +98,7 @@ class Audit:
         worst_case: right on the clean image and under every trial within the radius.
         masking_gap: nominal - worst case accuracy.
         undecided: of the worst case's samples, how many a random network's draws could not decide under some trial.
+        no_number: why none of these numbers says how robust the network is, in a sentence; None where they do.
         search: how the last search by queries went, and what ten times its queries would break; None without one.
         zero_gradient_share: share of samples whose input gradient (BPTT, own surrogate) is exactly zero.
         sweep, step_sweep: accuracy against radius and against steps, on some samples.
@@ -114,6 +116,7 @@ class Audit:
     nominal: Measured
     worst_case: Measured
     undecided: int
+    no_number: str | None
     search: Forecast | None
     zero_gradient_share: float
     sweep: list[CurvePoint]
@@ -171,6 +174,7 @@ class Audit:
             "worst_case": self.worst_case.to_json(),
             "undecided": self.undecided,
             "masking_gap": self.masking_gap,
+            "no_number": self.no_number,
             "search": None if self.search is None else self.search.to_json(),
             "zero_gradient_share": self.zero_gradient_share,
             "flags": [flag.to_json() for flag in self.flags],

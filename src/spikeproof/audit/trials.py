@@ -18,7 +18,7 @@ from spikeproof import attacks
 from spikeproof.attacks import Attacked, Crafting
 from spikeproof.checked import MOST_STEPS
 from spikeproof.errors import SpikeproofError
-from spikeproof.gradients import Assg, Bptr, Bptt, GradientSource, Hart, Mixed, Pdsg, ReluTransfer, Rga
+from spikeproof.gradients import Around, Assg, Bptr, Bptt, GradientSource, Hart, Mixed, Pdsg, ReluTransfer, Rga
 from spikeproof.spiking import Exponential, StraightThrough, Surrogate, parse_surrogate
 from spikeproof.threat import BALLS, L2, NORMS, Norm, Threat
 
@@ -55,6 +55,7 @@ class Trial:
         continues: whether it begins at the image of least margin that the trials before it have found; the attack
             then takes a ``start``.
         counts_queries: whether its number is of queries, and it says of each sample how many that took.
+        added: whether nobody asked for it: something hides the gradient, and it goes round.
     """
 
     name: str
@@ -69,6 +70,7 @@ class Trial:
     norm: Norm | Literal["none"] = "linf"
     continues: bool = False
     counts_queries: bool = False
+    added: bool = False
 
     @property
     def bounded(self) -> bool:
@@ -203,9 +205,10 @@ _SOURCES: dict[str, Callable[[Tuned], GradientSource]] = {
     "PDSG": lambda tuned: Pdsg(),
     "ASSG": lambda tuned: Assg(half_mass=tuned.half_mass),
     "RELU": lambda tuned: ReluTransfer(),
+    "AROUND": lambda tuned: Around(Assg(half_mass=tuned.half_mass)),
     "MIXED": lambda tuned: Mixed((Bptt(), Hart(width=tuned.hart_width))),
 }
-_ADAPTIVE = (Assg, Hart, Pdsg, Mixed)
+_ADAPTIVE = (Around, Assg, Hart, Pdsg, Mixed)
 
 
 def make_trial(text: str, tuned: Tuned | None = None, ball: Norm = "linf") -> Trial:

@@ -14,7 +14,17 @@ from spikeproof.report.fields import Fields, parse_json, read_text
 from spikeproof.report.picks import clean_of
 from spikeproof.report.records import Audit, Measured
 from spikeproof.report.trained import defenses_of
-from spikeproof.report.wording import checks_text, conditions, further, interval, listed, percent, reservations
+from spikeproof.report.wording import (
+    checks_text,
+    conditions,
+    further,
+    interval,
+    listed,
+    percent,
+    reservations,
+    worst_case,
+    worst_interval,
+)
 
 _LONGEST = 300  # of any words that are a run's own
 _MARKS = {"<": "&lt;", ">": "&gt;", "&": "&amp;"}
@@ -140,7 +150,7 @@ def _evaluations(audit: Audit, data: _Data) -> list[Any]:
     clean = clean_of(audit)
     measured: list[tuple[str, Measured, dict[str, Any]]] = [
         *([("clean accuracy (%)", clean, {"samples": audit.samples})] if clean else []),
-        ("worst-case accuracy (%)", audit.worst_case, under),
+        *([] if audit.no_number else [("worst-case accuracy (%)", audit.worst_case, under)]),
     ]
     return [
         EvalResult(
@@ -164,6 +174,8 @@ def _summary(run: Run, described: ModelDescription, data: _Data) -> str:
     if run.audit is None:
         return f"{what}.\n\n**{NOT_AUDITED}**"
     audit, worst = run.audit, run.audit.worst_case
+    if audit.no_number:
+        return f"{what}.\n\n**Robustness: {worst_case(audit)}.** {_plain(audit.no_number)}"
     return (
         f"{what}. Of {audit.samples} images **{percent(worst.accuracy)} %** stay right under every attack of "
         f"the battery {_code(audit.battery)} ({conditions(audit)['Threat']}; 95 % interval {interval(worst)})."
@@ -176,9 +188,9 @@ def _results(audit: Audit | None) -> list[str]:
     clean = clean_of(audit)
     rows = [("Clean images", clean)] if clean else []
     rows += [(f"Nominal: {_code(audit.nominal_trial)}", audit.nominal)]
-    rows += [("**Worst case: right under every attack**", audit.worst_case)]
     table = ["| On the same images | Accuracy (%) | 95 % interval |", "|---|--:|--:|"]
     table += [f"| {label} | {percent(value.accuracy)} | {interval(value)} |" for label, value in rows]
+    table += [f"| **Worst case: right under every attack** | **{worst_case(audit)}** | {worst_interval(audit)} |"]
     counted = [trial.name for trial in audit.trials if trial.counts and trial.kind != "clean"]
     gap = (
         f"Masking gap, nominal minus worst case: {percent(audit.masking_gap)} points. "

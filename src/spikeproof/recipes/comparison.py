@@ -153,8 +153,9 @@ def comparison_json(rows: dict[str, list[Run]]) -> list[dict[str, Any]]:
             "battery": run.audit.battery,
             "accuracies": {trial.name: trial.own.accuracy for trial in run.audit.trials if trial.own is not None},
             "nominal": run.audit.nominal.accuracy,
-            "worst_case": run.audit.worst_case.accuracy,
-            "masking_gap": run.audit.masking_gap,
+            "worst_case": None if run.audit.no_number else run.audit.worst_case.accuracy,
+            "no_number": run.audit.no_number or None,
+            "masking_gap": None if run.audit.no_number else run.audit.masking_gap,
             "flags": [flag.name for flag in run.audit.raised],
         }
         for name, runs in rows.items()

@@ -76,6 +76,7 @@ def read_audit(path: Path) -> Audit:
         nominal_trial=nominal_trial,
         worst_case=worst,
         masking_gap=gap,
+        no_number="" if row.absent("no_number") else row.text("no_number"),
         search=None if row.absent("search") else _search(row.child("search"), row.whole("samples")),
         zero_gradient_share=row.fraction("zero_gradient_share", undefined=True),
         flags=tuple(_flag(entry) for entry in row.children("flags")),
@@ -144,6 +145,7 @@ def _trial(row: Fields, norm: str) -> Trial:
         left=_counted(row.child("left")),
         seconds=row.number("seconds"),
         queries=0 if row.absent("queries") else row.whole("queries"),
+        added=False if row.absent("added") else row.truth("added"),
     )
     if not trial.newly_broken <= trial.broken <= trial.attempted <= measured.samples:
         raise SpikeproofError(

@@ -9,7 +9,7 @@ from html import escape
 from spikeproof.report.figures import FULL, THIRD, epoch_axis, epoch_line, figure, highest, panels
 from spikeproof.report.html_table import html_table
 from spikeproof.report.picks import clean_of
-from spikeproof.report.records import Epoch, Run, Site
+from spikeproof.report.records import Audit, Epoch, Run, Site
 from spikeproof.report.svg import Axis, Bar, Line, amount_axis, bars, legend, line_chart
 from spikeproof.report.sweeps import sweep_of_trials, sweeps_of_runs
 from spikeproof.report.wording import (
@@ -17,11 +17,13 @@ from spikeproof.report.wording import (
     interval,
     labels,
     listed,
+    masking_gap,
     percent,
     radius_text,
     share,
     unlike,
     unlike_sentence,
+    worst_case,
 )
 
 
@@ -32,6 +34,19 @@ def finding(runs: Sequence[Run]) -> str:
         return "None of these runs has been audited yet, so nothing is known about robustness: only training is shown."
     if len(audited) > 1 and unlike(runs):
         return f"{escape(unlike_sentence(runs))} So this page does not rank them."
+    without = [name for name, audit in audited if audit.no_number]
+    if without:
+        named = f"<b>{escape(listed(without))}</b>"
+        nothing = f"Of {named} there is none: the gradients are hidden, and no attack can be believed"
+        audited = [(name, audit) for name, audit in audited if not audit.no_number]
+        if not audited:
+            return f"No number says how robust this is. {nothing}."
+        return f"{_ranked(audited)} {nothing}."
+    return _ranked(audited)
+
+
+def _ranked(audited: Sequence[tuple[str, Audit]]) -> str:
+    """The run of highest worst case, and whether others may be as good."""
     name, audit = max(audited, key=lambda pair: pair[1].worst_case.accuracy)
     where = f"{NORMS.get(audit.norm, audit.norm)} {radius_text(audit.norm, audit.radius)}"
     numbers = (
@@ -76,7 +91,7 @@ def _headline_bars(runs: Sequence[Run]) -> str:
             group.append(Bar("clean", clean.accuracy, clean.low, clean.high, percent(clean.accuracy), "clean"))
         low, worst = audit.nominal, audit.worst_case
         group.append(Bar("nominal", low.accuracy, low.low, low.high, percent(low.accuracy), "nominal"))
-        text = f"{percent(worst.accuracy)}, gap {percent(audit.masking_gap)}"
+        text = f"{worst_case(audit)}, gap {masking_gap(audit)}"
         group.append(Bar("worst case", worst.accuracy, worst.low, worst.high, text, "worst", ghost=low.accuracy))
         groups.append((name, look, group))
     if not groups:

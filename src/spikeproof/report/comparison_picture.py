@@ -57,7 +57,7 @@ def write_comparison_picture(rows: Mapping[str, Sequence[Run]], path: Path) -> N
 
 
 def _doubted(audits: Sequence[Audit]) -> bool:
-    return any(audit.raised or not audit.has_adaptive for audit in audits)
+    return any(audit.no_number or audit.raised or not audit.has_adaptive for audit in audits)
 
 
 def _worst(audits: Sequence[Audit]) -> float:

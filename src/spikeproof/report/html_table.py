@@ -24,9 +24,12 @@ from spikeproof.report.wording import (
     interval,
     labels,
     listed,
+    masking_gap,
     percent,
     unlike,
     unlike_sentence,
+    worst_case,
+    worst_interval,
 )
 
 NOT_RUN = '<span title="this trial was not run">–</span>'
@@ -82,10 +85,10 @@ def _row(index: int, name: str, run: Run, runs: Sequence[Run], shown: Sequence[s
     cells.append(_strongest(audit))
     worst = audit.worst_case
     title = f"right under every attack of the audit; 95 % interval {interval(worst)} %"
-    cells.append(_cell("Worst case", percent(worst.accuracy), interval(worst), title, "worst"))
+    cells.append(_cell("Worst case", worst_case(audit), worst_interval(audit), audit.no_number or title, "worst"))
     title = f"nominal {percent(audit.nominal.accuracy)} % minus worst case {percent(worst.accuracy)} %"
     small = "points" if audit.has_adaptive else "no adaptive attack"
-    cells.append(_cell("Masking gap", percent(audit.masking_gap), small, title, "gap"))
+    cells.append(_cell("Masking gap", masking_gap(audit), small, title, "gap"))
     title = "; ".join(flag.name for flag in audit.raised) or ("no check raised one" if audit.flags else "")
     mark = '<span aria-hidden="true">⚑</span> ' if audit.raised else ""
     small = "checks" if audit.flags else "no diagnostics"

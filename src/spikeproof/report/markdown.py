@@ -10,7 +10,7 @@ from spikeproof.atomic import write_atomically
 from spikeproof.errors import SpikeproofError
 from spikeproof.report.picks import clean_of, nominal_columns, trial_named
 from spikeproof.report.records import Audit, Run
-from spikeproof.report.wording import conditions, listed, percent, share
+from spikeproof.report.wording import asked_trials, conditions, listed, percent, share, worst_case
 
 BEGIN, END = "<!-- comparison: begin -->", "<!-- comparison: end -->"
 
@@ -80,12 +80,19 @@ def _cells(label: str, runs: Sequence[Run], nominal: Sequence[str], base: float)
         str(len(runs)),
         _over_seeds(audits, lambda audit: _own(audit, None)),
         *(_over_seeds(audits, lambda audit, name=name: _own(audit, name)) for name in nominal),  # type: ignore[misc]
-        f"**{_over_seeds(audits, lambda audit: audit.worst_case.accuracy)}**{_interval(audits)}",
+        _worst(audits),
         _over_seeds(audits, lambda audit: audit.masking_gap),
         share(fmean(_firing_rate(run) for run in runs)),
         f"{_seconds(runs) / base:.1f}x",
         "/".join(map(str, flags)),
     ]
+
+
+def _worst(audits: Sequence[Audit]) -> str:
+    """The number to quote: none, where one seed's audit has none."""
+    if any(audit.no_number for audit in audits):
+        return f"**{worst_case(next(audit for audit in audits if audit.no_number))}**"
+    return f"**{_over_seeds(audits, lambda audit: audit.worst_case.accuracy)}**{_interval(audits)}"
 
 
 def _over_seeds(audits: Sequence[Audit], of: Callable[[Audit], float]) -> str:
@@ -124,7 +131,7 @@ def _conditions(shown: Mapping[str, Sequence[Run]]) -> str:
     first = pairs[0][1]
     for run, audit in pairs:
         names = [name for name, words in _shared(first).items() if _shared(audit)[name] != words]
-        names += ["attacks"] if _trials(audit) != _trials(first) else []
+        names += ["attacks"] if asked_trials(audit) != asked_trials(first) else []
         if names:
             raise SpikeproofError(
                 f"{run.folder} was audited under other conditions ({listed(names).lower()}) than {pairs[0][0].folder}; "
@@ -148,7 +155,3 @@ def _conditions(shown: Mapping[str, Sequence[Run]]) -> str:
 
 def _shared(audit: Audit) -> dict[str, str]:
     return {name: words for name, words in conditions(audit).items() if name != "Noise"}
-
-
-def _trials(audit: Audit) -> set[tuple[str, str]]:
-    return {(trial.kind, trial.name) for trial in audit.trials}

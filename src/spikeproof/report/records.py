@@ -38,6 +38,7 @@ class Trial:
         newly_broken: samples that no trial before it had broken; for the clean row the clean errors.
         own: its own accuracy; None where it attacked only what the trials before it left.
         left: the accuracy under it and every trial before it.
+        added: whether nobody asked for it: something hides the gradient, and it goes round.
         queries: how many it may spend on a sample; a gradient counts as three. 0 where an older file does not say.
     """
 
@@ -53,6 +54,7 @@ class Trial:
     left: Counted
     seconds: float
     queries: int
+    added: bool
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,6 +136,7 @@ class Audit:
     """What audit.json says: every trial, the nominal accuracy, the worst case and the conditions they hold under.
 
     Attributes:
+        no_number: why the audit says nothing of robustness; "" where it does.
         images: the fingerprint of the audited images; "" of an audit from before it was kept.
         split_images: that of the split that they are from, or "".
     """
@@ -160,6 +163,7 @@ class Audit:
     nominal_trial: str
     worst_case: Counted
     masking_gap: float
+    no_number: str
     search: Search | None
     zero_gradient_share: float
     flags: tuple[Flag, ...]

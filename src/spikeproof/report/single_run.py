@@ -16,7 +16,17 @@ from spikeproof.report.svg import Line, amount_axis, histogram, line_chart, swat
 from spikeproof.report.sweeps import steps_of_trials, sweep_of_trials
 from spikeproof.report.trained import trained_sentences
 from spikeproof.report.waterfall import waterfall
-from spikeproof.report.wording import conditions, further, interval, percent, reservations, share
+from spikeproof.report.wording import (
+    conditions,
+    further,
+    interval,
+    masking_gap,
+    percent,
+    reservations,
+    share,
+    worst_case,
+    worst_interval,
+)
 
 
 def run_section(index: int, name: str, run: Run, *, alone: bool) -> str:
@@ -28,8 +38,7 @@ def run_section(index: int, name: str, run: Run, *, alone: bool) -> str:
     summary = (
         "not audited"
         if audit is None
-        else f"nominal {percent(audit.nominal.accuracy)} · worst case {percent(audit.worst_case.accuracy)} "
-        f"· gap {percent(audit.masking_gap)}"
+        else f"nominal {percent(audit.nominal.accuracy)} · worst case {worst_case(audit)} · gap {masking_gap(audit)}"
     )
     parts = [
         f'<details class="run"{" open" if alone else ""}><summary>{swatch(index)}<h3>{escape(name)}</h3>'
@@ -56,6 +65,7 @@ def _facts(audit: Audit | None) -> str:
     facts = [*conditions(audit).values(), f"{audit.batch_size} images at a time", f"audit took {audit.seconds:.0f} s"]
     ahead = "" if audit.search is None else f"<p>{escape(further(audit.search, audit.samples))}</p>"
     zero = f"zero-gradient share {percent(audit.zero_gradient_share)} %"
+    nothing = f'<p class="warning">{escape(audit.no_number)}</p>' if audit.no_number else ""
     warnings = (
         '<p class="warning"><span aria-hidden="true">⚠</span> What speaks against these numbers stands '
         '<a href="#doubts">below the table</a>.</p>'
@@ -64,8 +74,8 @@ def _facts(audit: Audit | None) -> str:
     )
     return (
         f"<h4>Robustness</h4><p>Nominal ({escape(audit.nominal_trial)}): <b>{percent(audit.nominal.accuracy)} %</b> "
-        f"({interval(audit.nominal)}). Worst case: <b>{percent(audit.worst_case.accuracy)} %</b> "
-        f"({interval(audit.worst_case)}). Masking gap: <b>{percent(audit.masking_gap)}</b> points.</p>{ahead}"
+        f"({interval(audit.nominal)}). Worst case: <b>{worst_case(audit)}{'' if audit.no_number else ' %'}</b> "
+        f"({worst_interval(audit)}). Masking gap: <b>{masking_gap(audit)}</b> points.</p>{nothing}{ahead}"
         f'<p class="conditions">{" · ".join(escape(fact) for fact in facts)} · '
         f'<span title="share of samples whose input gradient is exactly zero; a nominal attack cannot move them">{zero}'
         f"</span></p>{warnings}"

@@ -27,6 +27,7 @@ from spikeproof.report.wording import (
     percent,
     unlike,
     unlike_sentence,
+    worst_case,
 )
 
 WIDEST = 120  # letters in a line of a common terminal
@@ -88,8 +89,8 @@ def _row(name: str, audit: Audit | None, shown: Sequence[str], differ: Sequence[
         percent(clean.accuracy) if clean else "-",
         *cells,
         _strongest(audit),
-        percent(audit.worst_case.accuracy),
-        percent(audit.masking_gap) + ("" if audit.has_adaptive else "?"),
+        worst_case(audit),
+        ("at least " if audit.no_number else "") + percent(audit.masking_gap) + ("" if audit.has_adaptive else "?"),
         checks_text(audit),
     ]
 

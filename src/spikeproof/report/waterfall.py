@@ -8,7 +8,7 @@ from html import escape
 from spikeproof.report.figures import figure
 from spikeproof.report.records import Audit, Trial
 from spikeproof.report.svg import look_class
-from spikeproof.report.wording import interval, percent
+from spikeproof.report.wording import interval, percent, worst_case, worst_interval
 
 ACROSS, TALL = 400.0, 12.0  # the units of a bar; the page stretches it to its column
 LOOK_OF_KIND = {"clean": 6, "nominal": 0, "fixed": 2, "adaptive": 1, "black-box": 3, "noise": 4}
@@ -34,7 +34,7 @@ def waterfall(audit: Audit) -> str:
     last = _bar(audit.samples, 0, worst.correct, worst.correct, "worst", 6)
     rows.append(
         f'<tr role="row" class="end"><th role="rowheader" scope="row">Worst case</th>{last}'
-        f"{_cell('Newly broken', '')}{_cell('Attacked', '')}{_cell('Left', percent(worst.accuracy), interval(worst))}"
+        f"{_cell('Newly broken', '')}{_cell('Attacked', '')}{_cell('Left', worst_case(audit), worst_interval(audit))}"
         f"{_cell('Own accuracy', '')}{_cell('Seconds', f'{sum(trial.seconds for trial in audit.trials):.1f}')}</tr>"
     )
     table = (

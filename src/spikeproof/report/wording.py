@@ -54,6 +54,24 @@ def interval(measured: Measured) -> str:
     return f"{percent(measured.low)}–{percent(measured.high)}"
 
 
+def worst_case(audit: Audit) -> str:
+    """The worst case in percent, as the number to quote, or the word none where nothing can be quoted.
+
+    Such an audit still has an upper bound; :func:`worst_interval` says it.
+    """
+    return "none" if audit.no_number else percent(audit.worst_case.accuracy)
+
+
+def worst_interval(audit: Audit) -> str:
+    """Its 95 % interval, or the bound that stands in the details where there is no number to quote."""
+    return f"at most {percent(audit.worst_case.accuracy)}" if audit.no_number else interval(audit.worst_case)
+
+
+def masking_gap(audit: Audit) -> str:
+    """The masking gap in points, at least this where the worst case is only a bound."""
+    return f"{'≥ ' if audit.no_number else ''}{percent(audit.masking_gap)}"
+
+
 def share(value: float) -> str:
     """A fraction with two decimals, or the word undefined."""
     return "undefined" if math.isnan(value) else f"{value:.2f}"
@@ -166,9 +184,14 @@ def unlike(runs: Sequence[Run]) -> list[str]:
     A battery is only a name: what counts is its trials. So is a split, where it is known which images were audited.
     """
     audits = [run.audit for run in runs if run.audit is not None]
-    trials = {frozenset((trial.kind, trial.name) for trial in audit.trials) for audit in audits}
+    trials = {asked_trials(audit) for audit in audits}
     names = {"Battery"} | ({"Split"} if all(audit.images for audit in audits) else set())
     return [name for name in differing(runs) if name not in names] + (["Attacks"] if len(trials) > 1 else [])
+
+
+def asked_trials(audit: Audit) -> frozenset[tuple[str, str]]:
+    """Kind and name of its trials, but for those that it added by itself."""
+    return frozenset((trial.kind, trial.name) for trial in audit.trials if not trial.added)
 
 
 def unlike_sentence(runs: Sequence[Run]) -> str:

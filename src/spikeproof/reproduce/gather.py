@@ -145,6 +145,7 @@ def _row(plan: Plan, row: Row, task: Task, store: Store) -> ResultRow:
             nominal_trial=worst.nominal_trial,
             nominal=_count(worst.nominal),
             flags=tuple(flag.name for flag in worst.raised),
+            no_number=worst.no_number,
         ),
         cells=cells,
         synaptic_operations=facts.number("synaptic_operations"),

@@ -54,7 +54,7 @@ def boards(tables: Sequence[tuple[TableHeader, Sequence[ResultRow]]]) -> list[Bo
     for header, rows in tables:
         for line in lines_of(header.order, rows):
             row = line.first
-            if row.worst is not None:
+            if row.worst is not None and line.worsts:
                 key = (
                     *(-SCALES.index(row.scale), row.dataset, row.data_note, row.classes, row.radius),
                     *(row.worst.battery, row.worst.count.samples, row.crafting_precision, line.images),
@@ -65,7 +65,7 @@ def boards(tables: Sequence[tuple[TableHeader, Sequence[ResultRow]]]) -> list[Bo
 
 
 def unranked(tables: Sequence[tuple[TableHeader, Sequence[ResultRow]]]) -> list[Line]:
-    """The lines on which no battery was run."""
+    """The lines on which no battery was run, and those of which an audit has no number."""
     return [line for header, rows in tables for line in lines_of(header.order, rows) if not line.worsts]
 
 

@@ -28,8 +28,13 @@ class Line:
 
     @property
     def worsts(self) -> list[Worst]:
-        """One a seed, or none where no battery was run."""
-        return [row.worst for row in self.seeds if row.worst is not None]
+        """One a seed; none where no battery was run, or where the audit of a seed has no number."""
+        return [] if self.no_number else [row.worst for row in self.seeds if row.worst is not None]
+
+    @property
+    def no_number(self) -> str:
+        """Why the audit of a seed says nothing of robustness; "" where all say something."""
+        return next((row.worst.no_number for row in self.seeds if row.worst and row.worst.no_number), "")
 
     @property
     def worst(self) -> float:
@@ -52,6 +57,8 @@ class Line:
 
     def worst_text(self) -> str:
         """Mean, range and interval of the worst case, with a mark where a red flag was raised."""
+        if self.no_number:
+            return "**none**"
         if not self.worsts:
             return NONE
         counts = [worst.count for worst in self.worsts]

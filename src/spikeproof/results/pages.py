@@ -49,8 +49,14 @@ def _markdown(tables: Sequence[tuple[TableHeader, list[ResultRow]]], folder: Pat
         parts += [render_table(header, rows), *([_made(rows)] if rows else [])]
     parts.append(f"## Leaderboard\n\n{_LEADERBOARD}")
     parts += [board_markdown(board) for board in boards(tables)]
-    if without := [f"{full_label(line.first)} of {line.first.table} ({line.first.scale})" for line in unranked(tables)]:
-        parts.append(f"Without a rank, as no battery was run: {plain(listed(without))}.")
+    left = unranked(tables)
+    for why, lines in (
+        ("no battery was run", [line for line in left if not line.no_number]),
+        ("something hides the gradient", [line for line in left if line.no_number]),
+    ):
+        if lines:
+            named = [f"{full_label(line.first)} of {line.first.table} ({line.first.scale})" for line in lines]
+            parts.append(f"Without a rank, as {why}: {plain(listed(named))}.")
     return "\n\n".join(parts) + "\n"
 
 

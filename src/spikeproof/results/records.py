@@ -30,13 +30,18 @@ class Cell:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Worst:
-    """Right under every attack of a battery, on the first ``count.samples`` test images; with its nominal attack."""
+    """Right under every attack of a battery, on the first ``count.samples`` test images; with its nominal attack.
+
+    Attributes:
+        no_number: why the count says nothing of robustness; "" where it does.
+    """
 
     battery: str
     count: Count
     nominal_trial: str
     nominal: Count
     flags: tuple[str, ...]
+    no_number: str = ""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

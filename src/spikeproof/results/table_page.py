@@ -44,6 +44,7 @@ def render_table(header: TableHeader, rows: Sequence[ResultRow]) -> str:
         parts += [_table(header, lines), _legend(lines)]
     for title, points in (
         ("Raised red flags (the worst case may be too high):", _flags(lines)),
+        ("No number:", [f"{plain(line.first.label)}: {plain(line.no_number)}" for line in lines if line.no_number]),
         ("Not run:", _missing(header, lines)),
         ("Chosen here, since no paper states it:", [plain(choice) for choice in header.choices]),
         (_CLAIMS, [_verdict(each) for each in header.verdicts]),

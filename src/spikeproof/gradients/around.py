@@ -1,0 +1,159 @@
+"""A backward that goes round what hides the gradient: before the first layer with weights, and after the logits.
+
+BPDA with the identity (Athalye, Carlini and Wagner 2018, "Obfuscated gradients give a false sense of security").
+Deviation: they replace the layer that hides the gradient. Here nobody says which one that is, so all that happens to
+the image before the first layer with weights is replaced at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
+
+from spikeproof.gradients.assg import Assg
+from spikeproof.gradients.bptt import Bptt
+from spikeproof.gradients.source import Attached, GradientSource, check_source
+from spikeproof.models import is_compiled
+from spikeproof.spiking import sites
+
+_SPREAD = 10.0  # of logits: a softmax of these still has a gradient in float32
+_SOFTMAXES = (torch.softmax, Tensor.softmax, functional.softmax)
+
+
+@dataclasses.dataclass(frozen=True)
+class Around:
+    """Another source, and the identity wherever the way to the image or from the logits may hide the gradient::
+
+        dL/dx = dL/dh,    h = g(x) what the first layer with weights gets    (forward: h; backward: as if h were x)
+        L of z min(1, 10 / (max z - min z)),    where the outputs are softmax(z), of z
+
+    So it goes round whatever g does to the image: rounding, a sine, JPEG, ``torch.no_grad``, NumPy. It needs an h of
+    as many values as the image has, or that of every step; else, and in a compiled network, g stays as it is. A mask
+    behind the first layer with weights stays, too.
+
+    Args:
+        inner: the backward of all the rest; BPTT in a network without sites.
+
+    Raises:
+        SpikeproofError: an inner source that is none.
+
+    Example:
+        >>> from spikeproof.attacks import Crafting, crafting, cross_entropy_of
+        >>> rounded = nn.Sequential(nn.Hardtanh(), nn.Flatten(), nn.Linear(4, 3))
+        >>> _ = rounded[0].register_forward_hook(lambda module, given, out: (15 * out).round() / 15)
+        >>> images, labels = torch.rand(2, 1, 2, 2), torch.tensor([0, 1])
+        >>> with crafting(rounded, Crafting()) as plain:
+        ...     bool(plain.gradient(images, cross_entropy_of(labels))[0].any())
+        False
+        >>> with crafting(rounded, Crafting(source=Around())) as around:
+        ...     bool(around.gradient(images, cross_entropy_of(labels))[0].all())
+        True
+    """
+
+    inner: GradientSource = Assg()
+
+    def __post_init__(self) -> None:
+        check_source(self.inner)
+
+    @property
+    def name(self) -> str:
+        return f"AROUND {self.inner.name}"
+
+    @contextlib.contextmanager
+    def attach(self, model: nn.Module) -> Iterator[Attached]:
+        inner = self.inner if sites(model) else Bptt()
+        with inner.attach(model) as attached:
+            yield _AttachedAround(model, attached)
+
+
+class _AttachedAround(Attached):
+    def __init__(self, model: nn.Module, inner: Attached) -> None:
+        self._model, self._inner = model, inner
+
+    def keep(self, kept: Int64[Tensor, " m"]) -> None:
+        self._inner.keep(kept)
+
+    def hold(self, held: bool) -> None:
+        self._inner.hold(held)
+
+    def forward(
+        self, call: Callable[[Tensor], Tensor], images: Float[Tensor, "n c h w"]
+    ) -> tuple[Float[Tensor, "n k"], Float[Tensor, "n k"]]:
+        with _straight_to_the_weights(self._model, images), _LastSoftmax() as softmax:
+            logits, differentiated = self._inner.forward(call, images)
+        before = softmax.input_of(differentiated)
+        spread = (before.amax(1, keepdim=True) - before.amin(1, keepdim=True)).detach()
+        return logits, before * (_SPREAD / spread.clamp_min(_SPREAD))
+
+
+@contextlib.contextmanager
+def _straight_to_the_weights(model: nn.Module, images: Float[Tensor, "n c h w"]) -> Iterator[None]:
+    """For one forward: the first module with weights of its own passes its gradient straight to the images."""
+    reached = False
+
+    def straight(module: nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        nonlocal reached
+        if reached or not given or not _fits(given[0], images):
+            reached = True
+            return None
+        reached = True
+        return (_AsIfTheImage.apply(images, given[0]), *given[1:])
+
+    weighted = [] if is_compiled(model) else [module for module in model.modules() if list(module.parameters(False))]
+    hooks = [module.register_forward_pre_hook(straight) for module in weighted]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _fits(given: Any, images: Float[Tensor, "n c h w"]) -> bool:
+    """Whether this is an image for each sample, in whatever shape, or one for each step and sample, time first."""
+    if not isinstance(given, Tensor) or not given.is_floating_point() or given.numel() % max(images.numel(), 1):
+        return False
+    steps = given.numel() // max(images.numel(), 1)
+    return given.shape[0] == steps * len(images) or given.shape[:2] == (steps, len(images))
+
+
+class _AsIfTheImage(torch.autograd.Function):
+    """What was made of the images, forward; backward, the sum over its steps is the images' own gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, images: Tensor, made: Tensor) -> Tensor:
+        ctx.like = (images.shape, images.dtype)
+        return made.view_as(made)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        shape, dtype = ctx.like
+        return gradients[0].reshape(-1, *shape).sum(0).to(dtype), None
+
+
+class _LastSoftmax(TorchFunctionMode):
+    """Remembers the softmax that was called last, with what went into it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._last: tuple[Tensor, Tensor] | None = None
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = func(*args, **(kwargs or {}))
+        if func in _SOFTMAXES:
+            given = args[0] if args else (kwargs or {}).get("input")
+            self._last = (made, given) if isinstance(given, Tensor) else None
+        return made
+
+    def input_of(self, outputs: Float[Tensor, "n k"]) -> Float[Tensor, "n k"]:
+        """What these outputs are the softmax of, if they are one; else themselves."""
+        if self._last is None or self._last[0] is not outputs:
+            return outputs
+        return self._last[1]
