@@ -13,7 +13,7 @@ def test_the_curve_of_a_search():
     broken = torch.tensor([True, True, False, True, False, True])
     found = forecast("LOCAL-1000", 1000, spent, broken, torch.rand(6), left=20, samples=50)
     assert found.curve == ((0, 24), (40, 22), (900, 21), (1000, 20))
-    assert found.last_doubling == 2 and found.chased == 1
+    assert found.last_doubling == 2
     assert 0 <= found.low <= found.expected <= found.high <= 2
 
 

@@ -59,7 +59,7 @@ def make_search(*, left: int, last: int = 3, expected: float = 2.5) -> dict[str,
     """What an audit says of a local search that has left so many."""
     curve = [[0, left + last + 4], [120, left + last], [700, left]]
     found = {"trial": "LOCAL-900", "queries": 900, "curve": [*curve, [900, left]], "last_doubling": last}
-    return found | {"chased": 9, "times": 10, "low": 1, "expected": expected, "high": 6}
+    return found | {"times": 10, "low": 1, "expected": expected, "high": 6}
 
 
 def make_site(index: int, spread: float, random: np.random.Generator) -> dict[str, Any]:

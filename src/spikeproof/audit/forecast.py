@@ -32,8 +32,7 @@ class Forecast:
         samples: of the audit, clean errors included.
         curve: pairs of queries and how many samples are still right after them; the first is of none.
         last_doubling: how many samples the second half of the queries broke.
-        chased: samples that it still chases at its end; the others are broken or were given up.
-        low, expected, high: how many of these ten times the queries would break, with its 95 % interval.
+        low, expected, high: how many of those left ten times the queries would break, with its 95 % interval.
     """
 
     trial: str
@@ -41,7 +40,6 @@ class Forecast:
     samples: int
     curve: tuple[tuple[int, int], ...]
     last_doubling: int
-    chased: int
     low: int
     expected: float
     high: int
@@ -54,7 +52,7 @@ class Forecast:
         """What it says, in one sentence.
 
         Example:
-            >>> Forecast("LOCAL-9600", 9600, 200, ((0, 50), (9600, 32)), 1, 9, 0, 1.2, 4).sentence
+            >>> Forecast("LOCAL-9600", 9600, 200, ((0, 50), (9600, 32)), 1, 0, 1.2, 4).sentence
             'the last doubling of its queries broke 0.5 points; ten times as many would break 0.6 more (0.0 to 2.0)'
         """
         last, low, expected, high = (
@@ -105,8 +103,7 @@ def forecast(
         curve.append((queries, left))
     low, expected, high = (0, 0.0, 0) if broken.all() else _further(spent, broken, margins, queries)
     last = int((took > queries / 2).sum())
-    chased = int(((spent >= queries) & ~broken).sum())
-    return Forecast(trial, queries, samples, tuple(curve), last, chased, low, expected, high)
+    return Forecast(trial, queries, samples, tuple(curve), last, low, expected, high)
 
 
 def _further(
