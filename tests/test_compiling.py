@@ -47,6 +47,7 @@ def test_a_compilation_that_fails_is_over():
     assert not is_compiling()
 
 
+@pytest.mark.thorough
 def test_a_real_kernel_is_counted_where_it_is_compiled(monkeypatch, tmp_path):
     monkeypatch.setenv("SPIKEPROOF_CACHE_DIR", str(tmp_path))
     program = tmp_path / "program.py"

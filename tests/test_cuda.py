@@ -115,6 +115,7 @@ def digits(train_limit=48):
     return load_data("digits", validation=8, train_limit=train_limit)
 
 
+@pytest.mark.sweep
 @PRECISIONS
 @pytest.mark.parametrize("name", DEFENSES)
 def test_a_training_step_waits_for_nothing(device, name, precision):

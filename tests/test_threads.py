@@ -67,6 +67,7 @@ def test_a_process_that_has_torch_already_is_left_alone():
     assert python("import spikeproof as sp; sp.train")[0] == {}
 
 
+@pytest.mark.thorough
 def test_children_wait_passively(monkeypatch):
     for name in PASSIVE:
         monkeypatch.delenv(name, raising=False)

@@ -35,6 +35,7 @@ class Loose(Wrapped):
         return self.inner(images + 0.2 * torch.randn(images.shape, generator=self.generator))
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("kind", [Noisy, Drops, Loose])
 def test_what_counts_as_broken_is_broken(model, batch, kind):
     network, images, labels = kind(model), batch[0][:24], batch[1][:24]
@@ -63,6 +64,7 @@ def test_a_lucky_draw_is_no_break(model, batch):
     assert not boast(model, *batch, Linf(0.1), None).correct.any()  # of a network that draws nothing the claim stands
 
 
+@pytest.mark.thorough
 def test_targets_are_confirmed_too(model, batch):
     images, labels = batch[0][:24], batch[1][:24]
     targets = (labels + 1) % 10

@@ -206,6 +206,7 @@ def test_queries_until_a_sample_breaks(model, chased):
     assert (~search(last).correct)[the_last].all() and search(last - 1).correct[the_last].all()
 
 
+@pytest.mark.sweep
 def test_queries_of_walks_side_by_side(model, chased):
     images, labels, near = chased
     found = local_search(model, images, labels, THREAT, Crafting(seed=1), queries=2000, walk=400, start=near)

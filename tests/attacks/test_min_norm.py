@@ -238,6 +238,7 @@ def test_any_source_and_bfloat16(model, known, attack, source):
     assert (~found.correct).float().mean() > (0.9 if source != ReluTransfer() else 0.3)
 
 
+@pytest.mark.thorough
 @each_attack
 def test_a_noisy_model_and_two_classes(attack):
     torch.manual_seed(0)

@@ -61,6 +61,7 @@ def test_margins_tell_who_may_still_fall():
     assert far.expected < near.expected / 3
 
 
+@pytest.mark.thorough
 def test_an_audit_says_how_far_it_is(learned, digits, quick):
     config = quick(trials=("PGD-5", "LOCAL-300"), diagnostics=True)
     found = audit(learned, digits.test, config, show=False)

@@ -157,6 +157,7 @@ def test_randomness_that_the_seed_does_not_fix_is_named(learned, digits, kind, n
     assert look_at(Drops(learned), images).unfixed == ()
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("kind", [ByNumpy, Own])
 def test_randomness_that_the_seed_does_not_fix_is_averaged(learned, digits, quick, kind):
     found = audit(kind(learned), digits.test, quick(trials=("FGSM",), samples=12), show=False)
@@ -194,6 +195,7 @@ class InPlace(Wrapped):
         return self.inner(images.sub_(0.1).clamp_(0, 1))
 
 
+@pytest.mark.sweep
 def test_a_network_that_works_in_place_needs_no_batch_size(learned, digits, quick):
     """As with one, and as one that works on a copy."""
 
@@ -213,6 +215,7 @@ class Without(Wrapped):
         return self.inner(images)
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("kind", [Hard, Without])
 def test_no_path_to_the_image_is_told_and_queries_decide(learned, digits, quick, kind):
     config = quick(trials=("FGSM", "PGD-5", "APGD-CE-5", "SQUARE-100"), radius=0.2, diagnostics=True, sweep_samples=20)

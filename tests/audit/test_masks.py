@@ -45,6 +45,7 @@ def test_networks_that_hide_nothing(learned, tiny, masked, digits):
         assert look(network, digits).signs == ()
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("name", ["round", "sine", "softmax x20", "numpy"])
 def test_the_number_is_that_of_bpda(learned, digits, quick, name):
     network, bare = planted(learned)[name]

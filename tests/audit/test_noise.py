@@ -80,6 +80,7 @@ def test_fresh_draws_are_not_those_of_the_attack(noisy, digits, quick, monkeypat
     assert found.results[0].broken < int(claimed[0].sum())
 
 
+@pytest.mark.thorough
 def test_what_the_draws_cannot_decide_is_told(digits, quick):
     """Of an image that was moved two classes have the same mean: no number of draws tells them apart."""
 

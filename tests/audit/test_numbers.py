@@ -163,6 +163,7 @@ def test_same_seed_same_audit(tiny, digits, quick, told):
     assert not np.array_equal(first.pictures["adversarial"], other.pictures["adversarial"])
 
 
+@pytest.mark.thorough
 def test_two_batches_draw_different_numbers(tiny, digits, quick):
     # The same image in two batches starts from two places; were it one, each batch would repeat the other's draws.
     labels = digits.test.labels[:40]

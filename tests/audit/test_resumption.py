@@ -102,6 +102,7 @@ def test_the_first_process_alone_keeps_and_forgets(tiny, digits, config, monkeyp
     assert files(tmp_path)
 
 
+@pytest.mark.thorough
 def test_two_interruptions(tiny, digits, config, attacked, tmp_path):
     audit(tiny, digits.test, config, show=False)
     everything = list(attacked)
@@ -234,6 +235,7 @@ def test_two_processes_give_one_name():
     assert len(set(names)) == 1 and len(names[0].strip()) == 16
 
 
+@pytest.mark.thorough
 def test_who_is_right_when_clean_is_decided_once(tiny, digits, config, attacked, tmp_path):
     """A network may draw numbers that no seed fixes; an audit that goes on attacks those who were right at first."""
 

@@ -28,6 +28,7 @@ def without_seconds(value):
     return [without_seconds(inner) for inner in value] if isinstance(value, list) else value
 
 
+@pytest.mark.thorough
 def test_two_processes_say_what_one_says(tiny, digits, quick, told, start, together, tmp_path):
     trials = ("R+FGSM", "PGD-2", "SA-PGD-3@ASSG", "SQUARE-10", "CW-2", "LOCAL-20", "APGD-ON-2@ASSG")
     config = quick(trials=trials, batch_size=9, sweep=(0.05,), step_sweep=(1,), sweep_samples=10)
@@ -46,6 +47,7 @@ def test_two_processes_say_what_one_says(tiny, digits, quick, told, start, toget
     assert not [path for path in (tmp_path / "parts").rglob("*") if path.is_file()]
 
 
+@pytest.mark.sweep
 def test_shares_are_apart_and_cover_everything(tiny, digits, quick, attacked, monkeypatch, tmp_path):
     """Each process attacks only its batches and points; what one left can be finished by one process alone."""
     config = quick(trials=("FGSM", "SA-PGD-2@ASSG"), batch_size=9)

@@ -43,6 +43,7 @@ def test_a_threat_given_to_audit_is_the_one_that_is_recorded_and_kept(model, dig
     assert 0 < moved.flatten(1).norm(dim=1).max() <= 0.5 + 1e-5
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("name", [name for name, battery in BATTERIES.items() if battery.l2 is not None])
 def test_every_battery_for_l2_keeps_to_the_ball(tiny, digits, quick, name):
     battery = tuple(BATTERIES[name].l2)

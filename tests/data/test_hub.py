@@ -4,6 +4,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 from spikeproof.data import load_data
 
 SCRIPT = """
@@ -19,6 +21,7 @@ except SpikeproofError as error:
 """
 
 
+@pytest.mark.thorough
 def test_offline_uses_the_cache_and_says_what_to_do_without_one(tmp_path, colours, encode, write_parquet):
     repo = tmp_path / "hub" / "datasets--uoft-cs--cifar10"
     commit = "0123456789abcdef0123456789abcdef01234567"

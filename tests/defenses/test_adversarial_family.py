@@ -48,7 +48,7 @@ def plain(trained):
     ("defense", "epochs"),
     [
         (AdversarialTraining(eps=EPS, attack="fgsm-rs"), 8),
-        (TRADES(eps=EPS), 8),
+        pytest.param(TRADES(eps=EPS), 8, marks=pytest.mark.thorough),
         pytest.param(MART(eps=EPS), 8, marks=pytest.mark.thorough),
         pytest.param(FreeAdversarialTraining(eps=EPS), 4, marks=pytest.mark.thorough),
         pytest.param(HIRE(eps=EPS), 8, marks=pytest.mark.thorough),

@@ -36,7 +36,17 @@ def new_model(data):
 
 def config(**changes):
     return TrainConfig(
-        **({"epochs": 2, "batch_size": 32, "augmentation": None, "device": "cpu", "precision": "fp32"} | changes)
+        **(
+            {
+                "epochs": 2,
+                "batch_size": 32,
+                "augmentation": None,
+                "learning_rate": 0.02,
+                "device": "cpu",
+                "precision": "fp32",
+            }
+            | changes
+        )
     )
 
 
@@ -131,6 +141,7 @@ def test_the_gradient_is_of_the_whole_loss(new_model, data):
     assert not torch.equal(first.images.grad.sign(), other.images.grad.sign())
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_resumed_in_the_middle_of_an_epoch_bit_by_bit(new_model, data, tmp_path, precision):
     defenses = [FreeAdversarialTraining(eps=EPS, replays=2)]

@@ -35,7 +35,17 @@ def new_model(data):
 
 def config(**changes):
     return TrainConfig(
-        **({"epochs": 2, "batch_size": 32, "augmentation": None, "device": "cpu", "precision": "fp32"} | changes)
+        **(
+            {
+                "epochs": 2,
+                "batch_size": 32,
+                "augmentation": None,
+                "learning_rate": 0.02,
+                "device": "cpu",
+                "precision": "fp32",
+            }
+            | changes
+        )
     )
 
 

@@ -210,6 +210,7 @@ def whole(few_digits):
     return run(few_digits)
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("share", [0.35, 0.4, 0.45, 0.7])
 def test_a_run_stopped_before_while_and_after_measuring_ends_the_same(few_digits, whole, tmp_path, share):
     with stopped_at(share):

@@ -103,6 +103,7 @@ def test_a_straight_slope_is_smooth_and_a_wiggly_or_jumping_one_is_rough(images,
     assert jumping > 0.5
 
 
+@pytest.mark.thorough
 def test_a_finer_grid_smooths_a_curve_but_no_jumps(images, labels):
     def roughness(model, points):
         return landscape(model, images[:4], labels[:4], 0.1, points).roughness

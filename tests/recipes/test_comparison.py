@@ -159,6 +159,7 @@ def test_pages_that_cannot_be_written(tmp_path, refuses):
             read_page(page)
 
 
+@pytest.mark.thorough
 def test_random_rows_tell_their_draws(rows, tmp_path):
     rows[1] = dataclasses.replace(
         rows[1],

@@ -66,6 +66,7 @@ def test_what_was_asked_for_stays(folder):
     assert (fitted.data.validation, fitted.data.classes, fitted.audit.samples) == (40, None, 7)
 
 
+@pytest.mark.sweep
 def test_a_few_of_the_images_have_every_class_in_its_share(run, recipe):
     found = audit_it(run)
     shares = recipe.data.load(None).test.labels.bincount() / len(recipe.data.load(None).test)

@@ -55,6 +55,7 @@ class Counting(InProcess):
         super().start(task, around)
 
 
+@pytest.mark.sweep
 def test_every_cell_stands_beside_the_published_one(done):
     out, text = done
     ((header, rows),) = read_results(out / "results")

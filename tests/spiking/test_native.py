@@ -204,6 +204,7 @@ def test_all_that_is_learned(names, by):
             Case(setting, dtype, (6, 6), samples=4).learned(*names, by=by).check()
 
 
+@pytest.mark.thorough
 def test_a_leak_with_one_number_for_each_step_or_for_each_row():
     for shape in ((3, 1, 1), (3, 24, 1)):
         case = Case(SETTING, torch.float64)
@@ -303,6 +304,7 @@ def test_the_number_of_threads_changes_no_bit(dtype):
         assert all(torch.equal(one, two) for one, two in zip(found[0], other, strict=True))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("units", ["AVX2", pytest.param("DEFAULT", marks=THOROUGH)])
 def test_vector_units_change_no_bit(monkeypatch, units):
     """A block is as wide on every machine, and so are the sums."""

@@ -8,6 +8,7 @@ from spikeproof.spiking import sites
 from spikeproof.train import train
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("kernels", ["reference", "fused"])
 @pytest.mark.parametrize("batch_norm", ["merged", "per-step"])
 def test_a_frozen_norm_normalises_by_what_it_had_seen(new_model, few_digits, quick, kernels, batch_norm):
@@ -40,5 +41,9 @@ def test_nothing_to_learn_is_said_and_leaves_no_folder(new_model, few_digits, qu
         train(new_model().requires_grad_(False), few_digits, config=quick(), out=tmp_path / "run", show=False)
     assert not (tmp_path / "run").exists()
     # What a defense brings may be all that learns.
-    run = train(new_model().requires_grad_(False), few_digits, [LSG()], quick(), show=False)
+    model = new_model().requires_grad_(False)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(4)  # or nothing would fire
+    run = train(model, few_digits, [LSG()], quick(), show=False)
     assert (sites(run.model)["body.0"].leak != 0.2).all()

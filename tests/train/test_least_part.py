@@ -39,6 +39,7 @@ def test_refused(few_digits, quick, refuses, tmp_path, name, norm, config, chang
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize(("name", "norm", "config", "change"), TRAINED, ids=str)
 def test_trained(few_digits, quick, name, norm, config, change):
     few = type(few_digits)(**(vars(few_digits) | {"train": few_digits.train.take(slice(65))}))

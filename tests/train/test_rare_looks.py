@@ -53,6 +53,7 @@ def test_no_state_is_written_of_a_loss_that_is_not_finite(new_model, few_digits,
     assert not (tmp_path / "state.pt").exists()
 
 
+@pytest.mark.thorough
 def test_metrics_are_the_same_however_rarely_it_looks(new_model, few_digits, quick, monkeypatch):
     lines = []
     for every in (1, 50):

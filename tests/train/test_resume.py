@@ -29,6 +29,7 @@ def left_over(folder):
     )
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize(
     ("number", "precision"), [(signal.SIGINT, "fp32"), (signal.SIGINT, "bf16"), (signal.SIGTERM, "fp32")]
 )

@@ -41,6 +41,7 @@ from spikeproof.train.processes import Processes, SharedBatch
 from spikeproof.train.run_folder import RunFolder
 from spikeproof.train.seeds import derive, generator
 from spikeproof.train.sentence import sentence
+from spikeproof.train.silence import check_speaks, listen
 from spikeproof.train.stopping import stop_on_signal
 from spikeproof.train.tally import Finite, Tally
 from spikeproof.train.temporal_loss import temporal_loss
@@ -324,6 +325,7 @@ class _Trainer:
             defense.learned(step)
         self.sums.add("loss", loss, share, self.replays)
         self.sums.add("correct", (step.logits.argmax(1) == step.labels).sum(), parts=self.replays)
+        listen(self.sums, step.logits, self.step % self.steps_an_epoch / self.steps_an_epoch)
         return loss.detach().double() * share
 
     def _loss(self, step: Step, weight: float) -> Tensor:
@@ -356,6 +358,7 @@ class _Trainer:
                 f"The loss has exploded to {loss:.2g} in epoch {epoch}; lower the learning rate or the weight of a "
                 "defense."
             )
+        check_speaks(sums, epoch)
         look = (epoch + 1) % self.config.validate_every == 0 or epoch + 1 == self.config.epochs
         accuracy, rates = validated(self.model, self.data.validation, epoch, self.processes) if look else (None, {})
         images_seen = self.steps_an_epoch * self.config.batch_size

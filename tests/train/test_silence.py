@@ -1,0 +1,64 @@
+"""A network that answers every image alike learns nothing more, and training says so."""
+
+import pytest
+import torch
+
+from spikeproof.defenses import MPDSGR, TGO, Defense
+from spikeproof.spiking import sites
+from spikeproof.train import train
+
+
+class Silencing(Defense):
+    """Takes all gain from one site, from a step on."""
+
+    def __init__(self, after, place="body.0"):
+        self.after, self.place, self.steps = after, place, 0
+
+    def after_step(self, model, seed):
+        self.steps += 1
+        if self.steps > self.after:
+            with torch.no_grad():
+                sites(model)[self.place].norm.weight.zero_()
+                sites(model)[self.place].norm.bias.fill_(-1.0)
+
+
+def config(quick, **changes):
+    return quick(**({"batch_size": 8, "epochs": 3, "learning_rate": 0.02} | changes))
+
+
+@pytest.mark.parametrize("microbatch", [None, 3, 1])
+def test_a_network_that_falls_silent_stops_within_an_epoch(new_model, few_digits, quick, refuses, tmp_path, microbatch):
+    steps = len(few_digits.train) // 8
+    assert steps >= 4
+    arguments = (new_model(), few_digits, [Silencing(after=steps)], config(quick, microbatch=microbatch))
+    if microbatch == 1:  # images alone are not compared
+        assert len(train(*arguments, show=False).metrics) == 3
+        return
+    with refuses("silent", "epoch 1", "warm-up"):
+        train(*arguments, out=tmp_path / "run", show=False)
+    assert (tmp_path / "run" / "metrics.jsonl").read_text().count("\n") == 1  # epoch 0 is kept
+
+
+def test_one_that_starts_silent_and_wakes_up_goes_on(new_model, few_digits, quick):
+    """The last quarter of an epoch decides."""
+
+    class Waking(Silencing):
+        def after_step(self, model, seed):
+            self.steps += 1
+            if self.steps == 2:
+                with torch.no_grad():
+                    sites(model)[self.place].norm.weight.fill_(1.0)
+                    sites(model)[self.place].norm.bias.zero_()
+
+    model = new_model()
+    with torch.no_grad():
+        site = sites(model)["body.0"]
+        site.norm.weight.zero_()
+        site.norm.bias.fill_(-1.0)
+    assert len(train(model, few_digits, [Waking(after=0)], config(quick), show=False).metrics) == 3
+
+
+@pytest.mark.parametrize("defense", [MPDSGR(eta=300.0, warmup=0.0, sites="all"), TGO(lambda_max=1e4, sites="all")])
+def test_too_large_a_dose_is_told(new_model, few_digits, quick, refuses, defense):
+    with refuses("silent", "Lower the weight"):
+        train(new_model(), few_digits, [defense], config(quick, learning_rate=0.1, epochs=6), show=False)
