@@ -133,7 +133,7 @@ def test_training_shows_the_network_what_the_recurrence_says(new_model, data, mi
 def test_the_gradient_is_of_the_whole_loss(new_model, data):
     """A penalty's share of the gradient moves the perturbation too."""
     plain, penalised = Watcher(), Watcher()
-    for watcher, more in ((plain, []), (penalised, [MPDSGR(eta=5.0)])):
+    for watcher, more in ((plain, []), (penalised, [MPDSGR(eta=5.0, warmup=0.0)])):
         defenses = [FreeAdversarialTraining(eps=EPS, replays=1), watcher, *more]
         train(new_model(), data, defenses, config(epochs=1), show=False)
     first, other = plain.seen[0], penalised.seen[0]

@@ -79,7 +79,7 @@ def test_penalty_is_the_slow_sum_with_the_surrogates_window(surrogate, window, w
     model = new_model(surrogate).train()
     with probe(model, "moments", "margins") as record:
         model(some_images())
-    found = MPDSGR(eta=0.7, sites=which).penalty(after_forward(record, 0.0))
+    found = MPDSGR(eta=0.7, sites=which).penalty(after_forward(record, 0.9))
     assert found.shape == () and found.requires_grad
     taken = list(record.values()) if which == "all" else [record["body.0"], record["body.2"]]  # the last has no norm
     assert len(record) == 3 and found.item() == pytest.approx(slow_penalty(taken, window, 0.7), rel=1e-4)
@@ -98,7 +98,7 @@ def some_moments():
 
 
 def penalty_of(defense, mean, std):
-    return defense.penalty(after_forward(Record(a=made_record(mean, std)), 0.0))
+    return defense.penalty(after_forward(Record(a=made_record(mean, std)), 0.9))
 
 
 @pytest.mark.parametrize("factor", [0.5, 1.3])
@@ -151,8 +151,8 @@ def test_the_factor_scales_the_surrogates_window():
     mean, std = some_moments()
     wide = Record(a=made_record(mean, std, window=0.6))
     narrow = Record(a=made_record(mean, std, window=0.3))
-    half = MPDSGR(factor=0.5).penalty(after_forward(wide, 0.0))
-    torch.testing.assert_close(half, MPDSGR().penalty(after_forward(narrow, 0.0)))
+    half = MPDSGR(factor=0.5).penalty(after_forward(wide, 0.9))
+    torch.testing.assert_close(half, MPDSGR().penalty(after_forward(narrow, 0.9)))
 
 
 def test_after_reset_watches_what_is_carried_on():
@@ -164,7 +164,7 @@ def test_after_reset_watches_what_is_carried_on():
         torch.manual_seed(0)
         with watch(model, chosen.needs) as record:
             model(some_images())
-        found[chosen.potential] = chosen.penalty(after_forward(record, 0.0)).item()
+        found[chosen.potential] = chosen.penalty(after_forward(record, 0.9)).item()
     assert found["after-reset"] != pytest.approx(found["before-reset"], rel=1e-3)
     with pytest.raises(SpikeproofError, match="before reset"):
         compose([defense, TGO()])
@@ -173,7 +173,7 @@ def test_after_reset_watches_what_is_carried_on():
 
 def test_the_attacks_window_is_the_measured_change_and_stays_in_the_memory():
     model, images, labels = new_model(), some_images(), torch.arange(6)
-    defense = MPDSGR(eta=1.0, sites="all", width="attack", factor=2.0, attack_eps="0.1", every=2)
+    defense = MPDSGR(eta=1.0, warmup=0.0, sites="all", width="attack", factor=2.0, attack_eps="0.1", every=2)
     step = step_on(model, images, labels)
     defense.begin(step)
     with watch(model.train(), defense.needs) as step.record:
@@ -186,7 +186,7 @@ def test_the_attacks_window_is_the_measured_change_and_stays_in_the_memory():
         assert window.shape == mean.shape[1:] and (window > 0).any()
         expected.append(overlap(mean, std, window).mean())
     torch.testing.assert_close(found, torch.stack(expected).mean())
-    less = MPDSGR(eta=1.0, sites="all").penalty(step).item()
+    less = MPDSGR(eta=1.0, warmup=0.0, sites="all").penalty(step).item()
     assert found.item() < less  # an attack moves margins by less than the window
 
 
@@ -196,7 +196,13 @@ def test_following_its_gradient_empties_the_window(width):
     optimizer = torch.optim.SGD(model.parameters(), lr=0.5 if width == "surrogate" else 2.0)
     # In surrogates', spreads' and changes' widths; the last are small.
     defense = MPDSGR(
-        eta=1.0, sites="all", width=width, factor=3.0 if width == "attack" else 1.0, attack_eps=0.1, every=100
+        eta=1.0,
+        warmup=0.0,
+        sites="all",
+        width=width,
+        factor=3.0 if width == "attack" else 1.0,
+        attack_eps=0.1,
+        every=100,
     )
     penalties, step = [], step_on(model, images, torch.arange(32) % 10)
     for _ in range(12):
@@ -220,8 +226,9 @@ def test_a_warm_up_rises_linearly():
     model = new_model()
     with probe(model, "moments") as record:
         model(some_images())
-    full = MPDSGR(eta=0.4).penalty(after_forward(record, 0.0)).item()
+    full = MPDSGR(eta=0.4).penalty(after_forward(record, 0.9)).item()
     assert full > 0
+    assert MPDSGR(eta=0.4, warmup=0.0).penalty(after_forward(record, 0.0)).item() == pytest.approx(full)
     rising = MPDSGR(eta=0.4, warmup=0.2)
     for progress, share in ((0.0, 0.0), (0.05, 0.25), (0.1, 0.5), (0.2, 1.0), (0.99, 1.0)):
         assert rising.penalty(after_forward(record, progress)).item() == pytest.approx(share * full)
@@ -249,7 +256,9 @@ def test_impossible_settings_are_refused(bad, refuses):
 
 
 @pytest.mark.parametrize(
-    "bad", [{"sites": "some"}, {"statistics": "none"}, {"potential": "after"}, {"width": "std"}], ids=str
+    "bad",
+    [{"sites": "some"}, {"dose": "sum"}, {"statistics": "none"}, {"potential": "after"}, {"width": "std"}],
+    ids=str,
 )
 def test_unknown_choices_are_refused(bad, refuses):
     defense = MPDSGR()
@@ -257,6 +266,24 @@ def test_unknown_choices_are_refused(bad, refuses):
         object.__setattr__(defense, field, value)
     with refuses(*bad, *bad.values(), "one of"):
         defense.__post_init__()
+
+
+@pytest.mark.parametrize("width", ["surrogate", "spread"])
+def test_by_channel_the_dose_is_that_of_64_channels_whatever_the_width(width):
+    """Twice the channels, of the same moments: the mean is the same, and each channel's pull is halved or is not."""
+    mean, std = some_moments()
+    wide = mean.repeat(1, 2), std.repeat(1, 2)
+    for dose, times, pull in (("mean", 1, 0.5), ("channel", 2, 1)):
+        defense = MPDSGR(eta=1.0, dose=dose, width=width)
+        narrow_value, wide_value = penalty_of(defense, mean, std), penalty_of(defense, *wide)
+        torch.testing.assert_close(wide_value, times * narrow_value)
+        (of_narrow,) = torch.autograd.grad(narrow_value, std, retain_graph=True)
+        leaves = [part.detach().requires_grad_() for part in wide]
+        (of_wide,) = torch.autograd.grad(penalty_of(defense, *leaves), leaves[1])
+        torch.testing.assert_close(of_wide[:, :4], pull * of_narrow)
+        assert of_narrow.abs().max() > 1e-3 or width == "spread"
+    by_64, by_4 = (penalty_of(MPDSGR(eta=1.0, dose=dose, width=width), mean, std) for dose in ("channel", "mean"))
+    torch.testing.assert_close(by_64, by_4 * 4 / 64)
 
 
 @pytest.mark.parametrize("make", [MPDSGR, lambda **choice: TGO(sigma=0.0, **choice)])

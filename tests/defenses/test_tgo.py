@@ -45,6 +45,23 @@ def test_mc_is_the_slow_sum_over_sites_of_the_mean_hinge(model, images, delta, h
         )
 
 
+@pytest.mark.parametrize("width", ["fixed", "spread"])
+def test_by_channel_each_layer_counts_by_its_channels(model, images, width):
+    """A layer's mean times its channels over 64: so each channel's pull is the same in a network of any width."""
+    defenses = [TGO(lambda_max=0.6, sigma=0.0, dose=dose, width=width) for dose in ("mean", "channel")]
+    with probe(model, "moments", cost=Hinge(0.5)) as record:
+        model(images)
+    sums = {"mean": 0.0, "channel": 0.0}
+    for name in ("body.0", "body.2"):
+        alone = Record({name: record[name]})
+        mean, channel = (defense.penalty(after_forward(alone, 0.5)).item() for defense in defenses)
+        assert channel == pytest.approx(mean * record[name].total.shape[1] / 64) and mean > 0
+        sums["mean"] += mean
+        sums["channel"] += channel
+    for defense in defenses:
+        assert defense.penalty(after_forward(record, 0.5)).item() == pytest.approx(sums[defense.dose])
+
+
 def quadrature(mean, std, width, power):
     """The expected hinge by a fine trapezium over the band, in float64; exact where the band is wide in spreads."""
     unit = torch.linspace(-1, 1, 40001, dtype=torch.float64)
@@ -207,7 +224,7 @@ def test_impossible_settings_are_refused(bad, refuses):
 
 
 @pytest.mark.parametrize(
-    "bad", [{"sites": "some"}, {"hinge": "cubic"}, {"potential": "after"}, {"width": "std"}], ids=str
+    "bad", [{"sites": "some"}, {"dose": "sum"}, {"hinge": "cubic"}, {"potential": "after"}, {"width": "std"}], ids=str
 )
 def test_unknown_choices_are_refused(bad, refuses):
     defense = TGO()

@@ -20,13 +20,14 @@ from torch import Tensor, nn
 from spikeproof.defenses.attack_width import AttackWidth
 from spikeproof.defenses.defense import Defense, Needs, Step
 from spikeproof.defenses.normal_hinge import normal_hinge
-from spikeproof.defenses.which_sites import Which, check_which, chosen
+from spikeproof.defenses.which_sites import CHANNELS, Dose, Which, check_which, chosen
 from spikeproof.errors import SpikeproofError
 from spikeproof.spiking import Hinge, joint_moments, sites
 from spikeproof.threat import Radius, parse_radius
 
 _CHOICES = {
     "sites": ("normed", "all"),
+    "dose": ("mean", "channel"),
     "hinge": ("linear", "quadratic"),
     "potential": ("before-reset", "after-reset"),
     "width": ("fixed", "spread", "attack"),
@@ -56,6 +57,9 @@ class TGO(Defense):
             result of ours says which it is, and an audit of a noisy model averages over draws.
         sites: of MC: "normed", those behind a batch norm, or "all". One without a norm is pulled many times harder, and
             falls silent. NLIF's noise is at all.
+        dose: of MC: "mean" over a layer's neurons, as the paper has it, or "channel": a mean over samples, positions
+            and steps, summed over channels and divided by 64. Then a lambda found on a narrow network does the same on
+            a wide one.
         hinge: "linear" (power 1) or "quadratic" (2).
         potential: "before-reset" or "after-reset".
         width: see above.
@@ -75,6 +79,7 @@ class TGO(Defense):
     sigma: float = 0.2
     noise_at_inference: bool = False
     sites: Which = "normed"
+    dose: Dose = "mean"
     hinge: Literal["linear", "quadratic"] = "linear"
     potential: Literal["before-reset", "after-reset"] = "before-reset"
     width: Literal["fixed", "spread", "attack"] = "fixed"
@@ -137,15 +142,16 @@ class TGO(Defense):
         weight = self.lambda_max * (1 - math.cos(math.pi * step.progress)) / 2
         record = chosen(step.record, self.sites)
         if self.width == "fixed":
-            costs = [_mean_cost(seen.cost_total, seen.count) for seen in record.values()]
+            costs = [_cost_of_channels(seen.cost_total, seen.count) for seen in record.values()]
         else:
             seen = list(record.values())
             mean, std = joint_moments(seen)
             scale = std if self.width == "spread" else self._attack().widths(step, record).clamp_min(_LEAST_SCALE)
             expected = normal_hinge(mean / scale, std / scale, self.delta, self._power)
             channels = [len(part.total[0]) for part in seen if part.total is not None]
-            costs = [part.mean() for part in expected.split(channels, 1)]
-        return weight * torch.stack(costs).sum()
+            costs = [part.mean(0) for part in expected.split(channels, 1)]
+        shared = [CHANNELS if self.dose == "channel" else len(cost) for cost in costs]
+        return weight * torch.stack([cost.sum() / wide for cost, wide in zip(costs, shared, strict=True)]).sum()
 
     @property
     def _power(self) -> int:
@@ -155,6 +161,6 @@ class TGO(Defense):
         return AttackWidth(owner=self.label, eps=parse_radius(self.attack_eps), every=self.every)
 
 
-def _mean_cost(cost_total: Float[Tensor, "t c"] | None, count: int) -> Float[Tensor, ""]:
+def _cost_of_channels(cost_total: Float[Tensor, "t c"] | None, count: int) -> Float[Tensor, " c"]:
     assert cost_total is not None  # the training loop records what `needs` names
-    return cost_total.mean() / count
+    return cost_total.mean(0) / count

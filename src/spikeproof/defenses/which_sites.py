@@ -1,4 +1,4 @@
-"""Which sites a penalty on potentials takes: those behind a batch norm, or all."""
+"""Which sites a penalty on potentials takes, those behind a batch norm or all, and how it adds up their channels."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from spikeproof.errors import SpikeproofError
 from spikeproof.spiking import Record, sites
 
 Which = Literal["normed", "all"]
+Dose = Literal["mean", "channel"]
+# What the dose "channel" divides by in place of a layer's own channels: those of a first layer of the papers' networks.
+CHANNELS = 64
 
 
 def chosen(record: Record, which: Which) -> Record:
