@@ -169,6 +169,7 @@ def test_a_step_waits_once_to_hear_who_is_broken(attacked, attack):
         assert found == asked
 
 
+@pytest.mark.thorough
 def test_no_noise_of_the_network_waits(attacked):
     model = attacked.model
     for site in sites(model).values():

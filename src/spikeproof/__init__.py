@@ -4,7 +4,7 @@ import spikeproof as sp
 
 data = sp.load_data("digits", validation=200)
 model = sp.create_model("conv", num_classes=10, image_size=8, in_channels=1, mean=data.mean, std=data.std)
-defenses = [sp.AdversarialTraining(eps=0.1), sp.MPDSGR(eta=0.3)]
+defenses = [sp.AdversarialTraining(eps=0.1), sp.MPDSGR()]
 run = sp.train(model, data, defenses, sp.TrainConfig(augmentation=None), out="runs/mine")
 found = sp.audit(model, data.test, threat=sp.Linf(0.1), validation=data.validation)
 found.save("runs/mine")

@@ -121,6 +121,7 @@ def test_averaging_makes_the_gradient_steadier(noisy_model, batch):
     assert 4 < ratio < 16  # 8 in expectation
 
 
+@pytest.mark.sweep
 def test_a_noisy_models_attack_is_repeatable(noisy_model, batch):
     first, again = (fgsm(noisy_model, *batch, Linf(0.1), Crafting(draws=2, seed=5)) for _ in range(2))
     assert torch.equal(first.images, again.images) and torch.equal(first.correct, again.correct)

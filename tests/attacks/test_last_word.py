@@ -35,7 +35,7 @@ class Loose(Wrapped):
         return self.inner(images + 0.2 * torch.randn(images.shape, generator=self.generator))
 
 
-@pytest.mark.sweep
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", [Noisy, Drops, Loose])
 def test_what_counts_as_broken_is_broken(model, batch, kind):
     network, images, labels = kind(model), batch[0][:24], batch[1][:24]

@@ -184,6 +184,7 @@ class Slope(torch.nn.Module):
         return torch.stack([margin, torch.zeros_like(margin)], 1)
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize(("share", "walks"), [(0.9, 250 / 300), (0.55, 1), (0.4, 4)])
 def test_queries_are_spent_where_the_margin_comes_down(share, walks):
     """0.9 of the margin after 250 queries is given up, 0.55 after the first walk; 0.4 goes on to the end."""
@@ -193,6 +194,7 @@ def test_queries_are_spent_where_the_margin_comes_down(share, walks):
     assert network.asked / 5 == pytest.approx(300 * walks, abs=12)
 
 
+@pytest.mark.sweep
 def test_queries_until_a_sample_breaks(model, chased):
     images, labels, near = chased
 
@@ -213,6 +215,7 @@ def test_queries_of_walks_side_by_side(model, chased):
     assert found.queries[found.correct].max() == 2000 and (found.queries <= 2000).all()
 
 
+@pytest.mark.thorough
 def test_a_longer_search_is_more_patient(model, chased, monkeypatch):
     images, labels, near = chased
     monkeypatch.setattr(sys.modules["spikeproof.attacks.local_search"], "_LOOKS_OF", 300)

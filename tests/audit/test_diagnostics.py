@@ -289,6 +289,7 @@ def test_diagnostics_can_be_left_out(model, digits, quick):
     assert found.flags == []
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("factor", [16.0, 256.0])
 def test_a_masked_model_is_found_out(learned, masked, digits, quick, factor):
     """The same function behind a surrogate that is too narrow: PGD sees robustness where there is none."""

@@ -123,6 +123,7 @@ def test_same_seed_same_audit_under_noise(noisy, digits, quick, told):
     assert told(first) == told(again)
 
 
+@pytest.mark.thorough
 def test_a_gradient_of_one_draw_is_a_red_flag(noisy, digits, quick):
     config = quick(trials=("FGSM",), noise=True, draws=1, samples=3, sweep_samples=2, diagnostics=True)
     found = audit(noisy, digits.test, config, show=False)

@@ -123,6 +123,7 @@ class HalfBlind(nn.Module):
         return (images.flatten(1).mean(1, keepdim=True) - 0.5).relu() * self.weight
 
 
+@pytest.mark.thorough
 def test_zero_gradient_share_is_exact():
     brightness = torch.tensor([0, 10, 60, 100, 130, 160, 200, 250, 251, 252], dtype=torch.uint8)
     images = brightness.view(-1, 1, 1, 1).expand(-1, 1, 4, 4).contiguous()

@@ -68,6 +68,7 @@ def test_interrupted_and_started_again(tiny, digits, config, told, attacked, tmp
     assert all(np.array_equal(found.pictures[name], undisturbed.pictures[name]) for name in found.pictures)
 
 
+@pytest.mark.sweep
 def test_an_audit_leaves_no_parts_behind(tiny, digits, config, attacked, tmp_path):
     audit(tiny, digits.test, config, parts=tmp_path / "parts", show=False)
     assert not (tmp_path / "parts").exists()
@@ -102,7 +103,6 @@ def test_the_first_process_alone_keeps_and_forgets(tiny, digits, config, monkeyp
     assert files(tmp_path)
 
 
-@pytest.mark.thorough
 def test_two_interruptions(tiny, digits, config, attacked, tmp_path):
     audit(tiny, digits.test, config, show=False)
     everything = list(attacked)
@@ -255,6 +255,7 @@ def test_who_is_right_when_clean_is_decided_once(tiny, digits, config, attacked,
     assert found.results[0].attempted == found.clean.correct
 
 
+@pytest.mark.thorough
 def test_another_noise_has_parts_of_its_own(tiny, digits, config, attacked, tmp_path):
     noisy = dataclasses.replace(config, noise=True)
     for site in sites(tiny).values():
@@ -308,6 +309,7 @@ def test_other_substitutes_have_parts_of_their_own(tiny, learned, digits, config
     assert resumed.outcomes.equals(fresh.outcomes)
 
 
+@pytest.mark.thorough
 def test_another_fitting_batch_mixes_up_nobody(tiny, digits, config, attacked, tmp_path, monkeypatch):
     """Without a batch size, what fits into memory decides who is in which batch, and may differ the next time."""
     automatic = dataclasses.replace(config, batch_size=None)
@@ -359,6 +361,7 @@ def test_no_damage_of_a_part_is_an_error(tmp_path):
     assert redone > len(whole)  # at least wherever it was cut
 
 
+@pytest.mark.thorough
 def test_killed_in_the_middle_of_a_write(tiny, digits, config, told, attacked, start, tmp_path):
     undisturbed = audit(tiny, digits.test, config, show=False)
     attacked_in_all = len(attacked)

@@ -165,6 +165,7 @@ def test_whoever_reads_may_stop(words):
     assert len(done.stdout) == 10 and done.stderr == ""
 
 
+@pytest.mark.sweep
 def test_a_report_is_written_whoever_reads_on(audited, tmp_path):
     page = tmp_path / "page.html"
     done = subprocess.run(

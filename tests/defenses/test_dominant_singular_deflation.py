@@ -141,6 +141,7 @@ def test_tiny_missing_and_overflowed_gradients_stay():
     DSD().after_backward(nn.Sequential(nn.Linear(2, 2)), 0.0)
 
 
+@pytest.mark.thorough
 def test_a_network_learns_what_is_left_of_the_gradients():
     data = load_data("digits", validation=200)
     compose([AdversarialTraining(), DSD()])

@@ -98,6 +98,7 @@ def literal(current, noise, neuron, cotangent):
     return spikes, gradient
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("kernels", ["reference", "fused"])
 def test_both_kernels_are_the_loop_over_neurons(kernels):
     steps, samples, channels = 3, 40, 5

@@ -29,6 +29,7 @@ def test_the_folder_holds_the_same_network(audited, tmp_path):
     assert torch.equal(load_model(f"hub:{target}")(images), load_model(audited / "model.safetensors")(images))
 
 
+@pytest.mark.thorough
 def test_a_pushed_folder_is_a_run_that_others_can_audit(audited, tmp_path):
     target = tmp_path / "shared"
     push(audited, target)

@@ -99,6 +99,14 @@ def test_rows_of_the_comparison_are_audited_alike():
     assert len({recipe.data for recipe in MINI}) == 1
 
 
+def test_rows_of_the_comparison_make_as_many_steps():
+    """A defense that trains several times on a batch has so many fewer epochs."""
+    passes = {
+        recipe.train.epochs * max((defense.replays for defense in recipe.defenses()), default=1) for recipe in MINI
+    }
+    assert passes == {12}
+
+
 @pytest.mark.parametrize("name", ["mpd-sgr", "rmp_loss"])
 def test_a_defense_can_be_added(name, refuses):
     recipe = RECIPES["mini-cifar10-at"]

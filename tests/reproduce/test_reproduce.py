@@ -18,7 +18,7 @@ from spikeproof.errors import SpikeproofError
 from spikeproof.recipes import Recipe
 from spikeproof.reproduce import Circumstances, InProcess, Plan, Store, dry_run, make_pool
 from spikeproof.reproduce.execute import is_busy
-from spikeproof.reproduce.gather import gather, mcnemar
+from spikeproof.reproduce.gather import _untestable, gather, mcnemar
 from spikeproof.reproduce.keys import audit_key, network_key
 from spikeproof.reproduce.pools import attempt
 from spikeproof.results import read_results
@@ -89,6 +89,24 @@ def test_the_calibration_takes_what_costs_the_published_price(done):
     assert choice.sentence().startswith(f"eta: eta {(0.1, 1.0)[choice.place]}, whose validation accuracy")
     chosen = choice.calibration.candidates[choice.place]
     assert next(row for row in rows if row.row == "mpd-sgr").defenses == (str(chosen),)
+
+
+@pytest.mark.parametrize("drop", [60.0, None], ids=["missed", "paid"])
+def test_a_claim_about_a_method_at_another_price_is_not_testable(done, drop):
+    out, _ = done
+    store, (held,) = Store(out / "store"), TABLE.calibrations
+    (choice,) = plan().choices(store, TABLE.rows[2])
+    if drop is None:  # exactly what was paid
+        drop = 100 * (choice.reference - choice.accuracies[choice.place])
+    (held,) = (dataclasses.replace(held, drop=drop),)
+    made = dataclasses.replace(plan(), table=dataclasses.replace(TABLE, calibrations=(held,)))
+    choices = {row.name: made.choices(store, row) for row in TABLE.rows}
+    why = [_untestable(claim, choices) for claim in TABLE.claims]
+    if drop == 60.0:
+        assert all(text.startswith("eta misses its published price by +") for text in why)
+        assert "and the nearest misses it by +" in choices["mpd-sgr"][0].sentence()
+    else:
+        assert why == ["", ""] and choices["mpd-sgr"][0].miss is None
 
 
 def test_nothing_is_done_twice_and_the_table_is_the_same(done):

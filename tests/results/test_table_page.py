@@ -146,6 +146,11 @@ def test_verdicts(difference: float | None, p: float | None, expected: str) -> N
     assert verdict_words(Verdict(text="A above B", column="Clean", difference=difference, p=p)) == expected
 
 
+def test_a_method_at_another_price_is_no_test_of_the_claim() -> None:
+    verdict = Verdict(text="a", column="b", difference=-18.5, p=1e-9, untestable="tgo misses its price by +3.9 points")
+    assert verdict_words(verdict) == "not testable here, since tgo misses its price by +3.9 points (-18.5 points)"
+
+
 def test_numbers_as_written() -> None:
     assert [chance(p) for p in (0.049, 0.0512, 0.994, 0.996, 1e-4, 0.00123)] == [
         *("p = .049", "p = .051", "p = .99", "p = 1", "p = .0001", "p = .0012")

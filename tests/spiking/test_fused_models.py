@@ -100,6 +100,7 @@ def test_assg_on_a_fused_site_equals_a_reference_site():
     assert_same(found, expected)
 
 
+@pytest.mark.thorough
 def test_a_gradient_source_on_a_network_in_training_sees_the_batchs_statistics(network):
     """The override then gets the normalised current, and batch norm's own backward does the rest."""
     seen = {}

@@ -148,6 +148,7 @@ def test_a_leak_and_a_gain_of_one_number_for_each_step_hold_for_every_channel():
         assert torch.equal(*spikes)
 
 
+@pytest.mark.thorough
 def test_a_penalty_on_the_statistics_alone_needs_no_gradient_of_the_spikes():
     gradients = []
     for kernels in ("reference", "fused"):

@@ -60,6 +60,7 @@ def compilations(monkeypatch):
     return made
 
 
+@pytest.mark.thorough
 def test_a_second_process_compiles_nothing(monkeypatch, folder, new_process):
     run_it()
     new_process()
@@ -164,7 +165,7 @@ def test_kernels_lie_where_nobody_else_can_write(folder, mode):
 
 @pytest.mark.parametrize(
     "variable",
-    ["HOME", *(pytest.param(each, marks=pytest.mark.thorough) for each in ("SPIKEPROOF_CACHE_DIR", "TMPDIR"))],
+    [pytest.param(each, marks=pytest.mark.thorough) for each in ("HOME", "SPIKEPROOF_CACHE_DIR", "TMPDIR")],
 )
 def test_a_space_in_a_path_does_no_harm(tmp_path, variable):
     """In a process of its own, as the places are asked for once."""

@@ -23,7 +23,7 @@ DIGITS = family(
         audit=AuditConfig(radius=0.1, samples=200, battery="quick", sweep=(0.05, 0.15, 0.2)),
     ),
     at=AdversarialTraining(eps=0.1),
-    mpd_sgr=MPDSGR(eta=0.5),
+    mpd_sgr=MPDSGR(eta=0.5, warmup=0.0),
     tgo=TGO(lambda_max=0.6, delta=0.5, sigma=0.5),
     at_radius=0.1,
 )

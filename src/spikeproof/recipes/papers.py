@@ -26,6 +26,6 @@ _WRN16 = dataclasses.replace(_VGG11, name="wrn16-cifar10", model=ModelConfig(nam
 _PGD2 = AdversarialTraining(eps=2 / 255, attack="pgd", steps=2)
 
 PAPERS = [
-    *family(_VGG11, at=_PGD2, mpd_sgr=MPDSGR(eta=0.3), tgo=TGO(lambda_max=0.6, sigma=0.3), at_radius=8 / 255),
-    *family(_WRN16, at=_PGD2, mpd_sgr=MPDSGR(eta=0.3), tgo=TGO(lambda_max=0.4, sigma=0.3), at_radius=8 / 255),
+    *family(_VGG11, at=_PGD2, mpd_sgr=MPDSGR(eta=2.0), tgo=TGO(lambda_max=0.6, sigma=0.3), at_radius=8 / 255),
+    *family(_WRN16, at=_PGD2, mpd_sgr=MPDSGR(eta=2.0), tgo=TGO(lambda_max=0.4, sigma=0.3), at_radius=8 / 255),
 ]

@@ -14,7 +14,7 @@ from spikeproof.audit import make_trial
 from spikeproof.hub import without_paths
 from spikeproof.report import Audit, Counted, read_audit, read_outcomes
 from spikeproof.reproduce.execute import read_written
-from spikeproof.reproduce.plan import Plan
+from spikeproof.reproduce.plan import Choice, Plan
 from spikeproof.reproduce.task import AuditTask, Store, Task
 from spikeproof.results import SCHEMA, Cell, Count, ResultRow, TableHeader, Verdict, Worst
 from spikeproof.tables import Claim, Column, Measure, Row, describe
@@ -60,8 +60,9 @@ def gather(
                 missing[row.name] = (
                     whole.failed_calibration(row, failed) if task is None else failed.get(task, "not done")
                 )
-    chosen = [choice for row in whole.rows for choice in whole.choices(store, row, failed) or ()]
-    verdicts = [_verdict(whole, claim, done, store) for claim in table.claims]
+    choices = {row.name: whole.choices(store, row, failed) or [] for row in whole.rows}
+    chosen = [choice for each in choices.values() for choice in each]
+    verdicts = [_verdict(whole, claim, done, store, choices) for claim in table.claims]
     header = TableHeader(
         schema=SCHEMA,
         table=table.name,
@@ -205,7 +206,13 @@ def _count(held: Counted) -> Count:
     return Count(correct=held.correct, samples=held.samples)
 
 
-def _verdict(plan: Plan, claim: Claim, done: dict[tuple[str, int], Task], store: Store) -> Verdict:
+def _verdict(
+    plan: Plan,
+    claim: Claim,
+    done: dict[tuple[str, int], Task],
+    store: Store,
+    choices: Mapping[str, list[Choice]],
+) -> Verdict:
     column = next(column for column in plan.table.columns if column.label == claim.column)
     pairs = [
         (done[claim.higher, seed], done[claim.lower, seed])
@@ -214,12 +221,13 @@ def _verdict(plan: Plan, claim: Claim, done: dict[tuple[str, int], Task], store:
     ]
     if not pairs:
         return Verdict(text=claim.text, column=claim.column, difference=None, p=None)
+    untestable = _untestable(claim, choices)
     if column.measure is not None:
         higher, lower = (
             [_measured(store, task, column.measure) for task in tasks] for tasks in zip(*pairs, strict=True)
         )
         difference = (sum(higher) - sum(lower)) / len(pairs)
-        return Verdict(text=claim.text, column=claim.column, difference=difference, p=None)
+        return Verdict(text=claim.text, column=claim.column, difference=difference, p=None, untestable=untestable)
     # By image, over the seeds: an image that all seeds share is one observation, however many networks saw it.
     balance: Counter[int] = Counter()
     for tasks in pairs:
@@ -228,7 +236,18 @@ def _verdict(plan: Plan, claim: Claim, done: dict[tuple[str, int], Task], store:
             balance[sample] += int(right) - int(right_below[sample])
     difference = 100 * balance.total() / (len(balance) * len(pairs))
     p = mcnemar(sum(by > 0 for by in balance.values()), sum(by < 0 for by in balance.values()))
-    return Verdict(text=claim.text, column=claim.column, difference=difference, p=p)
+    return Verdict(text=claim.text, column=claim.column, difference=difference, p=p, untestable=untestable)
+
+
+def _untestable(claim: Claim, choices: Mapping[str, list[Choice]]) -> str:
+    """Why two rows say nothing of a claim: a method at another price than the published one is another method."""
+    missed = {
+        choice.calibration.name: choice.miss
+        for name in (claim.higher, claim.lower)
+        for choice in choices[name]
+        if choice.miss is not None
+    }
+    return "; ".join(f"{name} misses its published price by {miss:+.1f} points" for name, miss in missed.items())
 
 
 def _right(plan: Plan, column: Column, task: Task, store: Store) -> dict[int, bool]:

@@ -31,6 +31,26 @@ class Choice:
     reference: float
     images: int
 
+    @property
+    def miss(self) -> float | None:
+        """Points by which the chosen one's clean accuracy misses the published price; None within two errors of it."""
+        off = 100 * self._reached - self._aim
+        return off if abs(off) > 2 * self._error else None
+
+    @property
+    def _reached(self) -> float:
+        reached = self.accuracies[self.place]
+        assert reached is not None  # a failed one is not chosen
+        return reached
+
+    @property
+    def _aim(self) -> float:
+        return 100 * self.reference - self.calibration.drop
+
+    @property
+    def _error(self) -> float:
+        return 100 * math.sqrt(self._reached * (1 - self._reached) / self.images)
+
     def sentence(self) -> str:
         """For the table's page."""
         held = self.calibration
@@ -38,16 +58,11 @@ class Choice:
             f"{words} {'failed' if accuracy is None else f'{100 * accuracy:.1f}'}"
             for words, accuracy in zip(_told(held), self.accuracies, strict=True)
         )
-        aim = 100 * self.reference - held.drop
-        reached = self.accuracies[self.place]
-        assert reached is not None
-        error = 100 * math.sqrt(reached * (1 - reached) / self.images)
-        miss = 100 * reached - aim
-        far = f", and the nearest misses it by {miss:+.1f}" if abs(miss) > 2 * error else ""
+        far = "" if self.miss is None else f", and the nearest misses it by {self.miss:+.1f}"
         return (
-            f"{held.name}: {_told(held)[self.place]}, whose validation accuracy comes closest to {aim:.1f}, the "
+            f"{held.name}: {_told(held)[self.place]}, whose validation accuracy comes closest to {self._aim:.1f}, the "
             f"reference's {100 * self.reference:.1f} less {held.drop:.2f} points ({held.source}). Tried: {tried}, each "
-            f"with a standard error of {error:.1f}{far}."
+            f"with a standard error of {self._error:.1f}{far}."
         )
 
 

@@ -111,12 +111,14 @@ class Verdict:
     Attributes:
         difference: higher minus lower row, in points, pooled over the seeds; None where a row is missing.
         p: of an exact McNemar test on the same images; None where a row is missing.
+        untestable: why the rows say nothing of the claim, though they were run; empty where they do.
     """
 
     text: str
     column: str
     difference: float | None
     p: float | None
+    untestable: str = ""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -147,6 +147,8 @@ def _verdict(verdict: Verdict) -> str:
 def verdict_words(verdict: Verdict) -> str:
     """Whether a claim holds: by the sign of the difference, and undecided where p is not below .05.
 
+    Where a row is not the paper's method at its price, that is said instead.
+
     Example:
         >>> verdict_words(Verdict(text="A is above B", column="PGD-7", difference=5.2, p=0.03))
         'holds (+5.2 points, p = .03)'
@@ -154,6 +156,8 @@ def verdict_words(verdict: Verdict) -> str:
     if verdict.difference is None:
         return "not run"
     words = "holds" if verdict.difference > 0 else "does not hold"
+    if verdict.untestable:
+        return f"not testable here, since {verdict.untestable} ({signed(verdict.difference)} points)"
     if verdict.p is None:
         sign = "+" if verdict.difference > 0 else ""
         return f"{words} ({sign}{significant(verdict.difference)}, not tested)"

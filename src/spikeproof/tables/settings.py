@@ -44,7 +44,8 @@ AT = AdversarialTraining(eps=2 / 255, attack="pgd", steps=2, step_size=1 / 255)
 STOG = StoG(prior=5e-6, until=0.5)
 
 # Candidates for what no paper states; each is a training run, so there are few.
-MPD_SGR_CANDIDATES = (MPDSGR(eta=0.1), MPDSGR(eta=0.3), MPDSGR(eta=1.0))
+# An eta pulls each channel half as hard where there are twice as many, hence the wide range.
+MPD_SGR_CANDIDATES = (MPDSGR(eta=1.0), MPDSGR(eta=2.0), MPDSGR(eta=4.0), MPDSGR(eta=8.0))
 # SR's code prints three decimals of its strength, and 0.001 was once its default.
 SR_CANDIDATES = (SR(strength=0.001), SR(strength=0.003), SR(strength=0.01))
 

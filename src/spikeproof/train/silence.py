@@ -22,6 +22,7 @@ def listen(sums: Tally, logits: Float[Tensor, "n classes"], over: float) -> None
         over: the share of the epoch that is over, in [0, 1).
 
     Example:
+        >>> import torch
         >>> sums = Tally(torch.device("cpu"))
         >>> listen(sums, torch.tensor([[0.0, 1.0], [0.0, 3.0]]), 0.9)
         >>> sums.read()
