@@ -2,7 +2,7 @@
 
     python examples/theory.py      # six minutes of one core; networks into runs/theory, pictures into docs/images
 
-It simulates neurons (Theorem 1 of MPD-SGR, the flip probability of TGO), trains small networks on digits (nine
+It simulates neurons (Theorem 1 of MPD-SGR, the flip probability of TGO), trains small networks on digits (ten
 settings, three seeds; what is trained is not trained again), and measures on the 200 validation images. Nothing is
 chosen on them.
 """
@@ -43,7 +43,7 @@ STEPS, RADIUS, SEEDS = 8, 0.1, (0, 1, 2)
 DOSES = {
     "vanilla": {},
     **{f"MPD-SGR {eta:g}": {"mpd_sgr": sp.MPDSGR(eta=eta)} for eta in (0.5, 1.0, 2.0, 4.0)},
-    **{f"MC {weight:g}": {"tgo": sp.TGO(lambda_max=weight, sigma=0.0)} for weight in (0.6, 2.0, 6.0)},
+    **{f"MC {weight:g}": {"tgo": sp.TGO(lambda_max=weight, sigma=0.0)} for weight in (0.6, 2.0, 6.0, 15.0)},
     "NLIF 0.5": {"tgo": sp.TGO(lambda_max=0.0, sigma=0.5)},
 }
 SHOWN = ("vanilla", "MPD-SGR 2", "MC 2")

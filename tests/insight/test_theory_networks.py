@@ -111,7 +111,6 @@ def test_near_shares_by_hand():
     images = pixels([0.3, 0.4, 1.0], [1.0, 0.8, 0.7])
     assert near_shares(TwoSites(), images, 0.25).tolist() == pytest.approx([2 / 3, 1 / 3])
     assert near_shares(TwoSites(), images, 0.6 + 1e-4).tolist() == pytest.approx([1, 2 / 3])
-    assert near_shares(TwoSites(), images).tolist() == pytest.approx([1, 2 / 3])  # the windows are 1, and 2 is out
     # The first site's margins -.1 and 2 have a deviation of 1.485, the second's -.6, 0, -.2 and -.3 one of .25.
     assert near_shares(TwoSites(), images, 1.3, in_spreads=True).tolist() == pytest.approx([2 / 3, 2 / 3])
 
@@ -171,8 +170,6 @@ def test_what_theory_does_not_take(images, labels, refuses):
         flipped_shares(model, images, images[:3])
     with refuses("width > 0", "got 0.0"):
         near_shares(model, images, 0.0)
-    with refuses("needs a width"):
-        near_shares(model, images, in_spreads=True)
     with refuses("no sites"):
         near_shares(nn.Flatten(), images, 0.5)
     site = next(iter(sites(model).values()))

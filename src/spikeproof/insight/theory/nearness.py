@@ -18,13 +18,13 @@ _BATCH = 50  # margins of every site are held at once
 @torch.no_grad()
 @check_kinds
 def near_shares(
-    model: nn.Module, images: Float[Tensor, "n c h w"], width: float | None = None, *, in_spreads: bool = False
+    model: nn.Module, images: Float[Tensor, "n c h w"], width: float, *, in_spreads: bool = False
 ) -> Float[Tensor, " n"]:
     """The share of each image's potentials with |v| < ``width``, over all sites, neurons and steps.
 
     Args:
         images: [N, C, H, W] in [0, 1].
-        width: of the band around the threshold, > 0; None for each site's window, where its surrogate is not 0.
+        width: of the band around the threshold, > 0.
         in_spreads: whether ``width`` counts standard deviations of v at the site on these images (the first 50),
             instead of units of the potential. A network whose potentials *and* thresholds are all multiplied has the
             same share then.
@@ -33,8 +33,7 @@ def near_shares(
         [N], float32 in [0, 1].
 
     Raises:
-        SpikeproofError: a width that is not positive, none of which spreads are counted, a model without sites, or one
-            that keeps a state.
+        SpikeproofError: a width that is not positive, a model without sites, or one that keeps a state.
 
     Example:
         >>> from spikeproof.models import create_model
@@ -42,10 +41,7 @@ def near_shares(
         >>> near_shares(model, torch.rand(3, 1, 8, 8), 0.5).shape
         torch.Size([3])
     """
-    if width is not None:
-        real(width, "A band", "a width", 0, above=True)
-    elif in_spreads:
-        raise SpikeproofError("A band in spreads needs a width, the number of standard deviations; got None.")
+    real(width, "A band", "a width", 0, above=True)
     refuse_state(model, images)
     shares: list[Tensor] = []
     widths: dict[str, Tensor | float] = {}
@@ -54,8 +50,7 @@ def near_shares(
             model(chunk.clone())
             margins = _margins(record)
             for name, v in margins.items():
-                each = record[name].window if width is None else width
-                widths.setdefault(name, each * v.std() if in_spreads else each)
+                widths.setdefault(name, width * v.std() if in_spreads else width)
             shares.append(_share({name: v.abs() < widths[name] for name, v in margins.items()}))
     return torch.cat(shares)
 
