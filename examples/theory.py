@@ -59,6 +59,7 @@ def main(out: Path, images: Path) -> None:
     bound(first, shown, labels, images / "theory-bound.png")
     rows = {name: [measured(model, shown, labels) for model in each] for name, each in networks.items()}
     nearness(rows)
+    scales(networks, shown)
     jacobian(rows, images / "theory-jacobian.png")
     roughness(networks, shown, labels)
 
@@ -202,6 +203,24 @@ def nearness(rows: Rows) -> None:
         means = {key: mean_of(each, key) for key in before}
         cells = "".join(f"{means[key]:7.3f} ({100 * means[key] / before[key] - 100:+4.0f})" for key in before)
         print(f"  {name:12}{cells}")
+
+
+@torch.no_grad()
+def scales(networks: dict[str, list[nn.Module]], shown: Tensor) -> None:
+    """How a defense empties the band: mean and spread of v, firing, and the weights' size as the neurons feel it."""
+    print(
+        "\nSecond site (body.2), means over seeds: mean of v, sd of v, firing rate, norm of a channel's weights x gain"
+    )
+    for name, each in networks.items():
+        found = []
+        for model in each:
+            with sp.probe(model, "margins", "rate") as record:
+                model(shown)
+            seen, norm = record["body.2"], sp.sites(model)["body.2"].norm
+            gain = norm.weight / (norm.running_var + norm.eps).sqrt()
+            weights = model.get_submodule("body.1").weight.flatten(1).norm(dim=1) * gain.abs()
+            found.append(torch.stack([seen.margins.mean(), seen.margins.std(), seen.rate, weights.mean()]))
+        print(f"  {name:12}" + "".join(f"{value:8.3f}" for value in torch.stack(found).mean(0)))
 
 
 def jacobian(rows: Rows, picture: Path) -> None:
