@@ -58,6 +58,7 @@ def test_against_the_margins_themselves(images, neuron):
         omega = normal_cdf((mean + window) / deviation) - normal_cdf((mean - window) / deviation)
         assert site.window == window
         assert site.omega == pytest.approx(omega.mean(), rel=1e-4)
+        assert site.window_share == (np.abs(margins) < window).mean()
         assert site.proximal_width == neuron.threshold / 2
         assert site.proximal_share == (np.abs(margins) < neuron.threshold / 2).mean()
         assert site.firing_rate == (margins >= 0).mean()
@@ -103,6 +104,7 @@ def test_one_site_by_hand():
     assert site.name == "site"
     # N(0, 0.5) has erf(sqrt(2)) = 0.9545 of its mass in [-1, 1]; N(-0.9, 0.001) all of it.
     assert site.omega == pytest.approx((math.erf(math.sqrt(2)) + 1) / 2, rel=1e-6)
+    assert site.window_share == 1
     assert site.firing_rate == 0.25
     assert site.proximal_share == 0  # |v| < 0.5 is strict, and 0.5 is on the edge
     assert (site.edges[0], site.edges[-1]) == pytest.approx((-1.1, 1.1))
@@ -142,6 +144,7 @@ def test_to_json_is_what_a_report_reads(images):
         "name",
         "window",
         "omega",
+        "window_share",
         "proximal_share",
         "proximal_width",
         "firing_rate",

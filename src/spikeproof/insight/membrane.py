@@ -24,7 +24,9 @@ class SiteStatistics:
 
     Attributes:
         window: half-width g of the surrogate's gradient-available interval.
-        omega: Omega of MPD-SGR Eq. 13, from the measured mean and deviation, mean over channels and steps.
+        omega: Omega of MPD-SGR Eq. 13, from the measured mean and deviation, mean over channels and steps: the share of
+            potentials with |v| < window, were they normal.
+        window_share: that share as it is.
         proximal_share: share of potentials with |v| < proximal_width, half the threshold.
         firing_rate: spikes per neuron and step, the sites' noise aside.
         edges, counts: histogram of v between its 0.5 % and 99.5 % quantiles (of the first images), window included.
@@ -33,6 +35,7 @@ class SiteStatistics:
     name: str
     window: float
     omega: float
+    window_share: float
     proximal_share: float
     proximal_width: float
     firing_rate: float
@@ -58,7 +61,7 @@ class _Tally:
         self.low, self.high = min(low, -self.window) - 0.1, max(high, self.window) + 0.1
         self.counts = torch.zeros(_BINS, dtype=torch.int64)
         self.width = width
-        self.near = self.seen = self.count = 0
+        self.inside = self.near = self.seen = self.count = 0
         self.fired = 0.0
         self.total = self.squares = torch.zeros(())
 
@@ -66,6 +69,7 @@ class _Tally:
         margins = _margins(record)
         assert record.total is not None and record.total_of_squares is not None
         self.counts += torch.histc(margins, _BINS, self.low, self.high).long().cpu()
+        self.inside += int((margins.abs() < self.window).sum())
         self.near += int((margins.abs() < self.width).sum())
         self.fired += float((margins >= 0).sum())
         self.seen += len(margins)
@@ -81,6 +85,7 @@ class _Tally:
             name=name,
             window=self.window,
             omega=overlap(mean, std, self.window).mean().item(),
+            window_share=self.inside / self.seen,
             proximal_share=self.near / self.seen,
             proximal_width=self.width,
             firing_rate=self.fired / self.seen,
