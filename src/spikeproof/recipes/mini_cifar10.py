@@ -31,6 +31,7 @@ from spikeproof.defenses import (
     Dspike,
     FreeAdversarialTraining,
     HoSNN,
+    InfLoR,
     LearnableWidth,
     RandHet,
     RecDis,
@@ -117,6 +118,7 @@ MINI_CIFAR10 = [
     # What shapes potentials towards the threshold, or widens the surrogate over them.
     *_pair("recdis", recdis=RecDis()),
     *_pair("rmp-loss", rmp_loss=RMPLoss()),
+    *_pair("inflor", inflor=InfLoR()),
     *_pair("learnable-width", learnable_width=LearnableWidth()),
     *_pair("lsg", lsg=LSG()),
     *_pair("dspike", dspike=Dspike()),
