@@ -115,6 +115,7 @@ MINI_CIFAR10 = [
     *_pair("ndl", ndl=NDL(), audit=_DRAWS),
     *_pair("randhet", randhet=RandHet(), audit=_DRAWS),
     *_pair("tgo-noise", tgo=dataclasses.replace(_TGO, noise_at_inference=True), audit=_DRAWS),
+    *_pair("tgo-carried", tgo=dataclasses.replace(_TGO, noise="potential", noise_at_inference=True), audit=_DRAWS),
     # What shapes potentials towards the threshold, or widens the surrogate over them.
     *_pair("recdis", recdis=RecDis()),
     *_pair("rmp-loss", rmp_loss=RMPLoss()),
