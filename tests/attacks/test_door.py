@@ -20,6 +20,7 @@ SETTINGS = {
     "apgd": {"steps": 3},
     "apgd_targeted": {"steps": 2, "classes": 2},
     "corruption": {"kind": "contrast", "severity": 2},
+    "cw_feel": {"steps": 3},
     "cw_l2": {"steps": 3, "searches": 1},
     "ddn": {"steps": 3},
     "fab_targeted": {"steps": 2, "classes": 2},
@@ -47,7 +48,7 @@ def run(name, model, images, labels, threat=None, how=None):
 def test_every_attack_passes_it():
     exported = {name for name in attacks.__all__ if callable(getattr(attacks, name))}
     no_attacks = exported - set(EVERY) - {"bim"}
-    assert len(EVERY) == 21
+    assert len(EVERY) == 22
     assert no_attacks.isdisjoint(SETTINGS)
     assert norms_of(attacks.bim) == ("linf", "l2") and norms_of(attacks.cw_l2) == ("l2",)
 

@@ -32,6 +32,7 @@ DEFAULTS = {
     "SQUARE": 5000,
     "SPSA": 20,
     "CW": 10,
+    "CW-FEEL": 10,
     "GAUSSIAN": None,
     "GAUSSIAN-NOISE": 3,
     "GAUSSIAN-BLUR": 3,
@@ -105,7 +106,7 @@ def test_nineteen_different_sources():
 @pytest.mark.parametrize(
     ("kind", "texts"),
     [
-        ("nominal", ["FGSM", "FFGSM", "R+FGSM", "MI-FGSM", "RFGSM", "BIM-7", "PGD-7", "CW-10", "PGD-7@RGA"]),
+        ("nominal", ["FGSM", "FFGSM", "R+FGSM", "MI-FGSM", "RFGSM", "BIM-7", "PGD-7", "CW-10", "CW-FEEL", "PGD-7@RGA"]),
         ("fixed", ["PGD-ANY", "TPGD", "APGD-CE", "APGD-T", "FAB-T", "MTPGD", "SA-PGD", "APGD-DLR@RGA", "PGD-ANY@STE"]),
         ("fixed", ["APGD-CE@BPTT:sigmoid(4)", "APGD-CE@BPTR", "APGD-CE@RELU"]),
         ("adaptive", ["SA-PGD@ASSG", "SA-PGD-MARGIN@ASSG", "APGD-CE@HART", "APGD-DLR@PDSG", "FAB-T@MIXED"]),
@@ -123,19 +124,28 @@ def test_only_the_own_surrogate_can_be_the_headline():
     ranks = [make_trial(text).rank for text in order]
     assert ranks == sorted(ranks)
     assert len(set(ranks)) == len(ranks)
-    for text in ("PGD-20@RGA", "FGSM@BPTT:sigmoid(4)", "CW-10", "SQUARE-10", "SA-PGD", "PGD-ANY-20", "UNIFORM"):
+    for text in (
+        "PGD-20@RGA",
+        "FGSM@BPTT:sigmoid(4)",
+        "CW-10",
+        "CW-FEEL",
+        "SQUARE-10",
+        "SA-PGD",
+        "PGD-ANY-20",
+        "UNIFORM",
+    ):
         assert make_trial(text).rank is None
 
 
 def test_cw_is_judged_at_any_distance():
     assert make_trial("CW-10").threat(0.1, 64) == L2(8.0)  # black to white, 64 values
-    assert {name for name in DEFAULTS if make_trial(name).norm == "l2"} == {"CW"}
+    assert {name for name in DEFAULTS if make_trial(name).norm == "l2"} == {"CW", "CW-FEEL"}
     assert make_trial("PGD-10").threat(0.1, 64) == Linf(0.1)
 
 
 def test_what_leaves_the_ball_is_no_part_of_the_worst_case():
     outside = {name for name in DEFAULTS if not make_trial(name).bounded}
-    assert outside == {"CW", "GAUSSIAN", "GAUSSIAN-NOISE", "GAUSSIAN-BLUR", "CONTRAST", "BRIGHTNESS"}
+    assert outside == {"CW", "CW-FEEL", "GAUSSIAN", "GAUSSIAN-NOISE", "GAUSSIAN-BLUR", "CONTRAST", "BRIGHTNESS"}
 
 
 @pytest.mark.parametrize("severity", [1, 2, 3, 4, 5])

@@ -7,12 +7,16 @@ import torch
 from torch import nn
 from training_steps import after_forward, step_on
 
+from spikeproof.data import load_data
 from spikeproof.defenses.defense import watch
 from spikeproof.defenses.normal_hinge import normal_hinge
 from spikeproof.defenses.tgo import TGO
 from spikeproof.errors import SpikeproofError
-from spikeproof.models import create_model
-from spikeproof.spiking import Hinge, Record, SiteRecord, probe, sites
+from spikeproof.models import create_model, load_model, save_model
+from spikeproof.models.spiking_model import draws_at_random
+from spikeproof.spiking import Hinge, Neuron, Record, Site, SiteRecord, inference_noise, probe, sites
+from spikeproof.train import TrainConfig, train
+from stops import stopped_at
 
 
 @pytest.fixture
@@ -189,6 +193,95 @@ def test_install_sets_the_noise_of_every_site(model, images, at_inference):
     assert not torch.equal(model(images), model(images))
 
 
+def noise_of(steps, samples, seed):
+    """What a site's noise is after this seed, in units of sigma: a silent neuron that keeps nothing shows it."""
+    silent = Site(Neuron(leak=0.0, threshold=50.0), steps).eval()
+    TGO(lambda_max=0.0, sigma=1.0, noise="potential", noise_at_inference=True).install(silent)
+    torch.manual_seed(seed)
+    with probe(silent, "margins") as record:
+        assert silent(torch.zeros(steps * samples, 4, dtype=torch.float64)).sum() == 0
+    return (record[""].margins + 50).flatten(0, 1)
+
+
+@pytest.mark.parametrize("kernels", ["reference", "fused"])
+@pytest.mark.parametrize("reset", ["hard", "soft"])
+def test_noise_in_the_potential_is_noise_in_the_current(kernels, reset):
+    """u[t] = leak m[t-1] + x[t] + xi: the op without noise, of currents that have it already."""
+    current = torch.rand(3 * 200, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    neuron = Neuron(leak=0.5, threshold=0.6, reset=reset)
+    noisy, plain = Site(neuron, 3, kernels).eval(), Site(neuron, 3).eval()
+    TGO(lambda_max=0.0, sigma=0.25, noise="potential", noise_at_inference=True).install(noisy)
+    cost = Hinge(0.3)
+    found, expected = [], []
+    for site, seen, drawn in (
+        (noisy, found, 0.0),
+        (plain, expected, 0.25 * noise_of(3, 200, seed=7)),
+    ):
+        leaf = current.clone().requires_grad_()
+        torch.manual_seed(7)
+        with probe(site, "moments", "margins", cost=cost) as record:
+            spikes = site(leaf + drawn)
+        part = record[""]
+        (gradient,) = torch.autograd.grad(spikes.square().sum() + part.cost_total.sum(), leaf)
+        seen += [spikes, part.margins, part.cost_total, part.total_of_squares, gradient]
+    assert 0.1 < found[0].mean() < 0.9
+    for ours, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-7)
+    assert not torch.equal(found[0], plain(current))
+
+
+def test_noise_by_default_leaves_the_potential_alone():
+    """Potentials by hand: without a spike they are the currents' sums, whatever the noise; carried noise adds up."""
+    margins = {}
+    for where in ("decision", "potential"):
+        site = Site(Neuron(threshold=50.0), 4).eval()
+        TGO(lambda_max=0.0, sigma=0.25, noise=where, noise_at_inference=True).install(site)
+        torch.manual_seed(0)
+        with probe(site, "margins") as record:
+            site(torch.full((4 * 20_000, 1), 0.5))
+        margins[where] = record[""].margins.flatten(1)
+    assert all((step == 0.5 * t - 50).all() for t, step in enumerate(margins["decision"], 1))
+    spread = [step.std().item() for step in margins["potential"]]
+    assert spread == pytest.approx([0.25 * math.sqrt(t) for t in (1, 2, 3, 4)], rel=0.03)
+
+
+def test_where_the_noise_acts_is_saved_and_asked_anew(model, images, tmp_path):
+    TGO(noise="potential", noise_at_inference=True).install(model)
+    save_model(model.eval(), tmp_path / "noisy")
+    loaded = load_model(tmp_path / "noisy")
+    seen = []
+    for network in (model, loaded):
+        torch.manual_seed(2)
+        seen.append(network(images))
+    assert torch.equal(*seen) and all(site.neuron.carries_noise for site in sites(loaded).values())
+    with inference_noise(loaded, False):
+        assert torch.equal(loaded(images), loaded(images)) and not draws_at_random(loaded)
+    assert draws_at_random(loaded)
+    TGO().install(loaded)
+    assert not any(site.neuron.carries_noise for site in sites(loaded).values())
+
+
+def test_a_stopped_training_with_carried_noise_ends_as_the_whole_one(tmp_path):
+    data = load_data("digits", validation=8, train_limit=64)
+    config = TrainConfig(epochs=2, batch_size=32, augmentation=None, validate_every=2, device="cpu", precision="fp32")
+
+    def trained(**options):
+        torch.manual_seed(0)
+        size = {"num_classes": 10, "image_size": 8, "in_channels": 1, "num_steps": 2, "width": 0.25}
+        return train(create_model("conv", **size), data, [defense], config, show=False, **options).model.state_dict()
+
+    ended = {}
+    for where in ("potential", "decision"):
+        defense = TGO(noise=where)
+        ended[where] = trained()
+    defense = TGO(noise="potential")
+    with stopped_at(0.5):
+        trained(out=tmp_path)
+    resumed = trained(out=tmp_path, resume=True)
+    assert all(torch.equal(value, resumed[key]) for key, value in ended["potential"].items())
+    assert any(not torch.equal(value, ended["decision"][key]) for key, value in ended["potential"].items())
+
+
 def test_without_mc_nothing_is_recorded_or_added(model):
     noise_only = TGO(lambda_max=0.0, sigma=0.2)
     assert noise_only.needs.cost is None
@@ -224,7 +317,12 @@ def test_impossible_settings_are_refused(bad, refuses):
 
 
 @pytest.mark.parametrize(
-    "bad", [{"sites": "some"}, {"dose": "sum"}, {"hinge": "cubic"}, {"potential": "after"}, {"width": "std"}], ids=str
+    "bad",
+    [
+        *({"sites": "some"}, {"dose": "sum"}, {"hinge": "cubic"}, {"potential": "after"}, {"noise": "input"}),
+        {"width": "std"},
+    ],
+    ids=str,
 )
 def test_unknown_choices_are_refused(bad, refuses):
     defense = TGO()

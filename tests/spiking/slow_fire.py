@@ -5,12 +5,23 @@ import math
 
 import torch
 
-from spikeproof.spiking import ArcTan, Gaussian, Hinge, Rectangular, Sigmoid, SuperSpike, Triangle
+from spikeproof.spiking import ArcTan, Gaussian, Hinge, Rectangular, RectifiedTriangle, Sigmoid, SuperSpike, Triangle
 
 
 def _sigmoid_slope(alpha, v):
     e = math.exp(-abs(alpha * v))
     return alpha * e / (1 + e) ** 2
+
+
+def _rectified_slope(gamma, threshold, v):
+    """The triangle at the rectified margin, times the rectifier's derivative, in potentials of threshold 1/2."""
+    u = abs(v) / (2 * threshold) + 0.5
+    if u > 1:
+        rectified, derivative = u ** (1 / 3), u ** (-2 / 3) / 3
+    else:
+        rectified = math.tanh(3 * (u - 0.5)) / (2 * math.tanh(1.5)) + 0.5
+        derivative = 3 / (2 * math.tanh(1.5) * math.cosh(3 * (u - 0.5)) ** 2)
+    return max(0.0, gamma - 2 * threshold * (rectified - 0.5)) / gamma**2 * derivative
 
 
 FORMULAS = {
@@ -19,6 +30,7 @@ FORMULAS = {
     Sigmoid: lambda s, v: _sigmoid_slope(s.alpha, v),
     SuperSpike: lambda s, v: (1 + s.beta * abs(v)) ** -2,
     ArcTan: lambda s, v: s.alpha / (2 * (1 + (math.pi * s.alpha * v / 2) ** 2)),
+    RectifiedTriangle: lambda s, v: _rectified_slope(s.gamma, s.threshold, v),
     Gaussian: lambda s, v: math.exp(-(((v - s.centre) / s.sigma) ** 2) / 2) / math.sqrt(2 * math.pi * s.sigma**2),
 }
 

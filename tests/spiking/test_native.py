@@ -14,6 +14,7 @@ from spikeproof.spiking import (
     Neuron,
     QuantisationError,
     Rectangular,
+    RectifiedTriangle,
     Sigmoid,
     StraightThrough,
     SuperSpike,
@@ -107,11 +108,13 @@ SURROGATES = (
     Gaussian(0.5, 0.1),
     Exponential(0.3, 1.5),
     StraightThrough(),
+    RectifiedTriangle(0.5, 0.6),
+    RectifiedTriangle(2.0, 0.6),
 )
 
 
 @pytest.mark.sweep
-@pytest.mark.parametrize("surrogate", SURROGATES, ids=lambda surrogate: type(surrogate).__name__)
+@pytest.mark.parametrize("surrogate", SURROGATES, ids=str)
 def test_every_surrogate(surrogate):
     assert {type(each) for each in SURROGATES} == set(native._SURROGATES)
     case = Case(dataclasses.replace(SETTING, surrogate=surrogate), torch.float64)

@@ -7,7 +7,17 @@ import torch
 from slow_fire import slope_of
 
 from spikeproof.errors import SpikeproofError
-from spikeproof.spiking import SURROGATES, ArcTan, Gaussian, Rectangular, Sigmoid, Site, SuperSpike, Triangle
+from spikeproof.spiking import (
+    SURROGATES,
+    ArcTan,
+    Gaussian,
+    Rectangular,
+    RectifiedTriangle,
+    Sigmoid,
+    Site,
+    SuperSpike,
+    Triangle,
+)
 from spikeproof.spiking.neuron import Neuron
 from spikeproof.spiking.surrogate import parse_surrogate
 
@@ -40,7 +50,7 @@ def test_integrates_to_its_stated_mass(surrogate):
 @pytest.mark.parametrize("surrogate", EACH, ids=str)
 def test_window_is_the_support_or_that_of_the_triangle_of_equal_peak_and_mass(surrogate):
     inside, outside = (torch.tensor([-g, g], dtype=torch.float64) * surrogate.window for g in (0.999, 1.001))
-    if isinstance(surrogate, Triangle | Rectangular):
+    if isinstance(surrogate, Triangle | Rectangular | RectifiedTriangle):
         assert (surrogate(inside) > 0).all() and (surrogate(outside) == 0).all()
     else:
         peak = float(surrogate(torch.zeros(1, dtype=torch.float64)))
@@ -86,6 +96,7 @@ def test_parameter_must_be_positive_and_finite(kind, bad):
         ("gaussian(0.3)", Gaussian(0.3)),
         ("gaussian(0.3, 0.5)", Gaussian(0.3, 0.5)),
         ("Gaussian(centre=-1, sigma=2)", Gaussian(2.0, -1.0)),
+        ("rectifiedtriangle(threshold=0.5)", RectifiedTriangle(1.0, 0.5)),
     ],
 )
 def test_parses_text(text, surrogate):

@@ -19,7 +19,7 @@ DEFENSES = {name: HoSNN(warmup=0.0) if name == "hosnn" else kind() for name, kin
 GROUPS = (
     ("at", "free", "trades", "mart", "hire", "dlif"),
     ("dlif", "hire", "feel", "randhet", "lsg"),
-    ("ndl", "learnable_width", "lsg", "dspike"),
+    ("ndl", "learnable_width", "lsg", "dspike", "inflor"),
     ("ndl", "tgo"),
     ("tgo", "rmp_loss"),
     ("hosnn", "rmp_loss"),

@@ -9,6 +9,7 @@ from spikeproof.attacks.ddn import ddn
 from spikeproof.attacks.door import attack, check_batch, check_shape, check_threat, norms_of
 from spikeproof.attacks.evaluating import evaluating, working_dtype
 from spikeproof.attacks.fab import fab_targeted
+from spikeproof.attacks.feel_cw import cw_feel
 from spikeproof.attacks.gradient_sign import ffgsm, fgsm, rfgsm
 from spikeproof.attacks.judge import judge, judged, outputs
 from spikeproof.attacks.local_search import local_search
@@ -37,6 +38,7 @@ __all__ = [
     "corruption",
     "corrupt",
     "cw_l2",
+    "cw_feel",
     "apgd_targeted",
     "apgd",
     "attack",

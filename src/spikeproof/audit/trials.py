@@ -186,6 +186,8 @@ _ATTACKS: dict[str, _Entry] = {
     "CW": _Entry(
         lambda steps: partial(attacks.cw_l2, steps=steps, searches=1, initial_c=0.5), 10, "nominal", norm="l2"
     ),
+    # The papers' own, for their column: weak by its code, and no measure of robustness.
+    "CW-FEEL": _Entry(lambda steps: partial(attacks.cw_feel, steps=steps), 10, "nominal", norm="l2"),
     "GAUSSIAN-NOISE": _corrupted("gaussian_noise"),
     "GAUSSIAN-BLUR": _corrupted("gaussian_blur"),
     "CONTRAST": _corrupted("contrast"),

@@ -9,6 +9,7 @@ from spikeproof.defenses.feel import FEEL
 from spikeproof.defenses.free_adversarial_training import FreeAdversarialTraining
 from spikeproof.defenses.hire import HIRE
 from spikeproof.defenses.homeostatic import HoSNN
+from spikeproof.defenses.inflor import InfLoR
 from spikeproof.defenses.learnable_width import LearnableWidth
 from spikeproof.defenses.lsg import LSG
 from spikeproof.defenses.mart import MART
@@ -41,6 +42,7 @@ __all__ = [
     "Dspike",
     "FreeAdversarialTraining",
     "HoSNN",
+    "InfLoR",
     "LearnableWidth",
     "Needs",
     "RMPLoss",

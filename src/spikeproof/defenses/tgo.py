@@ -1,10 +1,11 @@
 """TGO, Threshold Guarding Optimization (ICLR 2026, arXiv 2602.20548): potentials off the threshold, noisy firing.
 
 MC is Eq. 12-13, NLIF the paper's noisy neuron. Not published and therefore ours: delta, sigma, the exact rise of lambda
-(a half cosine from 0 to lambda_max), the potential before reset for MC, and noise that moves the firing decision
-alone, so that P(s = 1) = Phi((u - threshold) / sigma) as stated while the carried potential stays noise-free. The
-paper's text calls its linear penalty quadratic, so there is a choice of both. The widths "spread" and "attack" are
-ours: a band of fixed width is left by a larger batch-norm gain alone, these follow the network.
+(a half cosine from 0 to lambda_max), the potential before reset for MC, and where the noise acts. By default it moves
+the firing decision alone, so that P(s = 1) = Phi((u - threshold) / sigma) as stated while the carried potential stays
+noise-free. The paper says that noise is injected into the potential, so there is also that. Its text calls its linear
+penalty quadratic, so there is a choice of both. The widths "spread" and "attack" are ours: a band of fixed width is
+left by a larger batch-norm gain alone, these follow the network.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ _CHOICES = {
     "dose": ("mean", "channel"),
     "hinge": ("linear", "quadratic"),
     "potential": ("before-reset", "after-reset"),
+    "noise": ("decision", "potential"),
     "width": ("fixed", "spread", "attack"),
 }
 # A scale is no smaller than this share of a unit of the potential: a channel that no attack moves has one of 0.
@@ -43,6 +45,7 @@ class TGO(Defense):
         C = mean over samples, neurons and steps of max(0, delta - |v| / scale)^power       MC, v = u - threshold
         lambda(p) = lambda_max (1 - cos(pi p)) / 2
         s = 1[v + xi >= 0],  xi ~ N(0, sigma^2)                                             NLIF
+        or, with noise="potential":  u[t] = leak m[t-1] + x[t] + xi,  s = 1[v >= 0]
 
     By ``width`` the scale is 1 ("fixed", the paper's); the standard deviation of v, by step and channel ("spread"),
     which makes C and its gradient blind to a common factor of gain and threshold; or the root mean square of the change
@@ -53,6 +56,8 @@ class TGO(Defense):
         lambda_max: 0 turns MC off; 0.4 for WRN16 and 0.6 for VGG11 in the paper.
         delta: half-width of the guarded band, in units of the scale: of the potential where it is fixed.
         sigma: standard deviation of the firing noise in training; 0 turns NLIF off.
+        noise: what it moves: "decision", the firing decision alone, or "potential", where it stays from step to step
+            until a reset, so that later decisions and MC see it too.
         noise_at_inference: whether the noise stays on outside training. The paper contradicts itself here; every
             result of ours says which it is, and an audit of a noisy model averages over draws.
         sites: of MC: "normed", those behind a batch norm, or "all". One without a norm is pulled many times harder, and
@@ -82,6 +87,7 @@ class TGO(Defense):
     dose: Dose = "mean"
     hinge: Literal["linear", "quadratic"] = "linear"
     potential: Literal["before-reset", "after-reset"] = "before-reset"
+    noise: Literal["decision", "potential"] = "decision"
     width: Literal["fixed", "spread", "attack"] = "fixed"
     attack_eps: Radius = 2 / 255
     every: int = 10
@@ -131,6 +137,7 @@ class TGO(Defense):
         for site in watched.values():
             site.noise_std = self.sigma
             site.noise_at_inference = self.noise_at_inference
+            site.neuron = dataclasses.replace(site.neuron, carries_noise=self.noise == "potential")
 
     def begin(self, step: Step) -> None:
         if self.width == "attack" and self.lambda_max > 0:

@@ -36,6 +36,7 @@ from spikeproof.defenses import (
     Dspike,
     FreeAdversarialTraining,
     HoSNN,
+    InfLoR,
     LearnableWidth,
     RandHet,
     RecDis,
@@ -155,6 +156,7 @@ class Recipe:
     dspike: Dspike | None = None
     recdis: RecDis | None = None
     rmp_loss: RMPLoss | None = None
+    inflor: InfLoR | None = None
     mpd_sgr: MPDSGR | None = None
     tgo: TGO | None = None
     train: TrainConfig = dataclasses.field(default_factory=TrainConfig)

@@ -29,6 +29,7 @@ _WRITTEN = {
     "hosnn": "HoSNN",
     "dspike": "Dspike",
     "recdis": "RecDis",
+    "inflor": "InfLoR",
 }
 
 

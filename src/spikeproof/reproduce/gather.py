@@ -187,8 +187,7 @@ def _line(text: str, private: Path) -> str:
 
 
 def _audit_of(plan: Plan, column: Column, task: Task) -> AuditTask:
-    substitute = next((audit.substitute for audit in task.audits if audit.substitute is not None), None)
-    return plan.column_audits(task.recipe, substitute)[plan.place(column)]
+    return task.audits[plan.places().index(plan.place(column))]
 
 
 def _trial_name(column: Column) -> str:

@@ -133,9 +133,11 @@ class Plan:
     def _task(self, row: Row, seed: int, changes: dict[str, Defense]) -> Task:
         recipe = seeded(at_scale(_changed(row.recipe, changes), self.scale), seed)
         substitute = None if row.substitute is None else at_scale(row.substitute, self.scale)
-        audits = tuple(self.column_audits(recipe, substitute).values())
+        audits = self.column_audits(row, recipe, substitute)
         measures = tuple(dict.fromkeys(column.measure for column in self.table.columns if column.measure is not None))
-        return Task(f"{row.group}: {row.label}, seed {seed}", recipe, (*audits, self.worst_audit(recipe)), measures)
+        return Task(
+            f"{row.group}: {row.label}, seed {seed}", recipe, (*audits, self.worst_audit(row, recipe)), measures
+        )
 
     def choices(self, store: Store, row: Row, failed: Collection[Task] = ()) -> list[Choice] | None:
         """What the row's calibrations chose; None while one of them is undecided."""
@@ -151,17 +153,15 @@ class Plan:
                     return f"{task.label} failed: {failed[task]}"
         return "a calibration that it needs is not done"
 
-    def column_audits(self, recipe: Recipe, substitute: Recipe | None) -> dict[tuple[float, bool], AuditTask]:
-        """One audit for all columns of one radius, black box apart: by (radius, whether it crafts on a substitute)."""
-        asked: dict[tuple[float, bool], list[str]] = {}
-        for column in self.table.columns:
-            if column.measure is None:
-                asked.setdefault(self.place(column), []).extend([] if column.trial is None else [column.trial])
-        audits = {}
-        for (radius, black_box), trials in asked.items():
+    def column_audits(self, row: Row, recipe: Recipe, substitute: Recipe | None) -> list[AuditTask]:
+        """Of a row's network, one audit for all columns of one radius, black box apart: in the order of ``places``."""
+        audits = []
+        for radius, black_box in self.places():
+            here = [c for c in self.table.columns if c.measure is None and self.place(c) == (radius, black_box)]
+            trials = [column.trial for column in here if column.trial is not None]
             # An audit wants a trial of its own surrogate, which tells what the others are beside.
             own = ("FGSM",) if black_box or all(make_trial(trial).rank is None for trial in trials) else ()
-            config = self._audit(recipe, self.samples[0], radius)
+            config = self._audit(row, recipe, self.samples[0], radius)
             config = dataclasses.replace(
                 config,
                 battery=None,
@@ -170,21 +170,29 @@ class Plan:
                 per_member=True,
                 diagnostics=False,
             )
-            audits[radius, black_box] = AuditTask(config, substitute if black_box else None)
+            audits.append(AuditTask(config, substitute if black_box else None))
         return audits
 
-    def worst_audit(self, recipe: Recipe) -> AuditTask:
+    def worst_audit(self, row: Row, recipe: Recipe) -> AuditTask:
         """The battery that adapts, at the table's radius."""
-        config = self._audit(recipe, self.samples[1], self.table.audit.threat.radius)
+        config = self._audit(row, recipe, self.samples[1], self.table.audit.threat.radius)
         return AuditTask(dataclasses.replace(config, sweep_samples=50))
 
     def place(self, column: Column) -> tuple[float, bool]:
-        """Under which audit of ``column_audits`` a column is."""
+        """Under which audit a column is: the trial's radius, and whether it crafts on a substitute."""
         radius = self.table.audit.threat.radius if column.radius is None else column.radius
         return parse_radius(radius), column.on_substitute
 
-    def _audit(self, recipe: Recipe, samples: int | None, radius: float) -> AuditConfig:
+    def places(self) -> list[tuple[float, bool]]:
+        """The places of a task's audits for columns, in their order; the worst case's is the last."""
+        return list(dict.fromkeys(self.place(column) for column in self.table.columns if column.measure is None))
+
+    def _audit(self, row: Row, recipe: Recipe, samples: int | None, radius: float) -> AuditConfig:
         config = dataclasses.replace(self.table.audit, samples=samples, radius=radius, batch_size=_BATCH)
+        if row.noise is not None:
+            config = dataclasses.replace(config, noise=row.noise)
+        if row.draws is not None:
+            return dataclasses.replace(config, draws=row.draws)
         # An audit gives a random network ten draws by itself: too many for a miniature.
         return (
             dataclasses.replace(config, draws=4, judge_draws=10) if self.scale == "mini" and _random(recipe) else config

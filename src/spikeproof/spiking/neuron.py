@@ -27,8 +27,8 @@ class Neuron:
     The defaults are those of the code behind MPD-SGR's and TGO's baselines: leak 1.0 (so, strictly, an IF neuron),
     threshold 1, hard reset, not detached, triangle of half-width 1.
 
-    ``carries_noise`` says where a site's firing noise goes: into the potential, where it stays (NDL), or, by default,
-    into the firing decision alone (NLIF).
+    ``carries_noise`` says where a site's firing noise goes: into the potential, where it stays (NDL, TGO if asked), or,
+    by default, into the firing decision alone (NLIF).
 
     Raises:
         SpikeproofError: leak outside [0, 1] or a threshold that is not positive.

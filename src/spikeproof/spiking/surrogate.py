@@ -39,6 +39,10 @@ class Surrogate(Protocol):
         ...
 
 
+# Where the two branches of a rectifier meet.
+_RECTIFIED_EDGE = math.tanh(1.5)
+
+
 def _require_positive(owner: str, name: str, value: float) -> None:
     check_sizes(owner, {name: value})
     if not (math.isfinite(value) and value > 0):
@@ -182,6 +186,48 @@ class Gaussian:
         return torch.exp(-0.5 * unit * unit) / (math.sqrt(2 * math.pi) * self.sigma)
 
 
+@dataclasses.dataclass(frozen=True)
+class RectifiedTriangle:
+    """The triangle behind a membrane potential rectifier (see :mod:`spikeproof.defenses.inflor`)::
+
+        h(v) = triangle(2 threshold f(w)) f'(w),  w = v / (2 threshold)
+        f(w) = tanh(3 w) / (2 tanh(3/2)) for |w| <= 1/2, and sign(w) ((|w| + 1/2)^(1/3) - 1/2) beyond
+
+    Even, mass 1, peak 3 / (2 tanh(3/2)) = 1.66 times the triangle's. Its support ends where the rectified margin is
+    gamma; where gamma is the threshold that is where the triangle's does.
+
+    Args:
+        gamma: half-width of the triangle.
+        threshold: of the neuron; f leaves margins of 0 and of one threshold above and below it where they are.
+
+    Example:
+        >>> RectifiedTriangle()(torch.tensor([0.0, 0.5, 1.0]))
+        tensor([1.6572, 0.2949, 0.0000])
+    """
+
+    gamma: float = 1.0
+    threshold: float = 1.0
+
+    def __post_init__(self) -> None:
+        _require_positive("RectifiedTriangle", "gamma", self.gamma)
+        _require_positive("RectifiedTriangle", "threshold", self.threshold)
+
+    @property
+    def window(self) -> float:
+        edge = self.gamma / (2 * self.threshold)
+        inside = math.atanh(2 * edge * _RECTIFIED_EDGE) / 3 if edge <= 0.5 else (edge + 0.5) ** 3 - 0.5
+        return 2 * self.threshold * inside
+
+    def __call__(self, margin: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        wide = 2 * self.threshold
+        distance = margin.abs() / wide
+        bent, far = torch.tanh(3 * distance), (distance + 0.5) ** (1 / 3)
+        middle = distance <= 0.5
+        rectified = torch.where(middle, bent / (2 * _RECTIFIED_EDGE), far - 0.5)
+        slope = torch.where(middle, 1.5 / _RECTIFIED_EDGE * (1 - bent * bent), 1 / (3 * far * far))
+        return (self.gamma - wide * rectified).clamp_min(0) / self.gamma**2 * slope
+
+
 # The two shapes below are for attacks alone (no paper here trains with them): no recipe or weights file names them.
 
 
@@ -226,10 +272,10 @@ class StraightThrough:
         return torch.ones_like(margin)
 
 
-Trainable = Triangle | Rectangular | Sigmoid | SuperSpike | ArcTan | Gaussian
+Trainable = Triangle | Rectangular | Sigmoid | SuperSpike | ArcTan | Gaussian | RectifiedTriangle
 
 SURROGATES: dict[str, type[Trainable]] = {
-    kind.__name__: kind for kind in (Triangle, Rectangular, Sigmoid, SuperSpike, ArcTan, Gaussian)
+    kind.__name__: kind for kind in (Triangle, Rectangular, Sigmoid, SuperSpike, ArcTan, Gaussian, RectifiedTriangle)
 }
 
 

@@ -3,6 +3,7 @@
 import difflib
 
 from spikeproof.errors import SpikeproofError
+from spikeproof.tables.ambiguities import AMBIGUITIES
 from spikeproof.tables.assg_table import ASSG_MAIN
 from spikeproof.tables.mpd_sgr_defenses import TABLE1, TABLE3
 from spikeproof.tables.mpd_sgr_variants import TABLE4, TABLE5
@@ -17,7 +18,7 @@ TABLES: dict[str, Table] = {
     for table in (
         *(TABLE1, TABLE2, TABLE3, TABLE4, TABLE5, FIGURE2, FIGURE3),
         *(MAIN, ABLATION, ADVANCED, PROXIMAL, LANDSCAPE),
-        ASSG_MAIN,
+        *(ASSG_MAIN, AMBIGUITIES),
     )
 }
 

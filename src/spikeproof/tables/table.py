@@ -47,6 +47,9 @@ class Row:
             that cannot be read (a figure), is left out.
         calibrated: names of the table's calibrations, whose winners take the places of this row's defenses.
         substitute: the network that black-box columns craft on.
+        noise: the firing noise under audit, on or off; None as the recipe leaves it. Rows that differ in it alone, or
+            in ``draws``, share a network.
+        draws: forwards that each gradient is averaged over; None for the audit's own number.
     """
 
     name: str
@@ -56,6 +59,8 @@ class Row:
     published: Mapping[str, float]
     calibrated: tuple[str, ...] = ()
     substitute: Recipe | None = None
+    noise: bool | None = None
+    draws: int | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -81,6 +81,9 @@ UNARY(absolute, same_bits<V>(same_bits<typename Lanes<S>::I>(v) & ~same_bits<typ
 template <class S> INLINE Lanes<S> larger(const Lanes<S> &a, const Lanes<S> &b) {
     Lanes<S> r; EACH(j, Lanes<S>::PARTS) r.p[j] = a.p[j] > b.p[j] ? a.p[j] : b.p[j]; return r;
 }
+template <class S> INLINE Lanes<S> where_0(const Lanes<S> &a, const Lanes<S> &then, const Lanes<S> &otherwise) {
+    Lanes<S> r; EACH(j, Lanes<S>::PARTS) r.p[j] = a.p[j] == 0 ? then.p[j] : otherwise.p[j]; return r;
+}
 static INLINE Lanes<double> exponential(Lanes<double> x) { return x.one_by_one([](double v) { return exp(v); }); }
 static INLINE Lanes<float> exponential(Lanes<float> x) { // 2^k e^r, |r| <= log(2) / 2, e^r by Taylor
     return x.map([](VF v) -> VF {

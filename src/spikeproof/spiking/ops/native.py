@@ -27,6 +27,7 @@ from spikeproof.spiking.surrogate import (
     Exponential,
     Gaussian,
     Rectangular,
+    RectifiedTriangle,
     Sigmoid,
     StraightThrough,
     SuperSpike,
@@ -34,7 +35,10 @@ from spikeproof.spiking.surrogate import (
 )
 
 # In the order of the enums of margins.h and call.h.
-_SURROGATES = (Triangle, Rectangular, Sigmoid, SuperSpike, ArcTan, Gaussian, Exponential, StraightThrough)
+_SURROGATES = (
+    *(Triangle, Rectangular, Sigmoid, SuperSpike, ArcTan, Gaussian),
+    *(Exponential, StraightThrough, RectifiedTriangle),
+)
 _COSTS = (type(None), Hinge, QuantisationError)
 _NOTHING, _CHANNEL, _NEURON, _ELEMENT = range(4)
 _SILENT, _DECISION, _CARRIED = range(3)

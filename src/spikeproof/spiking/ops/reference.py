@@ -63,7 +63,7 @@ def fire(
     current likewise (DLIF). Both broadcast against the current of a step, and both are differentiable.
 
     ``noise`` (NLIF) moves the firing decision and nothing else: s = 1[v + noise >= 0], the surrogate is taken at
-    v + noise, the carried potential and every statistic stay noise-free. A neuron that ``carries_noise`` (NDL) has it
+    v + noise, the carried potential and every statistic stay noise-free. A neuron that ``carries_noise`` has it
     added to the potential instead, where it stays.
 
     ``sharpness`` a (ASSG) rescales the surrogate element by element, h(v) -> a h(a v), which keeps its mass. Where it
