@@ -42,7 +42,7 @@ Rows = dict[str, list[dict[str, Tensor]]]
 STEPS, RADIUS, SEEDS = 8, 0.1, (0, 1, 2)
 DOSES = {
     "vanilla": {},
-    **{f"MPD-SGR {eta:g}": {"mpd_sgr": sp.MPDSGR(eta=eta)} for eta in (0.5, 1.0, 2.0, 4.0)},
+    **{f"MPD-SGR {eta:g}": {"mpd_sgr": sp.MPDSGR(eta=eta, warmup=0.0)} for eta in (0.5, 1.0, 2.0, 4.0)},
     **{f"MC {weight:g}": {"tgo": sp.TGO(lambda_max=weight, sigma=0.0)} for weight in (0.6, 2.0, 6.0, 15.0)},
     "NLIF 0.5": {"tgo": sp.TGO(lambda_max=0.0, sigma=0.5)},
 }

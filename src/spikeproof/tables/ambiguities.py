@@ -48,6 +48,7 @@ def _again(name: str, held: Calibration, candidates: tuple[Any, ...]) -> Calibra
 
 
 _ALL_SITES = _again("all-sites", _ETA, tuple(MPDSGR(eta=eta, sites="all") for eta in _FOR_ALL_SITES))
+_NO_WARM_UP = _again("no-warm-up", _ETA, tuple(dataclasses.replace(each, warmup=0.0) for each in _ETA.candidates))
 _QUADRATIC, _CARRIED = (
     _again(name, _BAND, tuple(dataclasses.replace(each, **{field: value}) for each in _BAND.candidates))
     for name, field, value in (("quadratic", "hinge", "quadratic"), ("carried", "noise", "potential"))
@@ -106,6 +107,7 @@ _ROWS = (
     _row("plain", "neither", _BASE, with_defenses(_REG.recipe, reg=None)),
     _row("mpd-sgr-with-reg", "MPD-SGR with REG", _BASE, with_defenses(_OURS.recipe, reg=_REG.recipe.reg), _ETA),
     _row("mpd-sgr-all-sites", "MPD-SGR, all sites", _BASE, _ALL_SITES.recipe, _ALL_SITES),
+    _row("mpd-sgr-no-warm-up", "MPD-SGR, no warm-up", _BASE, _NO_WARM_UP.recipe, _NO_WARM_UP),
     *(row for pair in _NETWORKS for row in pair),
     _row("vanilla", "Vanilla", _TGO, _VANILLA.recipe, printed=(_VANILLA, _MAIN)),
     _row("tgo", "TGO, noise off", _TGO, _WITH_NOISE, _BAND, (_GUARDED, _MAIN)),
@@ -127,7 +129,7 @@ AMBIGUITIES = Table(
     columns=_COLUMNS,
     rows=_ROWS,
     nominal="PGD7",
-    calibrations=(_ETA, _ALL_SITES, _BAND, _CARRIED, _QUADRATIC),
+    calibrations=(_ETA, _ALL_SITES, _NO_WARM_UP, _BAND, _CARRIED, _QUADRATIC),
     claims=tuple(
         Claim(text=f"MPD-SGR over REG, {ours.group}", column="PGD7", higher=ours.name, lower=reg.name)
         for reg, ours in (_PAIR, *_NETWORKS)
