@@ -21,10 +21,11 @@ def test_a_dry_run_names_networks_and_hours_and_writes_nothing(call, tmp_path, s
     assert code == 0
     assert not out_folder.exists()
     assert out.count("after calibration") == 3
-    assert "tgo: delta 0.25, sigma 0.1" in out
+    assert "tgo: delta 0.5, sigma 0.3" in out
     hours = float(out.splitlines()[-1].split()[1])
-    # On a CPU a miniature takes an hour or so, and the full size months.
-    assert (0.05 < hours < 20) if scale == "mini" else hours > 100
+    # On a CPU a miniature takes an hour or so, a short run a day, and the full size months.
+    least, most = {"mini": (0.05, 20), "short": (5, 100), "full": (300, 1e5)}[scale]
+    assert least < hours < most
 
 
 def test_the_curve_has_a_dry_run_too(call, tmp_path):

@@ -48,10 +48,13 @@ def _again(name: str, held: Calibration, candidates: tuple[Any, ...]) -> Calibra
 
 
 _ALL_SITES = _again("all-sites", _ETA, tuple(MPDSGR(eta=eta, sites="all") for eta in _FOR_ALL_SITES))
-_NO_WARM_UP = _again("no-warm-up", _ETA, tuple(dataclasses.replace(each, warmup=0.0) for each in _ETA.candidates))
-_QUADRATIC, _CARRIED = (
-    _again(name, _BAND, tuple(dataclasses.replace(each, **{field: value}) for each in _BAND.candidates))
-    for name, field, value in (("quadratic", "hinge", "quadratic"), ("carried", "noise", "potential"))
+_NO_WARM_UP, _QUADRATIC, _CARRIED = (
+    _again(name, held, tuple(dataclasses.replace(each, **{field: value}) for each in held.candidates))
+    for name, held, field, value in (
+        ("no-warm-up", _ETA, "warmup", 0.0),
+        ("quadratic", _BAND, "hinge", "quadratic"),
+        ("carried", _BAND, "noise", "potential"),
+    )
 )
 # Labels of this table, and those of the papers' under which the same number stands.
 _TABLE1 = {"Clean": "Clean", "FGSM": "FGSM", "PGD7": "PGD"}
