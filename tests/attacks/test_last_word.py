@@ -1,5 +1,7 @@
 """Breaks of random networks: what an attack claims is true under draws that it never saw."""
 
+import copy
+
 import pytest
 import torch
 from scipy.stats import binom
@@ -9,6 +11,8 @@ from foreign import Wrapped
 from spikeproof.attacks import Crafting, attack, fgsm, judged, pgd, square
 from spikeproof.attacks.confirm import confirm
 from spikeproof.attacks.craft import Attacked
+from spikeproof.coding import Poisson
+from spikeproof.defenses import NDL, TGO, RandHet, StoG
 from spikeproof.threat import Linf
 
 
@@ -35,8 +39,32 @@ class Loose(Wrapped):
         return self.inner(images + 0.2 * torch.randn(images.shape, generator=self.generator))
 
 
+def with_defense(defense):
+    def make(model):
+        model = copy.deepcopy(model)
+        defense.install(model)
+        return model
+
+    return make
+
+
+def poisson(model):
+    model = copy.deepcopy(model)
+    model.set_coding(Poisson())
+    return model
+
+
+OURS = {
+    "StoG": with_defense(StoG()),
+    "RandHet": with_defense(RandHet()),
+    "NDL": with_defense(NDL()),
+    "TGO": with_defense(TGO(sigma=0.3, noise_at_inference=True)),
+    "Poisson": poisson,
+}
+
+
 @pytest.mark.thorough
-@pytest.mark.parametrize("kind", [Noisy, Drops, Loose])
+@pytest.mark.parametrize("kind", [Noisy, Drops, Loose, *OURS.values()], ids=["Noisy", "Drops", "Loose", *OURS])
 def test_what_counts_as_broken_is_broken(model, batch, kind):
     network, images, labels = kind(model), batch[0][:24], batch[1][:24]
     claimed = false = 0
