@@ -3,16 +3,20 @@
 import dataclasses
 import json
 import re
+from collections import Counter
 
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
+from scipy.stats import binomtest
 
 from spikeproof.audit import AuditConfig
 from spikeproof.coding import Poisson
 from spikeproof.defenses import MPDSGR
-from spikeproof.recipes import DIGITS, Share, overridden, run_comparison, write_comparison
+from spikeproof.recipes import DIGITS, Share, one_more, overridden, run_comparison, write_comparison
 from spikeproof.recipes.recipe import DataConfig
 from spikeproof.report import read_page
+from spikeproof.report.wording import chance
 from spikeproof.spiking import Neuron, Rectangular
 from spikeproof.train import TrainConfig
 
@@ -114,6 +118,37 @@ def test_a_row_that_fails_does_not_stop_the_others(rows, tmp_path, capsys):
     page = tmp_path / "page.md"
     write_comparison(folders, page, tmp_path / "report.html")
     assert "Not audited yet: demo-digits-vanilla." in page.read_text()
+
+
+def test_rows_are_compared_image_by_image(rows, tmp_path):
+    """What the page says is what the files say, counted anew."""
+    folders, page = run(rows, tmp_path, seeds=(0, 1)), tmp_path / "page.md"
+    assert one_more(rows) == [("demo-digits-at", "demo-digits-vanilla")]
+    write_comparison(folders, page, tmp_path / "report.html", one_more(rows))
+    header, line = (
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in page.read_text().splitlines()
+        if line.startswith(("| Row | Over", "| demo-digits-at | demo-digits-vanilla"))
+    )
+    assert header == ["Row", "Over", "Seeds", "FGSM", "PGD-3", "worst case"] and line[2] == "2"
+    ps, written = [], []
+    for column, cell in zip(header[3:], line[3:], strict=True):
+        balance = Counter()
+        for sign, name in ((1, "demo-digits-at"), (-1, "demo-digits-vanilla")):
+            for _, place in folders[name]:
+                right = {}
+                for row in pq.read_table(place / "outcomes.parquet").to_pylist():
+                    if row["radius"] in (0.0, 0.1) and (
+                        row["kind"] == "clean" or column in (row["trial"], "worst case")
+                    ):
+                        right[row["sample"]] = right.get(row["sample"], True) and row["correct"]
+                balance.update({sample: sign * held for sample, held in right.items()})
+        better, worse = (sum(sign * by > 0 for by in balance.values()) for sign in (1, -1))
+        ps.append(binomtest(better, better + worse).pvalue if better + worse else 1.0)
+        assert cell.startswith(f"{100 * balance.total() / len(balance) / 2:+.1f} (p ") or balance.total() == 0
+        written.append(cell)
+    smallest = min(range(3), key=lambda place: ps[place])
+    assert written[smallest].endswith(f"({chance(min(1.0, 3 * ps[smallest]))})")
 
 
 def test_the_page_keeps_what_stands_around_the_table(rows, tmp_path):

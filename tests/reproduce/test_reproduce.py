@@ -16,9 +16,10 @@ from spikeproof import precision
 from spikeproof.audit import AuditConfig
 from spikeproof.errors import SpikeproofError
 from spikeproof.recipes import Recipe
+from spikeproof.report import mcnemar
 from spikeproof.reproduce import Circumstances, InProcess, Plan, Store, dry_run, make_pool
 from spikeproof.reproduce.execute import is_busy
-from spikeproof.reproduce.gather import _untestable, gather, mcnemar
+from spikeproof.reproduce.gather import _untestable, gather
 from spikeproof.reproduce.keys import audit_key, network_key
 from spikeproof.reproduce.pools import attempt
 from spikeproof.results import read_results

@@ -7,9 +7,10 @@ import dataclasses
 import pytest
 from result_rows import cell, count, make_header, make_row, make_worst
 
+from spikeproof.report.wording import chance
 from spikeproof.results import Cell, Count, Verdict, render_table
 from spikeproof.results.table_page import verdict_words
-from spikeproof.results.wording import chance, published_percent, significant, wilson
+from spikeproof.results.wording import published_percent, significant, wilson
 
 EXPECTED = """\
 ## Toy Table 1, scale mini

@@ -29,6 +29,7 @@ from spikeproof.recipes import (
     find_recipe,
     fitted_to_own_data,
     known_defenses,
+    one_more,
     overridden,
     recorded_audit_config,
     run_comparison,
@@ -148,7 +149,7 @@ def compare(words: list[str], command: str) -> None:
         command=command,
         show=not arguments.quiet,
     )
-    rows = write_comparison(folders, page, report)
+    rows = write_comparison(folders, page, report, one_more(chosen))
     if arguments.json:
         print(json.dumps(comparison_json(rows), indent=1))
         return

@@ -3,7 +3,7 @@
 import difflib
 
 from spikeproof.errors import SpikeproofError
-from spikeproof.recipes.comparison import Share, comparison_json, overridden, run_comparison, write_comparison
+from spikeproof.recipes.comparison import Share, comparison_json, one_more, overridden, run_comparison, write_comparison
 from spikeproof.recipes.digits import DIGITS
 from spikeproof.recipes.mini_cifar10 import MINI_CIFAR10
 from spikeproof.recipes.papers import PAPERS
@@ -50,6 +50,7 @@ __all__ = [
     "audit_folder",
     "audit_run",
     "comparison_json",
+    "one_more",
     "find_recipe",
     "fitted_to_own_data",
     "known_defenses",

@@ -14,6 +14,7 @@ from spikeproof.recipes.recipe import Recipe, audit_folder, audit_run, train_rec
 from spikeproof.report import (
     Run,
     comparison_table,
+    paired_table,
     read_run,
     write_between_marks,
     write_comparison_picture,
@@ -123,8 +124,36 @@ def run_comparison(
     return found
 
 
-def write_comparison(folders: dict[str, list[tuple[Path, Path]]], page: Path, report: Path) -> dict[str, list[Run]]:
+def one_more(recipes: Sequence[Recipe]) -> list[tuple[str, str]]:
+    """Pairs of rows of which the first has one defense more, and all else alike but for its training's length.
+
+    Example:
+        >>> from spikeproof.recipes import COMPARISONS
+        >>> one_more(COMPARISONS["mini-cifar10"][:4])[:2]
+        [('mini-cifar10-at', 'mini-cifar10-vanilla'), ('mini-cifar10-mpd-sgr', 'mini-cifar10-vanilla')]
+    """
+
+    def apart(recipe: Recipe) -> tuple[object, ...]:
+        train = dataclasses.replace(recipe.train, epochs=1, validate_every=1)
+        return recipe.data, recipe.model, train, recipe.audit.threat
+
+    pairs = []
+    for recipe in recipes:
+        own = {str(defense) for defense in recipe.defenses()}
+        for other in recipes:
+            fewer = {str(defense) for defense in other.defenses()}
+            if fewer < own and len(own) == len(fewer) + 1 and apart(recipe) == apart(other):
+                pairs.append((recipe.name, other.name))
+    return pairs
+
+
+def write_comparison(
+    folders: dict[str, list[tuple[Path, Path]]], page: Path, report: Path, over: Sequence[tuple[str, str]] = ()
+) -> dict[str, list[Run]]:
     """The Markdown table between the page's marks, and of the same runs an HTML report and, beside it, a picture.
+
+    Args:
+        over: pairs of rows that are compared image by image below the table.
 
     Raises:
         SpikeproofError: nothing is audited yet, or a folder is damaged.
@@ -134,7 +163,7 @@ def write_comparison(folders: dict[str, list[tuple[Path, Path]]], page: Path, re
         for name, each in folders.items()
     }
     runs = [run for each in rows.values() for run in each]
-    write_between_marks(page, comparison_table(rows))
+    write_between_marks(page, "\n\n".join(filter(None, [comparison_table(rows), paired_table(rows, over)])))
     write_comparison_picture(rows, report.with_name("comparison.png"))
     write_report(runs, report)
     return rows

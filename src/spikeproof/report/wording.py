@@ -31,6 +31,8 @@ _WRITTEN = {
     "recdis": "RecDis",
     "inflor": "InfLoR",
 }
+# How probable a difference by chance may be and still be called one.
+LEVEL = 0.05
 
 
 def method_name(name: str) -> str:
@@ -221,3 +223,23 @@ def labels(runs: Sequence[Run]) -> list[str]:
 def listed(names: Sequence[str]) -> str:
     """a, b and c."""
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def signed(value: float) -> str:
+    """A difference with one decimal and its sign: +5.2, -3.0, 0.0."""
+    rounded = round(value, 1) + 0.0
+    return f"{rounded:+.1f}" if rounded else "0.0"
+
+
+def chance(p: float) -> str:
+    """A probability with two digits, or as many as show on which side of the level it lies.
+
+    Example:
+        >>> chance(0.0304), chance(0.0496), chance(0.0504), chance(1e-6)
+        ('p = .03', 'p = .0496', 'p = .05', 'p < .0001')
+    """
+    if p < 1e-4:
+        return "p < .0001"
+    written = (float(f"{p:.{digits}g}") for digits in range(2, 18))
+    rounded = next(each for each in written if (each < LEVEL) == (p < LEVEL))
+    return f"p = {f'{rounded:.6f}'.strip('0')}" if rounded < 1 else "p = 1"

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
-from collections import Counter
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
@@ -12,7 +10,7 @@ import pyarrow.compute as pc
 
 from spikeproof.audit import make_trial
 from spikeproof.hub import without_paths
-from spikeproof.report import Audit, Counted, read_audit, read_outcomes
+from spikeproof.report import Audit, Counted, compared, read_audit, read_outcomes
 from spikeproof.reproduce.execute import read_written
 from spikeproof.reproduce.plan import Choice, Plan
 from spikeproof.reproduce.task import AuditTask, Store, Task
@@ -227,14 +225,9 @@ def _verdict(
         )
         difference = (sum(higher) - sum(lower)) / len(pairs)
         return Verdict(text=claim.text, column=claim.column, difference=difference, p=None, untestable=untestable)
-    # By image, over the seeds: an image that all seeds share is one observation, however many networks saw it.
-    balance: Counter[int] = Counter()
-    for tasks in pairs:
-        right_above, right_below = (_right(plan, column, task, store) for task in tasks)
-        for sample, right in right_above.items():
-            balance[sample] += int(right) - int(right_below[sample])
-    difference = 100 * balance.total() / (len(balance) * len(pairs))
-    p = mcnemar(sum(by > 0 for by in balance.values()), sum(by < 0 for by in balance.values()))
+    difference, p = compared(
+        [(_right(plan, column, above, store), _right(plan, column, below, store)) for above, below in pairs]
+    )
     return Verdict(text=claim.text, column=claim.column, difference=difference, p=p, untestable=untestable)
 
 
@@ -256,18 +249,3 @@ def _right(plan: Plan, column: Column, task: Task, store: Store) -> dict[int, bo
     outcomes = outcomes.filter(pc.equal(outcomes.column("trial"), _trial_name(column)))
     pairs = zip(outcomes.column("sample").to_pylist(), outcomes.column("correct").to_pylist(), strict=True)
     return dict(pairs)
-
-
-def mcnemar(first: int, second: int) -> float:
-    """How probable it is that so uneven a split of the images, on which two networks differ, is chance (two-sided).
-
-    The exact test of McNemar (1947): under no difference each such image falls to either side like a coin. It is of
-    these trained networks; how much others of the same recipe differ, only more seeds tell.
-
-    Example:
-        >>> mcnemar(0, 5), mcnemar(3, 3)
-        (0.0625, 1.0)
-    """
-    count = first + second
-    tail = sum(math.comb(count, k) for k in range(min(first, second) + 1))
-    return min(1.0, 2 * tail / 2**count)

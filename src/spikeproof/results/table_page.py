@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from spikeproof.report.wording import LEVEL, chance, signed
 from spikeproof.results.lines import Line, lines_of
 from spikeproof.results.records import ResultRow, TableHeader, Verdict
 from spikeproof.results.wording import (
-    LEVEL,
     NONE,
-    chance,
     dataset,
     listed,
     over_seeds,
@@ -17,7 +16,6 @@ from spikeproof.results.wording import (
     plain,
     published_percent,
     radius,
-    signed,
     significant,
 )
 

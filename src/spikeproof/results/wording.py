@@ -26,12 +26,6 @@ def percent(value: float) -> str:
     return f"{round(value, 1) + 0.0:.1f}"
 
 
-def signed(value: float) -> str:
-    """A difference with one decimal and its sign: +5.2, -3.0, 0.0."""
-    rounded = round(value, 1) + 0.0
-    return f"{rounded:+.1f}" if rounded else "0.0"
-
-
 def significant(value: float) -> str:
     """With three significant digits, without an exponent where the number can be read without: 1234 -> 1230.
 
@@ -50,24 +44,6 @@ def significant(value: float) -> str:
 def published_percent(value: float) -> str:
     """As the paper printed it, with one decimal at least: 47.0, 47.63."""
     return f"{value:.1f}" if round(value, 1) == value else f"{value:.6g}"
-
-
-# How probable a difference by chance may be and still be called one.
-LEVEL = 0.05
-
-
-def chance(p: float) -> str:
-    """A probability with two digits, or as many as show on which side of the level it lies.
-
-    Example:
-        >>> chance(0.0304), chance(0.0496), chance(0.0504), chance(1e-6)
-        ('p = .03', 'p = .0496', 'p = .05', 'p < .0001')
-    """
-    if p < 1e-4:
-        return "p < .0001"
-    written = (float(f"{p:.{digits}g}") for digits in range(2, 18))
-    rounded = next(each for each in written if (each < LEVEL) == (p < LEVEL))
-    return f"p = {f'{rounded:.6f}'.strip('0')}" if rounded < 1 else "p = 1"
 
 
 def over_seeds(values: Sequence[float], write: Callable[[float], str]) -> str:
