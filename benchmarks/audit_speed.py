@@ -28,7 +28,7 @@ from spikeproof.audit import AuditConfig, audit
 from spikeproof.gradients import Attached
 from spikeproof.models import load_model
 from spikeproof.recipes.recipe import DataConfig, recorded_audit_config
-from spikeproof.train import RunFolder
+from spikeproof.runs import RunFolder
 
 
 def stay(self: Pursuit, candidates: Tensor, logits: Tensor) -> None:

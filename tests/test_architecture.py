@@ -30,6 +30,7 @@ FLOORS = (
     {"spiking"},
     {"models", "coding", "interop"},
     {"defenses", "attacks", "gradients"},
+    {"runs"},
     {"train", "audit", "insight"},
     {"report"},
     {"results", "hub", "api"},

@@ -22,11 +22,11 @@ from spikeproof.data import Augmentation, load_data
 from spikeproof.defenses import MPDSGR, TGO, AdversarialTraining, compose
 from spikeproof.gradients import Assg, Bptt
 from spikeproof.models import create_model
+from spikeproof.runs import Processes
 from spikeproof.spiking import Neuron, sites
 from spikeproof.threat import Linf
 from spikeproof.train import TrainConfig, train
 from spikeproof.train.loop import _Trainer
-from spikeproof.train.processes import Processes
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
 pytestmark = [

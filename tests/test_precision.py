@@ -124,7 +124,7 @@ sys.exit(code)
 @pytest.mark.thorough
 def test_a_recipe_on_a_cpu_without_it(run_without_bf16, tmp_path):
     """The whole command, on a machine where bf16 is emulated: fp32 by itself, and a word where bf16 is asked for."""
-    from spikeproof.train import RunFolder
+    from spikeproof.runs import RunFolder
 
     small = ["--model.name", "conv", "--model.width", "1", "--model.kernels", "reference", "--quiet"]
     small += ["--data.name", "digits", "--data.train-limit", "96", "--train.epochs", "1", "--train.device", "cpu"]

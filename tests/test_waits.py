@@ -16,10 +16,10 @@ from spikeproof.data import Augmentation, load_data
 from spikeproof.defenses import LSG, MPDSGR, TGO, AdversarialTraining, HoSNN, LearnableWidth, RecDis, compose
 from spikeproof.models import create_model
 from spikeproof.recipes.recipe import known_defenses
+from spikeproof.runs import Processes
 from spikeproof.spiking import sites
 from spikeproof.train import TrainConfig
 from spikeproof.train.loop import _Trainer
-from spikeproof.train.processes import Processes
 from waits import Waits
 
 # DSD's Lanczos iteration stops where it has converged, so it has to look.

@@ -5,7 +5,8 @@ import dataclasses
 import torch
 
 from spikeproof.defenses import Defense, Step
-from spikeproof.train import RunFolder, train
+from spikeproof.runs import RunFolder
+from spikeproof.train import train
 from stops import stopped_at
 
 

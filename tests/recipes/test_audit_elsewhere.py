@@ -14,7 +14,7 @@ from spikeproof.errors import SpikeproofError
 from spikeproof.recipes import audit_run, find_recipe, train_recipe
 from spikeproof.recipes.recipe import load_run
 from spikeproof.report import read_runs
-from spikeproof.train import RunFolder
+from spikeproof.runs import RunFolder
 
 CONFIG = AuditConfig(
     radius=0.1, samples=20, battery=None, trials=("FGSM", "PGD-2"), tune_samples=0, diagnostics=False, batch_size=10

@@ -26,9 +26,9 @@ from spikeproof.recipes import (
 )
 from spikeproof.recipes.recipe import ModelConfig, known_defenses
 from spikeproof.report import read_runs, text_table, write_report
+from spikeproof.runs import RunFolder
 from spikeproof.sealed import sealed
 from spikeproof.spiking import Neuron, Sigmoid, sites
-from spikeproof.train import RunFolder
 
 SUFFIXES = {
     "vanilla": set(),

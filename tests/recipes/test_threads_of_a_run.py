@@ -16,7 +16,7 @@ from spikeproof.errors import Interrupted
 from spikeproof.models import create_model
 from spikeproof.recipes import audit_run, find_recipe, train_recipe
 from spikeproof.recipes.workload import threads_for
-from spikeproof.train import RunFolder
+from spikeproof.runs import RunFolder
 
 DIGITS = find_recipe("demo-digits-vanilla")
 

@@ -23,8 +23,8 @@ from spikeproof.reproduce.gather import _untestable, gather
 from spikeproof.reproduce.keys import audit_key, network_key
 from spikeproof.reproduce.pools import attempt
 from spikeproof.results import read_results
+from spikeproof.runs import RunFolder
 from spikeproof.sealed import sealed
-from spikeproof.train import RunFolder
 
 
 def around(store):

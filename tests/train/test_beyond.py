@@ -6,10 +6,11 @@ import torch
 from spikeproof.defenses import DLIF, FEEL, HIRE, LSG
 from spikeproof.report import read_run
 from spikeproof.report.trained import trained_sentences
+from spikeproof.runs import RunFolder
 from spikeproof.spiking import Neuron, sites
-from spikeproof.train import RunFolder, train
+from spikeproof.train import train
 from spikeproof.train.beyond import beyond
-from spikeproof.train.sentence import sentence
+from spikeproof.train.epoch import sentence
 
 
 def with_values(model, part, values):

@@ -3,7 +3,8 @@
 import pytest
 
 from spikeproof.models import create_model
-from spikeproof.train import microbatch, train
+from spikeproof.runs import microbatch
+from spikeproof.train import train
 
 
 def small(name, norm, **changes):

@@ -14,8 +14,9 @@ import torch
 from spikeproof.cli.main import main
 from spikeproof.data import Augmentation
 from spikeproof.defenses import TGO
+from spikeproof.runs import RunFolder
 from spikeproof.spiking import sites
-from spikeproof.train import Interrupted, RunFolder, loop, train, validation
+from spikeproof.train import Interrupted, epoch, loop, train
 from stops import stopped_at
 
 SPIKEPROOF = Path(sys.executable).with_name("spikeproof")
@@ -97,7 +98,7 @@ def test_cut_off_during_validation_after_a_state_within_the_epoch(
 
     with monkeypatch.context() as patch:
         patch.setattr(loop, "_SAVE_EVERY", 0.0)
-        patch.setattr(validation, "judged", cut)
+        patch.setattr(epoch, "judged", cut)
         with pytest.raises(KeyboardInterrupt):
             train(new_model(), out=tmp_path / "cut", **shared)
     train(new_model(), out=tmp_path / "cut", resume=True, **shared)
@@ -105,7 +106,7 @@ def test_cut_off_during_validation_after_a_state_within_the_epoch(
     assert metrics_of(tmp_path / "whole") == metrics_of(tmp_path / "cut")
 
 
-@pytest.mark.parametrize(("room", "during"), [(validation, "judged"), (loop, "save_model")], ids=["judged", "save"])
+@pytest.mark.parametrize(("room", "during"), [(epoch, "judged"), (loop, "save_model")], ids=["judged", "save"])
 def test_asked_to_stop_when_no_step_is_left(
     new_model, few_digits, quick, weights_of, same_weights, tmp_path, monkeypatch, room, during
 ):

@@ -45,9 +45,9 @@ from spikeproof.models import SpikingModel, draws_at_random, unwrapped
 from spikeproof.precision import for_verdicts, resolved
 from spikeproof.private_rng import private_rng
 from spikeproof.progress import Progress
+from spikeproof.runs import fitting_microbatch
 from spikeproof.spiking import inference_noise, sites
 from spikeproof.threat import NORMS, Threat
-from spikeproof.train import fitting_microbatch
 from spikeproof.user_path import user_path
 
 _PICTURES = 6

@@ -26,8 +26,8 @@ from spikeproof.errors import SpikeproofError
 from spikeproof.insight import SiteStatistics
 from spikeproof.machine import machine_name
 from spikeproof.precision import for_verdicts
+from spikeproof.runs import RunFolder
 from spikeproof.sealed import sealed
-from spikeproof.train import RunFolder
 from spikeproof.user_path import user_path
 
 

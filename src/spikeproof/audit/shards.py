@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TypeVar
 
-from spikeproof.train.processes import Processes
+from spikeproof.runs import Processes
 
 _Value = TypeVar("_Value")
 

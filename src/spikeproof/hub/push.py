@@ -16,7 +16,7 @@ from spikeproof.hub.private_words import shared_json, without_paths
 from spikeproof.models import load_model
 from spikeproof.models.hub import HUB_PREFIX, WEIGHTS_FILE, parse_repository
 from spikeproof.report import Run, audits_in, read_outcomes, read_run
-from spikeproof.train import RunFolder
+from spikeproof.runs import RunFolder
 from spikeproof.user_path import user_path
 
 _CARD_FILE = "README.md"

@@ -20,7 +20,7 @@ from spikeproof.report import (
     write_comparison_picture,
     write_report,
 )
-from spikeproof.train import RunFolder
+from spikeproof.runs import RunFolder
 
 _PARTS = ("data", "model", "train", "audit")
 

@@ -49,8 +49,9 @@ from spikeproof.models import MODELS, BatchNormKind, SpikingModel, create_model,
 from spikeproof.private_rng import private_rng
 from spikeproof.recipes.recorded import recorded_part
 from spikeproof.recipes.workload import threads_for
+from spikeproof.runs import RunFolder
 from spikeproof.spiking import SURROGATES, Kernels, Neuron
-from spikeproof.train import Run, RunFolder, TrainConfig, pick_device, train
+from spikeproof.train import Run, TrainConfig, pick_device, train
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from spikeproof.errors import SpikeproofError
-from spikeproof.train import RunFolder
+from spikeproof.runs import RunFolder
 
 _Part = TypeVar("_Part")
 

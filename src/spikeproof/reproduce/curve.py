@@ -14,8 +14,8 @@ from spikeproof.reproduce.pools import Pool
 from spikeproof.reproduce.reproduce import to_stderr
 from spikeproof.reproduce.runner import run
 from spikeproof.reproduce.task import Store, Task
+from spikeproof.runs import RunFolder
 from spikeproof.tables import RAT_CURVE, Scale, at_scale, compare_curve
-from spikeproof.train import RunFolder
 
 CURVE = "snn-rat-curve"
 

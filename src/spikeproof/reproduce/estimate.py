@@ -12,7 +12,7 @@ from spikeproof.precision import for_verdicts, resolved
 from spikeproof.recipes import Recipe
 from spikeproof.recipes.recipe import ModelConfig
 from spikeproof.reproduce.task import Store, Task
-from spikeproof.train import RunFolder
+from spikeproof.runs import RunFolder
 
 # Forward multiply-accumulates a second, in training: on one CPU core about as measured (docs/performance.md); on a GPU
 # a guess, as none was measured.

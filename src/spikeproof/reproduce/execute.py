@@ -19,9 +19,10 @@ from spikeproof.locks import Busy, alone
 from spikeproof.recipes import Recipe, audit_run, load_run, train_recipe
 from spikeproof.report import Fields
 from spikeproof.reproduce.task import LANDSCAPE_RADIUS, MEASURED_IMAGES, Store, Task
+from spikeproof.runs import RunFolder
 from spikeproof.sealed import sealed
 from spikeproof.tables import Measure
-from spikeproof.train import RunFolder, pick_device
+from spikeproof.train import pick_device
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,8 +15,8 @@ from spikeproof.reproduce.execute import read_written
 from spikeproof.reproduce.plan import Choice, Plan
 from spikeproof.reproduce.task import AuditTask, Store, Task
 from spikeproof.results import SCHEMA, Cell, Count, ResultRow, TableHeader, Verdict, Worst
+from spikeproof.runs import RunFolder
 from spikeproof.tables import Claim, Column, Measure, Row, describe
-from spikeproof.train import RunFolder
 
 
 def gather(

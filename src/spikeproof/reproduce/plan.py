@@ -13,9 +13,9 @@ from spikeproof.errors import SpikeproofError
 from spikeproof.models import create_model, draws_at_random
 from spikeproof.recipes import Recipe
 from spikeproof.reproduce.task import AuditTask, Store, Task
+from spikeproof.runs import RunFolder
 from spikeproof.tables import Calibration, Column, Row, Scale, Table, at_scale, audit_sizes
 from spikeproof.threat import parse_radius
-from spikeproof.train import RunFolder
 
 # Attacks see batches of one size everywhere, so that no verdict hangs on how much memory a machine has free.
 _BATCH = 250

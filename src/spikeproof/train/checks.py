@@ -11,9 +11,9 @@ from spikeproof.defenses import Defense
 from spikeproof.errors import SpikeproofError
 from spikeproof.models import SpikingModel, is_compiled, unwrapped
 from spikeproof.private_rng import private_rng
+from spikeproof.runs import Processes
 from spikeproof.train.config import TrainConfig
-from spikeproof.train.least_part import check_parts
-from spikeproof.train.processes import Processes
+from spikeproof.train.parts import check_parts
 
 
 def trainable(model: nn.Module) -> SpikingModel:

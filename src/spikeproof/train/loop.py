@@ -2,7 +2,7 @@
 
 Every random number of a step follows from (seed, step) alone: a run that is stopped and resumed goes on as if nothing
 had happened, bit for bit on the CPU with the same number of threads. Under `torchrun` the processes share every batch
-(``train/processes.py``).
+(``runs/processes.py``).
 """
 
 from __future__ import annotations
@@ -28,24 +28,20 @@ from spikeproof.models import SpikingModel, check_writable, load_model, make_roo
 from spikeproof.precision import Resolved, resolved
 from spikeproof.private_rng import private_rng
 from spikeproof.progress import Progress
+from spikeproof.runs import Processes, RunFolder, SharedBatch, stop_on_signal
 from spikeproof.sending import sent
 from spikeproof.spiking.joined import joined
 from spikeproof.train.beyond import beyond
 from spikeproof.train.checks import check_division, check_fit, check_learns, trainable
 from spikeproof.train.config import TrainConfig, pick_device
-from spikeproof.train.frozen import learning
+from spikeproof.train.epoch import sentence, validated
 from spikeproof.train.identity import identity, identity_of_network
-from spikeproof.train.optimizer import cosine, make_optimizer
+from spikeproof.train.optimizer import cosine, learning, make_optimizer
 from spikeproof.train.parts import part_size
-from spikeproof.train.processes import Processes, SharedBatch
-from spikeproof.train.run_folder import RunFolder
 from spikeproof.train.seeds import derive, generator
-from spikeproof.train.sentence import sentence
 from spikeproof.train.silence import check_speaks, listen
-from spikeproof.train.stopping import stop_on_signal
 from spikeproof.train.tally import Finite, Tally
 from spikeproof.train.temporal_loss import temporal_loss
-from spikeproof.train.validation import validated
 
 # How often, in seconds, the state is written within an epoch: what a power cut can cost.
 _SAVE_EVERY = 60.0

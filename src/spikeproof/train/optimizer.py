@@ -1,4 +1,4 @@
-"""The optimiser of a run and its learning rate."""
+"""What learns in a run and at which rate. What may not learn stays as it is, a batch norm's statistics included."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from spikeproof.defenses import Defense
 from spikeproof.train.config import TrainConfig
@@ -35,3 +36,24 @@ def cosine(start: float, step: int, total: int) -> float:
         0.05
     """
     return start * (1 + math.cos(math.pi * step / total)) / 2
+
+
+def learning(model: nn.Module) -> None:
+    """Training mode, but for the batch norms whose scale and shift are frozen: they keep to their running statistics.
+
+    Example:
+        >>> norm = nn.BatchNorm2d(3).requires_grad_(False)
+        >>> learning(norm)
+        >>> norm.training
+        False
+    """
+    model.train()
+    for module in model.modules():
+        if isinstance(module, _BatchNorm):
+            module.train(learns(module))
+
+
+def learns(norm: nn.Module) -> bool:
+    """Whether a batch norm moves: one that has no scale and shift does."""
+    parameters = list(norm.parameters())
+    return not parameters or any(parameter.requires_grad for parameter in parameters)

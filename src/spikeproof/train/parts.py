@@ -1,18 +1,27 @@
-"""Into how large parts a step's batch is split."""
+"""Into how large parts a step's batch is split, and whether each has two values of every channel.
+
+A batch norm has no spread of one value.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from typing import Any
 
-from jaxtyping import UInt8
-from torch import Tensor
+import torch
+from jaxtyping import Shaped, UInt8
+from torch import Tensor, nn
 
+from spikeproof.attacks import evaluating
 from spikeproof.defenses import Defense
-from spikeproof.models import SpikingModel
+from spikeproof.errors import SpikeproofError
+from spikeproof.models import CurrentNorm, SpikingModel
+from spikeproof.private_rng import private_rng
+from spikeproof.runs import Processes, fitting_microbatch
+from spikeproof.spiking import PerStepNorm, Site
 from spikeproof.train.config import TrainConfig
-from spikeproof.train.least_part import check_parts
-from spikeproof.train.microbatch import fitting_microbatch
-from spikeproof.train.processes import Processes
+from spikeproof.train.optimizer import learns
 
 
 def part_size(
@@ -39,3 +48,55 @@ def part_size(
     processes.check_part(whole, size)
     check_parts(model, image, whole, size)
     return size
+
+
+def check_parts(model: SpikingModel, image: Shaped[Tensor, "c h w"], batch_size: int, size: int) -> None:
+    """Refuse batches in parts of ``size`` images, over all processes, that leave one in which a norm sees one value.
+
+    Raises:
+        SpikeproofError: there is such a part, of one image.
+    """
+    least = batch_size % size or min(size, batch_size)
+    if least > 1:
+        return
+    lonely = [name for name, values in values_an_image(model, image).items() if values < 2]
+    if lonely:
+        which = "a batch" if batch_size == 1 else "the last part of a batch"
+        parts = "" if size >= batch_size else f" in parts of {size}"
+        raise SpikeproofError(
+            f"With batch_size={batch_size}{parts}, {which} has one image, which gives {lonely[0]} one value a channel, "
+            "and batch norm in training needs two; give another batch_size or microbatch."
+        )
+
+
+def values_an_image(model: SpikingModel, image: Shaped[Tensor, "c h w"]) -> dict[str, int]:
+    """How many values of a channel one image gives to each batch norm that is to learn, by its place.
+
+    Example:
+        >>> from spikeproof.models import create_model
+        >>> model = create_model("conv", num_classes=10, image_size=8, in_channels=1)
+        >>> values_an_image(model, torch.zeros(1, 8, 8))
+        {'body.0': 64, 'body.2': 64}
+    """
+    found: dict[str, int] = {}
+
+    def note(name: str, norm: nn.Module) -> Any:
+        def hook(_: nn.Module, arguments: tuple[Tensor, ...]) -> None:
+            merged, _channels, *space = arguments[0].shape
+            own = isinstance(norm, PerStepNorm)
+            found[name] = (1 if own else merged) * math.prod(space)
+
+        return hook
+
+    hooks = [
+        module.register_forward_pre_hook(note(name, module.norm))
+        for name, module in model.named_modules()
+        if isinstance(module, Site | CurrentNorm) and module.norm is not None and learns(module.norm)
+    ]
+    try:
+        with private_rng(), torch.no_grad(), evaluating(model):
+            model(image[None].to(next(model.parameters()).device).float() / 255)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return found

@@ -1,14 +1,17 @@
-"""The look at the validation split at an epoch's end."""
+"""The end of an epoch: the look at the validation split, and the line of metrics in words."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from torch import nn
 
 from spikeproof.attacks import judged
 from spikeproof.data import ImageSet
 from spikeproof.errors import SpikeproofError
+from spikeproof.runs import Processes
 from spikeproof.spiking import probe, sites
-from spikeproof.train.processes import Processes
+from spikeproof.train.beyond import in_words
 from spikeproof.train.tally import Tally
 
 
@@ -52,3 +55,22 @@ def validated(model: nn.Module, images: ImageSet, epoch: int, processes: Process
             "rate or the weight of a defense."
         )
     return right / count, processes.total(rates.read())
+
+
+def sentence(label: str, line: dict[str, Any], epochs: int, compiling: float = 0.0) -> str:
+    """What the bar's news say of an epoch.
+
+    Args:
+        compiling: seconds that kernels were compiled in, beside those of the epoch itself.
+    """
+    penalties = "".join(f", {key} {value:.3f}" for key, value in line["penalties"].items())
+    validated = ""
+    if line["validation_accuracy"] is not None:
+        mean_rate = sum(line["firing_rates"].values()) / len(line["firing_rates"])
+        validated = f"validation {100 * line['validation_accuracy']:.1f} %, mean rate {mean_rate:.3f}, "
+    learned = f", {in_words(line['beyond'])}" if line.get("beyond") else ""
+    apart = f" + {compiling:.0f} s compiling" if compiling >= 1 else ""
+    return (
+        f"{label}: epoch {line['epoch'] + 1}/{epochs}, loss {line['loss']:.3f}{penalties}, "
+        f"train {100 * line['train_accuracy']:.1f} %, {validated}{line['seconds']:.0f} s{apart}{learned}"
+    )

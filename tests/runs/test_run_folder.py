@@ -14,8 +14,9 @@ from spikeproof.atomic import write_atomically
 from spikeproof.defenses import TGO
 from spikeproof.machine import machine_name
 from spikeproof.models import load_model
+from spikeproof.runs import RunFolder
 from spikeproof.sealed import sealed_bytes
-from spikeproof.train import RunFolder, train
+from spikeproof.train import train
 from spikeproof.train.identity import identity, identity_of_network
 from stops import stopped_at
 

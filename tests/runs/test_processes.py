@@ -16,10 +16,10 @@ from spikeproof.attacks import judge
 from spikeproof.data import load_data
 from spikeproof.models import load_model
 from spikeproof.recipes.recipe import known_defenses
+from spikeproof.runs import Processes, RunFolder, SharedBatch
 from spikeproof.spiking import sites
 from spikeproof.spiking.joined import joined
-from spikeproof.train import RunFolder, train
-from spikeproof.train.processes import Processes, SharedBatch
+from spikeproof.train import train
 from stops import stopped_at
 
 SCRIPT = Path(__file__).with_name("processes_in_one.py")

@@ -21,8 +21,8 @@ from spikeproof.errors import SpikeproofError
 from spikeproof.locks import alone
 from spikeproof.machine import machine_name
 from spikeproof.precision import Precision, Resolved, resolved
+from spikeproof.runs.same_settings import differing_identity, differing_settings
 from spikeproof.sealed import sealed, sealed_bytes, unsealed, unsealed_bytes
-from spikeproof.train.same_settings import differing_identity, differing_settings
 from spikeproof.user_path import user_path
 from spikeproof.version import __version__
 

@@ -17,9 +17,9 @@ from spikeproof.defenses import FreeAdversarialTraining as FreeAT
 from spikeproof.errors import SpikeproofError
 from spikeproof.models import create_model
 from spikeproof.recipes.recipe import known_defenses
+from spikeproof.runs import Processes, RunFolder
 from spikeproof.spiking import Neuron
-from spikeproof.train import Interrupted, RunFolder, TrainConfig, train
-from spikeproof.train.processes import Processes
+from spikeproof.train import Interrupted, TrainConfig, train
 
 sys.path.append(str(Path(__file__).parents[1]))  # as a script it has its own folder alone
 

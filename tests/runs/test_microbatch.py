@@ -6,10 +6,10 @@ import torch
 from spikeproof.data import load_data
 from spikeproof.defenses import AdversarialTraining
 from spikeproof.models import create_model
+from spikeproof.runs import microbatch as room
+from spikeproof.runs.microbatch import fitting_microbatch, saved_bytes
 from spikeproof.spiking import sites
 from spikeproof.train import TrainConfig, train
-from spikeproof.train import microbatch as room
-from spikeproof.train.microbatch import fitting_microbatch, saved_bytes
 
 
 def digits_model(*, normed: bool):

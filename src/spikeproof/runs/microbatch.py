@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from spikeproof.free_memory import free_bytes
 from spikeproof.models import is_compiled
 from spikeproof.private_rng import private_rng
-from spikeproof.train.processes import whole_number
+from spikeproof.runs.processes import whole_number
 
 # What a step holds at its peak, over what its backward saves: gradients of a layer and the convolution's own buffers
 # come on top. 0.9 to 1.7 were measured (docs/performance.md); the rest is caution.

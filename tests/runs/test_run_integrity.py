@@ -14,7 +14,8 @@ from spikeproof.data import Data, load_data
 from spikeproof.defenses import Defense
 from spikeproof.errors import SpikeproofError
 from spikeproof.models import create_model, load_model, save_model
-from spikeproof.train import RunFolder, TrainConfig, train
+from spikeproof.runs import RunFolder
+from spikeproof.train import TrainConfig, train
 from stops import stopped_at
 
 
