@@ -9,7 +9,7 @@ import sys
 
 import torch
 
-from spikeproof import atomic
+from spikeproof import disk
 from spikeproof.audit import audit
 
 
@@ -24,7 +24,7 @@ def main(job_file: str, result_file: str) -> None:
         fsync(file)
 
     if job["kill"]:
-        atomic.os.fsync = deadly
+        disk.os.fsync = deadly
     found = audit(job["model"], job["images"], job["config"], parts=job["parts"], show=False)
     result = {"rows": found.outcomes.to_pylist(), "json": found.to_json("command"), "pictures": found.pictures}
     torch.save(result, result_file)

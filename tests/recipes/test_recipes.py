@@ -12,6 +12,7 @@ from spikeproof.audit import AuditConfig
 from spikeproof.coding import CODINGS, Frequency
 from spikeproof.data import Data, ImageSet
 from spikeproof.defenses import AdversarialTraining, compose
+from spikeproof.disk import sealed
 from spikeproof.errors import SpikeproofError
 from spikeproof.recipes import (
     COMPARISONS,
@@ -27,7 +28,6 @@ from spikeproof.recipes import (
 from spikeproof.recipes.recipe import ModelConfig, known_defenses
 from spikeproof.report import read_runs, text_table, write_report
 from spikeproof.runs import RunFolder
-from spikeproof.sealed import sealed
 from spikeproof.spiking import Neuron, Sigmoid, sites
 
 SUFFIXES = {

@@ -14,6 +14,7 @@ from small_table import OTHER, TABLE, VANILLA, do, plan
 
 from spikeproof import precision
 from spikeproof.audit import AuditConfig
+from spikeproof.disk import sealed
 from spikeproof.errors import SpikeproofError
 from spikeproof.recipes import Recipe
 from spikeproof.report import mcnemar
@@ -24,7 +25,6 @@ from spikeproof.reproduce.keys import audit_key, network_key
 from spikeproof.reproduce.pools import attempt
 from spikeproof.results import read_results
 from spikeproof.runs import RunFolder
-from spikeproof.sealed import sealed
 
 
 def around(store):

@@ -10,12 +10,11 @@ import pytest
 import torch
 
 import spikeproof
-from spikeproof.atomic import write_atomically
 from spikeproof.defenses import TGO
+from spikeproof.disk import sealed_bytes, write_atomically
 from spikeproof.machine import machine_name
 from spikeproof.models import load_model
 from spikeproof.runs import RunFolder
-from spikeproof.sealed import sealed_bytes
 from spikeproof.train import train
 from spikeproof.train.identity import identity, identity_of_network
 from stops import stopped_at

@@ -181,14 +181,14 @@ def test_a_folder_that_is_removed_comes_back_whole(new_model, few_digits, quick,
 
 
 def test_what_a_killed_process_left_half_written_goes_with_time(tmp_path, monkeypatch):
-    from spikeproof import atomic
+    from spikeproof import disk
 
     folder = RunFolder(tmp_path)
     folder.open("x", {}, device="cpu", command="", resume=False)
     old, new, other = (tmp_path / name for name in (".state.pt.1.tmp", ".state.pt.2.tmp", ".notes.3.tmp"))
     for left in (old, new, other):
         left.write_text("half")
-    monkeypatch.setattr(atomic.time, "time", lambda: time.monotonic() + 1e10)
+    monkeypatch.setattr(disk.time, "time", lambda: time.monotonic() + 1e10)
     new.touch()
     folder.write_state({"step": 1})
     assert not old.exists() and other.exists()

@@ -8,12 +8,11 @@ import pytest
 import torch
 
 from spikeproof import precision as room
-from spikeproof.atomic import write_atomically
 from spikeproof.audit import AuditConfig
 from spikeproof.defenses import DLIF, MART, TRADES, AdversarialTraining
+from spikeproof.disk import sealed, write_atomically
 from spikeproof.recipes import Recipe
 from spikeproof.runs import RunFolder
-from spikeproof.sealed import sealed
 from spikeproof.spiking import sites
 from spikeproof.train import TrainConfig, train
 from stops import stopped_at

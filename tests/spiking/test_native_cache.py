@@ -10,7 +10,7 @@ import pytest
 import torch
 from twin import assert_same, currents, new_site, observe
 
-from spikeproof.sealed import is_sealed_behind
+from spikeproof.disk import is_sealed_behind
 from spikeproof.spiking.ops import drive as plain
 from spikeproof.spiking.ops import instance as instances
 from spikeproof.spiking.ops import kernel_folder, native

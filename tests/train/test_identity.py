@@ -8,10 +8,10 @@ import pytest
 
 from spikeproof.coding import Poisson
 from spikeproof.defenses import LSG, TGO, AdversarialTraining, Defense
+from spikeproof.disk import sealed
 from spikeproof.recipes import train_recipe
 from spikeproof.recipes.recipe import DataConfig, ModelConfig, Recipe
 from spikeproof.runs import RunFolder
-from spikeproof.sealed import sealed
 from spikeproof.spiking import Neuron, Sigmoid, sites
 from spikeproof.train import train
 from spikeproof.train.identity import identity_of_network

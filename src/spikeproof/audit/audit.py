@@ -37,6 +37,7 @@ from spikeproof.audit.trials import Trial, Tuned
 from spikeproof.audit.tuning import Tuning, tune
 from spikeproof.compiling import working_time
 from spikeproof.data import ImageSet
+from spikeproof.disk import user_path
 from spikeproof.errors import SpikeproofError
 from spikeproof.gradients import Bptt
 from spikeproof.insight import describe_sites
@@ -48,7 +49,6 @@ from spikeproof.progress import Progress
 from spikeproof.runs import fitting_microbatch
 from spikeproof.spiking import inference_noise, sites
 from spikeproof.threat import NORMS, Threat
-from spikeproof.user_path import user_path
 
 _PICTURES = 6
 BEYOND = "CURVES AND CHECKS"  # the row of what they break inside the ball

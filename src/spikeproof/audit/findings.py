@@ -15,20 +15,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from spikeproof.atomic import write_atomically
 from spikeproof.audit.config import AuditConfig
 from spikeproof.audit.diagnostics import Flag
 from spikeproof.audit.forecast import Forecast
 from spikeproof.audit.outcomes import Measured
 from spikeproof.audit.trials import Trial
 from spikeproof.audit.tuning import Tuning
+from spikeproof.disk import sealed, user_path, write_atomically
 from spikeproof.errors import SpikeproofError
 from spikeproof.insight import SiteStatistics
 from spikeproof.machine import machine_name
 from spikeproof.precision import for_verdicts
 from spikeproof.runs import RunFolder
-from spikeproof.sealed import sealed
-from spikeproof.user_path import user_path
 
 
 @dataclasses.dataclass(frozen=True)

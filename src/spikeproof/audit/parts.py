@@ -11,8 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from spikeproof.atomic import write_atomically
-from spikeproof.sealed import sealed_bytes, unsealed_bytes
+from spikeproof.disk import sealed_bytes, unsealed_bytes, write_atomically
 
 Arrays = Mapping[str, Any]
 

@@ -15,10 +15,10 @@ from typing import Annotated, Any, Literal, TypeVar
 import tyro
 
 from spikeproof.audit import AuditConfig
+from spikeproof.disk import user_path
 from spikeproof.errors import SpikeproofError
 from spikeproof.recipes import Recipe, known_defenses
 from spikeproof.tables import Scale
-from spikeproof.user_path import user_path
 
 _Arguments = TypeVar("_Arguments")
 

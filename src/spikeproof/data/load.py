@@ -18,9 +18,9 @@ from spikeproof.data.parquet import open_parquet
 from spikeproof.data.part import balanced_order
 from spikeproof.data.pool import Pool
 from spikeproof.data.public_sets import PUBLIC_SETS
+from spikeproof.disk import user_path
 from spikeproof.errors import SpikeproofError
 from spikeproof.kinds import check_kinds
-from spikeproof.user_path import user_path
 
 # Not load_data's seed: every run that asks for so many test images must be measured on the same ones.
 _TEST_SEED = 0

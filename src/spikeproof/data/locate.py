@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 
 from spikeproof.data.public_sets import PublicSet
+from spikeproof.disk import user_path
 from spikeproof.errors import SpikeproofError
-from spikeproof.user_path import user_path
 
 DATA_DIR_VARIABLE = "SPIKEPROOF_DATA_DIR"
 

@@ -7,7 +7,7 @@ import re
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
-from spikeproof.sealed import sealed
+from spikeproof.disk import sealed
 
 # A path from a root within a text. What stands before it decides: "8/255", "and/or", "(1)/2" and "./a/b" are none.
 _REST = r"""[^\s'"`,;:|<>)\]}]*"""

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from spikeproof.atomic import write_atomically
+from spikeproof.disk import user_path, write_atomically
 from spikeproof.errors import SpikeproofError, said_by_the_system
 from spikeproof.hub.card import model_card
 from spikeproof.hub.private_words import shared_json, without_paths
@@ -17,7 +17,6 @@ from spikeproof.models import load_model
 from spikeproof.models.hub import HUB_PREFIX, WEIGHTS_FILE, parse_repository
 from spikeproof.report import Run, audits_in, read_outcomes, read_run
 from spikeproof.runs import RunFolder
-from spikeproof.user_path import user_path
 
 _CARD_FILE = "README.md"
 # All that is ever pushed. Pictures are not: they are images of the data set, whose licence may not allow it.

@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+from spikeproof.disk import user_path
 from spikeproof.errors import SpikeproofError
-from spikeproof.user_path import user_path
 
 HUB_PREFIX = "hub:"
 WEIGHTS_FILE = "model.safetensors"

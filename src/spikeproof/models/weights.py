@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from spikeproof.atomic import write_atomically
+from spikeproof.disk import sealed, unsealed, write_atomically
 from spikeproof.errors import SpikeproofError
 from spikeproof.kinds import check_kinds
 from spikeproof.models.described import Unknown, description_of, made_again, said_of
@@ -21,7 +21,6 @@ from spikeproof.models.hub import weights_at
 from spikeproof.models.spiking_model import ModelDescription, SpikingModel
 from spikeproof.models.wrapped import unwrapped
 from spikeproof.models.writable import check_writable
-from spikeproof.sealed import sealed, unsealed
 from spikeproof.spiking import Kernels
 
 

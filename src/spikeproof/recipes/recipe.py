@@ -14,7 +14,6 @@ from typing import Annotated, Any
 import torch
 import tyro
 
-from spikeproof.atomic import write_atomically
 from spikeproof.audit import MOST_AT_ONCE, Audit, AuditConfig, Shard, audit, audit_name, refuse_present
 from spikeproof.coding import CODINGS, CodingField, Direct
 from spikeproof.data import Data, load_data
@@ -43,8 +42,8 @@ from spikeproof.defenses import (
     RMPLoss,
     StoG,
 )
+from spikeproof.disk import alone, write_atomically
 from spikeproof.errors import SpikeproofError
-from spikeproof.locks import alone
 from spikeproof.models import MODELS, BatchNormKind, SpikingModel, create_model, load_model
 from spikeproof.private_rng import private_rng
 from spikeproof.recipes.recorded import recorded_part

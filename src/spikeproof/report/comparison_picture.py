@@ -9,7 +9,7 @@ from statistics import fmean
 
 from matplotlib.figure import Figure
 
-from spikeproof.atomic import write_atomically
+from spikeproof.disk import write_atomically
 from spikeproof.report.picks import clean_of
 from spikeproof.report.records import Audit, Run
 

@@ -6,8 +6,8 @@ import json
 import math
 from pathlib import Path
 
+from spikeproof.disk import unsealed
 from spikeproof.errors import SpikeproofError
-from spikeproof.sealed import unsealed
 
 
 def parse_json(text: str, where: str, mend: str) -> object:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-from spikeproof.atomic import write_atomically
+from spikeproof.disk import user_path, write_atomically
 from spikeproof.errors import SpikeproofError
 from spikeproof.kinds import check_kinds
 from spikeproof.report.compare import compare_section, finding
@@ -16,7 +16,6 @@ from spikeproof.report.run_files import read_runs
 from spikeproof.report.single_run import run_section
 from spikeproof.report.style import STYLE
 from spikeproof.report.wording import labels
-from spikeproof.user_path import user_path
 
 # The browser itself is told to load nothing, so "self-contained" is enforced and not only intended.
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 
-from spikeproof.atomic import write_atomically
+from spikeproof.disk import write_atomically
 from spikeproof.errors import SpikeproofError
 from spikeproof.report.picks import clean_of, nominal_columns, trial_named
 from spikeproof.report.records import Audit, Run

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Collection
 from pathlib import Path
 
-from spikeproof.atomic import write_atomically
+from spikeproof.disk import write_atomically
 from spikeproof.errors import SpikeproofError
 from spikeproof.reproduce.execute import Circumstances
 from spikeproof.reproduce.plan import seeded

@@ -10,17 +10,15 @@ from typing import Any
 
 import torch
 
-from spikeproof.atomic import write_atomically
 from spikeproof.audit import AuditConfig
 from spikeproof.data import Data
+from spikeproof.disk import Busy, alone, sealed, write_atomically
 from spikeproof.errors import SpikeproofError
 from spikeproof.insight import describe_sites, landscape, synaptic_operations
-from spikeproof.locks import Busy, alone
 from spikeproof.recipes import Recipe, audit_run, load_run, train_recipe
 from spikeproof.report import Fields
 from spikeproof.reproduce.task import LANDSCAPE_RADIUS, MEASURED_IMAGES, Store, Task
 from spikeproof.runs import RunFolder
-from spikeproof.sealed import sealed
 from spikeproof.tables import Measure
 from spikeproof.train import pick_device
 

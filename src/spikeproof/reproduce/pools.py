@@ -15,8 +15,8 @@ from typing import Any, Literal, Protocol
 
 import torch
 
+from spikeproof.disk import Busy
 from spikeproof.errors import SpikeproofError
-from spikeproof.locks import Busy
 from spikeproof.processors import available_processors
 from spikeproof.reproduce.execute import Circumstances, execute
 from spikeproof.reproduce.task import Task

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from spikeproof.atomic import write_atomically
+from spikeproof.disk import write_atomically
 from spikeproof.errors import SpikeproofError
 from spikeproof.results.agreement import check_header, check_row, check_table
 from spikeproof.results.conform import MEND, conform

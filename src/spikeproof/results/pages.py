@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from spikeproof.atomic import write_atomically
+from spikeproof.disk import write_atomically
 from spikeproof.errors import SpikeproofError
 from spikeproof.results.files import read_results
 from spikeproof.results.leaderboard import board_markdown, boards, full_label, unranked

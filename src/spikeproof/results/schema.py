@@ -9,7 +9,7 @@ import typing
 from pathlib import Path
 from typing import Any
 
-from spikeproof.atomic import write_atomically
+from spikeproof.disk import write_atomically
 from spikeproof.results.records import SCHEMA, Cell, Count, ResultRow, TableHeader, Verdict, Worst
 
 SCALES = ("mini", "short", "full")

@@ -16,14 +16,11 @@ from typing import Any
 
 import torch
 
-from spikeproof.atomic import write_atomically
+from spikeproof.disk import alone, sealed, sealed_bytes, unsealed, unsealed_bytes, user_path, write_atomically
 from spikeproof.errors import SpikeproofError
-from spikeproof.locks import alone
 from spikeproof.machine import machine_name
 from spikeproof.precision import Precision, Resolved, resolved
 from spikeproof.runs.same_settings import differing_identity, differing_settings
-from spikeproof.sealed import sealed, sealed_bytes, unsealed, unsealed_bytes
-from spikeproof.user_path import user_path
 from spikeproof.version import __version__
 
 _log = logging.getLogger(__name__)

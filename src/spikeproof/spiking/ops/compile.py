@@ -26,10 +26,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from spikeproof.atomic import write_atomically
 from spikeproof.compiling import compiling
-from spikeproof.locks import why_no_locks
-from spikeproof.sealed import sealed_bytes, unsealed_bytes
+from spikeproof.disk import sealed_bytes, unsealed_bytes, why_no_locks, write_atomically
 from spikeproof.spiking.ops.kernel_folder import machine, own_folder, tell, warn_of_failure
 
 Function = Callable[..., Sequence[Tensor]]

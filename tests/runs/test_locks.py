@@ -6,9 +6,9 @@ import os
 
 import pytest
 
-from spikeproof import locks
+from spikeproof import disk
+from spikeproof.disk import Busy, alone, why_no_locks
 from spikeproof.errors import SpikeproofError
-from spikeproof.locks import Busy, alone, why_no_locks
 from spikeproof.spiking.ops import compile as compiling
 from spikeproof.train import train
 
@@ -23,7 +23,7 @@ def no_locks(request, monkeypatch):
         raise OSError(request.param, os.strerror(request.param))
 
     monkeypatch.setattr(fcntl, "flock", refuse)
-    locks._warn.cache_clear()
+    disk._warn_of_no_locks.cache_clear()
     return os.strerror(request.param)
 
 
