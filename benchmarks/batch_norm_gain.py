@@ -37,11 +37,11 @@ from spikeproof.attacks import Crafting, judge, pgd
 from spikeproof.data import Data, ImageSet
 from spikeproof.defenses import overlap
 from spikeproof.gradients import Attached
+from spikeproof.machine.device import pick_device
 from spikeproof.models import SpikingModel, load_model
 from spikeproof.recipes.recipe import DataConfig
 from spikeproof.spiking import Drive, PerStepNorm, Site, override_gradient, probe, sites
 from spikeproof.threat import Linf, parse_radius
-from spikeproof.train import pick_device
 
 _BATCH = 250
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from spikeproof.machine import machine_name
+from spikeproof.machine.device import machine_name
 
 # The profiler announces every start and stop on stderr otherwise; it reads this when it first starts.
 os.environ.setdefault("KINETO_LOG_LEVEL", "99")

@@ -34,8 +34,8 @@ from torch.nn.functional import cross_entropy
 
 from spikeproof.attacks import Crafting, crafting, cross_entropy_of
 from spikeproof.defenses import MPDSGR, TGO, Defense, Step, compose, watch
+from spikeproof.machine.precision import Resolved, native_bf16
 from spikeproof.models import SpikingModel, create_model
-from spikeproof.precision import Resolved, native_bf16
 
 try:
     from floor import Floor

@@ -12,19 +12,8 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # From the ground up; rooms of one floor may use each other.
 FLOORS = (
     {
-        *(
-            "allocation",
-            "checked",
-            "compiling",
-            "contents",
-            "control_groups",
-            "disk",
-            "errors",
-            "free_memory",
-            "kinds",
-        ),
-        *("machine", "precision", "private_rng", "processors", "progress", "sending"),
-        *("threads", "threat", "version"),
+        *("checked", "contents", "disk", "errors", "kinds", "machine", "private_rng", "progress", "sending"),
+        *("threat", "version"),
     },
     {"data"},
     {"spiking"},

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from spikeproof import progress
-from spikeproof.compiling import compiling, is_compiling
+from spikeproof.machine.compiling import compiling, is_compiling
 from spikeproof.progress import Progress
 
 

@@ -10,7 +10,7 @@ from types import TracebackType
 
 from tqdm import tqdm
 
-from spikeproof.compiling import compiling_seconds, is_compiling, working_time
+from spikeproof.machine.compiling import compiling_seconds, is_compiling, working_time
 
 _SIGN_OF_LIFE = 60.0  # seconds between two lines where there is no terminal to draw a bar on
 _LOOK = 1.0  # seconds between two looks at whether a kernel is compiled: a step that waits for it advances nothing

@@ -12,11 +12,11 @@ import pytest
 import torch
 from torch import nn
 
-from spikeproof import precision
 from spikeproof.audit import AuditConfig, audit, audit_name
 from spikeproof.data import ImageSet
 from spikeproof.disk import unsealed
 from spikeproof.errors import SpikeproofError
+from spikeproof.machine import precision
 from spikeproof.models import create_model
 from spikeproof.report import audits_in, write_report
 from spikeproof.spiking import sites

@@ -10,9 +10,9 @@ import time
 import pytest
 import torch
 
-from spikeproof import threads
 from spikeproof.audit import AuditConfig
 from spikeproof.errors import Interrupted
+from spikeproof.machine import threads
 from spikeproof.models import create_model
 from spikeproof.recipes import audit_run, find_recipe, train_recipe
 from spikeproof.recipes.workload import threads_for

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from spikeproof.errors import SpikeproofError
+from spikeproof.machine.threads import most_threads
 from spikeproof.reproduce import make_pool, pools
-from spikeproof.threads import most_threads
 
 PASSIVE = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "1000", "KMP_BLOCKTIME": "0"}
 

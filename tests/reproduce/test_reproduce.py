@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from small_table import OTHER, TABLE, VANILLA, do, plan
 
-from spikeproof import precision
 from spikeproof.audit import AuditConfig
 from spikeproof.disk import sealed
 from spikeproof.errors import SpikeproofError
+from spikeproof.machine import precision
 from spikeproof.recipes import Recipe
 from spikeproof.report import mcnemar
 from spikeproof.reproduce import Circumstances, InProcess, Plan, Store, dry_run, make_pool

@@ -12,7 +12,7 @@ import torch
 import spikeproof
 from spikeproof.defenses import TGO
 from spikeproof.disk import sealed_bytes, write_atomically
-from spikeproof.machine import machine_name
+from spikeproof.machine.device import machine_name
 from spikeproof.models import load_model
 from spikeproof.runs import RunFolder
 from spikeproof.train import train

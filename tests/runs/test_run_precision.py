@@ -7,10 +7,10 @@ import warnings
 import pytest
 import torch
 
-from spikeproof import precision as room
 from spikeproof.audit import AuditConfig
 from spikeproof.defenses import DLIF, MART, TRADES, AdversarialTraining
 from spikeproof.disk import sealed, write_atomically
+from spikeproof.machine import precision as room
 from spikeproof.recipes import Recipe
 from spikeproof.runs import RunFolder
 from spikeproof.spiking import sites

@@ -16,8 +16,8 @@ from spikeproof.attacks.judge import checked, outputs
 from spikeproof.attacks.objective import Objective
 from spikeproof.checked import MOST_DRAWS, check_seed, whole
 from spikeproof.gradients import Attached, Bptt, GradientSource, check_source
+from spikeproof.machine.precision import Precision, check_precision, for_verdicts, resolved
 from spikeproof.models import is_compiled, unwrapped
-from spikeproof.precision import Precision, check_precision, for_verdicts, resolved
 from spikeproof.private_rng import private_rng
 from spikeproof.spiking import override_gradient, sites
 

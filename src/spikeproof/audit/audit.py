@@ -35,15 +35,15 @@ from spikeproof.audit.parts import Parts
 from spikeproof.audit.shards import Shard
 from spikeproof.audit.trials import Trial, Tuned
 from spikeproof.audit.tuning import Tuning, tune
-from spikeproof.compiling import working_time
 from spikeproof.data import ImageSet
 from spikeproof.disk import user_path
 from spikeproof.errors import SpikeproofError
 from spikeproof.gradients import Bptt
 from spikeproof.insight import describe_sites
 from spikeproof.kinds import check_kinds
+from spikeproof.machine.compiling import working_time
+from spikeproof.machine.precision import for_verdicts, resolved
 from spikeproof.models import SpikingModel, draws_at_random, unwrapped
-from spikeproof.precision import for_verdicts, resolved
 from spikeproof.private_rng import private_rng
 from spikeproof.progress import Progress
 from spikeproof.runs import fitting_microbatch

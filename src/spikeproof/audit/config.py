@@ -13,7 +13,7 @@ from spikeproof.audit.batteries import AROUND, BATTERIES, BatteryName
 from spikeproof.audit.trials import Trial, Tuned, make_transfer, make_trial
 from spikeproof.checked import LARGEST_SEED, MOST, MOST_DRAWS, told, whole
 from spikeproof.errors import SpikeproofError
-from spikeproof.precision import Precision, for_verdicts
+from spikeproof.machine.precision import Precision, for_verdicts
 from spikeproof.threat import BALLS, NORMS, Norm, OptionalRadius, Radius, Threat
 
 Split = Literal["test", "validation"]

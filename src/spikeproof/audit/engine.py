@@ -15,7 +15,7 @@ from spikeproof.audit.config import AuditConfig
 from spikeproof.audit.parts import Arrays, Parts
 from spikeproof.audit.shards import Shard
 from spikeproof.audit.trials import Trial
-from spikeproof.compiling import working_time
+from spikeproof.machine.compiling import working_time
 from spikeproof.private_rng import private_rng
 from spikeproof.progress import Progress
 

@@ -24,8 +24,8 @@ from spikeproof.audit.tuning import Tuning
 from spikeproof.disk import sealed, user_path, write_atomically
 from spikeproof.errors import SpikeproofError
 from spikeproof.insight import SiteStatistics
-from spikeproof.machine import machine_name
-from spikeproof.precision import for_verdicts
+from spikeproof.machine.device import machine_name
+from spikeproof.machine.precision import for_verdicts
 from spikeproof.runs import RunFolder
 
 

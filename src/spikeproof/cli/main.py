@@ -15,9 +15,9 @@ import sys
 from collections.abc import Iterator, Sequence
 from importlib import import_module
 
-from spikeproof.allocation import keep_memory
 from spikeproof.errors import Interrupted, SpikeproofError, said_by_the_system
-from spikeproof.threads import prepare, use_most
+from spikeproof.machine.allocation import keep_memory
+from spikeproof.machine.threads import prepare, use_most
 from spikeproof.version import __version__
 
 USAGE = """spikeproof: train, attack, audit and report robust spiking neural networks

@@ -15,6 +15,7 @@ from spikeproof.cli.arguments import (
 from spikeproof.cli.one_process import refuse_torchrun
 from spikeproof.errors import SpikeproofError
 from spikeproof.hub import push
+from spikeproof.machine.device import pick_device
 from spikeproof.reproduce import (
     CURVE,
     Circumstances,
@@ -30,7 +31,6 @@ from spikeproof.reproduce import (
 )
 from spikeproof.results import check_results, write_pages
 from spikeproof.tables import TABLES, find_table
-from spikeproof.train import pick_device
 
 
 def reproduce_command(words: list[str], command: str) -> int:

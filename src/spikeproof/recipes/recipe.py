@@ -44,13 +44,14 @@ from spikeproof.defenses import (
 )
 from spikeproof.disk import alone, write_atomically
 from spikeproof.errors import SpikeproofError
+from spikeproof.machine.device import pick_device
 from spikeproof.models import MODELS, BatchNormKind, SpikingModel, create_model, load_model
 from spikeproof.private_rng import private_rng
 from spikeproof.recipes.recorded import recorded_part
 from spikeproof.recipes.workload import threads_for
 from spikeproof.runs import RunFolder
 from spikeproof.spiking import SURROGATES, Kernels, Neuron
-from spikeproof.train import Run, TrainConfig, pick_device, train
+from spikeproof.train import Run, TrainConfig, train
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -7,8 +7,8 @@ import math
 
 import torch
 
+from spikeproof.machine.threads import fitting_threads
 from spikeproof.models import SpikingModel, multiply_accumulates
-from spikeproof.threads import fitting_threads
 
 
 def threads_for(

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 
 from spikeproof.audit import AuditConfig
 from spikeproof.data.public_sets import PUBLIC_SETS
+from spikeproof.machine.precision import for_verdicts, resolved
 from spikeproof.models import multiply_accumulates
-from spikeproof.precision import for_verdicts, resolved
 from spikeproof.recipes import Recipe
 from spikeproof.recipes.recipe import ModelConfig
 from spikeproof.reproduce.task import Store, Task

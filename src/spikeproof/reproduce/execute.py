@@ -15,12 +15,12 @@ from spikeproof.data import Data
 from spikeproof.disk import Busy, alone, sealed, write_atomically
 from spikeproof.errors import SpikeproofError
 from spikeproof.insight import describe_sites, landscape, synaptic_operations
+from spikeproof.machine.device import pick_device
 from spikeproof.recipes import Recipe, audit_run, load_run, train_recipe
 from spikeproof.report import Fields
 from spikeproof.reproduce.task import LANDSCAPE_RADIUS, MEASURED_IMAGES, Store, Task
 from spikeproof.runs import RunFolder
 from spikeproof.tables import Measure
-from spikeproof.train import pick_device
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,10 +17,10 @@ import torch
 
 from spikeproof.disk import Busy
 from spikeproof.errors import SpikeproofError
-from spikeproof.processors import available_processors
+from spikeproof.machine.processors import available_processors
+from spikeproof.machine.threads import passive_children, use_most
 from spikeproof.reproduce.execute import Circumstances, execute
 from spikeproof.reproduce.task import Task
-from spikeproof.threads import passive_children, use_most
 
 
 @dataclasses.dataclass(frozen=True)

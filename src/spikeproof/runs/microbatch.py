@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from spikeproof.free_memory import free_bytes
+from spikeproof.machine.free_memory import free_bytes
 from spikeproof.models import is_compiled
 from spikeproof.private_rng import private_rng
 from spikeproof.runs.processes import whole_number

@@ -18,8 +18,8 @@ import torch
 
 from spikeproof.disk import alone, sealed, sealed_bytes, unsealed, unsealed_bytes, user_path, write_atomically
 from spikeproof.errors import SpikeproofError
-from spikeproof.machine import machine_name
-from spikeproof.precision import Precision, Resolved, resolved
+from spikeproof.machine.device import machine_name
+from spikeproof.machine.precision import Precision, Resolved, resolved
 from spikeproof.runs.same_settings import differing_identity, differing_settings
 from spikeproof.version import __version__
 

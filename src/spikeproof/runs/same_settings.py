@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from spikeproof.precision import Precision, Resolved, for_verdicts
+from spikeproof.machine.precision import Precision, Resolved, for_verdicts
 
 # Fields that came after the first runs, with what these runs meant.
 _ADDED: dict[str, dict[str, Any]] = {

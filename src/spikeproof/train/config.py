@@ -7,12 +7,10 @@ import math
 import numbers
 from typing import Literal
 
-import torch
-
 from spikeproof.checked import MOST, check_seed, check_sizes, whole
 from spikeproof.data import Augmentation
 from spikeproof.errors import SpikeproofError
-from spikeproof.precision import Precision, check_precision
+from spikeproof.machine.precision import Precision, check_precision
 
 _MOST_EPOCHS = 1_000_000
 
@@ -82,16 +80,3 @@ class TrainConfig:
                 f"Training needs a momentum in [0, 1) and a finite weight_decay >= 0, got {self.momentum} and "
                 f"{self.weight_decay}."
             )
-
-
-def pick_device(name: str) -> torch.device:
-    """The device a config names; "auto" is CUDA where there is one, else the CPU.
-
-    Raises:
-        SpikeproofError: CUDA was asked for and there is none.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name == "cuda" and not torch.cuda.is_available():
-        raise SpikeproofError("The device 'cuda' was asked for, but torch sees no GPU here; use 'cpu' or 'auto'.")
-    return torch.device(name)

@@ -19,13 +19,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from spikeproof.compiling import compiling_seconds, working_time
 from spikeproof.data import Data
 from spikeproof.defenses import Defense, Needs, Step, compose, watch
 from spikeproof.errors import Interrupted, SpikeproofError
 from spikeproof.kinds import check_kinds
+from spikeproof.machine.compiling import compiling_seconds, working_time
+from spikeproof.machine.device import pick_device
+from spikeproof.machine.precision import Resolved, resolved
 from spikeproof.models import SpikingModel, check_writable, load_model, make_room, save_model
-from spikeproof.precision import Resolved, resolved
 from spikeproof.private_rng import private_rng
 from spikeproof.progress import Progress
 from spikeproof.runs import Processes, RunFolder, SharedBatch, stop_on_signal
@@ -33,7 +34,7 @@ from spikeproof.sending import sent
 from spikeproof.spiking.joined import joined
 from spikeproof.train.beyond import beyond
 from spikeproof.train.checks import check_division, check_fit, check_learns, trainable
-from spikeproof.train.config import TrainConfig, pick_device
+from spikeproof.train.config import TrainConfig
 from spikeproof.train.epoch import sentence, validated
 from spikeproof.train.identity import identity, identity_of_network
 from spikeproof.train.optimizer import cosine, learning, make_optimizer

@@ -26,8 +26,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from spikeproof.compiling import compiling
 from spikeproof.disk import sealed_bytes, unsealed_bytes, why_no_locks, write_atomically
+from spikeproof.machine.compiling import compiling
 from spikeproof.spiking.ops.kernel_folder import machine, own_folder, tell, warn_of_failure
 
 Function = Callable[..., Sequence[Tensor]]

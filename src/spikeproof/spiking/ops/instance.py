@@ -18,8 +18,8 @@ from pathlib import Path
 
 import torch
 
-from spikeproof.compiling import compiling
 from spikeproof.disk import is_sealed_behind, sealed_behind, write_atomically
+from spikeproof.machine.compiling import compiling
 from spikeproof.spiking.ops.kernel_folder import cpp_compiler, machine, own_folder, tell
 
 _SOURCE = Path(__file__).with_name("site.cpp")

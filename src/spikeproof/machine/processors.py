@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from spikeproof.control_groups import control_groups
+from spikeproof.machine.control_groups import control_groups
 
 
 def available_processors(root: Path = Path("/"), *, allowed: int | None = None) -> int:

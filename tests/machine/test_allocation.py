@@ -17,7 +17,7 @@ before = pages()
 second = b"x" * 2**26
 print(pages() - before, os.environ.get("MALLOC_MMAP_MAX_"))
 """
-KEEP = "from spikeproof.allocation import keep_memory; import os; keep_memory(os.environ)"
+KEEP = "from spikeproof.machine.allocation import keep_memory; import os; keep_memory(os.environ)"
 
 
 def python(program, **named):

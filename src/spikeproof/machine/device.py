@@ -1,4 +1,7 @@
-"""Which processor made a number: another one rounds otherwise, and a rounding can flip a spike."""
+"""The device that computes: which one a name means, and which processor made a number.
+
+Another processor rounds otherwise, and a rounding can flip a spike.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,21 @@ import platform
 from pathlib import Path
 
 import torch
+
+from spikeproof.errors import SpikeproofError
+
+
+def pick_device(name: str) -> torch.device:
+    """The device a config names; "auto" is CUDA where there is one, else the CPU.
+
+    Raises:
+        SpikeproofError: CUDA was asked for and there is none.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise SpikeproofError("The device 'cuda' was asked for, but torch sees no GPU here; use 'cpu' or 'auto'.")
+    return torch.device(name)
 
 
 def machine_name(device: str | torch.device) -> str:

@@ -6,15 +6,15 @@ import time
 
 import pytest
 
-from spikeproof.compiling import compiling, compiling_seconds, is_compiling, working_time
 from spikeproof.data import load_data
 from spikeproof.defenses import Defense
+from spikeproof.machine.compiling import compiling, compiling_seconds, is_compiling, working_time
 from spikeproof.models import create_model
 from spikeproof.train import TrainConfig, train
 
 KERNEL = """
 import sys, torch
-from spikeproof.compiling import compiling_seconds
+from spikeproof.machine.compiling import compiling_seconds
 from spikeproof.spiking.ops import drive, kernels
 
 kernels.run(drive.batch_sums, None, torch.rand(1, 3, 5, 4))

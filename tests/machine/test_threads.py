@@ -8,8 +8,8 @@ import sys
 import pytest
 import torch
 
-from spikeproof import threads
 from spikeproof.errors import SpikeproofError
+from spikeproof.machine import threads
 
 CHOICES = (
     "OMP_NUM_THREADS",
@@ -38,7 +38,7 @@ def python(program, **named):
 
 
 MAIN = "from spikeproof.cli.main import main; main(['recipes', 'digits'])"
-THREE = "import spikeproof.threads as threads; threads.available_processors = lambda: 3\n"
+THREE = "import spikeproof.machine.threads as threads; threads.available_processors = lambda: 3\n"
 
 
 def test_the_command_line_waits_passively_and_takes_what_is_available():

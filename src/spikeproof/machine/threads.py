@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterator, MutableMapping
 
 from spikeproof.errors import SpikeproofError
-from spikeproof.processors import available_processors
+from spikeproof.machine.processors import available_processors
 
 # What users name the number of threads by, for all that a process computes.
 _NAMED = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")

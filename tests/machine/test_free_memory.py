@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-
 from machine_tree import V1_MEMORY, V2, machine
+
 from spikeproof.errors import SpikeproofError
-from spikeproof.free_memory import free_bytes
+from spikeproof.machine.free_memory import free_bytes
 
 CPU = torch.device("cpu")
 GIB = 2**30

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from spikeproof import precision
 from spikeproof.attacks import Crafting, crafting
-from spikeproof.precision import for_verdicts, native_bf16, resolved
+from spikeproof.machine import precision
+from spikeproof.machine.precision import for_verdicts, native_bf16, resolved
 
-SOURCE = Path(precision.__file__).parent.parent
+SOURCE = Path(precision.__file__).parents[2]
 WITHOUT = {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2", "OMP_NUM_THREADS": "1"}
 
 

@@ -3,9 +3,9 @@
 import os
 
 import pytest
-
 from machine_tree import V1, V2, machine
-from spikeproof.processors import available_processors
+
+from spikeproof.machine.processors import available_processors
 
 
 def v1(folder, quota, period=100_000):

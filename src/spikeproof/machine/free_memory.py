@@ -8,8 +8,8 @@ from pathlib import Path
 
 import torch
 
-from spikeproof.control_groups import control_groups
 from spikeproof.errors import SpikeproofError
+from spikeproof.machine.control_groups import control_groups
 
 
 def free_bytes(device: torch.device, root: Path = Path("/")) -> int:
