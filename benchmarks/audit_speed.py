@@ -27,7 +27,8 @@ from spikeproof.attacks import craft as craft_module
 from spikeproof.audit import AuditConfig, audit
 from spikeproof.gradients import Attached
 from spikeproof.models import load_model
-from spikeproof.recipes.recipe import DataConfig, recorded_audit_config
+from spikeproof.recipes.recipe import DataConfig
+from spikeproof.recipes.run import recorded_audit_config
 from spikeproof.runs import RunFolder
 
 

@@ -12,7 +12,7 @@ import torch
 from spikeproof.audit import Audit, AuditConfig
 from spikeproof.errors import SpikeproofError
 from spikeproof.recipes import audit_run, find_recipe, train_recipe
-from spikeproof.recipes.recipe import load_run
+from spikeproof.recipes.run import load_run
 from spikeproof.report import read_runs
 from spikeproof.runs import RunFolder
 

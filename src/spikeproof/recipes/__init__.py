@@ -9,15 +9,11 @@ from spikeproof.recipes.mini_cifar10 import MINI_CIFAR10
 from spikeproof.recipes.papers import PAPERS
 from spikeproof.recipes.recipe import (
     Recipe,
-    audit_folder,
-    audit_run,
     fitted_to_own_data,
     known_defenses,
-    load_run,
-    recorded_audit_config,
-    train_recipe,
     with_defense,
 )
+from spikeproof.recipes.run import audit_folder, audit_run, load_run, recorded_audit_config, train_recipe
 
 COMPARISONS: dict[str, list[Recipe]] = {"demo-digits": DIGITS, "mini-cifar10": MINI_CIFAR10}
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from spikeproof.errors import SpikeproofError
-from spikeproof.recipes.recipe import Recipe, audit_folder, audit_run, train_recipe
+from spikeproof.recipes.recipe import Recipe
+from spikeproof.recipes.run import audit_folder, audit_run, train_recipe
 from spikeproof.report import (
     Run,
     comparison_table,

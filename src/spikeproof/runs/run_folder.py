@@ -20,12 +20,11 @@ from spikeproof.disk import alone, sealed, sealed_bytes, unsealed, unsealed_byte
 from spikeproof.errors import SpikeproofError
 from spikeproof.machine.device import machine_name
 from spikeproof.machine.precision import Precision, Resolved, resolved
+from spikeproof.runs.same_data import refuse_other_data
 from spikeproof.runs.same_settings import differing_identity, differing_settings
 from spikeproof.version import __version__
 
 _log = logging.getLogger(__name__)
-
-_CALLED = {"class_names": "class names", "train": "training images", "validation": "validation images"}
 
 
 class RunFolder:
@@ -173,14 +172,7 @@ class RunFolder:
         if not differing and was is not None and identity is not None:
             differing = differing_identity({name: was.get(name) for name in identity}, identity)
         self._refuse(differing)
-        held = self.images()
-        if held and images:
-            others = [called for part, called in _CALLED.items() if held[part] != images[part]]
-            if others:
-                raise SpikeproofError(
-                    f"The data at hand are not those that the run in {self.path} was started with: other "
-                    f"{' and '.join(others)}; give those, or another --out."
-                )
+        refuse_other_data(self.path, self.images(), images)
 
     def settle(self, network: dict[str, Any]) -> None:
         """Keep which network this run trains, by ``identity_of_network``, or refuse another one to go on with.
