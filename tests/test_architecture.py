@@ -12,7 +12,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # From the ground up; rooms of one floor may use each other.
 FLOORS = (
     {
-        *("checked", "contents", "disk", "errors", "kinds", "machine", "private_rng", "progress", "sending"),
+        *("checked", "contents", "counts", "disk", "errors", "kinds", "machine", "private_rng", "progress", "sending"),
         *("threat", "version"),
     },
     {"data"},

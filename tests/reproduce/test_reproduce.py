@@ -17,7 +17,6 @@ from spikeproof.disk import sealed
 from spikeproof.errors import SpikeproofError
 from spikeproof.machine import precision
 from spikeproof.recipes import Recipe
-from spikeproof.report import mcnemar
 from spikeproof.reproduce import Circumstances, InProcess, Plan, Store, dry_run, make_pool
 from spikeproof.reproduce.execute import is_busy
 from spikeproof.reproduce.gather import _untestable, gather
@@ -372,11 +371,6 @@ def test_unknown_rows_are_refused(refuses):
         Plan.of(TABLE, "full", seeds=())
     with refuses("from 0 on, not -1"):
         Plan.of(TABLE, "full", seeds=(0, -1))
-
-
-def test_mcnemar():
-    assert mcnemar(0, 0) == 1.0
-    assert mcnemar(8, 1) == pytest.approx(0.0390625)  # 2 * (1 + 9) / 2^9
 
 
 @pytest.mark.thorough

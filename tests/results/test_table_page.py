@@ -10,7 +10,7 @@ from result_rows import cell, count, make_header, make_row, make_worst
 from spikeproof.report.wording import chance
 from spikeproof.results import Cell, Count, Verdict, render_table
 from spikeproof.results.table_page import verdict_words
-from spikeproof.results.wording import published_percent, significant, wilson
+from spikeproof.results.wording import bounds, published_percent, significant
 
 EXPECTED = """\
 ## Toy Table 1, scale mini
@@ -163,8 +163,8 @@ def test_numbers_as_written() -> None:
 
 
 def test_the_interval_is_that_of_all_seeds_together() -> None:
-    pooled = wilson([count(42, 100), count(50, 100)])
-    assert pooled == wilson([count(92, 200)])
+    pooled = bounds([count(42, 100), count(50, 100)])
+    assert pooled == bounds([count(92, 200)])
     assert pooled == pytest.approx((39.23, 52.91), abs=0.01)
-    low, high = wilson([Count(correct=100, samples=100)])
+    low, high = bounds([Count(correct=100, samples=100)])
     assert (round(low, 1), high) == (96.3, 100.0)

@@ -10,6 +10,8 @@ import pyarrow as pa
 from jaxtyping import Bool, Int64
 from torch import Tensor
 
+from spikeproof.counts import wilson
+
 _SCHEMA = pa.schema(
     [
         ("sample", pa.int64()),
@@ -41,16 +43,8 @@ class Measured:
         return self.correct / self.samples
 
     def bounds(self) -> tuple[float, float]:
-        """The 95 % score interval (Wilson 1927), which stays in [0, 1] and does not vanish at 0 or n.
-
-        Example:
-            >>> [round(bound, 4) for bound in Measured(0, 100).bounds()]
-            [0.0, 0.037]
-        """
-        z, n, p = 1.959963984540054, self.samples, self.accuracy
-        centre = (p + z * z / (2 * n)) / (1 + z * z / n)
-        half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-        return max(0.0, centre - half), min(1.0, centre + half)
+        """The 95 % score interval; see :func:`spikeproof.counts.wilson`."""
+        return wilson(self.correct, self.samples)
 
     def to_json(self) -> dict[str, Any]:
         low, high = self.bounds()

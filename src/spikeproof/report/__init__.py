@@ -6,7 +6,7 @@ from spikeproof.report.fields import Fields
 from spikeproof.report.html import write_report
 from spikeproof.report.markdown import comparison_table, read_page, write_between_marks
 from spikeproof.report.outcomes_file import read_outcomes
-from spikeproof.report.paired import compared, mcnemar, paired_table
+from spikeproof.report.paired import compared, paired_table
 from spikeproof.report.records import Audit, Counted, Run
 from spikeproof.report.run_files import audits_in, read_run, read_runs
 from spikeproof.report.table import text_table
@@ -20,7 +20,6 @@ __all__ = [
     "audits_in",
     "compared",
     "comparison_table",
-    "mcnemar",
     "method_name",
     "paired_table",
     "read_audit",

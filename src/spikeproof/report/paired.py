@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from spikeproof.counts import mcnemar
 from spikeproof.report.outcomes_file import read_outcomes
 from spikeproof.report.picks import nominal_columns
 from spikeproof.report.records import Audit, Run
@@ -114,21 +115,6 @@ def compared(right: Sequence[tuple[Mapping[int, bool], Mapping[int, bool]]]) -> 
             balance[image] += int(held) - int(below[image])
     difference = 100 * balance.total() / (len(balance) * len(right))
     return difference, mcnemar(sum(by > 0 for by in balance.values()), sum(by < 0 for by in balance.values()))
-
-
-def mcnemar(first: int, second: int) -> float:
-    """How probable it is that so uneven a split of the images, on which two networks differ, is chance (two-sided).
-
-    The exact test of McNemar (1947): under no difference each such image falls to either side like a coin. It is of
-    these trained networks; how much others of the same recipe differ, only more seeds tell.
-
-    Example:
-        >>> mcnemar(0, 5), mcnemar(3, 3)
-        (0.0625, 1.0)
-    """
-    count = first + second
-    tail = sum(math.comb(count, k) for k in range(min(first, second) + 1))
-    return min(1.0, 2 * tail / 2**count)
 
 
 def holm(ps: Sequence[float]) -> list[float]:

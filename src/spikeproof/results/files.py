@@ -17,7 +17,7 @@ from spikeproof.results.agreement import check_header, check_row, check_table
 from spikeproof.results.conform import MEND, conform
 from spikeproof.results.records import Count, ResultRow, TableHeader
 from spikeproof.results.schema import row_schema
-from spikeproof.results.wording import wilson
+from spikeproof.results.wording import bounds
 
 _HEADER = "table.json"
 Record = TypeVar("Record", ResultRow, TableHeader)
@@ -168,7 +168,7 @@ def _check_intervals(raw: Any, where: str, field: str = "") -> None:
 
 
 def _interval(count: Count) -> list[float]:
-    return [round(bound, 2) for bound in wilson([count])]
+    return [round(bound, 2) for bound in bounds([count])]
 
 
 def _build(hint: Any, value: Any) -> Any:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from statistics import fmean
 
+from spikeproof.counts import wilson
 from spikeproof.report import method_name
 from spikeproof.results.records import Count, ResultRow
 
@@ -56,25 +57,22 @@ def value_range(values: Sequence[float], write: Callable[[float], str]) -> str:
     return f"{write(min(values))}–{write(max(values))}"
 
 
-def wilson(counts: Sequence[Count]) -> tuple[float, float]:
+def bounds(counts: Sequence[Count]) -> tuple[float, float]:
     """The 95 % score interval (Wilson 1927) of the counts taken together, in percent.
 
     Counts of several seeds are on the same images, which the interval does not know of.
 
     Example:
-        >>> [round(bound, 2) for bound in wilson([Count(correct=0, samples=100)])]
+        >>> [round(bound, 2) for bound in bounds([Count(correct=0, samples=100)])]
         [0.0, 3.7]
     """
-    z, n = 1.959963984540054, sum(count.samples for count in counts)
-    p = sum(count.correct for count in counts) / n
-    centre = (p + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    return 100 * max(0.0, centre - half), 100 * min(1.0, centre + half)
+    low, high = wilson(sum(count.correct for count in counts), sum(count.samples for count in counts))
+    return 100 * low, 100 * high
 
 
 def interval(counts: Sequence[Count]) -> str:
     """Its two bounds: [82.9, 88.9]."""
-    low, high = wilson(counts)
+    low, high = bounds(counts)
     return f"[{percent(low)}, {percent(high)}]"
 
 
