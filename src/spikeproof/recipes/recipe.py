@@ -19,8 +19,10 @@ from spikeproof.audit import MOST_AT_ONCE, Audit, AuditConfig, Shard, audit, aud
 from spikeproof.coding import CODINGS, CodingField, Direct
 from spikeproof.data import Data, load_data
 from spikeproof.defenses import (
+    AWP,
     DLIF,
     DSD,
+    EMA,
     FEEL,
     HIRE,
     LSG,
@@ -159,6 +161,8 @@ class Recipe:
     inflor: InfLoR | None = None
     mpd_sgr: MPDSGR | None = None
     tgo: TGO | None = None
+    awp: AWP | None = None
+    ema: EMA | None = None
     train: TrainConfig = dataclasses.field(default_factory=TrainConfig)
     audit: AuditConfig = dataclasses.field(default_factory=AuditConfig)
 

@@ -8,20 +8,20 @@ had happened, bit for bit on the CPU with the same number of threads. Under `tor
 from __future__ import annotations
 
 import contextlib
+import copy
 import dataclasses
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from spikeproof.compiling import compiling_seconds, working_time
 from spikeproof.data import Data
-from spikeproof.defenses import Defense, Needs, Step, compose, watch
+from spikeproof.defenses import Defense, Needs, Step, compose
 from spikeproof.errors import Interrupted, SpikeproofError
 from spikeproof.kinds import check_kinds
 from spikeproof.models import SpikingModel, check_writable, load_model, make_room, save_model
@@ -36,15 +36,16 @@ from spikeproof.train.config import TrainConfig, pick_device
 from spikeproof.train.frozen import learning
 from spikeproof.train.identity import identity, identity_of_network
 from spikeproof.train.optimizer import cosine, make_optimizer
+from spikeproof.train.outcome import as_it_comes_out, settle_outcome
 from spikeproof.train.parts import part_size
 from spikeproof.train.processes import Processes, SharedBatch
 from spikeproof.train.run_folder import RunFolder
 from spikeproof.train.seeds import derive, generator
 from spikeproof.train.sentence import sentence
 from spikeproof.train.silence import check_speaks, listen
+from spikeproof.train.step_loss import step_loss
 from spikeproof.train.stopping import stop_on_signal
 from spikeproof.train.tally import Finite, Tally
-from spikeproof.train.temporal_loss import temporal_loss
 from spikeproof.train.validation import validated
 
 # How often, in seconds, the state is written within an epoch: what a power cut can cost.
@@ -179,6 +180,15 @@ def _look_every(device: torch.device) -> int:
     return 1 if device.type == "cpu" else 50
 
 
+@dataclasses.dataclass(frozen=True)
+class _Part:
+    """A part of a batch: this process's step, of how many images in all processes, and its share of the batch."""
+
+    step: Step
+    images: int
+    share: float
+
+
 class _Trainer:
     """The state of one training run, and the steps that move it on."""
 
@@ -246,6 +256,7 @@ class _Trainer:
                 before, compiled = compiled, compiling_seconds()
                 progress.line(sentence(label, self.metrics[-1], self.config.epochs, compiled - before))
                 self._save()
+        settle_outcome(self.model, self.defenses, self.memory)
 
     def _train_on(self, batch: Tensor, stop: threading.Event) -> None:
         chosen = sent(batch, self.device)
@@ -253,14 +264,12 @@ class _Trainer:
         if self.config.augmentation is not None:
             images = self.config.augmentation(images, generator(self.config.seed, "augmentation", self.step))
         for replay in range(self.replays):
-            self.optimizer.zero_grad(set_to_none=True)
-            loss = torch.zeros((), dtype=torch.float64, device=self.device)
-            for part, (pixels, answers) in enumerate(
-                zip(images.split(self.microbatch), labels.split(self.microbatch), strict=True)
-            ):
-                own, mine = self.processes.slice(pixels).float() / 255, self.processes.slice(answers)
-                with self._with_the_others(len(answers)):
-                    loss = loss + self._learn(self._new_step(own, mine, replay, part), len(mine) / len(labels))
+            parts = self._begun(images, labels, replay)
+            with self._moved_weights(parts):
+                self.optimizer.zero_grad(set_to_none=True)
+                loss = torch.zeros((), dtype=torch.float64, device=self.device)
+                for part in parts:
+                    loss = loss + self._learn(part)
             self._exchange(loss, stop)
             for defense in self.defenses:
                 defense.after_backward(self.model, self.step / self.total_steps)
@@ -308,47 +317,64 @@ class _Trainer:
             memory=self.memory,
         )
 
-    def _learn(self, step: Step, share: float) -> Tensor:
-        """Add the gradients of one part of the batch, weighted by its ``share``; gives its part of the loss."""
+    def _begun(self, images: Tensor, labels: Tensor, replay: int) -> list[_Part]:
+        """The batch in parts, with the images that defenses make."""
+        parts = []
+        for number, (pixels, answers) in enumerate(
+            zip(images.split(self.microbatch), labels.split(self.microbatch), strict=True)
+        ):
+            own, mine = self.processes.slice(pixels).float() / 255, self.processes.slice(answers)
+            step = self._new_step(own, mine, replay, number)
+            for defense in self.defenses:
+                defense.begin(step)
+            for defense in self.defenses:
+                if defense.perturbs:
+                    step.images = defense.perturb(step)
+            parts.append(_Part(step, len(answers), len(mine) / len(labels)))
+        return parts
+
+    @contextlib.contextmanager
+    def _moved_weights(self, parts: list[_Part]) -> Iterator[None]:
+        with contextlib.ExitStack() as stack:
+            for defense in self.defenses:
+                context = defense.moved_weights(self.model, lambda: self._gradient(parts), self.step / self.total_steps)
+                stack.enter_context(context)
+            yield
+
+    def _gradient(self, parts: list[_Part]) -> None:
+        """The whole batch's gradient by the weights as they are, without a trace elsewhere."""
+        self.optimizer.zero_grad(set_to_none=True)
+        statistics = [(buffer, buffer.clone()) for buffer in self.model.buffers()]
+        for part in parts:
+            self._backward(part, dict(self.memory))
+        for buffer, before in statistics:
+            buffer.copy_(before)
+        gradients = [parameter.grad for parameter in self.model.parameters() if parameter.grad is not None]
+        self.processes.add_up(gradients, torch.zeros(1, device=self.device))
+
+    def _learn(self, part: _Part) -> Tensor:
+        """Add the gradients of one part of the batch, weighted by its share; gives its part of the loss."""
+        step, loss, penalties = self._backward(part, self.memory)
         for defense in self.defenses:
-            defense.begin(step)
-        for defense in self.defenses:
-            if defense.perturbs:
-                step.images = defense.perturb(step)
+            defense.learned(step)
+        for label, penalty in penalties.items():
+            self.sums.add(f"penalty {label}", penalty, part.share / self.replays)
+        self.sums.add("loss", loss, part.share, self.replays)
+        self.sums.add("correct", (step.logits.argmax(1) == step.labels).sum(), parts=self.replays)
+        listen(self.sums, step.logits, self.step % self.steps_an_epoch / self.steps_an_epoch)
+        return loss.detach().double() * part.share
+
+    def _backward(self, part: _Part, memory: dict[str, Tensor]) -> tuple[Step, Tensor, dict[str, Tensor]]:
+        step = copy.copy(part.step)  # a new one, so that no graph outlives its part
+        step.memory = memory
         if any(defense.wants_image_gradient for defense in self.defenses):
             step.images = step.images.detach().requires_grad_()
         learning(self.model)
         torch.manual_seed(derive(self.config.seed, "noise", self.step, self._numbered(step.part, step.replay)))
-        loss = self._loss(step, share / self.replays)
-        (loss * share).backward()
-        for defense in self.defenses:
-            defense.learned(step)
-        self.sums.add("loss", loss, share, self.replays)
-        self.sums.add("correct", (step.logits.argmax(1) == step.labels).sum(), parts=self.replays)
-        listen(self.sums, step.logits, self.step % self.steps_an_epoch / self.steps_an_epoch)
-        return loss.detach().double() * share
-
-    def _loss(self, step: Step, weight: float) -> Tensor:
-        replacing = [defense for defense in self.defenses if defense.replaces_loss]
-        steps = None
-        with contextlib.ExitStack() as stack:
-            if self.needs != Needs():
-                step.record = stack.enter_context(watch(self.model, self.needs))
-            if self.config.loss == "tet" and not replacing:
-                steps = step.forward_steps(step.images)
-                step.logits = steps.mean(0)
-            else:
-                step.logits = step.forward(step.images)
-        if replacing:
-            loss = replacing[0].loss(step)
-        else:
-            loss = cross_entropy(step.logits, step.labels) if steps is None else temporal_loss(steps, step.labels)
-        for defense in self.defenses:
-            penalty = defense.penalty(step)
-            if penalty is not None:
-                self.sums.add(f"penalty {defense.label}", penalty, weight)
-                loss = loss + penalty
-        return loss
+        with self._with_the_others(part.images):
+            loss, penalties = step_loss(step, self.defenses, self.needs, self.config.loss)
+            (loss * part.share).backward()
+        return step, loss, penalties
 
     def _close_epoch(self, epoch: int) -> None:
         sums = self.processes.total(self.sums.read())
@@ -360,9 +386,10 @@ class _Trainer:
             )
         check_speaks(sums, epoch)
         look = (epoch + 1) % self.config.validate_every == 0 or epoch + 1 == self.config.epochs
-        accuracy, rates = validated(self.model, self.data.validation, epoch, self.processes) if look else (None, {})
         images_seen = self.steps_an_epoch * self.config.batch_size
-        out = beyond(self.model)
+        with as_it_comes_out(self.model, self.defenses, self.memory):
+            accuracy, rates = validated(self.model, self.data.validation, epoch, self.processes) if look else (None, {})
+            out = beyond(self.model)
         self.metrics.append(
             {
                 "epoch": epoch,
