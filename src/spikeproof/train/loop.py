@@ -8,11 +8,10 @@ had happened, bit for bit on the CPU with the same number of threads. Under `tor
 from __future__ import annotations
 
 import contextlib
-import copy
 import dataclasses
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from torch import Tensor, nn
 
 from spikeproof.compiling import compiling_seconds, working_time
 from spikeproof.data import Data
-from spikeproof.defenses import Defense, Needs, Step, compose
+from spikeproof.defenses import Defense, Needs, compose
 from spikeproof.errors import Interrupted, SpikeproofError
 from spikeproof.kinds import check_kinds
 from spikeproof.models import SpikingModel, check_writable, load_model, make_room, save_model
@@ -29,21 +28,19 @@ from spikeproof.precision import Resolved, resolved
 from spikeproof.private_rng import private_rng
 from spikeproof.progress import Progress
 from spikeproof.sending import sent
-from spikeproof.spiking.joined import joined
 from spikeproof.train.beyond import beyond
 from spikeproof.train.checks import check_division, check_fit, check_learns, trainable
 from spikeproof.train.config import TrainConfig, pick_device
-from spikeproof.train.frozen import learning
+from spikeproof.train.gradients import Gradients, Part
 from spikeproof.train.identity import identity, identity_of_network
 from spikeproof.train.optimizer import cosine, make_optimizer
 from spikeproof.train.outcome import as_it_comes_out, settle_outcome
 from spikeproof.train.parts import part_size
-from spikeproof.train.processes import Processes, SharedBatch
+from spikeproof.train.processes import Processes
 from spikeproof.train.run_folder import RunFolder
 from spikeproof.train.seeds import derive, generator
 from spikeproof.train.sentence import sentence
 from spikeproof.train.silence import check_speaks, listen
-from spikeproof.train.step_loss import step_loss
 from spikeproof.train.stopping import stop_on_signal
 from spikeproof.train.tally import Finite, Tally
 from spikeproof.train.validation import validated
@@ -180,15 +177,6 @@ def _look_every(device: torch.device) -> int:
     return 1 if device.type == "cpu" else 50
 
 
-@dataclasses.dataclass(frozen=True)
-class _Part:
-    """A part of a batch: this process's step, of how many images in all processes, and its share of the batch."""
-
-    step: Step
-    images: int
-    share: float
-
-
 class _Trainer:
     """The state of one training run, and the steps that move it on."""
 
@@ -202,8 +190,9 @@ class _Trainer:
         folder: RunFolder | None,
         processes: Processes,
     ) -> None:
-        self.model, self.data, self.defenses, self.needs = model, data, defenses, needs
+        self.model, self.data, self.defenses = model, data, defenses
         self.config, self.folder, self.processes = config, folder, processes
+        self.gradients = Gradients(model, defenses, needs, config, processes)
         for defense in defenses:
             defense.install(model)
         check_learns(model)
@@ -264,8 +253,16 @@ class _Trainer:
         if self.config.augmentation is not None:
             images = self.config.augmentation(images, generator(self.config.seed, "augmentation", self.step))
         for replay in range(self.replays):
-            parts = self._begun(images, labels, replay)
-            with self._moved_weights(parts):
+            parts = self.gradients.begin(
+                images,
+                labels,
+                size=self.microbatch,
+                number=self.step,
+                replay=replay,
+                progress=self.step / self.total_steps,
+                memory=self.memory,
+            )
+            with self.gradients.moved_weights(parts):
                 self.optimizer.zero_grad(set_to_none=True)
                 loss = torch.zeros((), dtype=torch.float64, device=self.device)
                 for part in parts:
@@ -278,12 +275,6 @@ class _Trainer:
             self.optimizer.step()
             for defense in self.defenses:
                 defense.after_step(self.model, derive(self.config.seed, "weights", self.step, replay))
-
-    def _with_the_others(self, images: int) -> contextlib.AbstractContextManager[None]:
-        """What is taken over so many images, of which this process has a slice, is taken over all of them."""
-        if self.processes.world == 1:
-            return contextlib.nullcontext()
-        return joined(self.model, SharedBatch(self.processes.rank, self.processes.share(images)))
 
     def _exchange(self, loss: Tensor, stop: threading.Event) -> None:
         """Add up the processes' gradients, and with them what all must know alike.
@@ -303,58 +294,9 @@ class _Trainer:
             self.wishes = torch.zeros_like(self.wishes)
             self.stopping, self.saving = stopping > 0 and self.processes.world > 1, saving > 0
 
-    def _new_step(self, pixels: Tensor, labels: Tensor, replay: int, part: int) -> Step:
-        return Step(
-            model=self.model,
-            clean=pixels,
-            images=pixels,
-            labels=labels,
-            progress=self.step / self.total_steps,
-            replay=replay,
-            part=part,
-            seed=derive(self.config.seed, "attack", self.step, self._numbered(part, replay)),
-            bf16=self.config.precision == "bf16",
-            memory=self.memory,
-        )
-
-    def _begun(self, images: Tensor, labels: Tensor, replay: int) -> list[_Part]:
-        """The batch in parts, with the images that defenses make."""
-        parts = []
-        for number, (pixels, answers) in enumerate(
-            zip(images.split(self.microbatch), labels.split(self.microbatch), strict=True)
-        ):
-            own, mine = self.processes.slice(pixels).float() / 255, self.processes.slice(answers)
-            step = self._new_step(own, mine, replay, number)
-            for defense in self.defenses:
-                defense.begin(step)
-            for defense in self.defenses:
-                if defense.perturbs:
-                    step.images = defense.perturb(step)
-            parts.append(_Part(step, len(answers), len(mine) / len(labels)))
-        return parts
-
-    @contextlib.contextmanager
-    def _moved_weights(self, parts: list[_Part]) -> Iterator[None]:
-        with contextlib.ExitStack() as stack:
-            for defense in self.defenses:
-                context = defense.moved_weights(self.model, lambda: self._gradient(parts), self.step / self.total_steps)
-                stack.enter_context(context)
-            yield
-
-    def _gradient(self, parts: list[_Part]) -> None:
-        """The whole batch's gradient by the weights as they are, without a trace elsewhere."""
-        self.optimizer.zero_grad(set_to_none=True)
-        statistics = [(buffer, buffer.clone()) for buffer in self.model.buffers()]
-        for part in parts:
-            self._backward(part, dict(self.memory))
-        for buffer, before in statistics:
-            buffer.copy_(before)
-        gradients = [parameter.grad for parameter in self.model.parameters() if parameter.grad is not None]
-        self.processes.add_up(gradients, torch.zeros(1, device=self.device))
-
-    def _learn(self, part: _Part) -> Tensor:
+    def _learn(self, part: Part) -> Tensor:
         """Add the gradients of one part of the batch, weighted by its share; gives its part of the loss."""
-        step, loss, penalties = self._backward(part, self.memory)
+        step, loss, penalties = self.gradients.of_part(part)
         for defense in self.defenses:
             defense.learned(step)
         for label, penalty in penalties.items():
@@ -363,18 +305,6 @@ class _Trainer:
         self.sums.add("correct", (step.logits.argmax(1) == step.labels).sum(), parts=self.replays)
         listen(self.sums, step.logits, self.step % self.steps_an_epoch / self.steps_an_epoch)
         return loss.detach().double() * part.share
-
-    def _backward(self, part: _Part, memory: dict[str, Tensor]) -> tuple[Step, Tensor, dict[str, Tensor]]:
-        step = copy.copy(part.step)  # a new one, so that no graph outlives its part
-        step.memory = memory
-        if any(defense.wants_image_gradient for defense in self.defenses):
-            step.images = step.images.detach().requires_grad_()
-        learning(self.model)
-        torch.manual_seed(derive(self.config.seed, "noise", self.step, self._numbered(step.part, step.replay)))
-        with self._with_the_others(part.images):
-            loss, penalties = step_loss(step, self.defenses, self.needs, self.config.loss)
-            (loss * part.share).backward()
-        return step, loss, penalties
 
     def _close_epoch(self, epoch: int) -> None:
         sums = self.processes.total(self.sums.read())
@@ -412,11 +342,6 @@ class _Trainer:
         self.sums, self.seconds = Tally(self.device), 0.0
         if self.folder is not None and self.processes.first:
             self.folder.write_metrics(self.metrics)
-
-    def _numbered(self, part: int, replay: int) -> int:
-        """A number of its own for each part of a step and each process."""
-        parts = -(-self.config.batch_size // self.microbatch)
-        return (part + parts * replay) * self.processes.world + self.processes.rank
 
     def _save(self) -> None:
         self.saved_at, self.saving = time.monotonic(), False
