@@ -6,6 +6,7 @@ import dataclasses
 import pytest
 import torch
 from torch import nn
+from torch.nn.functional import cross_entropy
 from training_steps import step_on
 from watching import whole_and_resumed
 
@@ -187,6 +188,38 @@ def test_a_stopped_run_goes_on_bit_for_bit(digits, tmp_path):
     config = config_of(epochs=3, batch_size=6, microbatch=4)
     whole, resumed, _ = whole_and_resumed(new_model, digits, listed, config, tmp_path, share=0.5)
     assert all(torch.equal(value, resumed[name]) for name, value in whole.items())
+
+
+def rise(model, images, gamma):
+    """By how much the loss of a training batch is higher at w + v than at w, on average."""
+    layers = [module for module in model.train().modules() if isinstance(module, nn.Conv2d | nn.Linear)]
+    rises = []
+    for pixels, labels in images.batches(16):
+        model.zero_grad()
+        loss = cross_entropy(model(pixels), labels)
+        loss.backward()
+        there = copy.deepcopy(model)
+        moved = [module for module in there.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
+        with torch.no_grad():
+            for layer, other in zip(layers, moved, strict=True):
+                other.weight.add_(gamma * layer.weight.norm() * layer.weight.grad / layer.weight.grad.norm())
+            rises.append((cross_entropy(there(pixels), labels) - loss).item())
+    return sum(rises) / len(rises)
+
+
+@pytest.mark.thorough
+def test_the_loss_is_flatter_where_it_trained():
+    """Over the two seeds 0.039 in place of 0.048 were seen, and each seed's own was lower."""
+    data, found = load_data("digits", validation=500, train_limit=500), {"plain": 0.0, "AWP": 0.0}
+    settings = {"epochs": 20, "batch_size": 16, "weight_decay": None, "validate_every": 20}
+    for seed in range(2):
+        for name, listed in (("plain", []), ("AWP", [AWP(gamma=0.01)])):
+            torch.manual_seed(seed)
+            model = create_model("conv", num_classes=10, image_size=8, in_channels=1, mean=data.mean, std=data.std)
+            run = trained(model, data, listed, seed=seed, **settings)
+            assert run.metrics[-1]["validation_accuracy"] > 0.9
+            found[name] += rise(model, data.train, 0.01)
+    assert found["AWP"] < 0.95 * found["plain"]
 
 
 @pytest.mark.parametrize(
