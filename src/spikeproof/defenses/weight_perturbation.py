@@ -30,21 +30,22 @@ _LEAST_NORM = 1e-20
 class AWP(Defense):
     """The gradient that the optimiser sees is taken at w + v, where v climbs the same loss on the same images::
 
-        v = 0;  K times, for the weight w_l of each layer:  v_l <- v_l + (gamma / K) ||w_l|| g_l / ||g_l||
-        g = grad_w L(w + v),  L the loss of training on the whole batch, penalties and all
-        w <- optimiser's step by grad_w L(w + v), from w
+        g = grad_w L(w + v)
+        v = 0, then K times for the weight w_l of each layer:  v_l <- v_l + (gamma / K) ||w_l|| g_l / ||g_l||
+        w <- the optimiser's step from w, by the gradient at w + v
 
-    so ||v_l|| <= gamma ||w_l||. The images are made before, at w. Batch norm's running statistics move with the forward
-    at w + v alone; loss and training accuracy in the metrics are those at w + v. A batch in parts, or one that several
-    processes share, has one v, climbed by the gradients' sum. Biases, batch norm and what is frozen have no v.
+    L is the loss of training on the whole batch, penalties and all; ||v_l|| <= gamma ||w_l||. The images are made
+    before, at w. Batch norm's running statistics move with the forward at w + v alone; loss and training accuracy in
+    the metrics are those at w + v. A batch in parts, or one that several processes share, has one v, climbed by the
+    gradients' sum. Biases, batch norm and what is frozen have no v.
 
     With a defense that takes the image's gradient of training's backward (Free, HIRE), that gradient is taken at w + v
     too, and each replay climbs anew.
 
     Args:
-        gamma: the size of v by that of w; 0.005 is the paper's. Its code for AT has 0.01.
+        gamma: the size of v by that of w, in (0, 1]; 0.005 is the paper's, and 0.01 the default of its code for AT.
         steps: K; 1 is the paper's. Each costs a forward and a backward.
-        warmup: share of training, in [0, 1), that is plain. The paper's TRADES has 10 of 200 epochs.
+        warmup: share of training, in [0, 1), that is plain. The authors' code for TRADES waits for 10 epochs.
 
     Raises:
         SpikeproofError: a number out of its range.
