@@ -5,8 +5,10 @@ from spikeproof.audit import Audit, AuditConfig, audit
 from spikeproof.coding import RSC, SQE, Direct, Frequency, Poisson, SignedRate
 from spikeproof.data import Augmentation, Data, ImageSet, load_data
 from spikeproof.defenses import (
+    AWP,
     DLIF,
     DSD,
+    EMA,
     FEEL,
     HIRE,
     LSG,
@@ -39,6 +41,7 @@ from spikeproof.threat import L2, Linf
 from spikeproof.train import Run, TrainConfig, train
 
 __all__ = [
+    "AWP",
     "AdversarialTraining",
     "ArcTan",
     "Around",
@@ -56,6 +59,7 @@ __all__ = [
     "Defense",
     "Direct",
     "Dspike",
+    "EMA",
     "FEEL",
     "FreeAdversarialTraining",
     "Frequency",

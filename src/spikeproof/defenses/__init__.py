@@ -23,10 +23,14 @@ from spikeproof.defenses.sparse_gradients import SR
 from spikeproof.defenses.stochastic_gating import StoG
 from spikeproof.defenses.tgo import TGO
 from spikeproof.defenses.trades import TRADES
+from spikeproof.defenses.weight_average import EMA
+from spikeproof.defenses.weight_perturbation import AWP
 
 __all__ = [
+    "AWP",
     "DLIF",
     "DSD",
+    "EMA",
     "FEEL",
     "HIRE",
     "LSG",

@@ -16,8 +16,10 @@ from spikeproof.audit import AuditConfig
 from spikeproof.coding import RSC, SQE, Poisson, SignedRate
 from spikeproof.data import Augmentation
 from spikeproof.defenses import (
+    AWP,
     DLIF,
     DSD,
+    EMA,
     FEEL,
     HIRE,
     LSG,
@@ -112,6 +114,9 @@ MINI_CIFAR10 = [
     *_pair("feel-leak", feel=FEEL(frequency=False)),
     *_pair("dsd", dsd=DSD()),
     *_pair("hosnn", hosnn=HoSNN()),
+    # Weights that are perturbed in training, and their average.
+    *_pair("awp", awp=AWP()),
+    *_pair("ema", ema=EMA()),
     # Random networks.
     *_pair("stog", stog=StoG(), audit=_DRAWS),
     *_pair("ndl", ndl=NDL(), audit=_DRAWS),

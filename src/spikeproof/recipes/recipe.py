@@ -14,8 +14,10 @@ from spikeproof.audit import AuditConfig
 from spikeproof.coding import CODINGS, CodingField, Direct
 from spikeproof.data import Data, load_data
 from spikeproof.defenses import (
+    AWP,
     DLIF,
     DSD,
+    EMA,
     FEEL,
     HIRE,
     LSG,
@@ -151,6 +153,8 @@ class Recipe:
     inflor: InfLoR | None = None
     mpd_sgr: MPDSGR | None = None
     tgo: TGO | None = None
+    awp: AWP | None = None
+    ema: EMA | None = None
     train: TrainConfig = dataclasses.field(default_factory=TrainConfig)
     audit: AuditConfig = dataclasses.field(default_factory=AuditConfig)
 
