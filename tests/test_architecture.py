@@ -23,7 +23,7 @@ FLOORS = (
             "free_memory",
             "kinds",
         ),
-        *("locks", "machine", "precision", "private_rng", "processors", "progress", "sealed", "sending"),
+        *("locks", "machine", "names", "precision", "private_rng", "processors", "progress", "sealed", "sending"),
         *("threads", "threat", "user_path", "version"),
     },
     {"data"},

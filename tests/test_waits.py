@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from digit_networks import network
+from spikeproof import defenses
 from spikeproof.attacks import Crafting
 from spikeproof.audit.trials import _ATTACKS, _SOURCES, make_trial
 from spikeproof.coding import parse_coding
@@ -15,7 +16,6 @@ from spikeproof.coding.registry import CODINGS
 from spikeproof.data import Augmentation, load_data
 from spikeproof.defenses import LSG, MPDSGR, TGO, AdversarialTraining, HoSNN, LearnableWidth, RecDis, compose
 from spikeproof.models import create_model
-from spikeproof.recipes.recipe import known_defenses
 from spikeproof.spiking import sites
 from spikeproof.train import TrainConfig
 from spikeproof.train.loop import _Trainer
@@ -24,7 +24,7 @@ from waits import Waits
 
 # DSD's Lanczos iteration stops where it has converged, so it has to look.
 LOOKS = {"dsd": "defenses/dominant_singular_deflation.py"}
-DEFENSES = {name: [kind()] for name, kind in known_defenses().items()} | {
+DEFENSES = {name: [kind()] for name, kind in defenses.DEFENSES.items()} | {
     "none": [],
     "PGD": [AdversarialTraining(attack="pgd", steps=2)],
     "widths learned": [MPDSGR(), LearnableWidth()],

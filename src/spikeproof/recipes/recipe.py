@@ -5,11 +5,10 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import shutil
-import typing
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import torch
 import tyro
@@ -18,31 +17,7 @@ from spikeproof.atomic import write_atomically
 from spikeproof.audit import MOST_AT_ONCE, Audit, AuditConfig, Shard, audit, audit_name, refuse_present
 from spikeproof.coding import CODINGS, CodingField, Direct
 from spikeproof.data import Data, load_data
-from spikeproof.defenses import (
-    DLIF,
-    DSD,
-    FEEL,
-    HIRE,
-    LSG,
-    MART,
-    MPDSGR,
-    NDL,
-    REG,
-    SR,
-    TGO,
-    TRADES,
-    AdversarialTraining,
-    Defense,
-    Dspike,
-    FreeAdversarialTraining,
-    HoSNN,
-    InfLoR,
-    LearnableWidth,
-    RandHet,
-    RecDis,
-    RMPLoss,
-    StoG,
-)
+from spikeproof.defenses import DEFENSES, Defense, find_defense
 from spikeproof.errors import SpikeproofError
 from spikeproof.locks import alone
 from spikeproof.models import MODELS, BatchNormKind, SpikingModel, create_model, load_model
@@ -51,6 +26,8 @@ from spikeproof.recipes.recorded import recorded_part
 from spikeproof.recipes.workload import threads_for
 from spikeproof.spiking import SURROGATES, Kernels, Neuron
 from spikeproof.train import Run, RunFolder, TrainConfig, pick_device, train
+
+_Kind = TypeVar("_Kind", bound=Defense)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -129,78 +106,70 @@ class ModelConfig:
 class Recipe:
     """Data, network, defenses, training and audit of one experiment.
 
+    Its defenses are in the order of ``spikeproof.defenses.DEFENSES``, whatever the order in which they were given, and
+    one's own come last: so the same defenses make the same recipe.
+
     Example:
-        >>> Recipe(name="mine", dsd=DSD()).defenses()
-        [DSD()]
+        >>> from spikeproof.defenses import DSD, TGO
+        >>> Recipe(name="mine", defenses=(TGO(), DSD())).defenses[0]
+        DSD()
     """
 
     name: str
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
     model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
-    at: AdversarialTraining | None = None
-    free: FreeAdversarialTraining | None = None
-    trades: TRADES | None = None
-    mart: MART | None = None
-    hire: HIRE | None = None
-    dlif: DLIF | None = None
-    sr: SR | None = None
-    reg: REG | None = None
-    dsd: DSD | None = None
-    stog: StoG | None = None
-    feel: FEEL | None = None
-    ndl: NDL | None = None
-    randhet: RandHet | None = None
-    hosnn: HoSNN | None = None
-    learnable_width: LearnableWidth | None = None
-    lsg: LSG | None = None
-    dspike: Dspike | None = None
-    recdis: RecDis | None = None
-    rmp_loss: RMPLoss | None = None
-    inflor: InfLoR | None = None
-    mpd_sgr: MPDSGR | None = None
-    tgo: TGO | None = None
+    defenses: tuple[Defense, ...] = ()
     train: TrainConfig = dataclasses.field(default_factory=TrainConfig)
     audit: AuditConfig = dataclasses.field(default_factory=AuditConfig)
 
-    def defenses(self) -> list[Defense]:
-        """Those that are not None, in the order of the fields."""
-        held = (getattr(self, field.name) for field in dataclasses.fields(self))
-        return [value for value in held if isinstance(value, Defense)]
+    def __post_init__(self) -> None:
+        places = {kind: place for place, kind in enumerate(DEFENSES.values())}
+        ordered = sorted(self.defenses, key=lambda defense: places.get(type(defense), len(places)))
+        object.__setattr__(self, "defenses", tuple(ordered))
+
+    def defense(self, kind: type[_Kind]) -> _Kind | None:
+        """Its defense of this kind, if it has one."""
+        return next((each for each in self.defenses if type(each) is kind), None)
+
+    def having(self, *defenses: Defense | None) -> Recipe:
+        """The recipe with these defenses too, each in the place of one of its own kind; None adds nothing.
+
+        Example:
+            >>> from spikeproof.defenses import REG
+            >>> Recipe(name="mine", defenses=(REG(beta=0.1),)).having(REG(beta=0.2), None).defenses
+            (REG(beta=0.2, linear_rows=0.3),)
+        """
+        added = [defense for defense in defenses if defense is not None]
+        return dataclasses.replace(self, defenses=(*self.without(*map(type, added)).defenses, *added))
+
+    def without(self, *kinds: type[Defense]) -> Recipe:
+        """The recipe without its defenses of these kinds."""
+        return dataclasses.replace(self, defenses=tuple(each for each in self.defenses if type(each) not in kinds))
 
     def settings(self) -> dict[str, Any]:
-        """Every field as plain values, a surrogate by its name; of the defenses, those that it has."""
-        settings: dict[str, Any] = _plain(self)
-        return {name: value for name, value in settings.items() if value is not None}
-
-
-def known_defenses() -> dict[str, type[Defense]]:
-    """Every defense that a recipe can have, by the name of its field."""
-    hints = typing.get_type_hints(Recipe)
-    offered = [(name, kind) for name, hint in hints.items() for kind in typing.get_args(hint)]
-    return {name: kind for name, kind in offered if isinstance(kind, type) and issubclass(kind, Defense)}
+        """Every field as plain values, a surrogate by its name; each defense under its own."""
+        parts = {"name": self.name, "data": self.data, "model": self.model}
+        parts |= {defense.field: defense for defense in self.defenses}
+        return {name: _plain(part) for name, part in (parts | {"train": self.train, "audit": self.audit}).items()}
 
 
 def with_defense(recipe: Recipe, name: str) -> Recipe:
     """The recipe with one more defense, as it is by default, under a name that says so.
 
     Args:
-        name: of the field, also with dashes: "mpd-sgr".
+        name: of the defense; see :func:`spikeproof.defenses.find_defense`.
 
     Raises:
         SpikeproofError: an unknown defense, or one that the recipe has already.
 
     Example:
-        >>> with_defense(Recipe(name="mine"), "reg").defenses()
-        [REG(beta=0.001, linear_rows=0.3)]
+        >>> with_defense(Recipe(name="mine"), "reg").defenses
+        (REG(beta=0.001, linear_rows=0.3),)
     """
-    field, kinds = name.replace("-", "_"), known_defenses()
-    if field not in kinds:
-        known = ", ".join(each.replace("_", "-") for each in kinds)
-        raise SpikeproofError(f"There is no defense {name!r}; the defenses are {known}.")
-    if getattr(recipe, field) is not None:
-        raise SpikeproofError(f"{recipe.name} has {name} already; change it by --{name}.FIELD.")
-    changes: dict[str, Any] = {field: kinds[field](), "name": f"{recipe.name}-{field.replace('_', '-')}"}
-    return dataclasses.replace(recipe, **changes)
+    kind = find_defense(name)
+    if recipe.defense(kind) is not None:
+        raise SpikeproofError(f"{recipe.name} has {kind.name} already; change it by --{kind.name}.FIELD.")
+    return dataclasses.replace(recipe.having(kind()), name=f"{recipe.name}-{kind.name}")
 
 
 def fitted_to_own_data(asked: Recipe, recipe: Recipe) -> Recipe:
@@ -248,7 +217,7 @@ def train_recipe(
         return train(
             model,
             data,
-            recipe.defenses(),
+            recipe.defenses,
             recipe.train,
             out=out,
             resume=resume,

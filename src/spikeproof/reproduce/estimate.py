@@ -51,7 +51,7 @@ def correction(tasks: Iterable[Task], store: Store, device: str) -> float:
 
 
 def _training_seconds(recipe: Recipe, device: str) -> float:
-    factor = math.prod(defense.step_cost for defense in recipe.defenses())
+    factor = math.prod(defense.step_cost for defense in recipe.defenses)
     factor *= _FP32 if resolved(recipe.train.precision, device) == "fp32" else 1.0
     images = recipe.train.epochs * _train_images(recipe)
     return _macs(recipe.model, _classes(recipe)) * images * factor / _RATES[device]

@@ -139,6 +139,7 @@ def train(
                     precision=asked,
                     identity=what,
                     perturbed=any(defense.perturbs for defense in defenses),
+                    labels={word: each.label for each in defenses for word in (each.field, type(each).__name__)},
                 )
                 return begun, opened.precision or ran
 
@@ -346,7 +347,7 @@ class _Trainer:
         for defense in self.defenses:
             penalty = defense.penalty(step)
             if penalty is not None:
-                self.sums.add(f"penalty {defense.label}", penalty, weight)
+                self.sums.add(f"penalty {type(defense).__name__}", penalty, weight)
                 loss = loss + penalty
         return loss
 
