@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from digit_networks import network
-from spikeproof import defenses
+from spikeproof import attacks, defenses
 from spikeproof.attacks import Crafting
-from spikeproof.audit.trials import _ATTACKS, _SOURCES, make_trial
+from spikeproof.attacks.form import nine_times
+from spikeproof.audit.trials import _SOURCES, make_trial
 from spikeproof.coding import parse_coding
 from spikeproof.coding.registry import CODINGS
 from spikeproof.data import Augmentation, load_data
@@ -35,7 +36,7 @@ DEFENSES = {name: [kind()] for name, kind in defenses.DEFENSES.items()} | {
     # One that is still measuring set points, in every step.
     "HoSNN measuring": [HoSNN(warmup=0.0)],
 }
-ATTACKS = [name for name, entry in _ATTACKS.items() if entry.number is not None and entry.most is None]
+ATTACKS = [name for name, form in attacks.ATTACKS.items() if form.number is not None and form.most is None]
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +138,7 @@ class Attacked:
         return {where: count for where, count in found.items() if count}
 
 
-NEAREST = ("CW", "CW-FEEL", "DDN")
+NEAREST = [name for name, form in attacks.ATTACKS.items() if form.norm == "l2"]
 
 
 @pytest.fixture(scope="module")
@@ -149,7 +150,7 @@ def most(attack):
     """Two steps ask twice who is broken, and so for each target; one to the last iterate never asks."""
     if make_trial(attack).kind == "nominal" and attack not in NEAREST:
         return 0
-    return 2 * (9 if attack in ("APGD-T", "FAB-T", "MTPGD") else 1)
+    return 2 * (9 if attacks.ATTACKS[attack].passes is nine_times else 1)
 
 
 @pytest.mark.sweep
