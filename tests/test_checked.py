@@ -10,6 +10,7 @@ import pytest
 
 from spikeproof.checked import check_seed, check_sizes, whole
 from spikeproof.data import Augmentation
+from spikeproof.defenses import DEFENSES
 from spikeproof.errors import SpikeproofError
 from spikeproof.private_rng import private_rng
 from spikeproof.recipes.recipe import DataConfig, ModelConfig, Recipe

@@ -7,7 +7,7 @@ import pkgutil
 import pytest
 
 import spikeproof
-from spikeproof import api, defenses
+from spikeproof import api, coding, defenses
 
 MODULES = ["spikeproof", *(found.name for found in pkgutil.walk_packages(spikeproof.__path__, "spikeproof."))]
 EXAMPLES = [
@@ -57,6 +57,6 @@ def test_all_is_sorted_and_complete():
         if not name.startswith("_") and getattr(value, "__module__", "").startswith("spikeproof")
     }
     # A room of methods gives all its names; what of it is no method and not listed is for who writes one.
-    private = {name for name in vars(defenses) if name not in listed}
+    private = {name for room in (defenses, coding) for name in vars(room) if name not in listed}
     assert public - private == set(listed) - {"bim"}  # bim is a partial, which knows no module
-    assert {kind.__name__ for kind in defenses.DEFENSES.values()} <= set(listed)
+    assert {kind.__name__ for kind in (*defenses.DEFENSES.values(), *coding.CODINGS.values())} <= set(listed)

@@ -11,11 +11,12 @@ from digit_networks import network
 from spikeproof import attacks, defenses
 from spikeproof.attacks import Crafting
 from spikeproof.attacks.form import nine_times
-from spikeproof.audit.trials import _SOURCES, make_trial
+from spikeproof.audit import make_trial
 from spikeproof.coding import parse_coding
 from spikeproof.coding.registry import CODINGS
 from spikeproof.data import Augmentation, load_data
 from spikeproof.defenses import LSG, MPDSGR, TGO, AdversarialTraining, HoSNN, LearnableWidth, RecDis, compose
+from spikeproof.gradients import SOURCES
 from spikeproof.models import create_model
 from spikeproof.spiking import sites
 from spikeproof.train import TrainConfig
@@ -154,7 +155,7 @@ def most(attack):
 
 
 @pytest.mark.sweep
-@pytest.mark.parametrize("source", _SOURCES)
+@pytest.mark.parametrize("source", SOURCES)
 @pytest.mark.parametrize("attack", ["PGD", "SA-PGD"])
 def test_no_source_waits(attacked, attack, source):
     found = attacked.of_further_steps(attack, source)

@@ -2,7 +2,8 @@
 
 from spikeproof.attacks import Attacked, Crafting, apgd, bim, fgsm, judge, local_search, pgd, rfgsm, sa_pgd
 from spikeproof.audit import Audit, AuditConfig, audit
-from spikeproof.coding import RSC, SQE, Direct, Frequency, Poisson, SignedRate
+from spikeproof.coding import *  # noqa: F403
+from spikeproof.coding import CODINGS
 from spikeproof.data import Augmentation, Data, ImageSet, load_data
 from spikeproof.defenses import *  # noqa: F403
 from spikeproof.defenses import DEFENSES, Defense
@@ -17,6 +18,7 @@ from spikeproof.train import Run, TrainConfig, train
 
 __all__ = [
     *(kind.__name__ for kind in DEFENSES.values()),
+    *CODINGS,
     "ArcTan",
     "Around",
     "Assg",
@@ -29,8 +31,6 @@ __all__ = [
     "Crafting",
     "Data",
     "Defense",
-    "Direct",
-    "Frequency",
     "Hart",
     "ImageSet",
     "L2",
@@ -38,15 +38,11 @@ __all__ = [
     "Mixed",
     "Neuron",
     "Pdsg",
-    "Poisson",
-    "RSC",
     "Rectangular",
     "ReluTransfer",
     "Rga",
     "Run",
-    "SQE",
     "Sigmoid",
-    "SignedRate",
     "Site",
     "SpikeproofError",
     "SuperSpike",

@@ -14,6 +14,7 @@ from processes_in_one import COMPARED, compared
 
 from spikeproof.attacks import judge
 from spikeproof.data import load_data
+from spikeproof.defenses import DEFENSES
 from spikeproof.models import load_model
 from spikeproof.spiking import sites
 from spikeproof.spiking.joined import joined

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Literal
 
@@ -18,17 +18,21 @@ from spikeproof import attacks
 from spikeproof.attacks import ATTACKS, Attack, Form, Kind
 from spikeproof.checked import MOST_STEPS
 from spikeproof.errors import SpikeproofError
-from spikeproof.gradients import Around, Assg, Bptr, Bptt, GradientSource, Hart, Mixed, Pdsg, ReluTransfer, Rga
-from spikeproof.spiking import Exponential, StraightThrough, Surrogate, parse_surrogate
+from spikeproof.gradients import SOURCES, TUNABLES, Bptt, GradientSource
 from spikeproof.threat import BALLS, L2, NORMS, Norm, Threat
 
 
-@dataclasses.dataclass(frozen=True)
-class Tuned:
-    """What attacks take from validation samples; the defaults where there were none (see ``audit/tuning.py``)."""
+class Tuned(dict[str, float]):
+    """What sources take from validation samples, by the tunables' names; the defaults where there were none.
 
-    half_mass: float = Assg().half_mass
-    hart_width: float = Hart().width
+    Example:
+        >>> Tuned(half_mass=0.4)
+        {'half_mass': 0.4, 'hart_width': 1.0}
+    """
+
+    def __init__(self, **chosen: float) -> None:
+        defaults = {name: tunable.default for name, tunable in TUNABLES.items()}
+        super().__init__({name: chosen.get(name, default) for name, default in defaults.items()})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,21 +84,6 @@ class Trial:
         return L2(pixels**0.5) if self.norm == "l2" and not self.bounded else BALLS[self.ball](radius)
 
 
-_SOURCES: dict[str, Callable[[Tuned], GradientSource]] = {
-    "BPTT": lambda tuned: Bptt(),
-    "STE": lambda tuned: Bptt(StraightThrough()),
-    "BPTR": lambda tuned: Bptr(),
-    "RGA": lambda tuned: Rga(),
-    "HART": lambda tuned: Hart(width=tuned.hart_width),
-    "PDSG": lambda tuned: Pdsg(),
-    "ASSG": lambda tuned: Assg(half_mass=tuned.half_mass),
-    "RELU": lambda tuned: ReluTransfer(),
-    "AROUND": lambda tuned: Around(Assg(half_mass=tuned.half_mass)),
-    "MIXED": lambda tuned: Mixed((Bptt(), Hart(width=tuned.hart_width))),
-}
-_ADAPTIVE = (Around, Assg, Hart, Pdsg, Mixed)
-
-
 def make_trial(text: str, tuned: Tuned | None = None, ball: Norm = "linf") -> Trial:
     """The trial that a text describes.
 
@@ -130,7 +119,7 @@ def make_trial(text: str, tuned: Tuned | None = None, ball: Norm = "linf") -> Tr
     kind = form.kind
     if norm == ball and form.norm == "l2":
         kind = "fixed"  # the nearest image that it finds, not a last iterate
-    if norm == ball and kind in ("nominal", "fixed") and isinstance(source, _ADAPTIVE):
+    if norm == ball and kind in ("nominal", "fixed") and SOURCES[source_name.partition(":")[0]].adaptive:
         kind = "adaptive"
     own = source == Bptt()
     return Trial(
@@ -207,32 +196,14 @@ def parse_source(text: str, tuned: Tuned) -> tuple[GradientSource, str]:
         'HART width=0.5'
     """
     name, colon, value = text.partition(":")
-    if name not in _SOURCES:
-        raise SpikeproofError(f"{text!r} is no gradient source; give one of {', '.join(_SOURCES)}.")
+    if name not in SOURCES:
+        raise SpikeproofError(f"{text!r} is no gradient source; give one of {', '.join(SOURCES)}.")
+    named = SOURCES[name]
     if not colon:
-        return _SOURCES[name](tuned), text
+        return named.make(tuned), text
+    if named.of_text is None:
+        raise SpikeproofError(f"{text!r} is no gradient source: {name} takes no value.")
     try:
-        makers: dict[str, Callable[[], GradientSource]] = {
-            "BPTT": lambda: Bptt(_surrogate(value)),
-            "ASSG": lambda: Assg(half_mass=_number(value)),
-            "HART": lambda: Hart(width=_number(value)),
-        }
-        made = makers[name]()
-    except KeyError:
-        raise SpikeproofError(f"{text!r} is no gradient source: {name} takes no value.") from None
+        return named.of_text(value), text
     except SpikeproofError as error:
         raise SpikeproofError(f"{text!r} is no gradient source: {error}") from None
-    return made, text
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise SpikeproofError(f"{text!r} is no number.") from None
-
-
-def _surrogate(text: str) -> Surrogate:
-    """A surrogate that a recipe may name, or "exp(A,b)": A e^(-b |v|)."""
-    match = re.fullmatch(r"exp\(([^,()]+),([^,()]+)\)", text)
-    return Exponential(_number(match[1]), _number(match[2])) if match else parse_surrogate(text)

@@ -64,7 +64,7 @@ class DataConfig:
 class ModelConfig:
     """Which network: the arguments of :func:`spikeproof.models.create_model` that the data do not decide."""
 
-    name: Annotated[str, tyro.conf.arg(help=f"One of {', '.join(sorted(MODELS))}.")] = "vgg11"
+    name: Annotated[str, tyro.conf.arg(help=f"One of {', '.join(MODELS)}.")] = "vgg11"
     num_steps: int = 4
     """T, the number of time steps."""
     width: float = 1.0
