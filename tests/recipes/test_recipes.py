@@ -11,7 +11,7 @@ import torch
 from spikeproof.audit import AuditConfig
 from spikeproof.coding import CODINGS, Frequency
 from spikeproof.data import Data, ImageSet
-from spikeproof.defenses import DEFENSES, MPDSGR, TGO, AdversarialTraining, compose
+from spikeproof.defenses import DEFENSES, MPDSGR, TGO, AdversarialTraining, Defense, compose
 from spikeproof.errors import SpikeproofError
 from spikeproof.recipes import (
     COMPARISONS,
@@ -113,6 +113,23 @@ def test_a_defense_can_be_added(name, refuses):
     assert added.defenses == (*recipe.defenses, DEFENSES[name.replace("_", "-")]())
     with refuses("already", name.replace("_", "-")):
         with_defense(added, name)
+
+
+def test_the_order_of_defenses_makes_no_other_recipe():
+    recipe = RECIPES["mini-cifar10-vanilla"]
+    assert recipe.having(TGO(), AdversarialTraining()) == recipe.having(AdversarialTraining(), TGO())
+    assert recipe.having(TGO(), AdversarialTraining()).without(TGO).defenses == (AdversarialTraining(),)
+
+
+def test_no_two_parts_have_one_name(refuses):
+    class Data(Defense):
+        """One's own, which would stand where the data stand."""
+
+    recipe = RECIPES["mini-cifar10-vanilla"]
+    with refuses("two parts called data"):
+        recipe.having(Data())
+    with refuses("two parts called tgo"):
+        dataclasses.replace(recipe, defenses=(TGO(), TGO(sigma=0.1)))
 
 
 def test_an_unknown_defense(refuses):

@@ -104,8 +104,8 @@ class Defense:
     ``after_step``.
     """
 
-    label: ClassVar[str]
-    name: ClassVar[str]
+    label: ClassVar[str] = "Defense"
+    name: ClassVar[str] = "defense"
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()

@@ -109,6 +109,9 @@ class Recipe:
     Its defenses are in the order of ``spikeproof.defenses.DEFENSES``, whatever the order in which they were given, and
     one's own come last: so the same defenses make the same recipe.
 
+    Raises:
+        SpikeproofError: a defense twice, or one whose name is that of another part.
+
     Example:
         >>> from spikeproof.defenses import DSD, TGO
         >>> Recipe(name="mine", defenses=(TGO(), DSD())).defenses[0]
@@ -126,6 +129,13 @@ class Recipe:
         places = {kind: place for place, kind in enumerate(DEFENSES.values())}
         ordered = sorted(self.defenses, key=lambda defense: places.get(type(defense), len(places)))
         object.__setattr__(self, "defenses", tuple(ordered))
+        names = [*(field.name for field in dataclasses.fields(self)), *(defense.field for defense in ordered)]
+        for defense in ordered:
+            if names.count(defense.field) > 1:
+                raise SpikeproofError(
+                    f"{self.name} has two parts called {defense.name}; list each defense once, and give your own "
+                    "another name."
+                )
 
     def defense(self, kind: type[_Kind]) -> _Kind | None:
         """Its defense of this kind, if it has one."""
