@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from spikeproof.data import Augmentation, load_data
-from spikeproof.defenses import DEFENSES, HIRE, MPDSGR, REG, SR, TGO, HoSNN, RecDis
+from spikeproof.defenses import AWP, DEFENSES, EMA, HIRE, MPDSGR, REG, SR, TGO, HoSNN, RecDis
 from spikeproof.defenses import AdversarialTraining as AT
 from spikeproof.defenses import FreeAdversarialTraining as FreeAT
 from spikeproof.errors import SpikeproofError
@@ -33,6 +33,7 @@ COMPARED = {
     "REG+SR": ([REG(beta=0.01), SR(strength=0.1)], {}, {}),
     "HIRE": ([HIRE(eps=0.05)], {}, {}),
     "FreeAT": ([FreeAT(eps=0.05, replays=2)], {}, {"epochs": 2}),
+    "AWP": ([AT(eps=0.05), AWP(gamma=0.1), EMA(tau=0.1)], {}, {"microbatch": 3}),
     "TET": ([], {}, {"loss": "tet"}),
     "parts": ([MPDSGR(eta=0.3)], {}, {"microbatch": 3}),
     "per-step": ([MPDSGR(eta=0.3)], {"batch_norm": "per-step"}, {}),

@@ -32,6 +32,8 @@ from spikeproof.defenses.sparse_gradients import SR
 from spikeproof.defenses.stochastic_gating import StoG
 from spikeproof.defenses.tgo import TGO
 from spikeproof.defenses.trades import TRADES
+from spikeproof.defenses.weight_average import EMA
+from spikeproof.defenses.weight_perturbation import AWP
 from spikeproof.errors import SpikeproofError
 from spikeproof.names import plain, unknown
 
@@ -61,6 +63,8 @@ DEFENSES: dict[str, type[Defense]] = {
         InfLoR,
         MPDSGR,
         TGO,
+        AWP,
+        EMA,
     )
 }
 

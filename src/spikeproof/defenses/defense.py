@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -99,9 +99,10 @@ class Defense:
     (``--with mpd-sgr``, ``--mpd-sgr.eta``), by default the label in lower case with dashes. Those of the library are
     listed once, in ``spikeproof.defenses.DEFENSES``.
 
-    In a step the hooks are called in this order: ``begin``, ``perturb``, the training forward, ``loss``, ``penalty``,
-    the backward, ``learned``, and when the whole batch has been gone through ``after_backward``, the optimiser,
-    ``after_step``.
+    In a step the hooks are called in this order: ``begin`` and ``perturb`` for every part of the batch; within
+    ``moved_weights``, for every part, the training forward, ``loss``, ``penalty``, the backward, ``learned``; and then
+    ``after_backward``, the optimiser, ``after_step``. ``outcome`` is asked for where the network is looked at: at
+    validation, and at the end.
     """
 
     label: ClassVar[str] = "Defense"
@@ -186,6 +187,16 @@ class Defense:
         """The batch to train on, made of ``step.clean``."""
         raise NotImplementedError
 
+    def moved_weights(
+        self, model: nn.Module, gradient: Callable[[], None], progress: float
+    ) -> contextlib.AbstractContextManager[None]:
+        """A context in which the weights are others, for the gradient that the optimiser will see.
+
+        ``gradient()`` fills the parameters' ``grad`` with that of the loss of the whole batch by the weights as they
+        are, by the same images and random numbers as the training forward, and leaves all else as it was.
+        """
+        return contextlib.nullcontext()
+
     def loss(self, step: Step) -> Float[Tensor, ""]:
         """The task's loss, after the training forward."""
         raise NotImplementedError
@@ -202,6 +213,13 @@ class Defense:
 
     def after_step(self, model: nn.Module, seed: int) -> None:
         """Change the weights, which the optimiser has just moved."""
+
+    def outcome(self, model: nn.Module, memory: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Of the network that comes out of training, the values that are not the running ones, by name.
+
+        ``memory`` is that of the steps. It is asked between steps, at any time, and must change nothing.
+        """
+        return {}
 
 
 def compose(defenses: Sequence[Defense]) -> Needs:

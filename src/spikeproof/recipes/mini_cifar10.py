@@ -16,8 +16,10 @@ from spikeproof.audit import AuditConfig
 from spikeproof.coding import RSC, SQE, Poisson, SignedRate
 from spikeproof.data import Augmentation
 from spikeproof.defenses import (
+    AWP,
     DLIF,
     DSD,
+    EMA,
     FEEL,
     HIRE,
     LSG,
@@ -111,6 +113,9 @@ MINI_CIFAR10 = [
     *_pair("feel-leak", FEEL(frequency=False)),
     *_pair("dsd", DSD()),
     *_pair("hosnn", HoSNN()),
+    # Weights that are perturbed in training, and their average.
+    *_pair("awp", AWP()),
+    *_pair("ema", EMA()),
     # Random networks.
     *_pair("stog", StoG(), audit=_DRAWS),
     *_pair("ndl", NDL(), audit=_DRAWS),

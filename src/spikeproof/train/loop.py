@@ -17,11 +17,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from spikeproof.compiling import compiling_seconds, working_time
 from spikeproof.data import Data
-from spikeproof.defenses import Defense, Needs, Step, compose, watch
+from spikeproof.defenses import Defense, Needs, compose
 from spikeproof.errors import Interrupted, SpikeproofError
 from spikeproof.kinds import check_kinds
 from spikeproof.models import SpikingModel, check_writable, load_model, make_room, save_model
@@ -29,22 +28,21 @@ from spikeproof.precision import Resolved, resolved
 from spikeproof.private_rng import private_rng
 from spikeproof.progress import Progress
 from spikeproof.sending import sent
-from spikeproof.spiking.joined import joined
 from spikeproof.train.beyond import beyond
 from spikeproof.train.checks import check_division, check_fit, check_learns, trainable
 from spikeproof.train.config import TrainConfig, pick_device
-from spikeproof.train.frozen import learning
+from spikeproof.train.gradients import Gradients, Part
 from spikeproof.train.identity import identity, identity_of_network
 from spikeproof.train.optimizer import cosine, make_optimizer
+from spikeproof.train.outcome import as_it_comes_out, settle_outcome
 from spikeproof.train.parts import part_size
-from spikeproof.train.processes import Processes, SharedBatch
+from spikeproof.train.processes import Processes
 from spikeproof.train.run_folder import RunFolder
 from spikeproof.train.seeds import derive, generator
 from spikeproof.train.sentence import sentence
 from spikeproof.train.silence import check_speaks, listen
 from spikeproof.train.stopping import stop_on_signal
 from spikeproof.train.tally import Finite, Tally
-from spikeproof.train.temporal_loss import temporal_loss
 from spikeproof.train.validation import validated
 
 # How often, in seconds, the state is written within an epoch: what a power cut can cost.
@@ -193,8 +191,9 @@ class _Trainer:
         folder: RunFolder | None,
         processes: Processes,
     ) -> None:
-        self.model, self.data, self.defenses, self.needs = model, data, defenses, needs
+        self.model, self.data, self.defenses = model, data, defenses
         self.config, self.folder, self.processes = config, folder, processes
+        self.gradients = Gradients(model, defenses, needs, config, processes)
         for defense in defenses:
             defense.install(model)
         check_learns(model)
@@ -247,6 +246,7 @@ class _Trainer:
                 before, compiled = compiled, compiling_seconds()
                 progress.line(sentence(label, self.metrics[-1], self.config.epochs, compiled - before))
                 self._save()
+        settle_outcome(self.model, self.defenses, self.memory)
 
     def _train_on(self, batch: Tensor, stop: threading.Event) -> None:
         chosen = sent(batch, self.device)
@@ -254,14 +254,20 @@ class _Trainer:
         if self.config.augmentation is not None:
             images = self.config.augmentation(images, generator(self.config.seed, "augmentation", self.step))
         for replay in range(self.replays):
-            self.optimizer.zero_grad(set_to_none=True)
-            loss = torch.zeros((), dtype=torch.float64, device=self.device)
-            for part, (pixels, answers) in enumerate(
-                zip(images.split(self.microbatch), labels.split(self.microbatch), strict=True)
-            ):
-                own, mine = self.processes.slice(pixels).float() / 255, self.processes.slice(answers)
-                with self._with_the_others(len(answers)):
-                    loss = loss + self._learn(self._new_step(own, mine, replay, part), len(mine) / len(labels))
+            parts = self.gradients.begin(
+                images,
+                labels,
+                size=self.microbatch,
+                number=self.step,
+                replay=replay,
+                progress=self.step / self.total_steps,
+                memory=self.memory,
+            )
+            with self.gradients.moved_weights(parts):
+                self.optimizer.zero_grad(set_to_none=True)
+                loss = torch.zeros((), dtype=torch.float64, device=self.device)
+                for part in parts:
+                    loss = loss + self._learn(part)
             self._exchange(loss, stop)
             for defense in self.defenses:
                 defense.after_backward(self.model, self.step / self.total_steps)
@@ -270,12 +276,6 @@ class _Trainer:
             self.optimizer.step()
             for defense in self.defenses:
                 defense.after_step(self.model, derive(self.config.seed, "weights", self.step, replay))
-
-    def _with_the_others(self, images: int) -> contextlib.AbstractContextManager[None]:
-        """What is taken over so many images, of which this process has a slice, is taken over all of them."""
-        if self.processes.world == 1:
-            return contextlib.nullcontext()
-        return joined(self.model, SharedBatch(self.processes.rank, self.processes.share(images)))
 
     def _exchange(self, loss: Tensor, stop: threading.Event) -> None:
         """Add up the processes' gradients, and with them what all must know alike.
@@ -295,61 +295,17 @@ class _Trainer:
             self.wishes = torch.zeros_like(self.wishes)
             self.stopping, self.saving = stopping > 0 and self.processes.world > 1, saving > 0
 
-    def _new_step(self, pixels: Tensor, labels: Tensor, replay: int, part: int) -> Step:
-        return Step(
-            model=self.model,
-            clean=pixels,
-            images=pixels,
-            labels=labels,
-            progress=self.step / self.total_steps,
-            replay=replay,
-            part=part,
-            seed=derive(self.config.seed, "attack", self.step, self._numbered(part, replay)),
-            bf16=self.config.precision == "bf16",
-            memory=self.memory,
-        )
-
-    def _learn(self, step: Step, share: float) -> Tensor:
-        """Add the gradients of one part of the batch, weighted by its ``share``; gives its part of the loss."""
-        for defense in self.defenses:
-            defense.begin(step)
-        for defense in self.defenses:
-            if defense.perturbs:
-                step.images = defense.perturb(step)
-        if any(defense.wants_image_gradient for defense in self.defenses):
-            step.images = step.images.detach().requires_grad_()
-        learning(self.model)
-        torch.manual_seed(derive(self.config.seed, "noise", self.step, self._numbered(step.part, step.replay)))
-        loss = self._loss(step, share / self.replays)
-        (loss * share).backward()
+    def _learn(self, part: Part) -> Tensor:
+        """Add the gradients of one part of the batch, weighted by its share; gives its part of the loss."""
+        step, loss, penalties = self.gradients.of_part(part)
         for defense in self.defenses:
             defense.learned(step)
-        self.sums.add("loss", loss, share, self.replays)
+        for label, penalty in penalties.items():
+            self.sums.add(f"penalty {label}", penalty, part.share / self.replays)
+        self.sums.add("loss", loss, part.share, self.replays)
         self.sums.add("correct", (step.logits.argmax(1) == step.labels).sum(), parts=self.replays)
         listen(self.sums, step.logits, self.step % self.steps_an_epoch / self.steps_an_epoch)
-        return loss.detach().double() * share
-
-    def _loss(self, step: Step, weight: float) -> Tensor:
-        replacing = [defense for defense in self.defenses if defense.replaces_loss]
-        steps = None
-        with contextlib.ExitStack() as stack:
-            if self.needs != Needs():
-                step.record = stack.enter_context(watch(self.model, self.needs))
-            if self.config.loss == "tet" and not replacing:
-                steps = step.forward_steps(step.images)
-                step.logits = steps.mean(0)
-            else:
-                step.logits = step.forward(step.images)
-        if replacing:
-            loss = replacing[0].loss(step)
-        else:
-            loss = cross_entropy(step.logits, step.labels) if steps is None else temporal_loss(steps, step.labels)
-        for defense in self.defenses:
-            penalty = defense.penalty(step)
-            if penalty is not None:
-                self.sums.add(f"penalty {type(defense).__name__}", penalty, weight)
-                loss = loss + penalty
-        return loss
+        return loss.detach().double() * part.share
 
     def _close_epoch(self, epoch: int) -> None:
         sums = self.processes.total(self.sums.read())
@@ -361,9 +317,10 @@ class _Trainer:
             )
         check_speaks(sums, epoch)
         look = (epoch + 1) % self.config.validate_every == 0 or epoch + 1 == self.config.epochs
-        accuracy, rates = validated(self.model, self.data.validation, epoch, self.processes) if look else (None, {})
         images_seen = self.steps_an_epoch * self.config.batch_size
-        out = beyond(self.model)
+        with as_it_comes_out(self.model, self.defenses, self.memory):
+            accuracy, rates = validated(self.model, self.data.validation, epoch, self.processes) if look else (None, {})
+            out = beyond(self.model)
         self.metrics.append(
             {
                 "epoch": epoch,
@@ -386,11 +343,6 @@ class _Trainer:
         self.sums, self.seconds = Tally(self.device), 0.0
         if self.folder is not None and self.processes.first:
             self.folder.write_metrics(self.metrics)
-
-    def _numbered(self, part: int, replay: int) -> int:
-        """A number of its own for each part of a step and each process."""
-        parts = -(-self.config.batch_size // self.microbatch)
-        return (part + parts * replay) * self.processes.world + self.processes.rank
 
     def _save(self) -> None:
         self.saved_at, self.saving = time.monotonic(), False

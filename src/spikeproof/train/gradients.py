@@ -1,0 +1,136 @@
+"""The gradients of one optimiser step: a batch in parts, and the gradient of the loss over them, once or more."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import dataclasses
+from collections.abc import Iterator, Sequence
+
+import torch
+from jaxtyping import Float, Int64, UInt8
+from torch import Tensor
+
+from spikeproof.defenses import Defense, Needs, Step
+from spikeproof.models import SpikingModel
+from spikeproof.spiking.joined import joined
+from spikeproof.train.config import TrainConfig
+from spikeproof.train.frozen import learning
+from spikeproof.train.processes import Processes, SharedBatch
+from spikeproof.train.seeds import derive
+from spikeproof.train.step_loss import step_loss
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """A part of a batch.
+
+    Attributes:
+        step: of this process's images.
+        images: how many they are in all processes.
+        share: of the batch, that this process has here.
+        noise: the seed of the training forward.
+    """
+
+    step: Step
+    images: int
+    share: float
+    noise: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Gradients:
+    """Takes gradients of the loss that a model, its defenses and a config have, shared by the processes."""
+
+    model: SpikingModel
+    defenses: Sequence[Defense]
+    needs: Needs
+    config: TrainConfig
+    processes: Processes
+
+    def begin(
+        self,
+        images: UInt8[Tensor, "n c h w"],
+        labels: Int64[Tensor, " n"],
+        *,
+        size: int,
+        number: int,
+        replay: int,
+        progress: float,
+        memory: dict[str, Tensor],
+    ) -> list[Part]:
+        """The batch in parts, with the images that defenses make.
+
+        Args:
+            size: of a part, over all processes.
+            number: of the step, which decides its random numbers with the replay.
+            replay, progress, memory: see :class:`spikeproof.defenses.Step`.
+        """
+        parts: list[Part] = []
+        count = -(-self.config.batch_size // size)
+        for index, (pixels, answers) in enumerate(zip(images.split(size), labels.split(size), strict=True)):
+            # A number of its own for each part of a step and each process.
+            own = (index + count * replay) * self.processes.world + self.processes.rank
+            clean, mine = self.processes.slice(pixels).float() / 255, self.processes.slice(answers)
+            step = Step(
+                model=self.model,
+                clean=clean,
+                images=clean,
+                labels=mine,
+                progress=progress,
+                replay=replay,
+                part=index,
+                seed=derive(self.config.seed, "attack", number, own),
+                bf16=self.config.precision == "bf16",
+                memory=memory,
+            )
+            for defense in self.defenses:
+                defense.begin(step)
+            for defense in self.defenses:
+                if defense.perturbs:
+                    step.images = defense.perturb(step)
+            noise = derive(self.config.seed, "noise", number, own)
+            parts.append(Part(step, len(answers), len(mine) / len(labels), noise))
+        return parts
+
+    @contextlib.contextmanager
+    def moved_weights(self, parts: Sequence[Part]) -> Iterator[None]:
+        """A context in which the weights are where defenses want this batch's gradient to be taken."""
+        with contextlib.ExitStack() as stack:
+            for defense in self.defenses:
+                context = defense.moved_weights(self.model, lambda: self._whole(parts), parts[0].step.progress)
+                stack.enter_context(context)
+            yield
+
+    def of_part(self, part: Part) -> tuple[Step, Float[Tensor, ""], dict[str, Float[Tensor, ""]]]:
+        """Add the gradients of a part's loss, weighted by its share; gives the step, the loss, and its penalties."""
+        return self._backward(part, part.step.memory)
+
+    def _whole(self, parts: Sequence[Part]) -> None:
+        """The whole batch's gradient by the weights as they are, without a trace elsewhere."""
+        self.model.zero_grad(set_to_none=True)
+        statistics = [(buffer, buffer.clone()) for buffer in self.model.buffers()]
+        for part in parts:
+            self._backward(part, dict(part.step.memory))
+        for buffer, before in statistics:
+            buffer.copy_(before)
+        gradients = [parameter.grad for parameter in self.model.parameters() if parameter.grad is not None]
+        self.processes.add_up(gradients, torch.zeros(1, device=gradients[0].device))
+
+    def _backward(self, part: Part, memory: dict[str, Tensor]) -> tuple[Step, Tensor, dict[str, Tensor]]:
+        step = copy.copy(part.step)  # a new one, so that no graph outlives its part
+        step.memory = memory
+        if any(defense.wants_image_gradient for defense in self.defenses):
+            step.images = step.images.detach().requires_grad_()
+        learning(self.model)
+        torch.manual_seed(part.noise)
+        with self._with_the_others(part.images):
+            loss, penalties = step_loss(step, self.defenses, self.needs, self.config.loss)
+            (loss * part.share).backward()
+        return step, loss, penalties
+
+    def _with_the_others(self, images: int) -> contextlib.AbstractContextManager[None]:
+        """What is taken over so many images, of which this process has a slice, is taken over all of them."""
+        if self.processes.world == 1:
+            return contextlib.nullcontext()
+        return joined(self.model, SharedBatch(self.processes.rank, self.processes.share(images)))

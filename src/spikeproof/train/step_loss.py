@@ -1,0 +1,58 @@
+"""The loss of one step: of the training forward, with what defenses make of it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from typing import Literal
+
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from spikeproof.defenses import Defense, Needs, Step, watch
+from spikeproof.train.temporal_loss import temporal_loss
+
+
+def step_loss(
+    step: Step, defenses: Sequence[Defense], needs: Needs, kind: Literal["mean", "tet"]
+) -> tuple[Float[Tensor, ""], dict[str, Float[Tensor, ""]]]:
+    """Run the training forward on ``step.images``, which fills logits and record.
+
+    Args:
+        needs: of all the defenses, as ``compose`` gives it.
+        kind: as in ``TrainConfig.loss``.
+
+    Returns:
+        The loss, and each penalty in it by its defense.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> images, model = torch.zeros(2, 1, 2, 2), nn.Sequential(nn.Flatten(), nn.Linear(4, 2, bias=False))
+        >>> step = Step(model=model, clean=images, images=images, labels=torch.tensor([0, 1]))
+        >>> loss, penalties = step_loss(step, [], Needs(), "mean")
+        >>> round(loss.item(), 4), penalties
+        (0.6931, {})
+    """
+    replacing = [defense for defense in defenses if defense.replaces_loss]
+    steps = None
+    with contextlib.ExitStack() as stack:
+        if needs != Needs():
+            step.record = stack.enter_context(watch(step.model, needs))
+        if kind == "tet" and not replacing:
+            steps = step.forward_steps(step.images)
+            step.logits = steps.mean(0)
+        else:
+            step.logits = step.forward(step.images)
+    if replacing:
+        loss = replacing[0].loss(step)
+    else:
+        loss = cross_entropy(step.logits, step.labels) if steps is None else temporal_loss(steps, step.labels)
+    penalties = {}
+    for defense in defenses:
+        penalty = defense.penalty(step)
+        if penalty is not None:
+            penalties[type(defense).__name__] = penalty
+            loss = loss + penalty
+    return loss, penalties
