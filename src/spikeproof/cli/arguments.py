@@ -205,7 +205,7 @@ def read_arguments(
     """
     complaint = io.StringIO()
     try:
-        with contextlib.redirect_stderr(complaint):
+        with contextlib.redirect_stderr(complaint), recipe_options():
             parsed = tyro.cli(
                 kind,
                 prog=prog,
@@ -213,7 +213,6 @@ def read_arguments(
                 args=list(words),
                 default=tyro.MISSING_NONPROP if default is None else default,
                 config=_CONFIG,
-                registry=recipe_options(),
             )
     except SystemExit as stopped:
         if stopped.code in (0, None):
@@ -230,13 +229,12 @@ def read_arguments(
 def _options_of(kind: type[Any], default: Any) -> list[str]:
     """Every option that a command has, as its help tells them."""
     told = io.StringIO()
-    with contextlib.redirect_stdout(told), contextlib.suppress(SystemExit):
+    with contextlib.redirect_stdout(told), contextlib.suppress(SystemExit), recipe_options():
         tyro.cli(
             kind,
             args=["--help"],
             default=tyro.MISSING_NONPROP if default is None else default,
             config=_CONFIG,
-            registry=recipe_options(),
         )
     return re.findall(r"(?<![\w-])--[a-z][\w.-]*", told.getvalue())
 

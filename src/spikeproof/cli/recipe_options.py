@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from typing import Any
 
@@ -9,15 +10,14 @@ from tyro.constructors import ConstructorRegistry, StructConstructorSpec, Struct
 
 from spikeproof.recipes import Recipe
 
-_RULES = ConstructorRegistry()
+
+def recipe_options() -> contextlib.AbstractContextManager[None]:
+    """A context in which tyro reads a recipe's defenses as parts of it like any other."""
+    rules = ConstructorRegistry()
+    rules.struct_rule(_of_a_recipe)
+    return rules
 
 
-def recipe_options() -> ConstructorRegistry:
-    """What tyro is told of recipes: a context in which a recipe's defenses are parts of it like any other."""
-    return _RULES
-
-
-@_RULES.struct_rule
 def _of_a_recipe(asked: StructTypeInfo) -> StructConstructorSpec | None:
     if asked.type is not Recipe or not isinstance(asked.default, Recipe):
         return None
