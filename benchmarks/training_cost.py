@@ -46,7 +46,7 @@ def epoch_of(recipe: Recipe, epochs: int) -> tuple[float, float, float]:
     passes = Passes(model.stem)
     config = dataclasses.replace(recipe.train, epochs=epochs, validate_every=10_000)
     few = dataclasses.replace(data, validation=data.validation.take(slice(0, 1)))
-    run = train(model, few, recipe.defenses(), config, show=False)
+    run = train(model, few, recipe.defenses, config, show=False)
     shown = epochs * (len(data.train) // config.batch_size) * config.batch_size
     return run.metrics[-1]["seconds"], passes.forward / shown, passes.backward / shown
 

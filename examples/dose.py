@@ -59,6 +59,9 @@ def _audited(recipe: Recipe) -> Recipe:
 
 def _with(part: Any, path: list[str], value: float, field: str) -> Any:
     """The dataclass with the number at this path replaced."""
+    defenses = {defense.field: defense for defense in part.defenses} if isinstance(part, Recipe) else {}
+    if path[0] in defenses and path[1:]:
+        return part.having(_with(defenses[path[0]], path[1:], value, field))
     held = getattr(part, path[0], None)
     if len(path) > 1 and dataclasses.is_dataclass(held):
         return dataclasses.replace(part, **{path[0]: _with(held, path[1:], value, field)})

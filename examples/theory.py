@@ -41,10 +41,10 @@ Rows = dict[str, list[dict[str, Tensor]]]
 
 STEPS, RADIUS, SEEDS = 8, 0.1, (0, 1, 2)
 DOSES = {
-    "vanilla": {},
-    **{f"MPD-SGR {eta:g}": {"mpd_sgr": sp.MPDSGR(eta=eta, warmup=0.0)} for eta in (0.5, 1.0, 2.0, 4.0)},
-    **{f"MC {weight:g}": {"tgo": sp.TGO(lambda_max=weight, sigma=0.0)} for weight in (0.6, 2.0, 6.0, 15.0)},
-    "NLIF 0.5": {"tgo": sp.TGO(lambda_max=0.0, sigma=0.5)},
+    "vanilla": (),
+    **{f"MPD-SGR {eta:g}": (sp.MPDSGR(eta=eta, warmup=0.0),) for eta in (0.5, 1.0, 2.0, 4.0)},
+    **{f"MC {weight:g}": (sp.TGO(lambda_max=weight, sigma=0.0),) for weight in (0.6, 2.0, 6.0, 15.0)},
+    "NLIF 0.5": (sp.TGO(lambda_max=0.0, sigma=0.5),),
 }
 SHOWN = ("vanilla", "MPD-SGR 2", "MC 2")
 
@@ -133,9 +133,9 @@ def flips(picture: Path) -> None:
 def trained(out: Path) -> tuple[dict[str, list[nn.Module]], sp.Data]:
     """Networks of every setting, one for each seed; those that are there already are read."""
     networks: dict[str, list[nn.Module]] = {}
-    for name, changes in DOSES.items():
+    for name, defenses in DOSES.items():
         for seed in SEEDS:
-            recipe = dataclasses.replace(find_recipe("demo-digits-vanilla"), name=f"theory {name}", **changes)
+            recipe = dataclasses.replace(find_recipe("demo-digits-vanilla"), name=f"theory {name}", defenses=defenses)
             recipe = dataclasses.replace(recipe, train=dataclasses.replace(recipe.train, seed=seed))
             folder = out / f"{name.lower().replace(' ', '-')}-s{seed}"
             train_recipe(recipe, data_dir=None, out=folder, resume=True, show=False)

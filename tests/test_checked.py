@@ -10,9 +10,10 @@ import pytest
 
 from spikeproof.checked import check_seed, check_sizes, whole
 from spikeproof.data import Augmentation
+from spikeproof.defenses import DEFENSES
 from spikeproof.errors import SpikeproofError
 from spikeproof.private_rng import private_rng
-from spikeproof.recipes.recipe import DataConfig, ModelConfig, Recipe, known_defenses
+from spikeproof.recipes.recipe import DataConfig, ModelConfig, Recipe
 from spikeproof.spiking import Neuron
 from spikeproof.train import TrainConfig, train
 from spikeproof.train.checks import check_fit
@@ -66,7 +67,7 @@ def begins(recipe):
 def ends(recipe):
     """A training of one step."""
     model, data = begins(recipe)
-    train(model, data, recipe.defenses(), recipe.train, show=False)
+    train(model, data, recipe.defenses, recipe.train, show=False)
 
 
 def test_the_fields_are_those_that_are_known():
@@ -93,15 +94,15 @@ def test_an_extreme_number_is_taken_or_refused_in_one_sentence(place, field):
 
 
 @pytest.mark.sweep
-@pytest.mark.parametrize("name", known_defenses())
+@pytest.mark.parametrize("name", DEFENSES)
 def test_an_extreme_number_of_a_defense(name):
-    kind = known_defenses()[name]
+    kind = DEFENSES[name]
     for field, is_whole in numbers_of(kind):
         # As many passes as are asked for are made, so these have no end.
         most = 100 if field in ("steps", "periods", "replays") else math.inf
         for value in (value for value in (WHOLE if is_whole else REAL) if not value > most):
             try:
-                ends(Recipe(name="mine", **USUAL | {name: kind(**{field: value})}))
+                ends(Recipe(name="mine", **USUAL | {"defenses": (kind(**{field: value}),)}))
             except SpikeproofError as error:
                 assert re.fullmatch(r"[^\n]{10,600}\.", str(error))
 

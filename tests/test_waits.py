@@ -8,14 +8,16 @@ import pytest
 import torch
 
 from digit_networks import network
+from spikeproof import attacks, defenses
 from spikeproof.attacks import Crafting
-from spikeproof.audit.trials import _ATTACKS, _SOURCES, make_trial
+from spikeproof.attacks.form import nine_times
+from spikeproof.audit import make_trial
 from spikeproof.coding import parse_coding
 from spikeproof.coding.registry import CODINGS
 from spikeproof.data import Augmentation, load_data
 from spikeproof.defenses import LSG, MPDSGR, TGO, AdversarialTraining, HoSNN, LearnableWidth, RecDis, compose
+from spikeproof.gradients import SOURCES
 from spikeproof.models import create_model
-from spikeproof.recipes.recipe import known_defenses
 from spikeproof.runs import Processes
 from spikeproof.spiking import sites
 from spikeproof.train import TrainConfig
@@ -24,7 +26,7 @@ from waits import Waits
 
 # DSD's Lanczos iteration stops where it has converged, so it has to look.
 LOOKS = {"dsd": "defenses/dominant_singular_deflation.py"}
-DEFENSES = {name: [kind()] for name, kind in known_defenses().items()} | {
+DEFENSES = {name: [kind()] for name, kind in defenses.DEFENSES.items()} | {
     "none": [],
     "PGD": [AdversarialTraining(attack="pgd", steps=2)],
     "widths learned": [MPDSGR(), LearnableWidth()],
@@ -35,7 +37,7 @@ DEFENSES = {name: [kind()] for name, kind in known_defenses().items()} | {
     # One that is still measuring set points, in every step.
     "HoSNN measuring": [HoSNN(warmup=0.0)],
 }
-ATTACKS = [name for name, entry in _ATTACKS.items() if entry.number is not None and entry.most is None]
+ATTACKS = [name for name, form in attacks.ATTACKS.items() if form.number is not None and form.most is None]
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +139,7 @@ class Attacked:
         return {where: count for where, count in found.items() if count}
 
 
-NEAREST = ("CW", "CW-FEEL", "DDN")
+NEAREST = [name for name, form in attacks.ATTACKS.items() if form.norm == "l2"]
 
 
 @pytest.fixture(scope="module")
@@ -149,11 +151,11 @@ def most(attack):
     """Two steps ask twice who is broken, and so for each target; one to the last iterate never asks."""
     if make_trial(attack).kind == "nominal" and attack not in NEAREST:
         return 0
-    return 2 * (9 if attack in ("APGD-T", "FAB-T", "MTPGD") else 1)
+    return 2 * (9 if attacks.ATTACKS[attack].passes is nine_times else 1)
 
 
 @pytest.mark.sweep
-@pytest.mark.parametrize("source", _SOURCES)
+@pytest.mark.parametrize("source", SOURCES)
 @pytest.mark.parametrize("attack", ["PGD", "SA-PGD"])
 def test_no_source_waits(attacked, attack, source):
     found = attacked.of_further_steps(attack, source)

@@ -2,35 +2,11 @@
 
 from spikeproof.attacks import Attacked, Crafting, apgd, bim, fgsm, judge, local_search, pgd, rfgsm, sa_pgd
 from spikeproof.audit import Audit, AuditConfig, audit
-from spikeproof.coding import RSC, SQE, Direct, Frequency, Poisson, SignedRate
+from spikeproof.coding import *  # noqa: F403
+from spikeproof.coding import CODINGS
 from spikeproof.data import Augmentation, Data, ImageSet, load_data
-from spikeproof.defenses import (
-    AWP,
-    DLIF,
-    DSD,
-    EMA,
-    FEEL,
-    HIRE,
-    LSG,
-    MART,
-    MPDSGR,
-    NDL,
-    REG,
-    SR,
-    TGO,
-    TRADES,
-    AdversarialTraining,
-    Defense,
-    Dspike,
-    FreeAdversarialTraining,
-    HoSNN,
-    InfLoR,
-    LearnableWidth,
-    RandHet,
-    RecDis,
-    RMPLoss,
-    StoG,
-)
+from spikeproof.defenses import *  # noqa: F403
+from spikeproof.defenses import DEFENSES, Defense
 from spikeproof.errors import SpikeproofError
 from spikeproof.gradients import Around, Assg, Bptr, Bptt, Hart, Mixed, Pdsg, ReluTransfer, Rga
 from spikeproof.insight import describe_sites
@@ -41,8 +17,8 @@ from spikeproof.threat import L2, Linf
 from spikeproof.train import Run, TrainConfig, train
 
 __all__ = [
-    "AWP",
-    "AdversarialTraining",
+    *(kind.__name__ for kind in DEFENSES.values()),
+    *CODINGS,
     "ArcTan",
     "Around",
     "Assg",
@@ -53,51 +29,23 @@ __all__ = [
     "Bptr",
     "Bptt",
     "Crafting",
-    "DLIF",
-    "DSD",
     "Data",
     "Defense",
-    "Direct",
-    "Dspike",
-    "EMA",
-    "FEEL",
-    "FreeAdversarialTraining",
-    "Frequency",
-    "HIRE",
     "Hart",
-    "HoSNN",
     "ImageSet",
-    "InfLoR",
     "L2",
-    "LSG",
-    "LearnableWidth",
     "Linf",
-    "MART",
-    "MPDSGR",
     "Mixed",
-    "NDL",
     "Neuron",
     "Pdsg",
-    "Poisson",
-    "REG",
-    "RMPLoss",
-    "RSC",
-    "RandHet",
-    "RecDis",
     "Rectangular",
     "ReluTransfer",
     "Rga",
     "Run",
-    "SQE",
-    "SR",
     "Sigmoid",
-    "SignedRate",
     "Site",
     "SpikeproofError",
-    "StoG",
     "SuperSpike",
-    "TGO",
-    "TRADES",
     "TrainConfig",
     "Triangle",
     "apgd",

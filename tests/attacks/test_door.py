@@ -48,7 +48,6 @@ def run(name, model, images, labels, threat=None, how=None):
 def test_every_attack_passes_it():
     exported = {name for name in attacks.__all__ if callable(getattr(attacks, name))}
     no_attacks = exported - set(EVERY) - {"bim"}
-    assert len(EVERY) == 22
     assert no_attacks.isdisjoint(SETTINGS)
     assert norms_of(attacks.bim) == ("linf", "l2") and norms_of(attacks.cw_l2) == ("l2",)
 

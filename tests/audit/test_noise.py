@@ -1,16 +1,12 @@
 """Models that draw noise: how often is said, verdicts are drawn again, and one draw's gradient is a red flag."""
 
-import importlib
-
 import numpy as np
 import pytest
 import torch
 
-from spikeproof.attacks import Attacked, attack, judged
+from spikeproof.attacks import ATTACKS, Attacked, Form, attack, judged
 from spikeproof.audit import audit
 from spikeproof.spiking import sites
-
-TRIALS = importlib.import_module("spikeproof.audit.trials")
 
 
 @pytest.fixture
@@ -47,7 +43,7 @@ def test_both_numbers_of_draws_are_told(noisy, digits, quick, draws, judge_draws
 
 
 def trial_of(function):
-    return TRIALS._plain(function, "nominal", 1, rank=0)
+    return Form(name="FGSM", attack=function, kind="nominal", rank=0)
 
 
 def test_fresh_draws_have_the_last_word_with_noise(noisy, digits, quick, monkeypatch):
@@ -57,7 +53,7 @@ def test_fresh_draws_have_the_last_word_with_noise(noisy, digits, quick, monkeyp
     def boastful(model, images, labels, threat, how):
         return Attacked(images, torch.zeros(len(images), dtype=torch.bool))
 
-    monkeypatch.setitem(TRIALS._ATTACKS, "FGSM", trial_of(boastful))
+    monkeypatch.setitem(ATTACKS, "FGSM", trial_of(boastful))
     found = audit(noisy, digits.test, quick(trials=("FGSM",), noise=True, draws=1, judge_draws=4), show=False)
     assert found.clean.correct - 1 <= found.nominal.correct > 20
     # Without noise the attack's own verdict, which is the judge's, stands.
@@ -75,7 +71,7 @@ def test_fresh_draws_are_not_those_of_the_attack(noisy, digits, quick, monkeypat
         claimed.append(judged(model, images).argmax(1) != labels)
         return Attacked(images, ~claimed[0])
 
-    monkeypatch.setitem(TRIALS._ATTACKS, "FGSM", trial_of(hasty))
+    monkeypatch.setitem(ATTACKS, "FGSM", trial_of(hasty))
     found = audit(noisy, digits.test, quick(trials=("FGSM",), noise=True, draws=1), show=False)
     assert found.results[0].broken < int(claimed[0].sum())
 

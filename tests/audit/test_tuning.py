@@ -7,9 +7,9 @@ import torch
 
 from spikeproof.attacks import Attacked, Crafting, judge, sa_pgd
 from spikeproof.audit import Tuned, audit
-from spikeproof.audit.tuning import HALF_MASSES, HART_WIDTHS
-from spikeproof.gradients import Assg, Hart, Mixed
+from spikeproof.gradients import TUNABLES, Assg, Hart, Mixed
 
+HALF_MASSES, HART_WIDTHS = TUNABLES["half_mass"].values, TUNABLES["hart_width"].values
 TUNING = importlib.import_module("spikeproof.audit.tuning")
 
 
@@ -108,7 +108,8 @@ def test_without_validation_the_defaults_are_taken(tiny, digits, quick, searched
     assert not searched["values"]
     assert found.tuning.tuned == Tuned() == Tuned(half_mass=Assg().half_mass, hart_width=Hart().width)
     said = found.to_json("")["tuning"]
-    assert said == {"samples": 0, "half_mass": 0.43, "hart_width": 1.0, "tried": {}}
+    labels = {"half_mass": "ASSG's A′", "hart_width": "HART's width"}
+    assert said == {"samples": 0, "half_mass": 0.43, "hart_width": 1.0, "tried": {}, "labels": labels}
 
 
 def test_fewer_validation_images_than_asked_for(tiny, digits, quick, searched):

@@ -3,6 +3,7 @@
 import pytest
 
 from spikeproof.cli.arguments import TrainArguments, read_arguments
+from spikeproof.defenses import AdversarialTraining
 from spikeproof.recipes import RECIPES
 
 
@@ -19,5 +20,4 @@ def test_radii_and_step_sizes_take_fractions_and_none():
     words += ["--at.eps", "4/255", "--at.step-size", "1/255"]
     recipe = read_arguments(TrainArguments, words, prog="spikeproof train", default=default).recipe
     assert (recipe.audit.radius, recipe.audit.samples, recipe.audit.sweep) == (2 / 255, None, (1 / 255, 0.1))
-    assert recipe.at.eps == 4 / 255
-    assert recipe.at.step_size == 1 / 255
+    assert recipe.defenses == (AdversarialTraining(eps=4 / 255, attack="pgd", step_size=1 / 255),)

@@ -1,9 +1,12 @@
 """What every defense keeps to: it leaves what is frozen, goes on from where it was, and knows itself."""
 
+import dataclasses
+
 import pytest
 import torch
 from watching import Watcher
 
+from spikeproof import defenses
 from spikeproof.data import load_data
 from spikeproof.defenses import (
     DLIF,
@@ -19,7 +22,8 @@ from spikeproof.defenses import (
     RandHet,
 )
 from spikeproof.models import create_model, load_model
-from spikeproof.recipes.recipe import Recipe, known_defenses
+from spikeproof.names import plain
+from spikeproof.recipes.recipe import Recipe
 from spikeproof.report.trained import _perturbed_once
 from spikeproof.reproduce.estimate import _training_seconds
 from spikeproof.spiking import LEARNED, sites
@@ -28,7 +32,7 @@ from stops import stopped_at
 
 # Thresholds that move within a training of a few steps; an attack that moves images of eight pixels a side.
 EARLY = {"hosnn": HoSNN(warmup=0.0)}
-DEFENSES = {name: EARLY.get(name) or kind() for name, kind in known_defenses().items()}
+DEFENSES = {name: EARLY.get(name) or kind() for name, kind in defenses.DEFENSES.items()}
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +122,7 @@ def test_what_it_has_learned_and_was_frozen_stays(digits, name):
 
 def test_some_learn_at_the_sites():
     """Or the test above would compare nothing."""
-    for name in ("hire", "dlif", "feel", "lsg", "dspike", "learnable_width", "hosnn", "stog"):
+    for name in ("hire", "dlif", "feel", "lsg", "dspike", "learnable-width", "hosnn", "stog"):
         model = new_model()
         before = len(model.state_dict())
         DEFENSES[name].install(model)
@@ -184,7 +188,7 @@ def test_it_knows_what_a_step_costs(name):
     kind = type(DEFENSES[name])
     assert kind.step_cost is not Defense.step_cost
     assert 1 < DEFENSES[name].step_cost < 6
-    plain, with_it = Recipe(name="plain"), Recipe(name="with", **{name: DEFENSES[name]})
+    plain, with_it = Recipe(name="plain"), Recipe(name="with", defenses=(DEFENSES[name],))
     assert _training_seconds(with_it, "cpu") == pytest.approx(
         DEFENSES[name].step_cost * _training_seconds(plain, "cpu")
     )
@@ -214,7 +218,23 @@ def test_it_knows_whether_training_accuracy_is_of_its_images(digits, name):
     assert moved == DEFENSES[name].perturbs
 
 
-@pytest.mark.parametrize("name", DEFENSES)
+@pytest.mark.parametrize("name", ["at", "free", "trades", "mart", "hire", "dlif", "sr", "rmp-loss", "mpd-sgr", "tgo"])
 def test_a_report_of_a_run_from_before_it_was_recorded_says_the_same(name):
-    assert _perturbed_once({name: {}}) == DEFENSES[name].perturbs
-    assert _perturbed_once({"defenses": [repr(DEFENSES[name])]}) == DEFENSES[name].perturbs
+    """Of a defense that came later there is no such run."""
+    defense = DEFENSES[name]
+    assert _perturbed_once({"recipe": {defense.field: {}}}) == defense.perturbs
+    assert _perturbed_once({"recipe": {"defenses": [repr(defense)]}}) == defense.perturbs
+
+
+def test_names_tell_defenses_apart():
+    names = {plain(word) for kind in defenses.DEFENSES.values() for word in (kind.name, kind.label, kind.__name__)}
+    assert len({kind.label for kind in defenses.DEFENSES.values()}) == len(defenses.DEFENSES)
+    for name in names:
+        assert sum(name in {plain(k.name), plain(k.label), plain(k.__name__)} for k in defenses.DEFENSES.values()) == 1
+    parts = {field.name for field in dataclasses.fields(Recipe)}
+    assert not parts & {kind().field for kind in defenses.DEFENSES.values()}  # its settings stand beside these
+
+
+@pytest.mark.parametrize("word", ["mpd-sgr", "mpd_sgr", "MPD-SGR", "MPDSGR"])
+def test_a_defense_is_found_by_whatever_people_call_it(word):
+    assert defenses.find_defense(word) is defenses.MPDSGR

@@ -187,7 +187,7 @@ def test_impossible_settings_are_refused_in_one_sentence(refuses, bad, pieces):
 
 
 def test_only_one_defense_makes_the_batch(refuses):
-    with refuses("FreeAT", "AT", "make the training batch"):
+    with refuses("Free AT", "AT", "make the training batch"):
         compose([AdversarialTraining(), FreeAdversarialTraining()])
 
 

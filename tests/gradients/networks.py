@@ -7,10 +7,10 @@ import torch
 from torch import nn
 
 from spikeproof.attacks import Crafting, crafting, cross_entropy_of
-from spikeproof.gradients import Around, Assg, Bptr, Bptt, Hart, Mixed, Pdsg, ReluTransfer, Rga
+from spikeproof.audit import Tuned
+from spikeproof.gradients import SOURCES, Bptr, Hart, Rga
 from spikeproof.models import create_model
 from spikeproof.spiking import (
-    StraightThrough,
     inference_noise,
     sites,
 )
@@ -20,7 +20,7 @@ STEPS = 3
 TIGHT = 5e-14
 
 OF_RATES = [Bptr(), Rga(), Hart(), Hart(width=0.5)]
-EVERY = [Bptt(), Bptt(StraightThrough()), *OF_RATES, Pdsg(), Assg(), Around(), ReluTransfer(), Mixed()]
+EVERY = [*(named.make(Tuned()) for named in SOURCES.values()), Hart(width=0.5)]
 every_source = pytest.mark.parametrize("source", EVERY, ids=lambda source: source.name)
 
 

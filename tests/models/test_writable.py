@@ -9,9 +9,8 @@ from torch.nn.utils import parametrizations, parametrize, prune
 
 from spikeproof.coding import Direct, Frequency, Poisson
 from spikeproof.data import load_data
-from spikeproof.defenses import Defense
+from spikeproof.defenses import DEFENSES, Defense
 from spikeproof.models import check_writable, create_model, load_model, save_model
-from spikeproof.recipes.recipe import known_defenses
 from spikeproof.spiking import Neuron, Triangle
 from spikeproof.train import TrainConfig, train
 
@@ -135,11 +134,11 @@ def test_what_is_written_gives_the_same_answers(tmp_path, change):
     assert torch.equal(*answers)
 
 
-@pytest.mark.parametrize("name", known_defenses())
+@pytest.mark.parametrize("name", DEFENSES)
 @pytest.mark.parametrize("batch_norm", ["merged", "per-step"])
 def test_what_every_defense_leaves_can_be_written(tmp_path, name, batch_norm):
     model = made(batch_norm=batch_norm)
-    known_defenses()[name]().install(model)
+    DEFENSES[name]().install(model)
     check_writable(model)
     save_model(model.eval(), tmp_path / "model.safetensors")
     images, answers = torch.rand(3, 1, 8, 8), []

@@ -51,11 +51,11 @@ def test_overrides_reach_every_row_and_nothing_else(rows):
     for before, changed in zip(rows, found, strict=True):
         assert changed.model == dataclasses.replace(before.model, width=0.5)
         assert changed.train == dataclasses.replace(before.train, epochs=7)
-        assert (changed.name, changed.data, changed.audit, changed.defenses()) == (
+        assert (changed.name, changed.data, changed.audit, changed.defenses) == (
             before.name,
             before.data,
             before.audit,
-            before.defenses(),
+            before.defenses,
         )
     assert overridden(rows, rows[0], rows[0]) == rows
 
@@ -81,7 +81,7 @@ def test_rows_of_other_settings_are_not_taken_for_these(rows, tmp_path, refuses)
         run(longer, tmp_path)
 
 
-@pytest.mark.parametrize("change", [{"name": "other"}, {"mpd_sgr": MPDSGR()}], ids=str)
+@pytest.mark.parametrize("change", [{"name": "other"}, {"defenses": (MPDSGR(),)}], ids=str)
 def test_what_is_a_rows_own_cannot_be_overridden(rows, change, refuses):
     with refuses("names and defenses"):
         overridden(rows, rows[0], dataclasses.replace(rows[0], **change))

@@ -11,7 +11,7 @@ import torch
 from spikeproof.audit import AuditConfig
 from spikeproof.coding import CODINGS, Frequency
 from spikeproof.data import Data, ImageSet
-from spikeproof.defenses import AdversarialTraining, compose
+from spikeproof.defenses import DEFENSES, MPDSGR, TGO, AdversarialTraining, Defense, compose
 from spikeproof.disk import sealed
 from spikeproof.errors import SpikeproofError
 from spikeproof.recipes import (
@@ -25,17 +25,17 @@ from spikeproof.recipes import (
     train_recipe,
     with_defense,
 )
-from spikeproof.recipes.recipe import ModelConfig, known_defenses
+from spikeproof.recipes.recipe import ModelConfig
 from spikeproof.report import read_runs, text_table, write_report
 from spikeproof.runs import RunFolder
 from spikeproof.spiking import Neuron, Sigmoid, sites
 
 SUFFIXES = {
     "vanilla": set(),
-    "mpd-sgr": {"MPDSGR"},
+    "mpd-sgr": {"MPD-SGR"},
     "tgo": {"TGO"},
     "at": {"AT"},
-    "at-mpd-sgr": {"AT", "MPDSGR"},
+    "at-mpd-sgr": {"AT", "MPD-SGR"},
     "at-tgo": {"AT", "TGO"},
 }
 FAMILIES = ("demo-digits", "mini-cifar10", "vgg11-cifar10", "wrn16-cifar10")
@@ -67,18 +67,18 @@ def test_four_families_of_six_and_the_rest_of_the_comparison():
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_the_name_tells_the_defenses(family, suffix):
-    defenses = RECIPES[f"{family}-{suffix}"].defenses()
+    defenses = RECIPES[f"{family}-{suffix}"].defenses
     assert {defense.label for defense in defenses} == SUFFIXES[suffix]
 
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_the_defenses_of_a_recipe_go_together(name):
-    compose(RECIPES[name].defenses())
+    compose(RECIPES[name].defenses)
 
 
 def test_every_defense_and_coding_has_a_row():
-    shown = {type(defense) for recipe in MINI for defense in recipe.defenses()}
-    assert shown == set(known_defenses().values())
+    shown = {type(defense) for recipe in MINI for defense in recipe.defenses}
+    assert shown == set(DEFENSES.values())
     codings = {type(recipe.model.coding) for recipe in MINI} | {Frequency}  # which FEEL brings along
     assert codings == set(CODINGS.values())
     assert {recipe.model.batch_norm for recipe in MINI} == {"merged", "per-step"}  # td is merged at threshold 1
@@ -89,7 +89,7 @@ def test_a_row_with_adversarial_training_is_its_twin_and_nothing_else():
     twins = [name for name in rows if f"at-{name}" in rows and name != "dlif"]
     assert len(twins) > 20
     for name in twins:
-        expected = dataclasses.replace(rows[name], name=f"mini-cifar10-at-{name}", at=rows["at"].at)
+        expected = dataclasses.replace(rows[name].having(*rows["at"].defenses), name=f"mini-cifar10-at-{name}")
         assert rows[f"at-{name}"] == expected
 
 
@@ -101,9 +101,7 @@ def test_rows_of_the_comparison_are_audited_alike():
 
 def test_rows_of_the_comparison_make_as_many_steps():
     """A defense that trains several times on a batch has so many fewer epochs."""
-    passes = {
-        recipe.train.epochs * max((defense.replays for defense in recipe.defenses()), default=1) for recipe in MINI
-    }
+    passes = {recipe.train.epochs * max((defense.replays for defense in recipe.defenses), default=1) for recipe in MINI}
     assert passes == {12}
 
 
@@ -112,14 +110,33 @@ def test_a_defense_can_be_added(name, refuses):
     recipe = RECIPES["mini-cifar10-at"]
     added = with_defense(recipe, name)
     assert added.name == f"{recipe.name}-{name.replace('_', '-')}"
-    assert added.defenses() == [*recipe.defenses(), known_defenses()[name.replace("-", "_")]()]
-    with refuses("already", name):
+    assert added.defenses == (*recipe.defenses, DEFENSES[name.replace("_", "-")]())
+    with refuses("already", name.replace("_", "-")):
         with_defense(added, name)
 
 
+def test_the_order_of_defenses_makes_no_other_recipe():
+    recipe = RECIPES["mini-cifar10-vanilla"]
+    assert recipe.having(TGO(), AdversarialTraining()) == recipe.having(AdversarialTraining(), TGO())
+    assert recipe.having(TGO(), AdversarialTraining()).without(TGO).defenses == (AdversarialTraining(),)
+
+
+def test_no_two_parts_have_one_name(refuses):
+    class Data(Defense):
+        """One's own, which would stand where the data stand."""
+
+    recipe = RECIPES["mini-cifar10-vanilla"]
+    with refuses("two parts called data"):
+        recipe.having(Data())
+    with refuses("two parts called tgo"):
+        dataclasses.replace(recipe, defenses=(TGO(), TGO(sigma=0.1)))
+
+
 def test_an_unknown_defense(refuses):
-    with refuses("'tog'", "tgo", "mpd-sgr"):
-        with_defense(RECIPES["mini-cifar10-at"], "tog")
+    with refuses("'tgoo'", "did you mean tgo?", "mpd-sgr"):
+        with_defense(RECIPES["mini-cifar10-at"], "tgoo")
+    with refuses("'zzz'", "the defenses are", *DEFENSES):
+        with_defense(RECIPES["mini-cifar10-at"], "zzz")
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -128,9 +145,7 @@ def test_a_family_differs_in_its_defenses_alone(family):
         dataclasses.replace(
             recipe,
             name="",
-            at=None,
-            mpd_sgr=None,
-            tgo=None,
+            defenses=(),
             audit=dataclasses.replace(recipe.audit, radius=1),
         )
         for name, recipe in RECIPES.items()
@@ -138,12 +153,13 @@ def test_a_family_differs_in_its_defenses_alone(family):
     }
     assert len(bare) == 1
     members = {name.removeprefix(family + "-"): recipe for name, recipe in RECIPES.items() if name.startswith(family)}
-    for first, second, part in (
-        ("mpd-sgr", "at-mpd-sgr", "mpd_sgr"),
-        ("tgo", "at-tgo", "tgo"),
-        ("at", "at-tgo", "at"),
+    for first, second, kind in (
+        ("mpd-sgr", "at-mpd-sgr", MPDSGR),
+        ("tgo", "at-tgo", TGO),
+        ("at", "at-tgo", AdversarialTraining),
     ):
-        assert getattr(members[first], part) == getattr(members[second], part)
+        assert members[first].defense(kind) == members[second].defense(kind)
+        assert members[first].defense(kind) is not None
     # The rows with adversarial training are compared with each other, at one radius, and so are those without.
     assert len({members[suffix].audit.radius for suffix in ("at", "at-mpd-sgr", "at-tgo")}) == 1
     assert len({members[suffix].audit.radius for suffix in ("vanilla", "mpd-sgr", "tgo")}) == 1
@@ -178,10 +194,10 @@ def test_the_papers_protocol():
             assert audit.radius == 8 / 255
             assert {"PGD-7", "BIM-7"} <= {trial.name for trial in audit.members()}
             assert recipe.model.num_steps == 4
-            if recipe.at is not None:
-                assert (recipe.at.eps, recipe.at.steps) == (2 / 255, 2)
-            if recipe.tgo is not None:
-                assert recipe.tgo.lambda_max == (0.6 if name.startswith("vgg11") else 0.4)
+            if at := recipe.defense(AdversarialTraining):
+                assert (at.eps, at.steps) == (2 / 255, 2)
+            if tgo := recipe.defense(TGO):
+                assert tgo.lambda_max == (0.6 if name.startswith("vgg11") else 0.4)
 
 
 @pytest.mark.sweep
@@ -196,11 +212,12 @@ def test_settings_are_plain_and_complete(name):
             assert plain == list(value)
         elif dataclasses.is_dataclass(value):
             names = {field.name for field in dataclasses.fields(value)}
-            if value is recipe:  # of the defenses, those that it has
-                names = {field for field in names if getattr(value, field) is not None}
-            assert set(plain) - {"name"} == names - {"name"}
-            for field in names:
-                same(getattr(value, field), plain[field])
+            parts = {name: getattr(value, name) for name in names}
+            if value is recipe:  # each of its defenses under its own name
+                parts |= {defense.field: defense for defense in parts.pop("defenses")}
+            assert set(plain) - {"name"} == parts.keys() - {"name"}
+            for name, part in parts.items():
+                same(part, plain[name])
         else:
             assert plain == value
 
@@ -305,7 +322,7 @@ def test_a_recipe_trained_and_audited(tiny, tmp_path):
 def test_a_run_from_before_there_was_one_precision(tiny, tmp_path):
     """Its defenses had one each: it is read, audited as its own recipe says, and reported."""
     folder = tmp_path / "old"
-    train_recipe(dataclasses.replace(tiny, at=AdversarialTraining(eps=0.1)), data_dir=None, out=folder, show=False)
+    train_recipe(tiny.having(AdversarialTraining(eps=0.1)), data_dir=None, out=folder, show=False)
     config = RunFolder(folder).config()
     del config["precision"]
     for part in ("train", "at", "audit"):

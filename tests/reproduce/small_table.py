@@ -27,7 +27,7 @@ VANILLA = Recipe(
     train=TrainConfig(epochs=2, augmentation=Augmentation(crop_padding=0, flip=False, cutout=0), device="cpu"),
 )
 OTHER = dataclasses.replace(VANILLA, train=dataclasses.replace(VANILLA.train, seed=7))
-SPARED = dataclasses.replace(VANILLA, mpd_sgr=MPDSGR())
+SPARED = VANILLA.having(MPDSGR())
 
 TABLE = Table(
     name="small",
@@ -53,7 +53,7 @@ TABLE = Table(
             name="reg",
             label="REG",
             group="Digits",
-            recipe=dataclasses.replace(VANILLA, reg=REG()),
+            recipe=VANILLA.having(REG()),
             published={},
             substitute=OTHER,
         ),
@@ -71,7 +71,6 @@ TABLE = Table(
     calibrations=(
         Calibration(
             name="eta",
-            field="mpd_sgr",
             candidates=(MPDSGR(eta=0.1), MPDSGR(eta=1.0)),
             recipe=SPARED,
             reference=VANILLA,

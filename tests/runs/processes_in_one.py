@@ -11,12 +11,11 @@ from pathlib import Path
 import torch
 
 from spikeproof.data import Augmentation, load_data
-from spikeproof.defenses import AWP, EMA, HIRE, MPDSGR, REG, SR, TGO, HoSNN, RecDis
+from spikeproof.defenses import AWP, DEFENSES, EMA, HIRE, MPDSGR, REG, SR, TGO, HoSNN, RecDis
 from spikeproof.defenses import AdversarialTraining as AT
 from spikeproof.defenses import FreeAdversarialTraining as FreeAT
 from spikeproof.errors import SpikeproofError
 from spikeproof.models import create_model
-from spikeproof.recipes.recipe import known_defenses
 from spikeproof.runs import Processes, RunFolder
 from spikeproof.spiking import Neuron
 from spikeproof.train import Interrupted, TrainConfig, train
@@ -71,8 +70,8 @@ def compared(processes):
 def every_defense():
     """The weights after two steps with noise, or why it is refused."""
     data, found = load_data("digits", validation=8, train_limit=18), {}
-    listed = {name: [kind()] for name, kind in known_defenses().items()}
-    listed |= {"hosnn": [HoSNN(warmup=0.0)], "mpd_sgr by attack": [MPDSGR(width="attack")]}
+    listed = {name: [kind()] for name, kind in DEFENSES.items()}
+    listed |= {"hosnn": [HoSNN(warmup=0.0)], "mpd-sgr by attack": [MPDSGR(width="attack")]}
     for name, defenses in (listed | {"tgo by attack": [TGO(width="attack")]}).items():
         model = model_of(data, width=0.25)
         try:

@@ -14,8 +14,8 @@ from processes_in_one import COMPARED, compared
 
 from spikeproof.attacks import judge
 from spikeproof.data import load_data
+from spikeproof.defenses import DEFENSES
 from spikeproof.models import load_model
-from spikeproof.recipes.recipe import known_defenses
 from spikeproof.runs import Processes, RunFolder, SharedBatch
 from spikeproof.spiking import sites
 from spikeproof.spiking.joined import joined
@@ -24,7 +24,7 @@ from stops import stopped_at
 
 SCRIPT = Path(__file__).with_name("processes_in_one.py")
 # What these take of a batch, or share over it, is more than sites record.
-REFUSED = {"stog", "hosnn", "dspike", "randhet", "mpd_sgr by attack", "tgo by attack"}
+REFUSED = {name for name, kind in DEFENSES.items() if kind().whole_batch} | {"mpd-sgr by attack", "tgo by attack"}
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +80,7 @@ def test_a_step_of_two_processes_is_that_of_one(two, alone, same_weights, name):
 @pytest.mark.thorough
 def test_both_processes_hold_the_same_weights_whatever_the_defense(two, same_weights):
     (first, second), _ = two
-    assert first["every"].keys() == known_defenses().keys() | REFUSED
+    assert first["every"].keys() == DEFENSES.keys() | REFUSED
     for name, weights in first["every"].items():
         if name not in REFUSED:
             assert same_weights(weights, second["every"][name]), name

@@ -78,6 +78,7 @@ def test_what_a_finished_run_leaves(new_model, few_digits, quick, tmp_path):
             json.dumps({**identity([TGO(sigma=0.3)], quick()), "model": identity_of_network(run.model)})
         ),
         "perturbed": False,
+        "labels": {"tgo": "TGO", "TGO": "TGO"},
         "command": "made by hand",
     }
     assert RunFolder(run.folder).metrics() == run.metrics

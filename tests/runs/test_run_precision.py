@@ -113,7 +113,7 @@ def test_another_precision_is_refused(go, begun, refuses, native, settings):
 
 OLD = Recipe(
     name="old",
-    at=AdversarialTraining(eps=0.05),
+    defenses=(AdversarialTraining(eps=0.05),),
     train=TrainConfig(epochs=2, batch_size=64, augmentation=None, device="cpu"),
     audit=AuditConfig(radius=0.1),
 )

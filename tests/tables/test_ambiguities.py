@@ -18,15 +18,22 @@ ROWS = {row.name: row for row in TABLE.rows}
 def differing(one, other):
     """The settings in which two recipes differ, down to the fields of their networks and defenses."""
     found = {}
-    for field in dataclasses.fields(one):
-        a, b = getattr(one, field.name), getattr(other, field.name)
+    mine, theirs = parts(one), parts(other)
+    for name in mine | theirs:
+        a, b = mine.get(name), theirs.get(name)
         if a == b:
             continue
         if type(a) is type(b) and dataclasses.is_dataclass(a):
-            found |= {f"{field.name}.{name}": value for name, value in differing(a, b).items()}
+            found |= {f"{name}.{inner}": value for inner, value in differing(a, b).items()}
         else:
-            found[field.name] = b
+            found[name] = b
     return found
+
+
+def parts(held):
+    """The fields, and in the place of a recipe's defenses each of them."""
+    fields = {field.name: getattr(held, field.name) for field in dataclasses.fields(held)}
+    return fields | {defense.field: defense for defense in fields.pop("defenses", ())}
 
 
 @pytest.mark.parametrize(

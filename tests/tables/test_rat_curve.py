@@ -29,7 +29,7 @@ def verdict(metrics, scale="full"):
 
 
 def test_the_recipe_is_the_published_one():
-    assert RAT_CURVE.defenses() == [
+    assert list(RAT_CURVE.defenses) == [
         AdversarialTraining(eps="2/255", attack="fgsm"),
         REG(beta=0.004),
     ]

@@ -7,10 +7,10 @@ import pytest
 
 from spikeproof.audit import AuditConfig
 from spikeproof.audit.trials import make_transfer, make_trial
-from spikeproof.defenses import DLIF, FEEL, REG, SR, TGO, AdversarialTraining, compose
+from spikeproof.defenses import DLIF, FEEL, MPDSGR, REG, SR, TGO, AdversarialTraining, compose
 from spikeproof.errors import SpikeproofError
 from spikeproof.models import create_model
-from spikeproof.recipes.recipe import Recipe, known_defenses
+from spikeproof.recipes.recipe import Recipe
 from spikeproof.spiking import Rectangular
 from spikeproof.tables import RAT_CURVE, TABLES, Scale, at_scale, audit_sizes, describe, find_table
 from spikeproof.tables.settings import AT
@@ -32,7 +32,7 @@ def recipes_of(table):
             yield row.substitute
     for held in table.calibrations:
         yield held.reference
-        yield from (dataclasses.replace(held.recipe, **{held.field: candidate}) for candidate in held.candidates)
+        yield from (held.recipe.having(candidate) for candidate in held.candidates)
 
 
 EVERY = [recipe for table in TABLES.values() for recipe in recipes_of(table)] + [RAT_CURVE]
@@ -145,28 +145,28 @@ def test_the_claims_that_matter_are_made():
 
 def test_settings_are_the_methods_own():
     table = {row.name: row.recipe for row in find_table("mpd-sgr-table1").rows}
-    assert table["c10-vanilla-reg"].defenses() == [REG(beta=0.001)]
-    assert table["c10-at-reg"].defenses() == [AT, REG(beta=0.001)]
+    assert table["c10-vanilla-reg"].defenses == (REG(beta=0.001),)
+    assert table["c10-at-reg"].defenses == (AT, REG(beta=0.001))
     assert AdversarialTraining(eps="2/255", attack="pgd", steps=2, step_size="1/255") == AT
     dlif, feel, sr = (table[f"c100-at-{name}"] for name in ("dlif", "feel", "sr"))
-    assert dlif.dlif == DLIF() and dlif.at is None and dlif.train.epochs == 100
-    assert table["c100-vanilla-dlif"].dlif == DLIF(perturbation="gaussian")
-    assert feel.defenses() == [AT, FEEL()] and (feel.train.epochs, feel.train.batch_size) == (300, 256)
-    assert isinstance(sr.sr, SR) and sr.sr.step == 0.01 and sr.train.batch_size == 32
+    assert dlif.defenses == (DLIF(),) and dlif.train.epochs == 100
+    assert table["c100-vanilla-dlif"].defenses == (DLIF(perturbation="gaussian"),)
+    assert feel.defenses == (AT, FEEL()) and (feel.train.epochs, feel.train.batch_size) == (300, 256)
+    assert sr.defense(SR).step == 0.01 and sr.train.batch_size == 32
     cutouts = {name.rpartition("-")[2]: recipe.train.augmentation.cutout for name, recipe in table.items()}
     assert cutouts == {"reg": 16, "stog": 16, "dlif": 16, "feel": 0, "sr": 0, "sgr": 16}
     assert {recipe.model.num_steps for recipe in table.values()} == {8}
-    assert row_of("mpd-sgr-table2", "c10-wrn16-reg").recipe.reg == REG(beta=0.004)
+    assert row_of("mpd-sgr-table2", "c10-wrn16-reg").recipe.defenses == (REG(beta=0.004),)
     assert row_of("mpd-sgr-table4", "vgg11-rec-reg").recipe.model.neuron.surrogate == Rectangular()
 
 
 def test_tgo_rows_switch_the_right_parts():
-    parts = {row.name: row.recipe.tgo for row in find_table("tgo-ablation").rows}
+    parts = {row.name: row.recipe.defense(TGO) for row in find_table("tgo-ablation").rows}
     assert parts["rat-none"] is None
     assert parts["rat-mc"].sigma == 0 and parts["rat-mc"].lambda_max == 0.6
     assert parts["rat-nlif"].lambda_max == 0 and parts["rat-nlif"].sigma > 0
     assert parts["rat-both"].lambda_max == 0.6 and parts["rat-both"].sigma > 0
-    assert {row.recipe.tgo.lambda_max for row in find_table("tgo-main").rows if row.recipe.tgo} == {0.4}
+    assert {tgo.lambda_max for row in find_table("tgo-main").rows if (tgo := row.recipe.defense(TGO))} == {0.4}
     (advanced,) = find_table("tgo-advanced").calibrations[1:]
     assert all(isinstance(each, TGO) and each.noise_at_inference for each in advanced.candidates)
 
@@ -187,7 +187,7 @@ def test_tables_share_their_networks():
 
 def test_a_substitute_is_a_plain_network_of_another_seed():
     for row in find_table("mpd-sgr-figure3").rows:
-        assert row.substitute.defenses() == [] and row.substitute.model == row.recipe.model
+        assert row.substitute.defenses == () and row.substitute.model == row.recipe.model
         assert row.substitute.train.seed != row.recipe.train.seed and row.substitute.data == row.recipe.data
 
 
@@ -196,7 +196,6 @@ def test_a_substitute_is_a_plain_network_of_another_seed():
 
 @pytest.mark.parametrize("table", TABLES.values(), ids=TABLES)
 def test_a_table_is_whole(table):
-    known = known_defenses()
     labels = [column.label for column in table.columns]
     assert table.nominal in labels and table.note and table.source and "Clean" in labels
     places = [(row.group, row.label) for row in table.rows]
@@ -209,13 +208,13 @@ def test_a_table_is_whole(table):
         if column.radius is not None:
             assert 0 < parse_radius(column.radius) <= 0.1
     for held in table.calibrations:
-        assert all(isinstance(candidate, known[held.field]) for candidate in held.candidates)
+        (kind,) = {type(candidate) for candidate in held.candidates}
         # The row of the table that it decides, and a reference that the table trains anyway.
         rows = [row for row in table.rows if held.name in row.calibrated]
-        assert rows and all(getattr(row.recipe, held.field) is not None for row in rows)
+        assert rows and all(row.recipe.defense(kind) is not None for row in rows)
         assert any(row.recipe == held.recipe for row in rows)
         assert held.reference in [row.recipe for row in table.rows]
-        assert held.recipe.reg is None and held.recipe != held.reference
+        assert held.recipe.defense(REG) is None and held.recipe != held.reference
     assert {name for row in table.rows for name in row.calibrated} == {held.name for held in table.calibrations}
     assert isinstance(table.audit, AuditConfig) and table.audit.radius == 8 / 255
 
@@ -223,15 +222,14 @@ def test_a_table_is_whole(table):
 @pytest.mark.parametrize(("table", "row"), ROWS, ids=[f"{table.name}/{row.name}" for table, row in ROWS])
 def test_what_a_row_does_not_publish_waits_for_a_calibration(table, row):
     """A row with a setting of no paper names a calibration, so no guess is printed as if it were published."""
-    needing = {"mpd_sgr", "sr", "tgo"}
-    has = {field for field in needing if getattr(row.recipe, field) is not None}
-    decided = {held.field for held in table.calibrations if held.name in row.calibrated}
+    has = {type(defense) for defense in row.recipe.defenses} & {MPDSGR, SR, TGO}
+    decided = {type(held.candidates[0]) for held in table.calibrations if held.name in row.calibrated}
     assert has == decided
 
 
 def test_defenses_go_together():
     for recipe in EVERY:
-        compose(recipe.defenses())
+        compose(recipe.defenses)
         assert recipe.train.seed in (0, 1000)
         assert recipe.train.precision == recipe.audit.precision == "auto"  # what fits the machine, in every table
 
@@ -316,7 +314,7 @@ def test_mini_networks_can_be_made_and_take_their_defenses():
     sizes = {"cifar10": 32, "cifar100": 32, "tiny_imagenet": 64}
     seen = set()
     for recipe in (at_scale(recipe, "mini") for recipe in EVERY):
-        kind = (recipe.model, recipe.data.name, tuple(type(defense) for defense in recipe.defenses()))
+        kind = (recipe.model, recipe.data.name, tuple(type(defense) for defense in recipe.defenses))
         if kind in seen:
             continue
         seen.add(kind)
@@ -329,7 +327,7 @@ def test_mini_networks_can_be_made_and_take_their_defenses():
             neuron=recipe.model.neuron,
             coding=recipe.model.coding,
         )
-        for defense in recipe.defenses():
+        for defense in recipe.defenses:
             defense.install(model)
         # FEEL's leaks of every neuron and step make it the largest.
         assert 30_000 < sum(parameter.numel() for parameter in model.parameters()) < 2_000_000

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from spikeproof.attacks.craft import Attacked, Crafting, crafting
 from spikeproof.attacks.door import attack, check_start
+from spikeproof.attacks.form import Form, nine_times
 from spikeproof.attacks.multi_targeted import likeliest_wrong, towards
 from spikeproof.attacks.objective import Objective, dlr_of, find_objective, margin_of
 from spikeproof.attacks.pursuit import Pursuit
@@ -202,3 +203,11 @@ class _Climb:
 
 def _where(chosen: Bool[Tensor, " n"], one: Tensor, other: Tensor) -> Tensor:
     return torch.where(chosen[:, None, None, None], one, other)
+
+
+FORMS = (
+    Form(name="APGD-CE", attack=apgd, kind="fixed", number=100, settings={"objective": "ce"}),
+    Form(name="APGD-DLR", attack=apgd, kind="fixed", number=100, settings={"objective": "dlr"}),
+    Form(name="APGD-ON", attack=apgd, kind="fixed", number=50, settings={"objective": "margin"}, continues=True),
+    Form(name="APGD-T", attack=apgd_targeted, kind="fixed", number=100, passes=nine_times),
+)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from spikeproof.attacks.craft import Attacked, Craft, Crafting, crafting, errs
 from spikeproof.attacks.door import attack
+from spikeproof.attacks.form import Form
 from spikeproof.attacks.objective import Objective, check_classes, margin_of
 from spikeproof.checked import counts, real
 from spikeproof.threat import L2
@@ -185,3 +186,15 @@ class Closest:
 
     def _counts(self, logits: Tensor) -> Tensor:
         return errs(logits, self.labels, self.targets) & (self.lead(logits) >= self.confidence)
+
+
+FORMS = (
+    Form(
+        name="CW",
+        attack=cw_l2,
+        kind="nominal",
+        number=10,
+        settings={"searches": 1, "initial_c": 0.5},
+        norm="l2",
+    ),
+)

@@ -9,6 +9,7 @@ from torch.nn.functional import conv2d, pad
 
 from spikeproof.attacks.craft import Attacked, Crafting, crafting
 from spikeproof.attacks.door import attack
+from spikeproof.attacks.form import Form, once
 from spikeproof.checked import check_seed, told, whole
 from spikeproof.errors import SpikeproofError
 from spikeproof.private_rng import private_rng
@@ -113,3 +114,19 @@ def _brighten(images: Tensor, added: float) -> Tensor:
     brighter = (value + added).clamp_max(1)
     # A black pixel has no hue and turns grey.
     return torch.where(value > 0, images * brighter / torch.where(value > 0, value, 1), brighter)
+
+
+FORMS = tuple(
+    Form(
+        name=kind.upper().replace("_", "-"),
+        attack=corruption,
+        kind="noise",
+        number=3,
+        counted="severity",
+        most=5,
+        settings={"kind": kind},
+        passes=once,
+        norm="none",
+    )
+    for kind in SIZES
+)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from spikeproof.attacks.carlini_wagner import Closest
 from spikeproof.attacks.craft import Attacked, Craft, Crafting, crafting
 from spikeproof.attacks.door import attack
+from spikeproof.attacks.form import Form
 from spikeproof.attacks.objective import cross_entropy_of
 from spikeproof.checked import counts, real
 from spikeproof.errors import SpikeproofError
@@ -87,3 +88,6 @@ def _descend(craft: Craft, closest: Closest, threat: L2, steps: int, gamma: floa
 def _random_where_zero(gradient: Tensor) -> Tensor:
     zero = (gradient == 0).flatten(1).all(1)
     return torch.where(zero[:, None, None, None], torch.randn_like(gradient), gradient)
+
+
+FORMS = (Form(name="DDN", attack=ddn, kind="nominal", number=100, norm="l2"),)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from spikeproof.attacks.craft import Attacked, Crafting, crafting
 from spikeproof.attacks.door import attack
+from spikeproof.attacks.form import Form, nine_times
 from spikeproof.attacks.multi_targeted import likeliest_wrong, towards
 from spikeproof.attacks.objective import Objective, margin_of
 from spikeproof.attacks.pursuit import Pursuit
@@ -163,3 +164,6 @@ def _time_to_close(size: Tensor, speed: Tensor, room: Tensor, gap: Float[Tensor,
 
 def _length(moves: Tensor, threat: Threat) -> Float[Tensor, " n"]:
     return threat.distance(moves, torch.zeros_like(moves))
+
+
+FORMS = (Form(name="FAB-T", attack=fab_targeted, kind="fixed", number=100, passes=nine_times),)

@@ -10,6 +10,7 @@ from torch.nn.functional import one_hot
 from spikeproof.attacks.carlini_wagner import Closest
 from spikeproof.attacks.craft import Attacked, Crafting, crafting
 from spikeproof.attacks.door import attack
+from spikeproof.attacks.form import Form
 from spikeproof.attacks.objective import Objective
 from spikeproof.checked import counts, real
 from spikeproof.threat import L2
@@ -97,3 +98,15 @@ def _behind(labels: Int64[Tensor, " n"]) -> Objective:
         return ((own * logits).sum(1) - ((1 - own) * logits).amax(1)).clamp_min(0)
 
     return objective
+
+
+FORMS = (
+    Form(
+        name="CW-FEEL",
+        attack=cw_feel,
+        kind="nominal",
+        number=10,
+        norm="l2",
+        apart="the papers' own, for their column: weak by its code, and no measure of robustness",
+    ),
+)

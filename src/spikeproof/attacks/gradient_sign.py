@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from spikeproof.attacks.craft import Attacked, Crafting, crafting
 from spikeproof.attacks.door import attack
+from spikeproof.attacks.form import Form, once
 from spikeproof.attacks.objective import cross_entropy_of
 from spikeproof.threat import Linf, Threat
 
@@ -95,3 +96,10 @@ def ffgsm(
         gradient, _ = craft.gradient(start, cross_entropy_of(labels, targets))
         attacked = threat.project(start + size * threat.steepest(gradient), images)
         return craft.verdict(attacked, labels, targets)
+
+
+FORMS = (
+    Form(name="FGSM", attack=fgsm, kind="nominal", passes=once, rank=0),
+    Form(name="FFGSM", attack=ffgsm, kind="nominal", passes=once, rank=1),
+    Form(name="R+FGSM", attack=rfgsm, kind="nominal", passes=once, rank=2),
+)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from spikeproof.attacks.craft import Attacked, Crafting, crafting
 from spikeproof.attacks.door import attack, check_start
+from spikeproof.attacks.form import Form
 from spikeproof.attacks.objective import margin_of
 from spikeproof.attacks.pursuit import Pursuit
 from spikeproof.checked import counts
@@ -190,3 +191,17 @@ def _windows(images: Float[Tensor, "n c h w"]) -> Tensor:
 
 def _signs(images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c 1 1"]:
     return torch.where(torch.rand_like(images[:, :, :1, :1]) < 0.5, -1.0, 1.0).to(images.dtype)
+
+
+FORMS = (
+    Form(
+        name="LOCAL",
+        attack=local_search,
+        kind="black-box",
+        number=9600,
+        counted="queries",
+        passes=lambda queries: min(queries, 300 + queries / 10) / 3,  # most samples are given up early
+        continues=True,
+        counts_queries=True,
+    ),
+)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from spikeproof.attacks.craft import Attacked, Crafting, crafting
 from spikeproof.attacks.door import attack
+from spikeproof.attacks.form import Form, nine_times
 from spikeproof.attacks.objective import Objective, margin_of
 from spikeproof.attacks.projected_gradient import SteepestStep
 from spikeproof.attacks.pursuit import Pursuit, chase
@@ -92,3 +93,6 @@ def towards(
     They are no targets of the pursuit, whose samples are broken by any mistake.
     """
     return lambda labels, _: maker(labels, wrong[pursuit.index])
+
+
+FORMS = (Form(name="MTPGD", attack=mtpgd, kind="fixed", number=20, passes=nine_times),)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from spikeproof.attacks.craft import Attacked, Crafting, crafting
 from spikeproof.attacks.door import attack
+from spikeproof.attacks.form import Form, once
 from spikeproof.attacks.projected_gradient import Keep
 from spikeproof.attacks.pursuit import Pursuit
 from spikeproof.checked import whole
@@ -110,3 +111,10 @@ def _noisy(
             candidates = draw(images)[pursuit.index]
             pursuit.offer(candidates, craft.judge(candidates).float())
         return pursuit.finish()
+
+
+FORMS = (
+    # Its standard deviation is the audit's radius, as in the papers' tables.
+    Form(name="GAUSSIAN", attack=gaussian_noise, kind="noise", passes=once, norm="none"),
+    Form(name="UNIFORM", attack=uniform_noise, kind="noise", passes=once),
+)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float, Int64
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from spikeproof.attacks.craft import Attacked, Crafting, crafting
 from spikeproof.attacks.door import attack
+from spikeproof.attacks.form import Form
 from spikeproof.attacks.objective import find_objective
 from spikeproof.attacks.pursuit import Pursuit, Rule, chase, climb
 from spikeproof.checked import counts, real, whole
@@ -245,3 +246,35 @@ def _step_size(threat: Threat, steps: int, asked: float | str | None, attack: st
     if asked is not None and size == 0 and threat.radius > 0:
         raise SpikeproofError(f"{attack}'s step size must be positive, got 0; leave it out for the default.")
     return size
+
+
+# The papers' PGD-7 and BIM-7 step by 2.55/255 at 8/255; every other count of theirs is near 2.5 radius / steps.
+_PAPERS_SHARE_AT_SEVEN = 2.55 / 8
+
+
+@attack("PGD-7")
+def _seven_steps(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    threat: Threat,
+    how: Crafting | None = None,
+    *,
+    search: Callable[..., Attacked],
+) -> Attacked:
+    """PGD-7 or BIM-7 by the papers' step, to the last iterate."""
+    size = _PAPERS_SHARE_AT_SEVEN * threat.radius
+    return search(model, images, labels, threat, how, steps=7, step_size=size, keep="last")
+
+
+def _nominal(name: str, search: Callable[..., Attacked], number: int, rank: int, **more: Any) -> Form:
+    return Form(name=name, attack=search, kind="nominal", number=number, settings={"keep": "last"}, rank=rank, **more)
+
+
+FORMS = (
+    _nominal("MI-FGSM", mi_fgsm, 10, rank=3),
+    _nominal("RFGSM", iterated_rfgsm, 10, rank=4),
+    _nominal("BIM", bim, 20, rank=5, instead={7: partial(_seven_steps, search=bim)}),
+    _nominal("PGD", pgd, 20, rank=6, instead={7: partial(_seven_steps, search=pgd)}),
+    Form(name="PGD-ANY", attack=pgd, kind="fixed", number=100),
+)

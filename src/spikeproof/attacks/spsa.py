@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from spikeproof.attacks.carlini_wagner import lead_of
 from spikeproof.attacks.craft import Attacked, Craft, Crafting, crafting
 from spikeproof.attacks.door import attack
+from spikeproof.attacks.form import Form
 from spikeproof.attacks.objective import Objective
 from spikeproof.attacks.pursuit import Pursuit
 from spikeproof.checked import counts, real
@@ -126,3 +127,16 @@ class _Adam:
     def keep(self, kept: Int64[Tensor, " m"]) -> None:
         if self._first is not None and self._second is not None:
             self._first, self._second = self._first[kept], self._second[kept]
+
+
+# The paper's delta of 0.01 moves too few spikes to be told from none.
+FORMS = (
+    Form(
+        name="SPSA",
+        attack=spsa,
+        kind="black-box",
+        number=20,
+        settings={"delta": 0.03},
+        passes=lambda steps: 128.0 * steps / 3,
+    ),
+)

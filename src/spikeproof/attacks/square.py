@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from spikeproof.attacks.craft import Attacked, Crafting, crafting
 from spikeproof.attacks.door import attack
+from spikeproof.attacks.form import Form
 from spikeproof.attacks.objective import margin_of
 from spikeproof.attacks.pursuit import Pursuit
 from spikeproof.checked import counts, real
@@ -181,3 +182,15 @@ def _bump(height: int, width: int) -> Float[Tensor, "h w"]:
 def _unit(windows: Float[Tensor, "n c s t"]) -> Float[Tensor, "n c s t"]:
     """Each channel's window over its length."""
     return windows / (1e-12 + windows.pow(2).sum((2, 3), keepdim=True).sqrt())
+
+
+FORMS = (
+    Form(
+        name="SQUARE",
+        attack=square,
+        kind="black-box",
+        number=5000,
+        counted="queries",
+        passes=lambda queries: queries / 3,
+    ),
+)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from spikeproof.attacks.craft import Attacked, Crafting
 from spikeproof.attacks.door import attack, check_start
+from spikeproof.attacks.form import Form
 from spikeproof.attacks.projected_gradient import iterate
 from spikeproof.checked import counts
 from spikeproof.gradients import Assg
@@ -112,3 +113,10 @@ def halving_steps(steps: int) -> set[int]:
         checkpoints.add(at)
         window = max(window - shrink, least)
     return checkpoints
+
+
+FORMS = (
+    Form(name="SA-PGD", attack=sa_pgd, kind="fixed", number=100),
+    Form(name="SA-PGD-MARGIN", attack=sa_pgd, kind="fixed", number=100, settings={"objective": "margin"}),
+    Form(name="SA-PGD-ON", attack=sa_pgd, kind="fixed", number=50, settings={"objective": "margin"}, continues=True),
+)

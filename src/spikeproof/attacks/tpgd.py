@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from spikeproof.attacks.craft import Attacked, Crafting, crafting
 from spikeproof.attacks.door import attack
+from spikeproof.attacks.form import Form
 from spikeproof.attacks.objective import Objective, divergence_of
 from spikeproof.attacks.projected_gradient import Keep, SteepestStep
 from spikeproof.attacks.pursuit import Pursuit, chase, climb
@@ -77,3 +78,6 @@ def tpgd(
             return divergence_of(clean[pursuit.index])
 
         return pursuit.finish(chase(pursuit, start[pursuit.index], rule, steps=steps, maker=divergence))
+
+
+FORMS = (Form(name="TPGD", attack=tpgd, kind="fixed", number=10),)

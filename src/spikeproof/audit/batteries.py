@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from typing import Literal, get_args
 
+from spikeproof.attacks import ATTACKS, norms_of
 from spikeproof.threat import Norm
 
 BatteryName = Literal[
@@ -47,6 +49,20 @@ class Battery:
     per_member: bool = False
 
 
+def _and_the_others(listed: tuple[str, ...], ball: Norm) -> tuple[str, ...]:
+    """These trials, and every attack in this ball that none of them is, as it is by default."""
+    named = [text.partition("@")[0] for text in listed]
+    others = [
+        name
+        for name, form in ATTACKS.items()
+        if not any(re.fullmatch(rf"{re.escape(name)}(-[0-9]+)?", each) for each in named)
+        and not form.apart
+        and (form.norm != "l2" or ball == "l2")
+        and (ball in (norms_of(form.attack) or (ball,)))
+    ]
+    return (*listed, *others)
+
+
 BATTERIES: dict[str, Battery] = {
     "quick": Battery(
         ("FGSM", "PGD-20", "SA-PGD-20@ASSG", "APGD-CE-20@PDSG", "LOCAL-200"),
@@ -83,23 +99,29 @@ BATTERIES: dict[str, Battery] = {
     # With draws=20 in the config, as AutoAttack's own.
     "autoattack-rand": Battery(AUTOATTACK_RAND, l2=AUTOATTACK_RAND),
     "everything": Battery(
-        (
-            *("FGSM", "FFGSM", "R+FGSM", "MI-FGSM-10", "RFGSM-10", "BIM-20", "PGD-7", "PGD-20", "PGD-40"),
-            *("SA-PGD-100@ASSG", "SA-PGD-MARGIN-100@ASSG", "APGD-CE-100@ASSG", "APGD-DLR-100@ASSG"),
-            *(f"{attack}@{source}" for source in ("HART", "PDSG", "MIXED", "RGA") for attack in ("APGD-CE-100",)),
-            *(f"PGD-ANY-20@{source}" for source in NINETEEN_SOURCES),
-            *("TPGD-10", "MTPGD-20", "APGD-CE-100", "APGD-DLR-100", "APGD-T-100@ASSG", "FAB-T-100@ASSG"),
-            *("UNIFORM", "SQUARE-5000", "SPSA-20", "LOCAL-9600", "SA-PGD-ON-50@ASSG", "APGD-ON-50@ASSG"),
-            *("GAUSSIAN", "GAUSSIAN-NOISE-3", "GAUSSIAN-BLUR-3", "CONTRAST-3", "BRIGHTNESS-3"),
+        _and_the_others(
+            (
+                *("FGSM", "FFGSM", "R+FGSM", "MI-FGSM-10", "RFGSM-10", "BIM-20", "PGD-7", "PGD-20", "PGD-40"),
+                *("SA-PGD-100@ASSG", "SA-PGD-MARGIN-100@ASSG", "APGD-CE-100@ASSG", "APGD-DLR-100@ASSG"),
+                *(f"{attack}@{source}" for source in ("HART", "PDSG", "MIXED", "RGA") for attack in ("APGD-CE-100",)),
+                *(f"PGD-ANY-20@{source}" for source in NINETEEN_SOURCES),
+                *("TPGD-10", "MTPGD-20", "APGD-CE-100", "APGD-DLR-100", "APGD-T-100@ASSG", "FAB-T-100@ASSG"),
+                *("UNIFORM", "SQUARE-5000", "SPSA-20", "LOCAL-9600", "SA-PGD-ON-50@ASSG", "APGD-ON-50@ASSG"),
+                *("GAUSSIAN", "GAUSSIAN-NOISE-3", "GAUSSIAN-BLUR-3", "CONTRAST-3", "BRIGHTNESS-3"),
+            ),
+            "linf",
         ),
-        l2=(
-            *("FGSM", "FFGSM", "MI-FGSM-10", "BIM-20", "PGD-7", "PGD-20", "PGD-40"),
-            *(f"{attack}@ASSG" for attack in ("PGD-ANY-100", "APGD-CE-100", "APGD-DLR-100", "DDN-100", "CW-100")),
-            *(f"APGD-CE-100@{source}" for source in ("HART", "PDSG", "MIXED", "RGA")),
-            *(f"PGD-ANY-20@{source}" for source in NINETEEN_SOURCES),
-            *("TPGD-10", "MTPGD-20", "APGD-CE-100", "APGD-DLR-100", "APGD-T-100@ASSG", "FAB-T-100@ASSG"),
-            *("UNIFORM", "SQUARE-5000", "LOCAL-9600", "APGD-ON-50@ASSG"),
-            *("GAUSSIAN-NOISE-3", "GAUSSIAN-BLUR-3", "CONTRAST-3", "BRIGHTNESS-3"),
+        l2=_and_the_others(
+            (
+                *("FGSM", "FFGSM", "MI-FGSM-10", "BIM-20", "PGD-7", "PGD-20", "PGD-40"),
+                *(f"{attack}@ASSG" for attack in ("PGD-ANY-100", "APGD-CE-100", "APGD-DLR-100", "DDN-100", "CW-100")),
+                *(f"APGD-CE-100@{source}" for source in ("HART", "PDSG", "MIXED", "RGA")),
+                *(f"PGD-ANY-20@{source}" for source in NINETEEN_SOURCES),
+                *("TPGD-10", "MTPGD-20", "APGD-CE-100", "APGD-DLR-100", "APGD-T-100@ASSG", "FAB-T-100@ASSG"),
+                *("UNIFORM", "SQUARE-5000", "LOCAL-9600", "APGD-ON-50@ASSG"),
+                *("GAUSSIAN-NOISE-3", "GAUSSIAN-BLUR-3", "CONTRAST-3", "BRIGHTNESS-3"),
+            ),
+            "l2",
         ),
     ),
 }

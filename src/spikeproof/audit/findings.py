@@ -23,6 +23,7 @@ from spikeproof.audit.trials import Trial
 from spikeproof.audit.tuning import Tuning
 from spikeproof.disk import sealed, user_path, write_atomically
 from spikeproof.errors import SpikeproofError
+from spikeproof.gradients import TUNABLES
 from spikeproof.insight import SiteStatistics
 from spikeproof.machine.device import machine_name
 from spikeproof.machine.precision import for_verdicts
@@ -179,8 +180,9 @@ class Audit:
             "warnings": self.warnings,
             "tuning": {
                 "samples": self.tuning.samples,
-                **dataclasses.asdict(self.tuning.tuned),
+                **self.tuning.tuned,
                 "tried": {name: {str(k): v for k, v in by.items()} for name, by in self.tuning.tried.items()},
+                "labels": {name: tunable.label for name, tunable in TUNABLES.items()},
             },
             "sweep": [{"radius": point.at, **_curve_json(point)} for point in self.sweep],
             "step_sweep": [{"steps": int(point.at), **_curve_json(point)} for point in self.step_sweep],

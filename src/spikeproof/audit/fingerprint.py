@@ -6,7 +6,8 @@ import contextlib
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int64
@@ -26,7 +27,7 @@ def fingerprint(
     models: Sequence[nn.Module],
     images: Float[Tensor, "n c h w"],
     labels: Int64[Tensor, " n"],
-    *settings: object,
+    *settings: Any,
 ) -> str:
     """A name for exactly this audit: networks that answer otherwise, other images or settings make another.
 
@@ -37,7 +38,7 @@ def fingerprint(
 
     Args:
         models: the audited one and its substitutes.
-        settings: dataclasses.
+        settings: dataclasses, or plain values by name.
     """
     digest = hashlib.sha256(f"{__version__} {torch.__version__} {images.device.type}".encode())
     for model in models:
@@ -50,8 +51,8 @@ def fingerprint(
     for tensor in (images, labels):
         _add(digest.update, tensor)
     for setting in settings:
-        assert dataclasses.is_dataclass(setting) and not isinstance(setting, type)
-        digest.update(json.dumps(dataclasses.asdict(setting), sort_keys=True, default=str).encode())
+        told = setting if isinstance(setting, Mapping) else dataclasses.asdict(setting)
+        digest.update(json.dumps(told, sort_keys=True, default=str).encode())
     return digest.hexdigest()[:16]
 
 

@@ -1,4 +1,4 @@
-"""Attack settings chosen on validation samples: ASSG's A' and HART's width. Never on the samples that are audited.
+"""Settings of gradient sources chosen on validation samples, such as ASSG's A'. Never on the samples that are audited.
 
 The originals search both on the test set, which makes an attack look stronger, and a defense weaker, than it is.
 """
@@ -14,11 +14,8 @@ from torch.nn.functional import cross_entropy
 
 from spikeproof.attacks import Attacked, Crafting, judged, pgd, sa_pgd
 from spikeproof.audit.trials import Trial, Tuned, make_trial
-from spikeproof.gradients import Assg, GradientSource, Hart
+from spikeproof.gradients import TUNABLES, GradientSource
 from spikeproof.threat import Threat
-
-HALF_MASSES = (0.39, 0.41, 0.43, 0.45)
-HART_WIDTHS = (0.25, 0.5, 1.0, 2.0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,23 +47,21 @@ def tune(
     trial that will use it: what is best at 15 steps (a sharp surrogate) costs up to 16 points at 100.
     """
     chosen, tried = Tuned(), {}
-    searches: list[tuple[str, tuple[float, ...], Callable[[float], GradientSource], Callable[..., Attacked]]] = [
-        ("half_mass", HALF_MASSES, lambda value: Assg(half_mass=value), sa_pgd if threat.norm == "linf" else pgd),
-        ("hart_width", HART_WIDTHS, lambda value: Hart(width=value), pgd),
-    ]
-    for name, values, make, attack in searches:
-        low, high = (dataclasses.replace(Tuned(), **{name: value}) for value in (values[0], values[-1]))
+    for name, tunable in TUNABLES.items():
+        low, high = (Tuned(**{name: value}) for value in (tunable.values[0], tunable.values[-1]))
         taking = [t for t in trials if _source(t, low) != _source(t, high)]
         if not taking:
             continue  # no trial takes it, or their texts fix it
         steps = max(trial.number or 1 for trial in taking)
         measured = {}
-        for value in values:
-            found = attack(model, images, labels, threat, dataclasses.replace(how, source=make(value)), steps=steps)
+        attack: Callable[..., Attacked] = sa_pgd if tunable.search == "SA-PGD" and threat.norm == "linf" else pgd
+        for value in tunable.values:
+            source = tunable.make(value)
+            found = attack(model, images, labels, threat, dataclasses.replace(how, source=source), steps=steps)
             loss = cross_entropy(judged(model, found.images), labels).item()
             measured[value] = (found.correct.float().mean().item(), loss)
         best = min(measured, key=lambda value: (measured[value][0], -measured[value][1]))
-        chosen = dataclasses.replace(chosen, **{name: best})
+        chosen = Tuned(**chosen | {name: best})
         tried[name] = {value: accuracy for value, (accuracy, _) in measured.items()}
     return Tuning(chosen, len(labels), tried)
 

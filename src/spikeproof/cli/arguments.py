@@ -15,12 +15,15 @@ from typing import Annotated, Any, Literal, TypeVar
 import tyro
 
 from spikeproof.audit import AuditConfig
+from spikeproof.cli.recipe_options import recipe_options
+from spikeproof.defenses import find_defense
 from spikeproof.disk import user_path
 from spikeproof.errors import SpikeproofError
-from spikeproof.recipes import Recipe, known_defenses
+from spikeproof.recipes import Recipe
 from spikeproof.tables import Scale
 
 _Arguments = TypeVar("_Arguments")
+_CONFIG = (tyro.conf.AvoidSubcommands, tyro.conf.FlagCreatePairsOff)
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -202,14 +205,14 @@ def read_arguments(
     """
     complaint = io.StringIO()
     try:
-        with contextlib.redirect_stderr(complaint):
+        with contextlib.redirect_stderr(complaint), recipe_options():
             parsed = tyro.cli(
                 kind,
                 prog=prog,
                 description=about,
                 args=list(words),
                 default=tyro.MISSING_NONPROP if default is None else default,
-                config=(tyro.conf.AvoidSubcommands, tyro.conf.FlagCreatePairsOff),
+                config=_CONFIG,
             )
     except SystemExit as stopped:
         if stopped.code in (0, None):
@@ -226,12 +229,12 @@ def read_arguments(
 def _options_of(kind: type[Any], default: Any) -> list[str]:
     """Every option that a command has, as its help tells them."""
     told = io.StringIO()
-    with contextlib.redirect_stdout(told), contextlib.suppress(SystemExit):
+    with contextlib.redirect_stdout(told), contextlib.suppress(SystemExit), recipe_options():
         tyro.cli(
             kind,
             args=["--help"],
             default=tyro.MISSING_NONPROP if default is None else default,
-            config=(tyro.conf.AvoidSubcommands, tyro.conf.FlagCreatePairsOff),
+            config=_CONFIG,
         )
     return re.findall(r"(?<![\w-])--[a-z][\w.-]*", told.getvalue())
 
@@ -277,6 +280,14 @@ def _meant(option: str, options: Sequence[str]) -> str | None:
     return near[0] if near else None
 
 
+def _defense_of(option: str) -> str | None:
+    """The name of the defense that an option such as --mpd-sgr.eta is of."""
+    word, dot, _ = option.removeprefix("--").partition(".")
+    with contextlib.suppress(SpikeproofError):
+        return find_defense(word).name if dot else None
+    return None
+
+
 def _one_sentence(box: str, prog: str, options: Sequence[str]) -> str:
     """tyro's box of text as its first paragraph, with the option that was meant."""
     lines = [line.strip("│ \t") for line in box.splitlines() if line[:1] != "╭"]
@@ -294,12 +305,11 @@ def _one_sentence(box: str, prog: str, options: Sequence[str]) -> str:
     hint = f"see {prog} --help"
     if unknown:
         option = unknown[1]
-        defense = option[2:].partition(".")[0]
-        meant = _meant(option, options)
-        if "." in option and defense.replace("-", "_") in known_defenses() and not meant:
-            hint = f"add that defense with --with {defense}"
-        elif meant:
+        meant, defense = _meant(option, options), _defense_of(option)
+        if meant:
             hint = f"perhaps you meant {meant}"
+        elif defense:
+            hint = f"add that defense with --with {defense}"
     # A value of thousands of letters, which the box has broken into lines, is known by its beginning.
     said = re.sub(r"\S{70,}(?:\s+\S{70,})*", lambda long: f"{long[0][:40]}...", said)
     return re.sub(r"\s+", " ", f"{said}; {hint}.")

@@ -10,7 +10,6 @@ from spikeproof.coding import Direct, coding_to_text
 from spikeproof.defenses import Defense
 from spikeproof.errors import SpikeproofError
 from spikeproof.recipes import RECIPES, Recipe
-from spikeproof.report import method_name
 from spikeproof.spiking import Neuron
 
 
@@ -44,9 +43,9 @@ def _row_of(recipe: Recipe) -> tuple[str, str, str, str, str]:
         *([] if model.coding == Direct() else [coding_to_text(model.coding)]),
         *([] if model.neuron.surrogate == Neuron().surrogate else [str(model.neuron.surrogate)]),
         *([] if model.batch_norm == "merged" else [f"{model.batch_norm} batch norm"]),
-        *(words for defense in recipe.defenses() for words in _own_settings(defense)),
+        *(words for defense in recipe.defenses for words in _own_settings(defense)),
     ]
-    defenses = " + ".join(method_name(type(defense).__name__) for defense in recipe.defenses())
+    defenses = " + ".join(defense.label for defense in recipe.defenses)
     return recipe.name, network, images, defenses or "none", ", ".join(other)
 
 

@@ -18,6 +18,7 @@ from spikeproof.cli.arguments import (
     read_arguments,
 )
 from spikeproof.cli.one_process import refuse_torchrun
+from spikeproof.defenses import DEFENSES
 from spikeproof.errors import SpikeproofError
 from spikeproof.recipes import (
     COMPARISONS,
@@ -28,7 +29,6 @@ from spikeproof.recipes import (
     comparison_json,
     find_recipe,
     fitted_to_own_data,
-    known_defenses,
     one_more,
     overridden,
     recorded_audit_config,
@@ -172,7 +172,7 @@ def _show(runs: list[Run], out: Path) -> None:
 
 
 def _train_help() -> str:
-    defenses = ", ".join(name.replace("_", "-") for name in known_defenses())
+    defenses = ", ".join(DEFENSES)
     return (
         "Train a recipe (`spikeproof recipes` lists them); every field of it can be overridden. Add defenses with "
         f"--with NAME, as often as wanted: {defenses}. Those of the recipe and those added have options of their own, "

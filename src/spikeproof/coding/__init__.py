@@ -1,33 +1,11 @@
-"""Codings: how an image becomes the frames of T steps. One file a coding."""
+"""Codings: how an image becomes the frames of T steps. One file a coding; ``registry.py`` lists them."""
 
-from spikeproof.coding.coding import Coding
-from spikeproof.coding.direct import Direct
-from spikeproof.coding.frequency import Frequency
-from spikeproof.coding.poisson import Poisson
-from spikeproof.coding.randomized_smoothing import RSC
-from spikeproof.coding.registry import (
-    CODINGS,
-    CodingField,
-    coding_from_json,
-    coding_to_json,
-    coding_to_text,
-    parse_coding,
-)
-from spikeproof.coding.signed_rate import SignedRate
-from spikeproof.coding.stochastic_quantisation import SQE
-
-__all__ = [
-    "CODINGS",
-    "RSC",
-    "SQE",
-    "Coding",
-    "CodingField",
-    "Direct",
-    "Frequency",
-    "Poisson",
-    "SignedRate",
-    "coding_from_json",
-    "coding_to_json",
-    "coding_to_text",
-    "parse_coding",
-]
+from spikeproof.coding.registry import *  # noqa: F403
+from spikeproof.coding.registry import CODINGS as CODINGS
+from spikeproof.coding.registry import Coding as Coding
+from spikeproof.coding.registry import CodingField as CodingField
+from spikeproof.coding.registry import Direct as Direct
+from spikeproof.coding.registry import coding_from_json as coding_from_json
+from spikeproof.coding.registry import coding_to_json as coding_to_json
+from spikeproof.coding.registry import coding_to_text as coding_to_text
+from spikeproof.coding.registry import parse_coding as parse_coding

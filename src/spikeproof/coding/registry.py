@@ -17,6 +17,7 @@ from spikeproof.coding.signed_rate import SignedRate
 from spikeproof.coding.stochastic_quantisation import SQE
 from spikeproof.errors import SpikeproofError
 
+# A new one needs an import above and a place here: the command line, weights, recipes' texts and the tests read this.
 CODINGS: dict[str, type[Any]] = {kind.__name__: kind for kind in (Direct, Frequency, Poisson, RSC, SQE, SignedRate)}
 
 

@@ -15,6 +15,7 @@ class PublicSet:
         image_column: column of encoded images, each a struct of ``bytes`` and ``path``.
         label_column: column of whole numbers.
         num_classes: K.
+        image_size: height and width in pixels.
         test_split: what the hub calls the split that results are reported on.
         mean: per channel, for images in [0, 1], as the robust-SNN literature has it.
         std: likewise.
@@ -27,6 +28,7 @@ class PublicSet:
     image_column: str
     label_column: str
     num_classes: int
+    image_size: int
     test_split: str
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -44,6 +46,7 @@ PUBLIC_SETS = {
             image_column="img",
             label_column="label",
             num_classes=10,
+            image_size=32,
             test_split="test",
             mean=(0.4914, 0.4822, 0.4465),
             std=(0.2023, 0.1994, 0.2010),
@@ -57,6 +60,7 @@ PUBLIC_SETS = {
             image_column="img",
             label_column="fine_label",
             num_classes=100,
+            image_size=32,
             test_split="test",
             mean=(0.5071, 0.4867, 0.4408),
             std=(0.2675, 0.2565, 0.2761),
@@ -70,6 +74,7 @@ PUBLIC_SETS = {
             image_column="image",
             label_column="label",
             num_classes=200,
+            image_size=64,
             # Tiny ImageNet's own test labels were never published; the field reports on its validation images.
             test_split="valid",
             mean=(0.480, 0.448, 0.398),

@@ -7,7 +7,7 @@ mode; here every attack crafts in eval mode.
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
+from typing import ClassVar, Literal
 
 from jaxtyping import Float
 from torch import Tensor
@@ -44,6 +44,8 @@ class AdversarialTraining(Defense):
         'fgsm'
     """
 
+    label: ClassVar[str] = "AT"
+
     eps: Radius = 2 / 255
     attack: Literal["fgsm", "fgsm-rs", "pgd"] = "fgsm"
     steps: int = 2
@@ -63,10 +65,6 @@ class AdversarialTraining(Defense):
     @property
     def step_cost(self) -> float:
         return 1 + 0.45 * (self.steps if self.attack == "pgd" else 1)
-
-    @property
-    def label(self) -> str:
-        return "AT"
 
     @property
     def perturbs(self) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float, Int64
@@ -94,16 +94,31 @@ class Step:
 class Defense:
     """A defense that does nothing; each real one overrides the hooks it has a use for.
 
+    A defense knows itself, and everything that names defenses asks it: ``label`` is how its paper writes it, for
+    messages and tables, by default the class's name. ``name`` is what a recipe's settings and the command line call it
+    (``--with mpd-sgr``, ``--mpd-sgr.eta``), by default the label in lower case with dashes. Those of the library are
+    listed once, in ``spikeproof.defenses.DEFENSES``.
+
     In a step the hooks are called in this order: ``begin`` and ``perturb`` for every part of the batch; within
     ``moved_weights``, for every part, the training forward, ``loss``, ``penalty``, the backward, ``learned``; and then
     ``after_backward``, the optimiser, ``after_step``. ``outcome`` is asked for where the network is looked at: at
     validation, and at the end.
     """
 
+    label: ClassVar[str] = "Defense"
+    name: ClassVar[str] = "defense"
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if "label" not in vars(cls):
+            cls.label = cls.__name__
+        if "name" not in vars(cls):
+            cls.name = cls.label.lower().replace(" ", "-")
+
     @property
-    def label(self) -> str:
-        """How metrics and tables call it."""
-        return type(self).__name__
+    def field(self) -> str:
+        """Its name where dashes cannot stand: the key of its settings in a recipe."""
+        return self.name.replace("-", "_")
 
     @property
     def step_cost(self) -> float:

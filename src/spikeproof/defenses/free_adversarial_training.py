@@ -8,6 +8,7 @@ P(x + delta); what other defenses add to the loss is part of it.
 from __future__ import annotations
 
 import dataclasses
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -41,6 +42,9 @@ class FreeAdversarialTraining(Defense):
         4
     """
 
+    label: ClassVar[str] = "Free AT"
+    name: ClassVar[str] = "free"
+
     eps: Radius = 2 / 255
     replays: int = 4
 
@@ -52,10 +56,6 @@ class FreeAdversarialTraining(Defense):
     @property
     def step_cost(self) -> float:
         return 0.97 * self.replays
-
-    @property
-    def label(self) -> str:
-        return "FreeAT"
 
     @property
     def perturbs(self) -> bool:

@@ -10,7 +10,7 @@ surrogate then have the learned width as well.
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
@@ -38,8 +38,10 @@ class LearnableWidth(Defense):
 
     Example:
         >>> LearnableWidth(start=1.0).label
-        'LearnableWidth'
+        'learnable width'
     """
+
+    label: ClassVar[str] = "learnable width"
 
     start: float = 1.0
     least: float = 0.1

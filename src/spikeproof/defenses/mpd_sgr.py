@@ -15,7 +15,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Float
@@ -77,8 +77,10 @@ class MPDSGR(Defense):
 
     Example:
         >>> MPDSGR(eta=2.0, width="spread").label
-        'MPDSGR'
+        'MPD-SGR'
     """
+
+    label: ClassVar[str] = "MPD-SGR"
 
     eta: float = 2.0
     warmup: float = 0.4
@@ -142,7 +144,7 @@ class MPDSGR(Defense):
         return self.eta * rise * (overlap(mean, std, self.factor * window) * weights).sum()
 
     def _attack(self) -> AttackWidth:
-        return AttackWidth(owner=self.label, eps=parse_radius(self.attack_eps), every=self.every)
+        return AttackWidth(owner=type(self).__name__, eps=parse_radius(self.attack_eps), every=self.every)
 
 
 def overlap(

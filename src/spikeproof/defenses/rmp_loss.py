@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -38,8 +39,10 @@ class RMPLoss(Defense):
 
     Example:
         >>> RMPLoss(weight=0.1).label
-        'RMPLoss'
+        'RMP-Loss'
     """
+
+    label: ClassVar[str] = "RMP-Loss"
 
     weight: float = 0.1
     power: float = 2.0

@@ -165,7 +165,7 @@ class TGO(Defense):
         return 2 if self.hinge == "quadratic" else 1
 
     def _attack(self) -> AttackWidth:
-        return AttackWidth(owner=self.label, eps=parse_radius(self.attack_eps), every=self.every)
+        return AttackWidth(owner=type(self).__name__, eps=parse_radius(self.attack_eps), every=self.every)
 
 
 def _cost_of_channels(cost_total: Float[Tensor, "t c"] | None, count: int) -> Float[Tensor, " c"]:

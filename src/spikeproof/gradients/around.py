@@ -20,6 +20,7 @@ from torch.overrides import TorchFunctionMode
 
 from spikeproof.gradients.assg import Assg
 from spikeproof.gradients.bptt import Bptt
+from spikeproof.gradients.named import Named
 from spikeproof.gradients.source import Attached, GradientSource, check_source
 from spikeproof.models import is_compiled
 from spikeproof.spiking import sites
@@ -157,3 +158,6 @@ class _LastSoftmax(TorchFunctionMode):
         if self._last is None or self._last[0] is not outputs:
             return outputs
         return self._last[1]
+
+
+NAMED = (Named(name="AROUND", make=lambda tuned: Around(Assg(half_mass=tuned["half_mass"])), adaptive=True),)

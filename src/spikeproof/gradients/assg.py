@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from spikeproof.checked import real
 from spikeproof.errors import SpikeproofError
+from spikeproof.gradients.named import Named, Tunable, a_number
 from spikeproof.gradients.source import Attached
 from spikeproof.spiking import ArcTan, Drive, Site, override_gradient, sites
 from spikeproof.spiking.ops.drive import Following, Setting, follow
@@ -115,3 +116,22 @@ class _AttachedAssg(Attached):
     def hold(self, held: bool) -> None:
         for site in self._adaptive:
             site.held = held
+
+
+_HALF_MASS = Tunable(
+    name="half_mass",
+    label="ASSG's A′",
+    default=Assg().half_mass,
+    values=(0.39, 0.41, 0.43, 0.45),
+    make=lambda value: Assg(half_mass=value),
+    search="SA-PGD",
+)
+NAMED = (
+    Named(
+        name="ASSG",
+        make=lambda tuned: Assg(half_mass=tuned["half_mass"]),
+        of_text=lambda text: Assg(half_mass=a_number(text)),
+        adaptive=True,
+        tunable=_HALF_MASS,
+    ),
+)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import re
 from collections.abc import Iterator
 
 import torch
@@ -12,8 +13,20 @@ from torch import Tensor, nn
 
 from spikeproof.checked import told
 from spikeproof.errors import SpikeproofError
+from spikeproof.gradients.named import Named, a_number
 from spikeproof.gradients.source import Attached
-from spikeproof.spiking import Drive, Rectangular, Site, Surrogate, Triangle, override_gradient, sites
+from spikeproof.spiking import (
+    Drive,
+    Exponential,
+    Rectangular,
+    Site,
+    StraightThrough,
+    Surrogate,
+    Triangle,
+    override_gradient,
+    parse_surrogate,
+    sites,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,3 +83,15 @@ def _by_scale(surrogate: Surrogate) -> tuple[Surrogate, float | None]:
     if isinstance(surrogate, Triangle | Rectangular):
         return type(surrogate)(1.0), 1 / surrogate.gamma
     return surrogate, None
+
+
+def _surrogate(text: str) -> Surrogate:
+    """A surrogate that a recipe may name, or "exp(A,b)": A e^(-b |v|)."""
+    match = re.fullmatch(r"exp\(([^,()]+),([^,()]+)\)", text)
+    return Exponential(a_number(match[1]), a_number(match[2])) if match else parse_surrogate(text)
+
+
+NAMED = (
+    Named(name="BPTT", make=lambda tuned: Bptt(), of_text=lambda text: Bptt(_surrogate(text))),
+    Named(name="STE", make=lambda tuned: Bptt(StraightThrough())),
+)

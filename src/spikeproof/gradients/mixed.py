@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from spikeproof.errors import SpikeproofError
 from spikeproof.gradients.bptt import Bptt
+from spikeproof.gradients.named import Named
 from spikeproof.gradients.rate import Hart
 from spikeproof.gradients.source import Attached, GradientSource, check_source
 from spikeproof.spiking import override_gradient, sites
@@ -81,3 +82,6 @@ class _AttachedMixed(Attached):
                 found.append(attached.gradient(call, images, objective))
         gradients, logits = zip(*found, strict=True)
         return torch.stack(gradients).mean(0), logits[0]
+
+
+NAMED = (Named(name="MIXED", make=lambda tuned: Mixed((Bptt(), Hart(width=tuned["hart_width"]))), adaptive=True),)

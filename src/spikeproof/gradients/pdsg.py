@@ -15,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from spikeproof.errors import SpikeproofError
+from spikeproof.gradients.named import Named
 from spikeproof.gradients.source import Attached
 from spikeproof.spiking import Drive, Gaussian, Site, override_gradient, sites
 
@@ -71,3 +72,6 @@ def running_spread(
     # Below this share of the mean square (1e-6 in float32), a variance of sums is rounding.
     still = variance <= 8 * torch.finfo(total.dtype).eps * squared / counts
     return torch.where(still, 1.0, variance.clamp_min(0).sqrt())
+
+
+NAMED = (Named(name="PDSG", make=lambda tuned: Pdsg(), adaptive=True),)

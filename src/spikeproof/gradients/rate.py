@@ -33,6 +33,7 @@ from torch import Tensor, nn
 
 from spikeproof.checked import real
 from spikeproof.errors import SpikeproofError
+from spikeproof.gradients.named import Named, Tunable, a_number
 from spikeproof.gradients.source import Attached
 from spikeproof.spiking import Drive, Neuron, Site, Triangle, override_gradient, sites
 from spikeproof.spiking.ops.drive import OfMean, Setting, fired_mask, gain_at_mean, gain_of_mean, mean_slope
@@ -234,3 +235,23 @@ def through_one_copy(watched: list[Site], call: Callable[[Tensor], Tensor], imag
     finally:
         for site in watched:
             site.collapsed = False
+
+
+_WIDTH = Tunable(
+    name="hart_width",
+    label="HART's width",
+    default=Hart().width,
+    values=(0.25, 0.5, 1.0, 2.0),
+    make=lambda value: Hart(width=value),
+)
+NAMED = (
+    Named(name="BPTR", make=lambda tuned: Bptr()),
+    Named(name="RGA", make=lambda tuned: Rga()),
+    Named(
+        name="HART",
+        make=lambda tuned: Hart(width=tuned["hart_width"]),
+        of_text=lambda text: Hart(width=a_number(text)),
+        adaptive=True,
+        tunable=_WIDTH,
+    ),
+)

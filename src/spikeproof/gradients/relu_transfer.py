@@ -16,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from spikeproof.errors import SpikeproofError
+from spikeproof.gradients.named import Named
 from spikeproof.gradients.rate import through_one_copy
 from spikeproof.gradients.source import Attached
 from spikeproof.spiking import Drive, Site, override_gradient, sites
@@ -69,3 +70,6 @@ class _AttachedRelu(Attached):
         with torch.no_grad():
             logits = call(images)
         return logits, through_one_copy(self._watched, call, images)
+
+
+NAMED = (Named(name="RELU", make=lambda tuned: ReluTransfer()),)

@@ -245,12 +245,11 @@ def _network(model: SpikingModel) -> str:
 
 
 def _training(run: Run, data: _Data) -> str:
-    recipe = _recipe(run)
     settings = _part(run, "train")
     settings = {**settings, "precision": run.precision}
     given = {words: settings[name] for name, words in _TRAINING.items() if settings.get(name) is not None}
     versions = ", ".join(f"{name} {_plain(run.config[name])}" for name in ("spikeproof", "torch", "python"))
-    rows = {"Defenses": _defenses(recipe), "Data": data.subset}
+    rows = {"Defenses": _defenses(run.config), "Data": data.subset}
     rows["Settings"] = ", ".join(f"{words} {_value(value)}" for words, value in given.items())
     if run.epochs:
         last = run.epochs[-1]
@@ -262,8 +261,8 @@ def _training(run: Run, data: _Data) -> str:
     return _table({name: words for name, words in rows.items() if words})
 
 
-def _defenses(recipe: Mapping[str, Any]) -> str:
-    held = {_plain(name): _plain(said) for name, said in defenses_of(recipe).items()}
+def _defenses(config: Mapping[str, Any]) -> str:
+    held = {_plain(name): _plain(said) for name, said in defenses_of(config).items()}
     return "; ".join(f"{name} ({said})" if said else name for name, said in held.items()) or "none"
 
 

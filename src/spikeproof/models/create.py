@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any, get_args
 
 import numpy as np
@@ -13,27 +12,21 @@ from spikeproof.checked import whole
 from spikeproof.coding import Coding, Direct
 from spikeproof.errors import SpikeproofError
 from spikeproof.kinds import check_kinds
-from spikeproof.models.resnet import RESNET17, RESNET19, build_pooled_resnet, build_resnet18
-from spikeproof.models.sew_resnet import build_sew_resnet
+from spikeproof.models.resnet import NETWORKS as _RESNET
+from spikeproof.models.sew_resnet import NETWORKS as _SEW_RESNET
 from spikeproof.models.spiking_model import MOST_STEPS, BatchNormKind, ModelDescription, SiteFactory, SpikingModel
-from spikeproof.models.vgg import CONV, VGG5, VGG11, VGG16, build_vgg
-from spikeproof.models.wide_resnet import build_wide_resnet
+from spikeproof.models.vgg import NETWORKS as _VGG
+from spikeproof.models.wide_resnet import NETWORKS as _WIDE_RESNET
+from spikeproof.names import unknown
 from spikeproof.spiking import Kernels, Neuron
 
 _MOST_WIDTH = 1000
 PerChannel = float | Sequence[float] | np.ndarray | Tensor
 
-MODELS: dict[str, Callable[..., tuple[nn.Module, nn.Module]]] = {
-    "conv": partial(build_vgg, CONV, (128,)),
-    "resnet17": partial(build_pooled_resnet, RESNET17),
-    "resnet18": build_resnet18,
-    "resnet19": partial(build_pooled_resnet, RESNET19),
-    "sew-resnet19": build_sew_resnet,
-    "vgg5": partial(build_vgg, VGG5, (4096, 4096)),
-    "vgg11": partial(build_vgg, VGG11, (4096, 4096)),
-    "vgg16": partial(build_vgg, VGG16, (4096, 4096)),
-    "wrn16": build_wide_resnet,
-}
+# Every network by its name: how its stem and body are built. A new one is in its file's NETWORKS, and that here.
+MODELS: dict[str, Callable[..., tuple[nn.Module, nn.Module]]] = dict(
+    sorted((_VGG | _RESNET | _SEW_RESNET | _WIDE_RESNET).items())
+)
 
 
 @check_kinds
@@ -55,7 +48,7 @@ def create_model(
     """A spiking network: images [N,C,H,W] in [0,1] -> logits [N,K].
 
     Args:
-        name: one of conv, resnet17, resnet18, resnet19, sew-resnet19, vgg5, vgg11, vgg16, wrn16.
+        name: one of ``spikeproof.models.MODELS``, such as "conv", "vgg11", "wrn16" or "resnet18".
         num_classes: K, at least 2.
         num_steps: T, from 1 to 10,000.
         width: factor on every channel and hidden feature count, at most 1000.
@@ -73,9 +66,8 @@ def create_model(
     Raises:
         SpikeproofError: an unknown name or an impossible size.
 
-    Sources: Ding et al. 2022 (SNN-RAT) for conv, the vgg and wrn16; ``resnet.py`` and ``sew_resnet.py`` name theirs.
-    Parameter counts for K=10: vgg11 61,377,034, wrn16 2,748,902, resnet17 1,872,074, resnet18 11,173,962, resnet19
-    14,681,226, sew-resnet19 17,222,730.
+    Sources and parameter counts: in the networks' files (``vgg.py``, ``wide_resnet.py``, ``resnet.py``,
+    ``sew_resnet.py``).
 
     Example:
         >>> import torch
@@ -84,7 +76,7 @@ def create_model(
         torch.Size([2, 10])
     """
     if name not in MODELS:
-        raise SpikeproofError(f"There is no model {name!r}; the models are {', '.join(sorted(MODELS))}.")
+        raise SpikeproofError(unknown("model", name, MODELS))
     for label, value, least, most in (
         ("num_classes", num_classes, 2, 1_000_000),
         ("num_steps", num_steps, 1, MOST_STEPS),

@@ -11,7 +11,8 @@ agree, as in PDSG and SDA (Lu et al. 2025, CVPR); its neuron, of leak 1/2, is to
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -124,3 +125,11 @@ def build_resnet18(
     initialise(stem)
     initialise(body)
     return stem, body
+
+
+# Parameters for K = 10: resnet17 1,872,074, resnet18 11,173,962, resnet19 14,681,226.
+NETWORKS: dict[str, Callable[..., tuple[nn.Module, nn.Module]]] = {
+    "resnet17": partial(build_pooled_resnet, RESNET17),
+    "resnet18": build_resnet18,
+    "resnet19": partial(build_pooled_resnet, RESNET19),
+}

@@ -7,6 +7,8 @@ known to be the original's; its neuron, of leak 1/2 and threshold 1/2, is to be 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -66,3 +68,7 @@ def build_sew_resnet(
     initialise(stem)
     initialise(body)
     return stem, body
+
+
+# Parameters for K = 10: 17,222,730.
+NETWORKS: dict[str, Callable[..., tuple[nn.Module, nn.Module]]] = {"sew-resnet19": build_sew_resnet}

@@ -7,7 +7,8 @@ dropout.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from torch import nn
 
@@ -66,3 +67,12 @@ def build_vgg(
 def scaled(channels: int, width: float) -> int:
     """A channel count times ``width``, at least 1."""
     return max(1, round(channels * width))
+
+
+# Parameters for K = 10: vgg11 61,377,034.
+NETWORKS: dict[str, Callable[..., tuple[nn.Module, nn.Module]]] = {
+    "conv": partial(build_vgg, CONV, (128,)),
+    "vgg5": partial(build_vgg, VGG5, (4096, 4096)),
+    "vgg11": partial(build_vgg, VGG11, (4096, 4096)),
+    "vgg16": partial(build_vgg, VGG16, (4096, 4096)),
+}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -64,3 +66,7 @@ def build_wide_resnet(
     initialise(stem)
     initialise(body)
     return stem, body
+
+
+# Parameters for K = 10: 2,748,902.
+NETWORKS: dict[str, Callable[..., tuple[nn.Module, nn.Module]]] = {"wrn16": build_wide_resnet}

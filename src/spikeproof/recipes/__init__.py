@@ -1,8 +1,7 @@
 """Recipes: named experiments, in Python."""
 
-import difflib
-
 from spikeproof.errors import SpikeproofError
+from spikeproof.names import unknown
 from spikeproof.recipes.comparison import Share, comparison_json, one_more, overridden, run_comparison, write_comparison
 from spikeproof.recipes.digits import DIGITS
 from spikeproof.recipes.mini_cifar10 import MINI_CIFAR10
@@ -10,7 +9,6 @@ from spikeproof.recipes.papers import PAPERS
 from spikeproof.recipes.recipe import (
     Recipe,
     fitted_to_own_data,
-    known_defenses,
     with_defense,
 )
 from spikeproof.recipes.run import audit_folder, audit_run, load_run, recorded_audit_config, train_recipe
@@ -31,9 +29,7 @@ def find_recipe(name: str) -> Recipe:
         'cifar10'
     """
     if name not in RECIPES:
-        near = difflib.get_close_matches(name, RECIPES, n=1)
-        hint = f"did you mean {near[0]}?" if near else "see `spikeproof recipes` for all of them."
-        raise SpikeproofError(f"There is no recipe {name!r}; {hint}")
+        raise SpikeproofError(unknown("recipe", name, RECIPES, "`spikeproof recipes` lists all of them."))
     return RECIPES[name]
 
 
@@ -49,7 +45,6 @@ __all__ = [
     "one_more",
     "find_recipe",
     "fitted_to_own_data",
-    "known_defenses",
     "load_run",
     "overridden",
     "recorded_audit_config",

@@ -140,9 +140,9 @@ def one_more(recipes: Sequence[Recipe]) -> list[tuple[str, str]]:
 
     pairs = []
     for recipe in recipes:
-        own = {str(defense) for defense in recipe.defenses()}
+        own = set(recipe.defenses)
         for other in recipes:
-            fewer = {str(defense) for defense in other.defenses()}
+            fewer = set(other.defenses)
             if fewer < own and len(own) == len(fewer) + 1 and apart(recipe) == apart(other):
                 pairs.append((recipe.name, other.name))
     return pairs

@@ -31,6 +31,7 @@ from spikeproof.defenses import (
     TGO,
     TRADES,
     AdversarialTraining,
+    Defense,
     Dspike,
     FreeAdversarialTraining,
     HoSNN,
@@ -65,25 +66,23 @@ _DRAWS = {"draws": 4, "judge_draws": 10}
 
 def _row(
     name: str,
-    *,
+    *defenses: Defense,
     model: dict[str, Any] | None = None,
     train: dict[str, Any] | None = None,
     audit: dict[str, Any] | None = None,
-    **defenses: Any,
 ) -> Recipe:
     return dataclasses.replace(
-        _BASE,
+        _BASE.having(*defenses),
         name=f"mini-cifar10-{name}",
         model=dataclasses.replace(_BASE.model, **(model or {})),
         train=dataclasses.replace(_BASE.train, **(train or {})),
         audit=dataclasses.replace(_BASE.audit, **(audit or {})),
-        **defenses,
     )
 
 
-def _pair(name: str, **changes: Any) -> list[Recipe]:
+def _pair(name: str, *defenses: Defense, **changes: Any) -> list[Recipe]:
     """The row without adversarial training and with it."""
-    return [_row(name, **changes), _row(f"at-{name}", at=_AT, **changes)]
+    return [_row(name, *defenses, **changes), _row(f"at-{name}", _AT, *defenses, **changes)]
 
 
 def _surrogate(surrogate: Any) -> dict[str, Any]:
@@ -92,53 +91,53 @@ def _surrogate(surrogate: Any) -> dict[str, Any]:
 
 MINI_CIFAR10 = [
     _row("vanilla"),
-    _row("at", at=_AT),
-    *_pair("mpd-sgr", mpd_sgr=_MPD_SGR),
-    *_pair("tgo", tgo=_TGO),
+    _row("at", _AT),
+    *_pair("mpd-sgr", _MPD_SGR),
+    *_pair("tgo", _TGO),
     # Other ways of adversarial training. Free trains four times on each batch, HIRE twice: so many fewer epochs,
     # as every row makes as many optimiser steps.
-    _row("fast-at", at=AdversarialTraining(eps=2 / 255, attack="fgsm-rs")),
-    _row("free-at", free=FreeAdversarialTraining(eps=2 / 255), train={"epochs": 3, "validate_every": 1}),
-    _row("trades", trades=TRADES(eps=2 / 255)),
-    _row("mart", mart=MART(eps=2 / 255)),
-    _row("hire", hire=HIRE(eps=2 / 255), train={"epochs": 6, "validate_every": 2}),
+    _row("fast-at", AdversarialTraining(eps=2 / 255, attack="fgsm-rs")),
+    _row("free-at", FreeAdversarialTraining(eps=2 / 255), train={"epochs": 3, "validate_every": 1}),
+    _row("trades", TRADES(eps=2 / 255)),
+    _row("mart", MART(eps=2 / 255)),
+    _row("hire", HIRE(eps=2 / 255), train={"epochs": 6, "validate_every": 2}),
     # SNN-RAT: at-reg is RAT. DLIF brings its own images, at AT's radius, half of its paper's; its plain row perturbs by
     # Gaussian noise, likewise of half the published deviation.
-    *_pair("reg", reg=REG(beta=0.001)),
-    *_pair("sr", sr=SR(strength=0.001)),
-    _row("dlif", dlif=DLIF(perturbation="gaussian", std=4 / 255)),
-    _row("at-dlif", dlif=DLIF(eps=2 / 255)),
-    _row("at-dlif-l1", dlif=DLIF(norm="l1", eps=2 / 255)),
-    *_pair("feel", feel=FEEL()),
-    *_pair("feel-frequency", feel=FEEL(leak=False)),
-    *_pair("feel-leak", feel=FEEL(frequency=False)),
-    *_pair("dsd", dsd=DSD()),
-    *_pair("hosnn", hosnn=HoSNN()),
+    *_pair("reg", REG(beta=0.001)),
+    *_pair("sr", SR(strength=0.001)),
+    _row("dlif", DLIF(perturbation="gaussian", std=4 / 255)),
+    _row("at-dlif", DLIF(eps=2 / 255)),
+    _row("at-dlif-l1", DLIF(norm="l1", eps=2 / 255)),
+    *_pair("feel", FEEL()),
+    *_pair("feel-frequency", FEEL(leak=False)),
+    *_pair("feel-leak", FEEL(frequency=False)),
+    *_pair("dsd", DSD()),
+    *_pair("hosnn", HoSNN()),
     # Weights that are perturbed in training, and their average.
-    *_pair("awp", awp=AWP()),
-    *_pair("ema", ema=EMA()),
+    *_pair("awp", AWP()),
+    *_pair("ema", EMA()),
     # Random networks.
-    *_pair("stog", stog=StoG(), audit=_DRAWS),
-    *_pair("ndl", ndl=NDL(), audit=_DRAWS),
-    *_pair("randhet", randhet=RandHet(), audit=_DRAWS),
-    *_pair("tgo-noise", tgo=dataclasses.replace(_TGO, noise_at_inference=True), audit=_DRAWS),
-    *_pair("tgo-carried", tgo=dataclasses.replace(_TGO, noise="potential", noise_at_inference=True), audit=_DRAWS),
+    *_pair("stog", StoG(), audit=_DRAWS),
+    *_pair("ndl", NDL(), audit=_DRAWS),
+    *_pair("randhet", RandHet(), audit=_DRAWS),
+    *_pair("tgo-noise", dataclasses.replace(_TGO, noise_at_inference=True), audit=_DRAWS),
+    *_pair("tgo-carried", dataclasses.replace(_TGO, noise="potential", noise_at_inference=True), audit=_DRAWS),
     # What shapes potentials towards the threshold, or widens the surrogate over them.
-    *_pair("recdis", recdis=RecDis()),
-    *_pair("rmp-loss", rmp_loss=RMPLoss()),
-    *_pair("inflor", inflor=InfLoR()),
-    *_pair("learnable-width", learnable_width=LearnableWidth()),
-    *_pair("lsg", lsg=LSG()),
-    *_pair("dspike", dspike=Dspike()),
+    *_pair("recdis", RecDis()),
+    *_pair("rmp-loss", RMPLoss()),
+    *_pair("inflor", InfLoR()),
+    *_pair("learnable-width", LearnableWidth()),
+    *_pair("lsg", LSG()),
+    *_pair("dspike", Dspike()),
     # MPD-SGR and TGO with widths that grow with the potentials (docs/comparison.md tells why).
-    *_pair("mpd-sgr-spread", mpd_sgr=MPDSGR(eta=1.5, warmup=0.5, width="spread")),
-    *_pair("mpd-sgr-attack", mpd_sgr=MPDSGR(eta=1.5, warmup=0.5, width="attack")),
-    *_pair("tgo-spread", tgo=TGO(lambda_max=1.0, delta=0.5, sigma=0.3, width="spread")),
-    *_pair("tgo-attack", tgo=TGO(lambda_max=1.0, delta=1.0, sigma=0.3, width="attack")),
+    *_pair("mpd-sgr-spread", MPDSGR(eta=1.5, warmup=0.5, width="spread")),
+    *_pair("mpd-sgr-attack", MPDSGR(eta=1.5, warmup=0.5, width="attack")),
+    *_pair("tgo-spread", TGO(lambda_max=1.0, delta=0.5, sigma=0.3, width="spread")),
+    *_pair("tgo-attack", TGO(lambda_max=1.0, delta=1.0, sigma=0.3, width="attack")),
     # MPD-SGR Table 4: other surrogates.
-    _row("rectangular-mpd-sgr", mpd_sgr=_MPD_SGR, model=_surrogate(Rectangular())),
-    _row("sigmoid-mpd-sgr", mpd_sgr=_MPD_SGR, model=_surrogate(Sigmoid())),
-    _row("superspike-mpd-sgr", mpd_sgr=_MPD_SGR, model=_surrogate(SuperSpike())),
+    _row("rectangular-mpd-sgr", _MPD_SGR, model=_surrogate(Rectangular())),
+    _row("sigmoid-mpd-sgr", _MPD_SGR, model=_surrogate(Sigmoid())),
+    _row("superspike-mpd-sgr", _MPD_SGR, model=_surrogate(SuperSpike())),
     # Codings and batch norm. tdBN equals the merged batch norm at threshold 1, so it has no row.
     *_pair("poisson", model={"coding": Poisson()}, audit=_DRAWS),
     *_pair("rsc", model={"coding": RSC()}, audit=_DRAWS),

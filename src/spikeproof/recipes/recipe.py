@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import typing
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import torch
 import tyro
@@ -13,38 +12,14 @@ import tyro
 from spikeproof.audit import AuditConfig
 from spikeproof.coding import CODINGS, CodingField, Direct
 from spikeproof.data import Data, load_data
-from spikeproof.defenses import (
-    AWP,
-    DLIF,
-    DSD,
-    EMA,
-    FEEL,
-    HIRE,
-    LSG,
-    MART,
-    MPDSGR,
-    NDL,
-    REG,
-    SR,
-    TGO,
-    TRADES,
-    AdversarialTraining,
-    Defense,
-    Dspike,
-    FreeAdversarialTraining,
-    HoSNN,
-    InfLoR,
-    LearnableWidth,
-    RandHet,
-    RecDis,
-    RMPLoss,
-    StoG,
-)
+from spikeproof.defenses import DEFENSES, Defense, find_defense
 from spikeproof.errors import SpikeproofError
 from spikeproof.models import MODELS, BatchNormKind, SpikingModel, create_model
 from spikeproof.private_rng import private_rng
 from spikeproof.spiking import SURROGATES, Kernels, Neuron
 from spikeproof.train import TrainConfig
+
+_Kind = TypeVar("_Kind", bound=Defense)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -81,7 +56,7 @@ class DataConfig:
 class ModelConfig:
     """Which network: the arguments of :func:`spikeproof.models.create_model` that the data do not decide."""
 
-    name: Annotated[str, tyro.conf.arg(help=f"One of {', '.join(sorted(MODELS))}.")] = "vgg11"
+    name: Annotated[str, tyro.conf.arg(help=f"One of {', '.join(MODELS)}.")] = "vgg11"
     num_steps: int = 4
     """T, the number of time steps."""
     width: float = 1.0
@@ -123,80 +98,80 @@ class ModelConfig:
 class Recipe:
     """Data, network, defenses, training and audit of one experiment.
 
+    Its defenses are in the order of ``spikeproof.defenses.DEFENSES``, whatever the order in which they were given, and
+    one's own come last: so the same defenses make the same recipe.
+
+    Raises:
+        SpikeproofError: a defense twice, or one whose name is that of another part.
+
     Example:
-        >>> Recipe(name="mine", dsd=DSD()).defenses()
-        [DSD()]
+        >>> from spikeproof.defenses import DSD, TGO
+        >>> Recipe(name="mine", defenses=(TGO(), DSD())).defenses[0]
+        DSD()
     """
 
     name: str
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
     model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
-    at: AdversarialTraining | None = None
-    free: FreeAdversarialTraining | None = None
-    trades: TRADES | None = None
-    mart: MART | None = None
-    hire: HIRE | None = None
-    dlif: DLIF | None = None
-    sr: SR | None = None
-    reg: REG | None = None
-    dsd: DSD | None = None
-    stog: StoG | None = None
-    feel: FEEL | None = None
-    ndl: NDL | None = None
-    randhet: RandHet | None = None
-    hosnn: HoSNN | None = None
-    learnable_width: LearnableWidth | None = None
-    lsg: LSG | None = None
-    dspike: Dspike | None = None
-    recdis: RecDis | None = None
-    rmp_loss: RMPLoss | None = None
-    inflor: InfLoR | None = None
-    mpd_sgr: MPDSGR | None = None
-    tgo: TGO | None = None
-    awp: AWP | None = None
-    ema: EMA | None = None
+    defenses: tuple[Defense, ...] = ()
     train: TrainConfig = dataclasses.field(default_factory=TrainConfig)
     audit: AuditConfig = dataclasses.field(default_factory=AuditConfig)
 
-    def defenses(self) -> list[Defense]:
-        """Those that are not None, in the order of the fields."""
-        held = (getattr(self, field.name) for field in dataclasses.fields(self))
-        return [value for value in held if isinstance(value, Defense)]
+    def __post_init__(self) -> None:
+        places = {kind: place for place, kind in enumerate(DEFENSES.values())}
+        ordered = sorted(self.defenses, key=lambda defense: places.get(type(defense), len(places)))
+        object.__setattr__(self, "defenses", tuple(ordered))
+        names = [*(field.name for field in dataclasses.fields(self)), *(defense.field for defense in ordered)]
+        for defense in ordered:
+            if names.count(defense.field) > 1:
+                raise SpikeproofError(
+                    f"{self.name} has two parts called {defense.name}; list each defense once, and give your own "
+                    "another name."
+                )
+
+    def defense(self, kind: type[_Kind]) -> _Kind | None:
+        """Its defense of this kind, if it has one."""
+        return next((each for each in self.defenses if type(each) is kind), None)
+
+    def having(self, *defenses: Defense | None) -> Recipe:
+        """The recipe with these defenses too, each in the place of one of its own kind; None adds nothing.
+
+        Example:
+            >>> from spikeproof.defenses import REG
+            >>> Recipe(name="mine", defenses=(REG(beta=0.1),)).having(REG(beta=0.2), None).defenses
+            (REG(beta=0.2, linear_rows=0.3),)
+        """
+        added = [defense for defense in defenses if defense is not None]
+        return dataclasses.replace(self, defenses=(*self.without(*map(type, added)).defenses, *added))
+
+    def without(self, *kinds: type[Defense]) -> Recipe:
+        """The recipe without its defenses of these kinds."""
+        return dataclasses.replace(self, defenses=tuple(each for each in self.defenses if type(each) not in kinds))
 
     def settings(self) -> dict[str, Any]:
-        """Every field as plain values, a surrogate by its name; of the defenses, those that it has."""
-        settings: dict[str, Any] = _plain(self)
-        return {name: value for name, value in settings.items() if value is not None}
-
-
-def known_defenses() -> dict[str, type[Defense]]:
-    """Every defense that a recipe can have, by the name of its field."""
-    hints = typing.get_type_hints(Recipe)
-    offered = [(name, kind) for name, hint in hints.items() for kind in typing.get_args(hint)]
-    return {name: kind for name, kind in offered if isinstance(kind, type) and issubclass(kind, Defense)}
+        """Every field as plain values, a surrogate by its name; each defense under its own."""
+        parts = {"name": self.name, "data": self.data, "model": self.model}
+        parts |= {defense.field: defense for defense in self.defenses}
+        return {name: _plain(part) for name, part in (parts | {"train": self.train, "audit": self.audit}).items()}
 
 
 def with_defense(recipe: Recipe, name: str) -> Recipe:
     """The recipe with one more defense, as it is by default, under a name that says so.
 
     Args:
-        name: of the field, also with dashes: "mpd-sgr".
+        name: of the defense; see :func:`spikeproof.defenses.find_defense`.
 
     Raises:
         SpikeproofError: an unknown defense, or one that the recipe has already.
 
     Example:
-        >>> with_defense(Recipe(name="mine"), "reg").defenses()
-        [REG(beta=0.001, linear_rows=0.3)]
+        >>> with_defense(Recipe(name="mine"), "reg").defenses
+        (REG(beta=0.001, linear_rows=0.3),)
     """
-    field, kinds = name.replace("-", "_"), known_defenses()
-    if field not in kinds:
-        known = ", ".join(each.replace("_", "-") for each in kinds)
-        raise SpikeproofError(f"There is no defense {name!r}; the defenses are {known}.")
-    if getattr(recipe, field) is not None:
-        raise SpikeproofError(f"{recipe.name} has {name} already; change it by --{name}.FIELD.")
-    changes: dict[str, Any] = {field: kinds[field](), "name": f"{recipe.name}-{field.replace('_', '-')}"}
-    return dataclasses.replace(recipe, **changes)
+    kind = find_defense(name)
+    if recipe.defense(kind) is not None:
+        raise SpikeproofError(f"{recipe.name} has {kind.name} already; change it by --{kind.name}.FIELD.")
+    return dataclasses.replace(recipe.having(kind()), name=f"{recipe.name}-{kind.name}")
 
 
 def fitted_to_own_data(asked: Recipe, recipe: Recipe) -> Recipe:

@@ -33,7 +33,7 @@ def train_recipe(
         return train(
             model,
             data,
-            recipe.defenses(),
+            recipe.defenses,
             recipe.train,
             out=out,
             resume=resume,

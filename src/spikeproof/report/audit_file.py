@@ -81,15 +81,25 @@ def read_audit(path: Path) -> Audit:
         zero_gradient_share=row.fraction("zero_gradient_share", undefined=True),
         flags=tuple(_flag(entry) for entry in row.children("flags")),
         warnings=row.texts("warnings"),
-        tuning=Tuning(
-            samples=tuning.whole("samples"),
-            half_mass=tuning.positive("half_mass"),
-            hart_width=tuning.positive("hart_width"),
-            tried={name: tuning.child("tried").named_numbers(name) for name in tuning.child("tried").raw},
-        ),
+        tuning=_tuning(tuning),
         sweep=tuple(_sweep_point(entry) for entry in row.children("sweep")),
         step_sweep=tuple(_step_point(entry) for entry in row.children("step_sweep")),
         sites=tuple(_site(entry) for entry in row.children("sites")),
+    )
+
+
+# Audits from before audit.json said how their settings are written have these.
+_LABELS = {"half_mass": "ASSG's A′", "hart_width": "HART's width"}
+
+
+def _tuning(tuning: Fields) -> Tuning:
+    labels = None if tuning.absent("labels") else tuning.child("labels")
+    names = [name for name in tuning.raw if name not in ("samples", "tried", "labels")]
+    return Tuning(
+        samples=tuning.whole("samples"),
+        chosen={name: tuning.positive(name) for name in names},
+        tried={name: tuning.child("tried").named_numbers(name) for name in tuning.child("tried").raw},
+        labels=_LABELS if labels is None else {name: labels.text(name) for name in labels.raw},
     )
 
 

@@ -14,7 +14,6 @@ CAPTION = (
     "Each row looks for one way in which attacks fail though the network is not robust. A raised flag says that the "
     "accuracies above may be too high and what to do; no flag says only that these ways were not seen."
 )
-SETTINGS = {"half_mass": "ASSG's A′", "hart_width": "HART's width"}
 
 
 def checks(audit: Audit) -> str:
@@ -48,15 +47,11 @@ def _row(flag: Flag) -> str:
 def tuning_line(audit: Audit) -> str:
     """Which settings of the attacks validation samples decided, or that defaults were taken."""
     tuning = audit.tuning
-    chosen = {"half_mass": tuning.half_mass, "hart_width": tuning.hart_width}
-    defaults = [f"{words} = {chosen[name]:g}" for name, words in SETTINGS.items() if name not in tuning.tried]
+    written = {name: f"{tuning.labels.get(name, name)} = {value:g}" for name, value in tuning.chosen.items()}
+    defaults = [words for name, words in written.items() if name not in tuning.tried]
     if tuning.samples == 0:
         return f"No setting of the attacks was tuned: defaults were taken ({listed(defaults)})."
-    searched = [
-        f"{words} = {chosen[name]:g} ({_spread(tuning.tried[name])})"
-        for name, words in SETTINGS.items()
-        if name in tuning.tried
-    ]
+    searched = [f"{words} ({_spread(tuning.tried[name])})" for name, words in written.items() if name in tuning.tried]
     if not searched:
         return "No trial has a setting to tune."
     rest = f"; {listed(defaults)} by default, as no trial uses it" if defaults else ""

@@ -109,12 +109,15 @@ class Search:
 
 @dataclasses.dataclass(frozen=True)
 class Tuning:
-    """The attacks' own settings; ``tried`` has, for each that was searched, its values with the accuracy they left."""
+    """The attacks' own settings by name, and how people write these.
+
+    ``tried`` has, for each that was searched, its values with the accuracy they left.
+    """
 
     samples: int
-    half_mass: float
-    hart_width: float
+    chosen: Mapping[str, float]
     tried: Mapping[str, Mapping[str, float]]
+    labels: Mapping[str, str]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -50,6 +50,10 @@ def read_run(folder: str | os.PathLike[str], audited: Path | None = None) -> Run
         config.text(name)
     if not config.absent("perturbed"):
         config.truth("perturbed")
+    if not config.absent("labels"):
+        labels = config.child("labels")
+        for name in labels.raw:
+            labels.text(name)
     return Run(
         folder=folder,
         audited=audited,

@@ -21,7 +21,7 @@ def trained_sentences(run: Run) -> list[str]:
     """
     recipe = run.config["recipe"]
     assert isinstance(recipe, dict)  # `read_run` has looked
-    found = [_what(recipe)] if "model" in recipe or "defenses" in recipe else []
+    found = [_what(run.config)] if "model" in recipe or "defenses" in recipe else []
     if not run.epochs:
         return [*found, "No epoch is finished yet."]
     last, minutes = run.epochs[-1], sum(epoch.seconds for epoch in run.epochs) / 60
@@ -33,7 +33,7 @@ def trained_sentences(run: Run) -> list[str]:
     validation = (
         "" if last.validation_accuracy is None else f", validation accuracy {percent(last.validation_accuracy)} %"
     )
-    perturbed = run.config.get("perturbed", _perturbed_once(recipe))
+    perturbed = run.config.get("perturbed", _perturbed_once(run.config))
     attacked = " (on the images as a defense perturbs them)" if perturbed else ""
     found.append(
         f"The last, epoch {last.epoch}: loss {last.loss:.4g}, training accuracy {percent(last.train_accuracy)} %"
@@ -48,16 +48,26 @@ def trained_sentences(run: Run) -> list[str]:
     return [sentence[:1000] for sentence in found]
 
 
-def defenses_of(recipe: Mapping[str, Any]) -> dict[str, str]:
-    """Each defense of a recorded recipe by the name that people use, with its settings in words."""
+def defenses_of(config: Mapping[str, Any]) -> dict[str, str]:
+    """Each defense of a recorded run by the name that people use, with its settings in words.
+
+    Args:
+        config: config.json, which says how each is written; one from before it did has the usual names.
+    """
+    recipe, labels = config["recipe"], config.get("labels", {})
+
+    def written(name: str) -> str:
+        return labels.get(name) or method_name(name)
+
     if isinstance(recipe.get("defenses"), list):  # a run that was started from Python
         told = [str(words).partition("(") for words in recipe["defenses"]]
-        return {method_name(name): rest.removesuffix(")")[:_LONGEST] for name, _, rest in told}
+        return {written(name): rest.removesuffix(")")[:_LONGEST] for name, _, rest in told}
     held = {name: value for name, value in recipe.items() if name not in NO_DEFENSE and value is not None}
-    return {method_name(name): _value(value) for name, value in held.items()}
+    return {written(name): _value(value) for name, value in held.items()}
 
 
-def _what(recipe: Mapping[str, Any]) -> str:
+def _what(config: Mapping[str, Any]) -> str:
+    recipe = config["recipe"]
     model, data = _part(recipe, "model"), _part(recipe, "data")
     neuron = _part(model, "neuron")
     network = [f"width {_value(model['width'])}"] if model.get("width", 1) != 1 else []
@@ -69,13 +79,13 @@ def _what(recipe: Mapping[str, Any]) -> str:
     words = f"{_value(model.get('name', 'A network'))}{_bracketed(network)}"
     if "name" in data:
         words += f" on {str(data['name']).replace(chr(92), '/').rpartition('/')[2]}{_bracketed(part, '; ')}"
-    defenses = [f"{name}{_bracketed([said] if said else [])}" for name, said in defenses_of(recipe).items()]
+    defenses = [f"{name}{_bracketed([said] if said else [])}" for name, said in defenses_of(config).items()]
     return f"{words}, {f'with {listed(defenses)}' if defenses else 'without a defense'}."
 
 
-def _perturbed_once(recipe: Mapping[str, Any]) -> bool:
+def _perturbed_once(config: Mapping[str, Any]) -> bool:
     """Whether a defense made the images, of a run from before its config.json said so: these did then."""
-    return bool({"AT", "Free AT", "TRADES", "MART", "HIRE", "DLIF"} & defenses_of(recipe).keys())
+    return bool({"AT", "Free AT", "TRADES", "MART", "HIRE", "DLIF"} & defenses_of(config).keys())
 
 
 def _part(held: Mapping[str, Any], name: str) -> Mapping[str, Any]:

@@ -16,7 +16,8 @@ WITHOUT_ADAPTIVE = (
 UNCHECKED = "No check looked for red flags, so nothing says that its attacks worked; audit with diagnostics."
 
 
-# How people write a defense that neither its class nor its field in a recipe is written like.
+# How people write a defense that neither its class nor its field in a recipe is written like. A run's config.json says
+# it itself ("labels"); these are for runs from before it did, and for result rows, which have the class's name.
 _WRITTEN = {
     "adversarialtraining": "AT",
     "freeadversarialtraining": "Free AT",

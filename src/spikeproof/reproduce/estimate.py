@@ -10,7 +10,6 @@ from spikeproof.data.public_sets import PUBLIC_SETS
 from spikeproof.machine.precision import for_verdicts, resolved
 from spikeproof.models import multiply_accumulates
 from spikeproof.recipes import Recipe
-from spikeproof.recipes.recipe import ModelConfig
 from spikeproof.reproduce.task import Store, Task
 from spikeproof.runs import RunFolder
 
@@ -51,10 +50,10 @@ def correction(tasks: Iterable[Task], store: Store, device: str) -> float:
 
 
 def _training_seconds(recipe: Recipe, device: str) -> float:
-    factor = math.prod(defense.step_cost for defense in recipe.defenses())
+    factor = math.prod(defense.step_cost for defense in recipe.defenses)
     factor *= _FP32 if resolved(recipe.train.precision, device) == "fp32" else 1.0
     images = recipe.train.epochs * _train_images(recipe)
-    return _macs(recipe.model, _classes(recipe)) * images * factor / _RATES[device]
+    return _macs(recipe) * images * factor / _RATES[device]
 
 
 def _audit_seconds(recipe: Recipe, config: AuditConfig, device: str) -> float:
@@ -64,7 +63,7 @@ def _audit_seconds(recipe: Recipe, config: AuditConfig, device: str) -> float:
     )
     passes *= _FP32 if for_verdicts(config.precision) == "fp32" else 1.0
     samples = config.samples or 10_000
-    macs = _macs(recipe.model, _classes(recipe)) * samples * (config.draws or 1)
+    macs = _macs(recipe) * samples * (config.draws or 1)
     return macs * passes * _ATTACK_STEP / _RATES[device]
 
 
@@ -78,17 +77,13 @@ def _train_images(recipe: Recipe) -> int:
     return max(1, round(whole * kept) - (recipe.data.validation or 0))
 
 
-def _classes(recipe: Recipe) -> int:
+def _macs(recipe: Recipe) -> float:
+    """Multiply-accumulates of one image through all T steps; of data that nobody knows beforehand one of 32 pixels."""
     known = PUBLIC_SETS.get(recipe.data.name)
-    return len(recipe.data.classes or ()) or (10 if known is None else known.num_classes)
-
-
-def _macs(config: ModelConfig, classes: int) -> float:
-    """Multiply-accumulates of one image through all T steps."""
     return multiply_accumulates(
-        config.name,
-        num_classes=classes,
-        num_steps=config.num_steps,
-        width=config.width,
-        image_size=64 if config.name == "vgg16" else 32,
+        recipe.model.name,
+        num_classes=len(recipe.data.classes or ()) or (10 if known is None else known.num_classes),
+        num_steps=recipe.model.num_steps,
+        width=recipe.model.width,
+        image_size=32 if known is None else known.image_size,
     )

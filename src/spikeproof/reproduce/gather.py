@@ -122,7 +122,7 @@ def _row(plan: Plan, row: Row, task: Task, store: Store) -> ResultRow:
         width=recipe.model.width,
         num_steps=recipe.model.num_steps,
         coding=str(recipe.model.coding),
-        defenses=tuple(str(defense) for defense in recipe.defenses()),
+        defenses=tuple(repr(defense) for defense in recipe.defenses),
         recipe_hash=task.key,
         code_version=config["spikeproof"],
         torch_version=config["torch"],

@@ -118,20 +118,19 @@ class Plan:
         """The task of one row whose calibrations are decided."""
         chosen = self.choices(store, row, failed)
         assert chosen is not None
-        changes = {choice.calibration.field: choice.calibration.candidates[choice.place] for choice in chosen}
-        return self._task(row, seed, changes)
+        return self._task(row, seed, [choice.calibration.candidates[choice.place] for choice in chosen])
 
     def waiting(self, store: Store, failed: Collection[Task] = ()) -> list[Task]:
         """For every row that waits for a calibration, and every seed, a task that costs about what its own will."""
         return [
-            self._task(row, seed, {each.field: each.candidates[0] for each in self._calibrations(row)})
+            self._task(row, seed, [each.candidates[0] for each in self._calibrations(row)])
             for row in self.rows
             for seed in self.seeds
             if self.choices(store, row, failed) is None
         ]
 
-    def _task(self, row: Row, seed: int, changes: dict[str, Defense]) -> Task:
-        recipe = seeded(at_scale(_changed(row.recipe, changes), self.scale), seed)
+    def _task(self, row: Row, seed: int, defenses: Sequence[Defense]) -> Task:
+        recipe = seeded(at_scale(row.recipe.having(*defenses), self.scale), seed)
         substitute = None if row.substitute is None else at_scale(row.substitute, self.scale)
         audits = self.column_audits(row, recipe, substitute)
         measures = tuple(dict.fromkeys(column.measure for column in self.table.columns if column.measure is not None))
@@ -209,7 +208,7 @@ class Plan:
         return [
             Task(
                 f"{calibration.name}: {words}",
-                at_scale(_changed(calibration.recipe, {calibration.field: candidate}), self.scale),
+                at_scale(calibration.recipe.having(candidate), self.scale),
             )
             for words, candidate in zip(_told(calibration), calibration.candidates, strict=True)
         ]
@@ -255,13 +254,9 @@ def _random(recipe: Recipe) -> bool:
         width=recipe.model.width,
         coding=recipe.model.coding,
     )
-    for defense in recipe.defenses():
+    for defense in recipe.defenses:
         defense.install(model)
     return draws_at_random(model.eval())
-
-
-def _changed(recipe: Recipe, changes: dict[str, Defense]) -> Recipe:
-    return dataclasses.replace(recipe, **changes)  # type: ignore[arg-type]
 
 
 def seeded(recipe: Recipe, seed: int) -> Recipe:

@@ -107,6 +107,7 @@ class RunFolder:
         precision: Precision | None = None,
         identity: dict[str, Any] | None = None,
         perturbed: bool = False,
+        labels: dict[str, str] | None = None,
     ) -> bool:
         """Begin or go on with a run of these settings; what began and saved nothing is taken over.
 
@@ -115,6 +116,7 @@ class RunFolder:
             precision: that training is asked to run in; None where there is no training.
             identity: ``identity.identity`` of defenses and training; None where there is no training.
             perturbed: whether a defense makes the images that training accuracy is of.
+            labels: how people write each defense that the settings name.
 
         Returns:
             Whether the run begins here.
@@ -144,6 +146,7 @@ class RunFolder:
             "images": images,
             "identity": identity,
             "perturbed": perturbed,
+            "labels": labels or {},
             "command": command,
         }
         self._metrics.unlink(missing_ok=True)  # of a run that is taken over

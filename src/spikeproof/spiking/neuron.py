@@ -47,7 +47,7 @@ class Neuron:
     detach_reset: bool = False
     """Whether the backward leaves out the reset."""
     surrogate: SurrogateField = Triangle()
-    """The backward of a spike: triangle(1), rectangular(1), sigmoid(4), arctan(2), superspike(1), of any width."""
+    """The backward of a spike."""
     carries_noise: bool = False
     """Whether firing noise stays in the potential."""
 

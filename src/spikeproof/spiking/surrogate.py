@@ -274,6 +274,7 @@ class StraightThrough:
 
 Trainable = Triangle | Rectangular | Sigmoid | SuperSpike | ArcTan | Gaussian | RectifiedTriangle
 
+# A new one needs a place here and in the type above: the command line, recipes and weights read this.
 SURROGATES: dict[str, type[Trainable]] = {
     kind.__name__: kind for kind in (Triangle, Rectangular, Sigmoid, SuperSpike, ArcTan, Gaussian, RectifiedTriangle)
 }
@@ -314,6 +315,7 @@ def parse_surrogate(text: str) -> Trainable:
 # A surrogate as a field of a recipe: the command line then reads "sigmoid(2.5)".
 SurrogateField = Annotated[
     Trainable,
+    tyro.conf.arg(help=f"The backward of a spike: {', '.join(str(kind()).lower() for kind in SURROGATES.values())}."),
     tyro.constructors.PrimitiveConstructorSpec(
         nargs=1,
         metavar="SURROGATE",

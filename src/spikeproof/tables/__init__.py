@@ -1,8 +1,7 @@
 """Tables: the papers' published tables and figures, in Python."""
 
-import difflib
-
 from spikeproof.errors import SpikeproofError
+from spikeproof.names import unknown
 from spikeproof.tables.ambiguities import AMBIGUITIES
 from spikeproof.tables.assg_table import ASSG_MAIN
 from spikeproof.tables.mpd_sgr_defenses import TABLE1, TABLE3
@@ -34,9 +33,7 @@ def find_table(name: str) -> Table:
         'PGD10'
     """
     if name not in TABLES:
-        near = difflib.get_close_matches(name, TABLES, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"the tables are {', '.join(TABLES)}."
-        raise SpikeproofError(f"There is no table {name!r}; {hint}")
+        raise SpikeproofError(unknown("table", name, TABLES))
     return TABLES[name]
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from spikeproof.defenses import MPDSGR
+from spikeproof.defenses import MPDSGR, REG
 from spikeproof.recipes.recipe import Recipe
 from spikeproof.spiking import Neuron
 from spikeproof.tables.mpd_sgr_defenses import TABLE1
 from spikeproof.tables.mpd_sgr_white_box import TABLE2
-from spikeproof.tables.settings import AUDIT, with_defenses
+from spikeproof.tables.settings import AUDIT
 from spikeproof.tables.table import Calibration, Claim, Column, Row, Table
 from spikeproof.tables.tgo_tables import MAIN
 
@@ -43,7 +43,7 @@ _ETA, _BAND = _by(TABLE2, _OURS), _by(MAIN, _GUARDED)
 
 def _again(name: str, held: Calibration, candidates: tuple[Any, ...]) -> Calibration:
     """A calibration to the same price among other candidates."""
-    recipe = with_defenses(held.recipe, **{held.field: candidates[0]})
+    recipe = held.recipe.having(candidates[0])
     return dataclasses.replace(held, name=name, candidates=candidates, recipe=recipe)
 
 
@@ -107,8 +107,8 @@ _PAIR = (
 )
 _ROWS = (
     *_PAIR,
-    _row("plain", "neither", _BASE, with_defenses(_REG.recipe, reg=None)),
-    _row("mpd-sgr-with-reg", "MPD-SGR with REG", _BASE, with_defenses(_OURS.recipe, reg=_REG.recipe.reg), _ETA),
+    _row("plain", "neither", _BASE, _REG.recipe.without(REG)),
+    _row("mpd-sgr-with-reg", "MPD-SGR with REG", _BASE, _OURS.recipe.having(_REG.recipe.defense(REG)), _ETA),
     _row("mpd-sgr-all-sites", "MPD-SGR, all sites", _BASE, _ALL_SITES.recipe, _ALL_SITES),
     _row("mpd-sgr-no-warm-up", "MPD-SGR, no warm-up", _BASE, _NO_WARM_UP.recipe, _NO_WARM_UP),
     *(row for pair in _NETWORKS for row in pair),

@@ -12,7 +12,7 @@ from spikeproof.data import Augmentation
 from spikeproof.defenses import TRADES, AdversarialTraining
 from spikeproof.recipes.recipe import DataConfig, ModelConfig, Recipe
 from spikeproof.spiking import Neuron, Triangle
-from spikeproof.tables.settings import AUDIT, MPD_SGR_CANDIDATES, SR_CANDIDATES, calibration, with_defenses
+from spikeproof.tables.settings import AUDIT, MPD_SGR_CANDIDATES, SR_CANDIDATES, calibration
 from spikeproof.tables.table import Claim, Column, Row, Table
 from spikeproof.tables.tgo_tables import tgo_candidates
 from spikeproof.train import TrainConfig
@@ -33,17 +33,14 @@ _BASE = Recipe(
     ),
     audit=AUDIT,
 )
-_AT = with_defenses(
-    _BASE,
-    at=AdversarialTraining(eps=8 / 255, attack="pgd", steps=5, step_size=4 / 255),
-)
+_AT = _BASE.having(AdversarialTraining(eps=8 / 255, attack="pgd", steps=5, step_size=4 / 255))
 _TGO = tgo_candidates(0.4)
 _RECIPES = {
     "at": _AT,
-    "at-sr": with_defenses(_AT, sr=SR_CANDIDATES[0]),
-    "trades": with_defenses(_BASE, trades=TRADES(eps=8 / 255, steps=4, step_size=3 / 255, beta=5.0)),
-    "at-mpd-sgr": with_defenses(_AT, mpd_sgr=MPD_SGR_CANDIDATES[0]),
-    "at-tgo": with_defenses(_AT, tgo=_TGO[0]),
+    "at-sr": _AT.having(SR_CANDIDATES[0]),
+    "trades": _BASE.having(TRADES(eps=8 / 255, steps=4, step_size=3 / 255, beta=5.0)),
+    "at-mpd-sgr": _AT.having(MPD_SGR_CANDIDATES[0]),
+    "at-tgo": _AT.having(_TGO[0]),
 }
 _LABELS = {"at": "AT", "at-sr": "AT + SR", "trades": "TRADES", "at-mpd-sgr": "AT + MPD-SGR", "at-tgo": "AT + TGO"}
 _SOURCES = {"STBP": "BPTT", "PDSG": "PDSG", "HART": "HART", "ASSG": "ASSG"}
@@ -68,7 +65,6 @@ def _published(row: str) -> dict[str, float]:
 _CALIBRATIONS = (
     calibration(
         "at-sr",
-        "sr",
         SR_CANDIDATES,
         _RECIPES["at-sr"],
         _AT,
@@ -77,7 +73,6 @@ _CALIBRATIONS = (
     ),
     calibration(
         "at-mpd-sgr",
-        "mpd_sgr",
         MPD_SGR_CANDIDATES,
         _RECIPES["at-mpd-sgr"],
         _AT,
@@ -86,7 +81,6 @@ _CALIBRATIONS = (
     ),
     calibration(
         "at-tgo",
-        "tgo",
         _TGO,
         _RECIPES["at-tgo"],
         _AT,

@@ -19,7 +19,6 @@ from spikeproof.tables.settings import (
     plain,
     reg,
     sr_training,
-    with_defenses,
     with_dlif,
     with_feel,
 )
@@ -72,7 +71,7 @@ _LABELS = {
     "sr": "SR (Liu et al. 2024)",
     "mpd-sgr": "MPD-SGR",
 }
-_CALIBRATED = {"sr": ("sr", SR_CANDIDATES), "mpd-sgr": ("mpd_sgr", MPD_SGR_CANDIDATES)}
+_CALIBRATED = {"sr": SR_CANDIDATES, "mpd-sgr": MPD_SGR_CANDIDATES}
 
 
 def _recipe(method: str, data: str, training: str) -> Recipe:
@@ -81,12 +80,12 @@ def _recipe(method: str, data: str, training: str) -> Recipe:
         return with_dlif(base, adversarial=at is not None)
     if method == "feel":
         return with_feel(base, adversarial=at is not None)
-    base = with_defenses(sr_training(base) if method == "sr" else base, at=at)
+    base = (sr_training(base) if method == "sr" else base).having(at)
     return {
-        "reg": with_defenses(base, reg=reg("vgg11")),
-        "stog": with_defenses(base, stog=STOG),
-        "sr": with_defenses(base, sr=SR_CANDIDATES[0]),
-        "mpd-sgr": with_defenses(base, mpd_sgr=MPD_SGR_CANDIDATES[0]),
+        "reg": base.having(reg("vgg11")),
+        "stog": base.having(STOG),
+        "sr": base.having(SR_CANDIDATES[0]),
+        "mpd-sgr": base.having(MPD_SGR_CANDIDATES[0]),
     }[method]
 
 
@@ -107,14 +106,13 @@ def _calibrations(data: str) -> list[Calibration]:
     return [
         calibration(
             f"{data}-{method}",
-            field,
             candidates,
             _recipe(method, data, "vanilla"),
             _recipe("reg", data, "vanilla"),
             clean=(clean["reg"], clean[method]),
             source=f"{PAPER}, Table 1, {DATA_WORDS[data]}, vanilla training, REG and {_LABELS[method].split()[0]}",
         )
-        for method, (field, candidates) in _CALIBRATED.items()
+        for method, candidates in _CALIBRATED.items()
     ]
 
 

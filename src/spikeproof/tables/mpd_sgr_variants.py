@@ -10,7 +10,7 @@ from spikeproof.recipes.recipe import Recipe
 from spikeproof.spiking import Neuron, Rectangular, Sigmoid, SuperSpike
 from spikeproof.spiking.surrogate import SurrogateField
 from spikeproof.tables.mpd_sgr_defenses import PAPER
-from spikeproof.tables.settings import AUDIT, MPD_SGR_CANDIDATES, calibration, plain, reg, with_defenses
+from spikeproof.tables.settings import AUDIT, MPD_SGR_CANDIDATES, calibration, plain, reg
 from spikeproof.tables.table import Claim, Column, Row, Table
 
 _SURROGATES: dict[str, SurrogateField] = {"rec": Rectangular(), "sig": Sigmoid(), "sup": SuperSpike()}
@@ -42,7 +42,7 @@ def _pair(
     published: tuple[dict[str, float], dict[str, float]],
 ) -> tuple[Row, Row]:
     """The row of REG and that of MPD-SGR."""
-    ours = with_defenses(base, mpd_sgr=MPD_SGR_CANDIDATES[0])
+    ours = base.having(MPD_SGR_CANDIDATES[0])
     return (
         Row(name=f"{name}-reg", label=labels[0], group=group, recipe=reference, published=published[0]),
         Row(
@@ -69,7 +69,6 @@ def _table(
         calibrations=tuple(
             calibration(
                 ours.calibrated[0],
-                "mpd_sgr",
                 MPD_SGR_CANDIDATES,
                 ours.recipe,
                 reference.recipe,
@@ -106,7 +105,7 @@ TABLE4 = _table(
             f"{network}-{surrogate}",
             f"{network.upper()}+{surrogate.capitalize()}",
             base := _with_surrogate(network, surrogate),
-            with_defenses(base, reg=reg(network)),
+            base.having(reg(network)),
             ("REG", "MPD-SGR"),
             (dict(zip(_ATTACKS4, theirs, strict=True)), dict(zip(_ATTACKS4, ours, strict=True))),
         )
@@ -146,7 +145,7 @@ TABLE5 = _table(
             coding,
             f"Tiny-ImageNet, VGG16, {_CODINGS[coding][0]}",
             base := _with_coding(coding),
-            with_defenses(base, reg=reg("vgg16")),
+            base.having(reg("vgg16")),
             (_CODINGS[coding][0], f"{_CODINGS[coding][0]}+MPD-SGR"),
             (dict(zip(_ATTACKS5, theirs, strict=True)), dict(zip(_ATTACKS5, ours, strict=True))),
         )

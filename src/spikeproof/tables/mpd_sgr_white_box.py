@@ -13,7 +13,6 @@ from spikeproof.tables.settings import (
     calibration,
     plain,
     reg,
-    with_defenses,
     with_training,
 )
 from spikeproof.tables.table import Calibration, Claim, Column, Row, Table
@@ -49,10 +48,10 @@ _METHODS = {"reg": "REG", "mpd-sgr": "MPD-SGR", "at-reg": "RAT", "at-mpd-sgr": "
 
 
 def _recipe(data: str, network: _Network, method: str) -> Recipe:
-    base = with_defenses(plain(network, DATA[data], 4), at=AT if method.startswith("at-") else None)
+    base = plain(network, DATA[data], 4).having(AT if method.startswith("at-") else None)
     if method.endswith("mpd-sgr"):
-        return with_defenses(base, mpd_sgr=MPD_SGR_CANDIDATES[0])
-    return with_defenses(base, reg=reg(network))
+        return base.having(MPD_SGR_CANDIDATES[0])
+    return base.having(reg(network))
 
 
 def _row(data: str, network: _Network, method: str, *, published: dict[str, float], black_box: bool = False) -> Row:
@@ -72,7 +71,6 @@ def _row(data: str, network: _Network, method: str, *, published: dict[str, floa
 def _calibration(data: str, network: _Network) -> Calibration:
     return calibration(
         f"{data}-{network}-mpd-sgr",
-        "mpd_sgr",
         MPD_SGR_CANDIDATES,
         _recipe(data, network, "mpd-sgr"),
         _recipe(data, network, "reg"),

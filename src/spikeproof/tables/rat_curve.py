@@ -13,7 +13,7 @@ from typing import Any
 from spikeproof.defenses import AdversarialTraining
 from spikeproof.errors import SpikeproofError
 from spikeproof.tables.scale import Scale, at_scale
-from spikeproof.tables.settings import plain, reg, with_defenses, with_training
+from spikeproof.tables.settings import plain, reg, with_training
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,11 +47,7 @@ PUBLISHED_CURVE = (
     CurvePoint(199, 376.6, 85.65, 91.75),
 )
 RAT_CURVE = with_training(
-    with_defenses(
-        plain("wrn16", "cifar10", 8),
-        reg=reg("wrn16"),
-        at=AdversarialTraining(eps=2 / 255, attack="fgsm"),
-    ),
+    plain("wrn16", "cifar10", 8).having(reg("wrn16"), AdversarialTraining(eps=2 / 255, attack="fgsm")),
     validate_every=1,
 )
 

@@ -71,11 +71,6 @@ def reg(network: Network) -> REG:
     return REG(beta=0.004 if network == "wrn16" else 0.001)
 
 
-def with_defenses(recipe: Recipe, **defenses: Defense | None) -> Recipe:
-    """The recipe with these fields; None leaves one empty."""
-    return dataclasses.replace(recipe, **defenses)  # type: ignore[arg-type]
-
-
 def with_training(recipe: Recipe, **settings: Any) -> Recipe:
     """The recipe with other settings of its training."""
     return dataclasses.replace(recipe, train=dataclasses.replace(recipe.train, **settings))
@@ -89,13 +84,13 @@ def with_dlif(recipe: Recipe, *, adversarial: bool) -> Recipe:
     perturbation: Literal["fgsm", "gaussian"] = "fgsm" if adversarial else "gaussian"
     settings = {"alpha": 1.0, "kappa": 0.5, "eps": 4 / 255, "start": 0.001, "std": 8 / 255, "leak": 0.99}
     dlif = DLIF(perturbation=perturbation, **settings)  # type: ignore[arg-type]
-    return with_training(with_defenses(recipe, dlif=dlif), epochs=100)
+    return with_training(recipe.having(dlif), epochs=100)
 
 
 def with_feel(recipe: Recipe, *, adversarial: bool) -> Recipe:
     """FEEL as its code trains it: 300 epochs, batches of 256, no Cutout; its frames are not normalised."""
     trained = with_training(recipe, epochs=300, batch_size=256, augmentation=_NO_CUTOUT)
-    return with_defenses(trained, feel=FEEL(), at=AT if adversarial else None)
+    return trained.having(FEEL(), AT if adversarial else None)
 
 
 def sr_training(recipe: Recipe) -> Recipe:
@@ -105,7 +100,6 @@ def sr_training(recipe: Recipe) -> Recipe:
 
 def calibration(
     name: str,
-    field: str,
     candidates: Iterable[Defense],
     recipe: Recipe,
     reference: Recipe,
@@ -118,7 +112,6 @@ def calibration(
     told = f"{clean[0]} and {clean[1]} clean, {source}"
     return Calibration(
         name=name,
-        field=field,
         candidates=tuple(candidates),
         recipe=recipe,
         reference=reference,

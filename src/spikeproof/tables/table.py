@@ -67,7 +67,7 @@ class Row:
 class Calibration:
     """A setting that no paper states, chosen on validation images by what it costs in clean accuracy.
 
-    Each candidate is trained in the place of ``recipe``'s defense ``field``. The one whose validation accuracy comes
+    Each candidate is trained in the place of ``recipe``'s defense of its kind. The one whose validation accuracy comes
     closest to ``reference``'s less ``drop`` wins, the first of equals: so it pays what the paper's method paid, at any
     scale and on any data.
 
@@ -77,7 +77,6 @@ class Calibration:
     """
 
     name: str
-    field: str
     candidates: tuple[Defense, ...]
     recipe: Recipe
     reference: Recipe

@@ -17,7 +17,6 @@ from spikeproof.tables.settings import (
     plain,
     reg,
     sr_training,
-    with_defenses,
 )
 from spikeproof.tables.table import Calibration, Claim, Column, Measure, Row, Table
 
@@ -36,10 +35,10 @@ def tgo_candidates(lambda_max: float, *, noise_at_inference: bool = False) -> tu
 
 _WRN16 = tgo_candidates(0.4)
 _BASE = plain("wrn16", "cifar10", 4)
-_MAIN_TRAINING: dict[str, tuple[str, dict[str, Defense]]] = {
-    "bptt": ("BPTT", {}),
-    "at": ("AT", {"at": AT}),
-    "rat": ("RAT", {"at": AT, "reg": reg("wrn16")}),
+_MAIN_TRAINING: dict[str, tuple[str, tuple[Defense, ...]]] = {
+    "bptt": ("BPTT", ()),
+    "at": ("AT", (AT,)),
+    "rat": ("RAT", (AT, reg("wrn16"))),
 }
 _MAIN_COLUMNS = (
     Column(label="Clean"),
@@ -57,9 +56,8 @@ _MAIN: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
 }
 _MAIN_CALIBRATION = calibration(
     "tgo",
-    "tgo",
     _WRN16,
-    with_defenses(_BASE, tgo=_WRN16[0]),
+    _BASE.having(_WRN16[0]),
     _BASE,
     clean=(_MAIN["bptt"][0][0], _MAIN["bptt"][1][0]),
     source=f"{_PAPER}, CIFAR-10, WRN-16, BPTT, vanilla and TGO",
@@ -68,13 +66,13 @@ _MAIN_CALIBRATION = calibration(
 
 def _main_row(training: str, *, tgo: bool) -> Row:
     words, defenses = _MAIN_TRAINING[training]
-    recipe = with_defenses(_BASE, **defenses)
+    recipe = _BASE.having(*defenses)
     labels = (column.label for column in _MAIN_COLUMNS)
     return Row(
         name=f"{training}-tgo" if tgo else training,
         label="TGO" if tgo else ("Vanilla" if training == "bptt" else words),
         group=words,
-        recipe=with_defenses(recipe, tgo=_WRN16[0]) if tgo else recipe,
+        recipe=recipe.having(_WRN16[0]) if tgo else recipe,
         published=dict(zip(labels, _MAIN[training][tgo], strict=True)),
         calibrated=("tgo",) if tgo else (),
     )
@@ -114,7 +112,7 @@ _PARTS: dict[str, tuple[str, tuple[TGO, ...]]] = {
     "nlif": ("NLIF", _NLIF),
     "both": ("MC and NLIF", _BOTH),
 }
-_RAT_VGG11: dict[str, Defense] = {"at": AT, "reg": reg("vgg11")}
+_RAT_VGG11: tuple[Defense, ...] = (AT, reg("vgg11"))
 _ABLATION: dict[tuple[str, str], dict[str, float]] = {
     ("bptt", "none"): {"Clean": 71.4, "FGSM": 5.9},
     ("bptt", "mc"): {"Clean": 64.3, "FGSM": 17.1},
@@ -129,15 +127,13 @@ _ABLATION: dict[tuple[str, str], dict[str, float]] = {
 
 def _ablation_recipe(training: str, part: str) -> Recipe:
     candidates = _PARTS[part][1]
-    base = with_defenses(_VGG11, **(_RAT_VGG11 if training == "rat" else {}))
-    return with_defenses(base, tgo=candidates[0] if candidates else None)
+    return _VGG11.having(*(_RAT_VGG11 if training == "rat" else ()), *candidates[:1])
 
 
 def _ablation_calibration(part: str) -> Calibration:
     words, candidates = _PARTS[part]
     return calibration(
         part,
-        "tgo",
         candidates,
         _ablation_recipe("bptt", part),
         _VGG11,
@@ -192,12 +188,12 @@ ABLATION = Table(
     ),
 )
 
-_C100 = with_defenses(plain("wrn16", "cifar100", 4), at=AT)
+_C100 = plain("wrn16", "cifar100", 4).having(AT)
 _NOISY = tgo_candidates(0.4, noise_at_inference=True)
 _ADVANCED_RECIPES = {
     "at": _C100,
-    "at-sr": with_defenses(sr_training(_C100), sr=SR_CANDIDATES[0]),
-    "at-tgo": with_defenses(_C100, tgo=_NOISY[0]),
+    "at-sr": sr_training(_C100).having(SR_CANDIDATES[0]),
+    "at-tgo": _C100.having(_NOISY[0]),
 }
 _ADVANCED_LABELS = {"at": "AT", "at-sr": "SR+AT", "at-tgo": "TGO+AT(EoT)"}
 _ADVANCED: dict[str, tuple[float, float, float, float]] = {
@@ -210,10 +206,9 @@ _STRONGER = {"MTPGD-7": "MTPGD-7", "MTPGD-40": "MTPGD-40", "APGD-7": "APGD-CE-7"
 _CLEAN_AT = 69.29
 
 
-def _advanced_calibration(row: str, field: str, candidates: tuple[Defense, ...], clean: float) -> Calibration:
+def _advanced_calibration(row: str, candidates: tuple[Defense, ...], clean: float) -> Calibration:
     return calibration(
         row,
-        field,
         candidates,
         _ADVANCED_RECIPES[row],
         _C100,
@@ -240,8 +235,8 @@ ADVANCED = Table(
     ),
     nominal="APGD-7",
     calibrations=(
-        _advanced_calibration("at-sr", "sr", SR_CANDIDATES, 60.37),
-        _advanced_calibration("at-tgo", "tgo", _NOISY, 64.49),
+        _advanced_calibration("at-sr", SR_CANDIDATES, 60.37),
+        _advanced_calibration("at-tgo", _NOISY, 64.49),
     ),
     claims=tuple(
         Claim(text=f"{words}, {column}", column=column, higher=higher, lower=lower)

@@ -135,6 +135,7 @@ def train(
                     precision=asked,
                     identity=what,
                     perturbed=any(defense.perturbs for defense in defenses),
+                    labels={word: each.label for each in defenses for word in (each.field, type(each).__name__)},
                 )
                 return begun, opened.precision or ran
 

@@ -53,6 +53,6 @@ def step_loss(
     for defense in defenses:
         penalty = defense.penalty(step)
         if penalty is not None:
-            penalties[defense.label] = penalty
+            penalties[type(defense).__name__] = penalty
             loss = loss + penalty
     return loss, penalties

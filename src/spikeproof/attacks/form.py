@@ -1,0 +1,74 @@
+"""How a trial names an attack: what an audit, its batteries and the tests over all attacks must know of it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, Literal
+
+from spikeproof.attacks.craft import Attacked
+
+Kind = Literal["nominal", "fixed", "adaptive", "black-box", "noise"]
+Attack = Callable[..., Attacked]  # of (model, images, labels, threat, how), and perhaps a start
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Form:
+    """An attack with the settings under which a trial runs it. One attack may have several forms: PGD and PGD-ANY.
+
+    Args:
+        name: in a trial's text, such as "PGD" in "PGD-20@RGA".
+        attack: the function.
+        kind: nominal (the papers' protocol: fixed surrogate, last iterate), fixed (stronger, through a fixed backward),
+            black-box, or noise. Adaptive is no form's own: a trial becomes it by its gradient source.
+        number: which number it has where a trial's text gives none; None for one that takes no number.
+        counted: the argument of the attack that the number is.
+        most: the largest number; None for the largest of all counts.
+        settings: further arguments of the attack.
+        instead: other attacks, by the numbers that they stand for.
+        passes: forwards and backwards of a sample, roughly, by the number (0 where there is none).
+        rank: whose accuracy stands for a nominal battery: that of the highest rank.
+        norm: where its images lie: in the threat's "ball"; as near as can be in "l2", beside an Linf ball at any
+            distance; or anywhere ("none"), for noise and corruptions of other kinds. What a form with "none" promises
+            is the box alone.
+        continues: whether it goes on from the best image of the trials before; it then takes a ``start``.
+        counts_queries: whether its number is of queries, and it says of each sample how many that took.
+        apart: why the battery of everything leaves it out; empty where it does not.
+
+    Example:
+        >>> from spikeproof.attacks import ATTACKS
+        >>> ATTACKS["TPGD"].made(5).keywords
+        {'steps': 5}
+    """
+
+    name: str
+    attack: Attack
+    kind: Kind
+    number: int | None = None
+    counted: str = "steps"
+    most: int | None = None
+    settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    instead: Mapping[int, Attack] = dataclasses.field(default_factory=dict)
+    passes: Callable[[int], float] = float
+    rank: int | None = None
+    norm: Literal["ball", "l2", "none"] = "ball"
+    continues: bool = False
+    counts_queries: bool = False
+    apart: str = ""
+
+    def made(self, number: int | None) -> Attack:
+        """The attack with its settings, for this number."""
+        if number is None:
+            return partial(self.attack, **self.settings)
+        return self.instead.get(number) or partial(self.attack, **self.settings, **{self.counted: number})
+
+
+def once(number: int) -> float:
+    """One forward, whatever the number."""
+    return 1.0
+
+
+def nine_times(steps: int) -> float:
+    """Nine targets, each with so many steps."""
+    return 9.0 * steps
