@@ -22,6 +22,7 @@ from spikeproof.gradients.assg import Assg
 from spikeproof.gradients.bptt import Bptt
 from spikeproof.gradients.named import Named
 from spikeproof.gradients.source import Attached, GradientSource, check_source
+from spikeproof.interop import Adapted
 from spikeproof.models import is_compiled
 from spikeproof.spiking import sites
 
@@ -100,6 +101,10 @@ def _straight_to_the_weights(model: nn.Module, images: Float[Tensor, "n c h w"])
     """For one forward: the first module with weights of its own passes its gradient straight to the images."""
     reached = False
 
+    def anew(module: nn.Module, given: tuple[Any, ...]) -> None:
+        nonlocal reached
+        reached = False
+
     def straight(module: nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...] | None:
         nonlocal reached
         if reached or not given or not _fits(given[0], images):
@@ -109,7 +114,12 @@ def _straight_to_the_weights(model: nn.Module, images: Float[Tensor, "n c h w"])
         return (_AsIfTheImage.apply(images, given[0]), *given[1:])
 
     weighted = [] if is_compiled(model) else [module for module in model.modules() if list(module.parameters(False))]
-    hooks = [module.register_forward_pre_hook(straight) for module in weighted]
+    # The network of a library that is called step by step sees the image anew in each.
+    called = [module.net for module in model.modules() if isinstance(module, Adapted)]
+    hooks = [
+        *(module.register_forward_pre_hook(anew) for module in called),
+        *(module.register_forward_pre_hook(straight) for module in weighted),
+    ]
     try:
         yield
     finally:
