@@ -113,6 +113,12 @@ class Rga:
         return gain_at_mean(neuron, self.slope, current, neuron.leak if leak is None else leak)
 
     def attach(self, model: nn.Module) -> contextlib.AbstractContextManager[Attached]:
+        for site in sites(model).values():
+            if isinstance(site, ForeignSite) and site.facts().leak is None:
+                raise SpikeproofError(
+                    f"RGA's gain is that of a neuron with one known leak, and {site.label} is no such neuron of "
+                    f"{site.library}; take another gradient source (BPTT, ASSG, PDSG, HART)."
+                )
         return _attach(model, self)
 
     def of_site(self, site: Site, drive: Drive) -> Float[Tensor, "1 n *space c"]:
@@ -121,11 +127,6 @@ class Rga:
 
     def of_seen(self, site: ForeignSite, seen: Seen) -> Float[Tensor, "n ..."]:
         facts = site.facts()
-        if facts.leak is None:
-            raise SpikeproofError(
-                f"RGA's gain is that of a neuron with one leak, and {site.label} is another kind of {site.library}'s; "
-                "take another gradient source (BPTT, ASSG, PDSG, HART)."
-            )
         return self.gain(site.neuron, facts.gain * seen.currents.mean(0), facts.leak)
 
 

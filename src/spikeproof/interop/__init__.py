@@ -2,6 +2,7 @@
 
 from spikeproof.interop.adapt import adapt
 from spikeproof.interop.adapted import Adapted
+from spikeproof.interop.layout import Layout
 from spikeproof.interop.site import ByForward, ByStep, Facts, ForeignSite, InPlace, Seen
 
-__all__ = ["Adapted", "ByForward", "ByStep", "Facts", "ForeignSite", "InPlace", "Seen", "adapt"]
+__all__ = ["Adapted", "ByForward", "ByStep", "Facts", "ForeignSite", "InPlace", "Layout", "Seen", "adapt"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -12,7 +13,9 @@ from spikeproof.checked import told, whole
 from spikeproof.errors import SpikeproofError
 from spikeproof.interop.adapted import Adapted, Handed
 from spikeproof.interop.libraries import LIBRARIES
+from spikeproof.interop.own_code import OwnCode
 from spikeproof.interop.running import READS, Caller, Reads, Runs
+from spikeproof.interop.seam import Library
 from spikeproof.models import is_compiled
 from spikeproof.models.spiking_model import MOST_STEPS
 from spikeproof.spiking import sites
@@ -27,6 +30,7 @@ def adapt(
     output: int | None = None,
     mean: float | Sequence[float] | None = None,
     std: float | Sequence[float] | None = None,
+    spikes: str | type[torch.autograd.Function] | None = None,
 ) -> Adapted:
     """A network of another library as one of ours: images [N,C,H,W] in [0,1] to logits [N,K], stateless.
 
@@ -38,11 +42,14 @@ def adapt(
         net: the network, with its weights; it is not copied and not changed.
         num_steps: T, how many steps it runs for an image.
         runs: "images" (it unrolls itself), "sequence" (it takes [T,N,C,H,W]), "steps" (it is called T times),
-            "merged" (it takes [N*T,C,H,W]), a function of the network and images [N,C,H,W], or "auto".
+            "states" (so, too, with the state that it returned before), "merged" (it takes [N*T,C,H,W]), a function of
+            the network and images [N,C,H,W], or "auto".
         reads: the logits of an output with steps, [T,N,K] or [N,T,K]: their "mean", "sum", "last" or "max".
         output: the place of the logits, where the network returns a tuple.
         mean, std: of the normalisation that its training used, a number or one for each channel. Leave them out where
             it normalises inside.
+        spikes: for code of one's own, what turns margins (potential - threshold) into spikes: an autograd.Function, or
+            the name of the attribute by which the layers hold it.
 
     Returns:
         The adapted network. ``adapted.net`` is the network handed over.
@@ -65,14 +72,17 @@ def adapt(
     if output is not None:
         whole(output, "adapt", "output", -100, 100)
     mean, std = _normalisation(mean, std)
-    libraries = [library for library in LIBRARIES if library.here(net)]
+    libraries: list[Library] = [library for library in LIBRARIES if library.here(net)]
+    if spikes is not None:
+        libraries.append(OwnCode(spikes))
     handed = Handed(num_steps, _runs(runs), reads, output, mean, std)
     adapted = Adapted(net, libraries, handed)
     if not len(adapted.sites):
         names = ", ".join(library.name for library in LIBRARIES)
         raise SpikeproofError(
-            f"No spiking layer was found in this {type(net).__name__}: its layers are none of {names}. A network "
-            "without spikes needs no adapting: audit it as it is."
+            f"No spiking layer was found in this {type(net).__name__}: its layers are none of {names}. For "
+            "code of your own name what forms the spikes: adapt(net, spikes=...), an autograd.Function or the name of "
+            "the attribute that holds it. A network without spikes needs no adapting: audit it as it is."
         )
     return adapted
 

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from spikeproof.errors import SpikeproofError
+from spikeproof.interop.layout import Layout
 from spikeproof.interop.running import Caller, Reads, Runs, picked, read, run
 from spikeproof.interop.seam import Library
 from spikeproof.interop.settle import Settled, settle
@@ -76,6 +77,11 @@ class Adapted(nn.Module):
     def library(self) -> str:
         """Whose network it is, as sentences call it."""
         return " and ".join(library.name for library in self._libraries)
+
+    @property
+    def entry(self) -> Layout | None:
+        """How the images reach the first layer with weights, once a forward has shown it."""
+        return None if self.settled is None else self.settled.entry
 
     def extra_repr(self) -> str:
         return f"{self.library}, num_steps={self.num_steps}"

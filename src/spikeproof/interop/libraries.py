@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from spikeproof.interop.norse import Norse
 from spikeproof.interop.seam import Library
+from spikeproof.interop.sinabs import Sinabs
+from spikeproof.interop.snntorch import SnnTorch
 from spikeproof.interop.spikingjelly import SpikingJelly
 
-LIBRARIES: tuple[Library, ...] = (SpikingJelly(),)
+LIBRARIES: tuple[Library, ...] = (SpikingJelly(), SnnTorch(), Norse(), Sinabs())

@@ -24,6 +24,7 @@ class Runs(enum.Enum):
     SEQUENCE = "sequence"
     MERGED = "merged"
     STEPS = "steps"
+    STATES = "states"
 
 
 Caller = Callable[[nn.Module, Tensor], Any]
@@ -39,7 +40,13 @@ def run(net: nn.Module, images: Float[Tensor, "n c h w"], how: Runs | Caller, st
         return [net(images.unsqueeze(0).expand(steps, *images.shape))]
     if how is Runs.MERGED:
         return [net(images.repeat_interleave(steps, 0))]
-    return [net(images) for _ in range(steps)]
+    if how is Runs.STEPS:
+        return [net(images) for _ in range(steps)]
+    state, returned = None, []
+    for _ in range(steps):
+        output, state = net(images, state)
+        returned.append(output)
+    return returned
 
 
 def picked(returned: Sequence[Any], output: int | None) -> Tensor:

@@ -39,11 +39,13 @@ class Settled:
         runs: what it takes.
         output: the layout of its outputs.
         layers: those whose spikes reach the logits, in order of firing.
+        entry: how the images reach the first layer with weights; None where they differ by step.
     """
 
     runs: Runs | Caller
     output: Layout
     layers: dict[str, Layer]
+    entry: Layout | None
 
 
 @dataclasses.dataclass
@@ -54,6 +56,8 @@ class _Fired:
     outputs: list[Tensor] = dataclasses.field(default_factory=list)
     layouts: list[Layout | None] = dataclasses.field(default_factory=list)
     told: int = 0
+    first: Tensor | None = None
+    moves: bool = False
     normed: bool = False
 
 
@@ -81,28 +85,30 @@ def settle(
     candidates = [Runs.IMAGES, Runs.SEQUENCE, Runs.MERGED] if runs is None else [runs]
     seen: list[str] = []
     with _quiet(net), torch.enable_grad():
-        for how in candidates:
+        while candidates:
+            how = candidates.pop(0)
             try:
-                fired, returned = _tried(net, seams, images, steps, how, fresh)
+                fired, returned, entered = _tried(net, seams, images, steps, how, fresh)
             except SpikeproofError:
                 raise
             except _FAILURES as error:
                 seen.append(f"called with {_called(how)} it fails ({_first_line(error)})")
                 continue
             counts = {label: len(each.steps) for label, each in fired.items() if each.steps}
-            if runs is None and counts and set(counts.values()) == {1} and steps > 1:
-                how = Runs.STEPS
-                fired, returned = _tried(net, seams, images, steps, how, fresh)
-                counts = {label: len(each.steps) for label, each in fired.items() if each.steps}
+            if runs is None and how is Runs.IMAGES and counts and set(counts.values()) == {1} and steps > 1:
+                candidates = [Runs.STEPS, Runs.STATES]
+            if how in (Runs.STEPS, Runs.STATES) and fired and not next(iter(fired.values())).moves:
+                seen.append(f"called with {_called(how)} it begins anew each time, with no state of the step before")
+                continue
             if counts and set(counts.values()) == {steps}:
                 logits = picked(returned, output)
                 layout = output_layout(logits, len(images), steps, how)
-                return Settled(how, layout, _reaching(fired, logits))
+                return Settled(how, layout, _reaching(fired, logits), _entry(entered, len(images), steps))
             seen.append(f"called with {_called(how)} {_said(counts)}")
     raise SpikeproofError(
         f"The network was asked to run {steps} steps, and no way of calling it does: {'; '.join(seen)}. Give the "
         "number of steps that it runs itself (adapt(net, num_steps=...)), or say how to call it: runs='images', "
-        "'sequence' [T,N,C,H,W], 'steps', 'merged' [N*T,C,H,W], or a function of the network and images."
+        "'sequence' [T,N,C,H,W], 'steps', 'states', 'merged' [N*T,C,H,W], or a function of the network and images."
     )
 
 
@@ -113,7 +119,7 @@ def _tried(
     steps: int,
     how: Runs | Caller,
     fresh: Callable[[], contextlib.AbstractContextManager[None]],
-) -> tuple[dict[str, _Fired], list[Any]]:
+) -> tuple[dict[str, _Fired], list[Any], Tensor | None]:
     """One forward in which every spike is replaced by a number that tells its step and sample."""
     fired: dict[str, _Fired] = {}
     norms: list[Tensor] = []  # kept, so that no other tensor lies where they do
@@ -122,28 +128,79 @@ def _tried(
         for module in net.modules()
         if isinstance(module, nn.modules.batchnorm._BatchNorm)
     ]
+    entered: list[tuple[nn.Module, Tensor]] = []
+    hooks += [
+        module.register_forward_pre_hook(lambda module, given: entered.extend((module, each) for each in given[:1]))
+        for module in net.modules()
+        if list(module.parameters(False))
+    ]
     with contextlib.ExitStack() as stack:
         stack.enter_context(fresh())
         for seam in seams:
-            stack.enter_context(seam.opened(_telling(seam.label, fired)))
+            stack.enter_context(seam.opened(_telling(seam, fired)))
             hooks.append(seam.module.register_forward_hook(_listening(seam.label, fired, norms)))
         try:
             returned = run(net, images.clone().requires_grad_(), how, steps)
         finally:
             for hook in hooks:
                 hook.remove()
-    return fired, returned
+    return fired, returned, _first_entered(entered)
 
 
-def _telling(label: str, fired: dict[str, _Fired]) -> Callable[[Tensor, Callable[[Tensor], Tensor]], Tensor]:
+def _first_entered(entered: list[tuple[nn.Module, Tensor]]) -> Tensor | None:
+    """What enters the first layer with weights, if it is the same in all its calls."""
+    mine = [given for module, given in entered if module is entered[0][0]]
+    same = mine and all(given.shape == mine[0].shape and torch.equal(given, mine[0]) for given in mine)
+    return mine[0] if same else None
+
+
+def _entry(entered: Tensor | None, samples: int, steps: int) -> Layout | None:
+    """In which layout every step of what enters is the same."""
+    for layout in Layout:
+        if entered is None or not _may_be(entered, layout, samples, steps):
+            continue
+        by_step = layout.by_step(entered, steps)
+        if bool((by_step == by_step[:1]).all()):
+            return layout
+    return None
+
+
+def _may_be(entered: Tensor, layout: Layout, samples: int, steps: int) -> bool:
+    ahead = {
+        Layout.STEP: (samples,),
+        Layout.TIME_FIRST: (steps, samples),
+        Layout.SAMPLE_FIRST: (samples, steps),
+        Layout.MERGED_TIME: (samples * steps,),
+        Layout.MERGED_SAMPLE: (samples * steps,),
+    }[layout]
+    return tuple(entered.shape[: len(ahead)]) == ahead
+
+
+def _telling(seam: Seam, fired: dict[str, _Fired]) -> Callable[[Tensor, Callable[[Tensor], Tensor]], Tensor]:
     def cross(margin: Tensor, spikes_of: Callable[[Tensor], Tensor]) -> Tensor:
-        mine = fired.setdefault(label, _Fired())
+        mine = fired.setdefault(seam.label, _Fired())
+        if mine.first is None:
+            mine.first = margin.detach()
+        mine.moves |= not torch.equal(mine.first, margin.detach())
         samples = torch.arange(len(margin), device=margin.device).view(-1, *(1,) * (margin.ndim - 1))
-        told = 0 * spikes_of(margin) + (1 + len(mine.steps) + samples / 64).to(margin.dtype)
+        spikes = spikes_of(margin)
+        if not seam.fires_many:
+            _check_spikes(seam.label, margin, spikes)
+        told = 0 * spikes + (1 + len(mine.steps) + samples / 64).to(margin.dtype)
         mine.steps.append(told)
         return told
 
     return cross
+
+
+def _check_spikes(label: str, margin: Tensor, spikes: Tensor) -> None:
+    above = spikes == (margin > 0).to(spikes.dtype)
+    if not bool((above | (margin == 0)).all()):
+        raise SpikeproofError(
+            f"At {label} what forms the spikes does not give 1 above 0 and 0 below, so what it gets is no margin "
+            "(potential - threshold) or several spikes fire at once; name the function that does: adapt(net, "
+            "spikes=...)."
+        )
 
 
 def _listening(label: str, fired: dict[str, _Fired], norms: list[Tensor]) -> Callable[[nn.Module, Any, Any], None]:
@@ -190,6 +247,7 @@ def _called(how: Runs | Caller) -> str:
         Runs.SEQUENCE: "a sequence [T,N,C,H,W]",
         Runs.MERGED: "merged frames [N*T,C,H,W]",
         Runs.STEPS: "images in every step",
+        Runs.STATES: "images and its state in every step",
     }[how]
 
 

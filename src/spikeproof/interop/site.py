@@ -63,11 +63,13 @@ class Facts:
         threshold: above the potential that a reset leads to.
         leak: what is kept of the potential from step to step; None for neurons with more than one state.
         gain: what multiplies the current.
+        resets_apart: whether the reset asks the margin once more, so that it does not see noise.
     """
 
     threshold: float = 1.0
     leak: float | Tensor | None = None
     gain: float | Tensor = 1.0
+    resets_apart: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -164,10 +166,10 @@ class ForeignSite(Site):
             self._record(margin)
         override = self.override
         if override is None or not torch.is_grad_enabled() or isinstance(override, ByForward | InPlace):
-            spikes = spikes_of(noisy)
+            spikes = spikes_of(noisy).to(noisy.dtype)  # some libraries fire in float32 always
         elif isinstance(override, ByStep):
             with torch.no_grad():
-                given, slope = spikes_of(noisy), override.slope(self, step, noisy.detach())
+                given, slope = spikes_of(noisy).to(noisy.dtype), override.slope(self, step, noisy.detach())
             spikes = _Stand.apply(noisy, given, slope)
         else:
             raise SpikeproofError(
@@ -232,6 +234,11 @@ class ForeignSite(Site):
         return self.layout
 
     def _noise(self, margin: Tensor) -> Tensor:
+        if self.facts().resets_apart:
+            raise SpikeproofError(
+                f"{self.library} forms the reset apart from the spike at {self.label}, so noise would move the one and "
+                "not the other; take a network of spikeproof.create_model for noise."
+            )
         last = margin.movedim(1, -1) if margin.ndim > 1 else margin[:, None]
         (tape,) = draw_tapes(1, last[None])
         normals = standard_normals(tape, last).to(margin.dtype)

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from torch import Tensor, nn
 
 from spikeproof.errors import SpikeproofError
-from spikeproof.interop.seam import Cross, Seam, attribute, is_of
+from spikeproof.interop.seam import Cross, Seam, attribute, is_of, through
 from spikeproof.interop.site import Facts
 
 _FIRST_ORDER = ("IFNode", "SimpleIFNode", "LIFNode", "SimpleLIFNode", "ParametricLIFNode")
@@ -55,23 +55,12 @@ def _spikes(label: str, module: nn.Module) -> bool:
     return _keeps_memory(module) and isinstance(getattr(module, "surrogate_function", None), nn.Module)
 
 
-class _Through(nn.Module):
-    """Stands where a neuron's surrogate was; no class that SpikingJelly knows, so that it is called."""
-
-    def __init__(self, cross: Cross, own: nn.Module) -> None:
-        super().__init__()
-        self._cross, self._own = cross, (own,)  # a tuple, so that it is no submodule
-
-    def forward(self, margin: Tensor) -> Tensor:
-        return self._cross(margin, self._own[0])
-
-
 def _seam(label: str, module: nn.Module) -> Seam:
     own: nn.Module = module.surrogate_function  # type: ignore[assignment]
 
     @contextlib.contextmanager
     def opened(cross: Cross) -> Iterator[None]:
-        with attribute(module, "surrogate_function", _Through(cross, own)):
+        with attribute(module, "surrogate_function", through(cross, own)):
             yield
 
     return Seam(label, module, lambda: _facts(module), own, opened)
