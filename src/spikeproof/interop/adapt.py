@@ -140,6 +140,11 @@ def _normalisation(mean: Any, std: Any) -> tuple[tuple[float, ...], tuple[float,
     means, stds = found
     if not all(each > 0 for each in stds):
         raise SpikeproofError(f"adapt's std must be positive, got {told(std)}; it divides the images.")
+    if not all(0 <= each <= 1 for each in means):
+        raise SpikeproofError(
+            f"adapt's mean lies outside [0, 1], got {told(mean)}; images are in [0, 1] here, so divide mean and std "
+            "of pixels by 255."
+        )
     if len(means) != len(stds):
         raise SpikeproofError(f"adapt's mean has {len(means)} channels and its std {len(stds)}; give one for each.")
     return means, stds

@@ -92,6 +92,16 @@ class Adapted(nn.Module):
         return _again, (self.net, self._libraries, self.handed, self.settled, noise, self.training)
 
     def forward(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k"]:
+        if images.ndim != 4:
+            raise SpikeproofError(
+                f"An adapted network takes images [N,C,H,W] and unrolls them over its {self.num_steps} steps itself, "
+                f"got {tuple(images.shape)}; give one image for each sample, without steps."
+            )
+        if self._mean.numel() not in (0, 1, images.shape[1]):
+            raise SpikeproofError(
+                f"adapt was given a mean of {self._mean.numel()} channels, and the images have {images.shape[1]}; give "
+                "one for each channel, or a number."
+            )
         frames = (images - self._mean) / self._std if self._mean.numel() else images
         settled = self.settled or self._settle(frames)
         sites = self._sites()

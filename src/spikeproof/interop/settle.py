@@ -58,6 +58,7 @@ class _Fired:
     told: int = 0
     first: Tensor | None = None
     moves: bool = False
+    driven: bool = False
     normed: bool = False
 
 
@@ -88,7 +89,8 @@ def settle(
         while candidates:
             how = candidates.pop(0)
             try:
-                fired, returned, entered = _tried(net, seams, images, steps, how, fresh)
+                leaf = images.clone().requires_grad_()
+                fired, returned, entered = _tried(net, seams, leaf, steps, how, fresh)
             except SpikeproofError:
                 raise
             except _FAILURES as error:
@@ -102,6 +104,8 @@ def settle(
                 continue
             if counts and set(counts.values()) == {steps}:
                 logits = picked(returned, output)
+                _check_gradient(fired, leaf)
+                _check_alive(net, seams, images, steps, how, fresh)
                 layout = output_layout(logits, len(images), steps, how)
                 return Settled(how, layout, _reaching(fired, logits), _entry(entered, len(images), steps))
             seen.append(f"called with {_called(how)} {_said(counts)}")
@@ -140,7 +144,7 @@ def _tried(
             stack.enter_context(seam.opened(_telling(seam, fired)))
             hooks.append(seam.module.register_forward_hook(_listening(seam.label, fired, norms)))
         try:
-            returned = run(net, images.clone().requires_grad_(), how, steps)
+            returned = run(net, images.clone(), how, steps)
         finally:
             for hook in hooks:
                 hook.remove()
@@ -152,6 +156,59 @@ def _first_entered(entered: list[tuple[nn.Module, Tensor]]) -> Tensor | None:
     mine = [given for module, given in entered if module is entered[0][0]]
     same = mine and all(given.shape == mine[0].shape and torch.equal(given, mine[0]) for given in mine)
     return mine[0] if same else None
+
+
+def _check_gradient(fired: dict[str, _Fired], images: Tensor) -> None:
+    """Refuse spikes without a backward, and what hides the image from every layer."""
+    for label, each in fired.items():
+        if each.driven and not any(told.requires_grad for told in each.steps):
+            raise SpikeproofError(
+                f"The spikes of {label} have no backward, so no gradient passes; give it a surrogate, as it had in "
+                "training."
+            )
+    spikes = [told.sum() for each in fired.values() for told in each.steps if told.requires_grad]
+    reached = torch.autograd.grad(spikes, images, allow_unused=True, retain_graph=True)[0] if spikes else None
+    if reached is None:
+        raise SpikeproofError(
+            "No gradient of the image reaches a spiking layer: the network encodes images without one (Poisson spikes, "
+            "rounding, torch.no_grad), and an attack through it would find nothing. Hand over the network behind the "
+            "encoder, or give the encoder the identity as its backward."
+        )
+
+
+def _check_alive(
+    net: nn.Module,
+    seams: Sequence[Seam],
+    images: Tensor,
+    steps: int,
+    how: Runs | Caller,
+    fresh: Callable[[], contextlib.AbstractContextManager[None]],
+) -> None:
+    """Refuse a network in which no neuron fires."""
+    spikes: list[Tensor] = []
+
+    def cross(margin: Tensor, spikes_of: Callable[[Tensor], Tensor]) -> Tensor:
+        spikes.append(spikes_of(margin).to(margin.dtype))
+        return spikes[-1]
+
+    bright = torch.linspace(0, 1, 4, device=images.device, dtype=images.dtype).view(-1, 1, 1, 1)
+    with torch.no_grad(), fresh(), contextlib.ExitStack() as stack:
+        for seam in seams:
+            stack.enter_context(seam.opened(cross))
+        several = torch.cat([images, images.flip(-1), bright * torch.ones_like(images[:1])])
+        try:
+            run(net, several, how, steps)
+        except _FAILURES as error:
+            raise SpikeproofError(
+                f"Called with {len(several)} images after {len(images)} the network fails ({_first_line(error)}): it "
+                "keeps a state that adapt does not know. Reset it at the beginning of each forward."
+            ) from error
+    if not any(bool(each.any()) for each in spikes):
+        raise SpikeproofError(
+            f"No neuron fires in {steps} steps on the first images, so the logits say nothing of them. Look for "
+            "weights that were not loaded, a normalisation that is not the one of training (mean=, std=), or another "
+            "number of steps."
+        )
 
 
 def _entry(entered: Tensor | None, samples: int, steps: int) -> Layout | None:
@@ -182,6 +239,7 @@ def _telling(seam: Seam, fired: dict[str, _Fired]) -> Callable[[Tensor, Callable
         if mine.first is None:
             mine.first = margin.detach()
         mine.moves |= not torch.equal(mine.first, margin.detach())
+        mine.driven |= margin.requires_grad
         samples = torch.arange(len(margin), device=margin.device).view(-1, *(1,) * (margin.ndim - 1))
         spikes = spikes_of(margin)
         if not seam.fires_many:

@@ -26,7 +26,8 @@ class SpikingJelly:
     name = "SpikingJelly"
 
     def here(self, net: nn.Module) -> bool:
-        return any(_keeps_memory(module) for module in net.modules())
+        known = ("MemoryModule", *_ALL_STEPS_AT_ONCE)
+        return any(is_of(module, "spikingjelly", *known) for module in net.modules())
 
     def seams(self, net: nn.Module) -> list[Seam]:
         return [_seam(label, module) for label, module in net.named_modules() if _spikes(label, module)]
