@@ -189,8 +189,8 @@ def test_another_range_of_pixels(refuses):
 
 
 def test_another_normalisation(refuses):
-    for mean, std, told in ((123.7, 58.4, "divide"), (0.5, 0.0, "positive"), ("a", 1.0, "number")):
-        with refuses("adapt's", told):
+    for mean, std, told in ((123.7, 58.4, "divide"), (0.5, 0.0, "positive"), ("a", 1.0, "a number")):
+        with refuses("adapt", told):
             sp.adapt(jelly(), num_steps=T, mean=mean, std=std)
     with refuses("a mean and a std", "both"):
         sp.adapt(jelly(), num_steps=T, mean=0.5)
@@ -208,7 +208,7 @@ def test_no_spikes(refuses):
         sp.adapt(nn.Sequential(nn.Flatten(), nn.Linear(64, 10), nn.ReLU()), num_steps=T)
     with refuses("has an attribute 'act'"):
         sp.adapt(nn.Sequential(nn.Flatten(), nn.Linear(64, 10)), num_steps=T, spikes="act")
-    with refuses("autograd.Function", "the name of"):
+    with refuses("spikes of adapt", "a text or a type"):
         sp.adapt(jelly(), num_steps=T, spikes=Fire.apply)
 
 
@@ -226,7 +226,7 @@ def test_what_needs_no_adapting(refuses):
         sp.adapt(sp.adapt(jelly(), num_steps=T), num_steps=T)
     with refuses("spikeproof's own sites"):
         sp.adapt(network("tiny"), num_steps=T)
-    with refuses("torch.nn.Module"):
+    with refuses("net of adapt", "Module"):
         sp.adapt(jelly, num_steps=T)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import cast, get_args
 
 import torch
 from torch import nn
@@ -14,19 +14,21 @@ from spikeproof.errors import SpikeproofError
 from spikeproof.interop.adapted import Adapted, Handed
 from spikeproof.interop.libraries import LIBRARIES
 from spikeproof.interop.own_code import OwnCode
-from spikeproof.interop.running import READS, Caller, Reads, Runs
+from spikeproof.interop.running import Caller, Reads, Runs
 from spikeproof.interop.seam import Library
+from spikeproof.kinds import check_kinds
 from spikeproof.models import is_compiled
 from spikeproof.models.spiking_model import MOST_STEPS
 from spikeproof.spiking import sites
 
 
+@check_kinds
 def adapt(
     net: nn.Module,
     *,
     num_steps: int,
     runs: str | Caller = "auto",
-    reads: Reads = "mean",
+    reads: str = "mean",
     output: int | None = None,
     mean: float | Sequence[float] | None = None,
     std: float | Sequence[float] | None = None,
@@ -67,15 +69,15 @@ def adapt(
     """
     _check_network(net)
     whole(num_steps, "adapt", "num_steps", 1, MOST_STEPS)
-    if reads not in READS:
-        raise SpikeproofError(f"adapt reads logits as {', '.join(READS)}, got {told(reads)}.")
+    if reads not in get_args(Reads):
+        raise SpikeproofError(f"adapt reads logits by their {', '.join(get_args(Reads))}, got {told(reads)}.")
     if output is not None:
         whole(output, "adapt", "output", -100, 100)
     mean, std = _normalisation(mean, std)
     libraries: list[Library] = [library for library in LIBRARIES if library.here(net)]
     if spikes is not None:
         libraries.append(OwnCode(spikes))
-    handed = Handed(num_steps, _runs(runs), reads, output, mean, std)
+    handed = Handed(num_steps, _runs(runs), cast(Reads, reads), output, mean, std)
     adapted = Adapted(net, libraries, handed)
     if not len(adapted.sites):
         names = ", ".join(library.name for library in LIBRARIES)
@@ -87,9 +89,7 @@ def adapt(
     return adapted
 
 
-def _check_network(net: Any) -> None:
-    if isinstance(net, type) or not isinstance(net, nn.Module):
-        raise SpikeproofError(f"adapt takes a network, a torch.nn.Module with its weights, got {told(net)}.")
+def _check_network(net: nn.Module) -> None:
     if any(isinstance(module, Adapted) for module in net.modules()):
         raise SpikeproofError("This network is adapted already; hand it over as it is.")
     if sites(net):
@@ -108,7 +108,7 @@ def _check_network(net: Any) -> None:
     if halves:
         raise SpikeproofError(
             f"The weights of this network are in half precision ({halves[0]}), where rounding moves potentials across "
-            "the threshold and robustness by ten points; give it in float32: adapt(net.float(), ...)."
+            "the threshold; give it in float32: adapt(net.float(), ...)."
         )
 
 
@@ -125,19 +125,14 @@ def _runs(runs: str | Caller) -> Runs | Caller | None:
     return Runs(runs)
 
 
-def _normalisation(mean: Any, std: Any) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def _normalisation(
+    mean: float | Sequence[float] | None, std: float | Sequence[float] | None
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
     if (mean is None) != (std is None):
         raise SpikeproofError("A normalisation is a mean and a std; give adapt both, or none.")
-    if mean is None:
+    if mean is None or std is None:
         return (), ()
-    found = []
-    for name, given in (("mean", mean), ("std", std)):
-        try:
-            numbers = tuple(float(each) for each in (given if isinstance(given, Sequence) else [given]))
-        except (TypeError, ValueError):
-            raise SpikeproofError(f"adapt's {name} is a number or one for each channel, got {told(given)}.") from None
-        found.append(numbers)
-    means, stds = found
+    means, stds = (tuple(map(float, each)) if isinstance(each, Sequence) else (float(each),) for each in (mean, std))
     if not all(each > 0 for each in stds):
         raise SpikeproofError(f"adapt's std must be positive, got {told(std)}; it divides the images.")
     if not all(0 <= each <= 1 for each in means):

@@ -91,7 +91,7 @@ class Adapted(nn.Module):
         noise = {site.label: (site.noise_std, site.noise_at_inference) for site in self._sites()}
         return _again, (self.net, self._libraries, self.handed, self.settled, noise, self.training)
 
-    def forward(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k"]:
+    def forward(self, images: Float[Tensor, "*nchw"]) -> Float[Tensor, "n k"]:
         if images.ndim != 4:
             raise SpikeproofError(
                 f"An adapted network takes images [N,C,H,W] and unrolls them over its {self.num_steps} steps itself, "

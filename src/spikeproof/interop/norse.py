@@ -8,8 +8,8 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Callable, Iterator
+from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from spikeproof.errors import SpikeproofError
@@ -76,10 +76,10 @@ def _seam(label: str, module: nn.Module, shared: Shared) -> Seam:
 
 
 def _facts(module: nn.Module) -> Facts:
-    parameters = module.p
-    rest = float(torch.as_tensor(getattr(parameters, "v_reset", 0.0)))
-    threshold = float(torch.as_tensor(parameters.v_th)) - rest  # type: ignore[union-attr]
+    neuron: Any = module
+    parameters = neuron.p
+    threshold = parameters.v_th - getattr(parameters, "v_reset", 0.0)
     if not type(module).__name__.startswith("LIFBox"):
         return Facts(threshold)  # a synapse with a current of its own makes it second order
-    share = float(module.dt) * float(parameters.tau_mem_inv)  # type: ignore[arg-type,union-attr]
+    share = neuron.dt * parameters.tau_mem_inv
     return Facts(threshold, leak=1 - share, gain=share)

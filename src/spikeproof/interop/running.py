@@ -14,7 +14,6 @@ from spikeproof.errors import SpikeproofError
 from spikeproof.interop.layout import Layout
 
 Reads = Literal["mean", "sum", "last", "max"]
-READS = ("mean", "sum", "last", "max")
 
 
 class Runs(enum.Enum):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -36,6 +36,7 @@ class Seam:
     fires_many: bool = False
 
 
+@runtime_checkable
 class Library(Protocol):
     """What the file of one library knows."""
 

@@ -70,9 +70,9 @@ def _seam(label: str, module: nn.Module) -> Seam:
 
 def _facts(module: nn.Module) -> Facts:
     layer: Any = module
-    threshold = float(layer.spike_threshold.detach())
+    threshold = layer.spike_threshold.detach()
     alpha = getattr(layer, "alpha_mem_calculated", None)
     if alpha is None or getattr(module, "tau_syn", None) is not None:
         return Facts(threshold)
-    leak = float(alpha.detach())
+    leak = alpha.detach()
     return Facts(threshold, leak=leak, gain=1 - leak if getattr(module, "norm_input", False) else 1.0)

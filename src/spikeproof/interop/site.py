@@ -57,7 +57,7 @@ class InPlace(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Facts:
-    """What is known of a library's neuron.
+    """What is known of a library's neuron; tensors stay on their device, so that no attack step waits for them.
 
     Attributes:
         threshold: above the potential that a reset leads to.
@@ -66,7 +66,7 @@ class Facts:
         resets_apart: whether the reset asks the margin once more, so that it does not see noise.
     """
 
-    threshold: float = 1.0
+    threshold: float | Tensor = 1.0
     leak: float | Tensor | None = None
     gain: float | Tensor = 1.0
     resets_apart: bool = False
@@ -109,8 +109,7 @@ class ForeignSite(Site):
         spikes_of: Callable[[Tensor], Tensor],
         num_steps: int,
     ) -> None:
-        threshold = facts().threshold
-        super().__init__(Neuron(threshold=threshold, surrogate=TheirSurrogate(spikes_of)), num_steps)  # type: ignore[arg-type]
+        super().__init__(Neuron(threshold=float(facts().threshold), surrogate=TheirSurrogate(spikes_of)), num_steps)  # type: ignore[arg-type]
         self.layout: Layout | None = None
         self.normed = False
         self.facts, self.label, self.library = facts, label, library

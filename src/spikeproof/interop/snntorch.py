@@ -68,7 +68,7 @@ def _seam(label: str, module: nn.Module) -> Seam:
 
 def _facts(module: nn.Module) -> Facts:
     neuron: Any = module
-    threshold = float(neuron.threshold.detach().double().mean())
+    threshold = neuron.threshold.detach().double().mean()
     if type(module).__name__ not in ("Leaky", "Lapicque", "RLeaky"):
         return Facts(threshold, resets_apart=True)
     beta: Tensor = neuron.beta.detach()
