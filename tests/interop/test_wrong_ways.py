@@ -163,6 +163,13 @@ def test_half_precision(refuses):
             sp.adapt(jelly().to(dtype), num_steps=T)
 
 
+@pytest.mark.filterwarnings("ignore:bf16 is emulated")
+def test_half_precision_of_the_attack(refuses):
+    adapted, labels = sp.adapt(jelly(), num_steps=T), torch.zeros(4, dtype=torch.int64)
+    with refuses("attacked in float32", "fp32"):
+        fgsm(adapted, images(), labels, sp.Linf(0.1), how=sp.Crafting(precision="bf16"))
+
+
 def test_train_mode_is_not_what_is_attacked():
     """No sentence: whoever attacks, audits or judges sets eval mode, and sets it back."""
     adapted = sp.adapt(jelly(), num_steps=T)

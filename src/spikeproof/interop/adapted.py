@@ -97,6 +97,11 @@ class Adapted(nn.Module):
                 f"An adapted network takes images [N,C,H,W] and unrolls them over its {self.num_steps} steps itself, "
                 f"got {tuple(images.shape)}; give one image for each sample, without steps."
             )
+        if torch.is_autocast_enabled(images.device.type):
+            raise SpikeproofError(
+                "A network of another library is attacked in float32: in bfloat16 its potentials round across the "
+                "threshold. Leave the precision at auto, or give fp32."
+            )
         if self._mean.numel() not in (0, 1, images.shape[1]):
             raise SpikeproofError(
                 f"adapt was given a mean of {self._mean.numel()} channels, and the images have {images.shape[1]}; give "
