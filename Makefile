@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # CI and a fresh clone find the real data beside the project; elsewhere set SPIKEPROOF_DATA_DIR yourself.
 export SPIKEPROOF_DATA_DIR ?= $(wildcard $(abspath ../shared/data))
 
-.PHONY: demo test test-all test-machines lint bench clean
+.PHONY: demo test test-all test-machines lint bench peers clean
 
 demo: $(STAMP)
 	$(BIN)/spikeproof demo
@@ -36,7 +36,13 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $(STAMP)
 
-# The peers bring torchvision and torchaudio along, which they do not use here: hence --no-deps.
+# The libraries whose networks `adapt` takes, for its tests, which are skipped where one is absent. They bring torchvision and
+# torchaudio along, which they do not use here: hence --no-deps.
+peers: $(STAMP)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt h5py loguru packaging pbr requests scipy tensorboard
+	$(BIN)/python -m pip install --quiet --no-deps spikingjelly==2.0.0 snntorch==1.0.0 norse==1.1.0 sinabs==3.1.3 nir==1.0.8 nirtorch==2.6
+
+# The peers, as for `make peers`.
 bench: $(STAMP)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
 	$(BIN)/python -m pip install --quiet --no-deps spikingjelly==2.0.0 snntorch==1.0.0

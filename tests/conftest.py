@@ -10,7 +10,19 @@ from jaxtyping import install_import_hook
 
 # Not spiking and gradients: the compiler cannot see through the checks, and their functions are compiled. Not report:
 # it reads files that may be wrong in any way and says so itself.
-_CHECKED = ("attacks", "audit", "data", "defenses", "insight", "models", "recipes", "runs", "threat", "train")
+_CHECKED = (
+    "attacks",
+    "audit",
+    "data",
+    "defenses",
+    "insight",
+    "interop",
+    "models",
+    "recipes",
+    "runs",
+    "threat",
+    "train",
+)
 install_import_hook([f"spikeproof.{room}" for room in _CHECKED], "typechecker.check")
 
 from spikeproof.errors import SpikeproofError  # noqa: E402 (the hook must stand before the first import)

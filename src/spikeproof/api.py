@@ -10,6 +10,7 @@ from spikeproof.defenses import DEFENSES, Defense
 from spikeproof.errors import SpikeproofError
 from spikeproof.gradients import Around, Assg, Bptr, Bptt, Hart, Mixed, Pdsg, ReluTransfer, Rga
 from spikeproof.insight import describe_sites
+from spikeproof.interop import adapt
 from spikeproof.models import create_model, load_model, save_model
 from spikeproof.report import write_report
 from spikeproof.spiking import ArcTan, Neuron, Rectangular, Sigmoid, Site, SuperSpike, Triangle, probe, sites
@@ -48,6 +49,7 @@ __all__ = [
     "SuperSpike",
     "TrainConfig",
     "Triangle",
+    "adapt",
     "apgd",
     "audit",
     "bim",

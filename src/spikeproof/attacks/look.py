@@ -119,14 +119,16 @@ class _Asking:
         except RuntimeError as error:
             raise _FailsError(
                 f"Asked for logits of {len(images)} images, {self._called} fails ({_first_line(error)}); it must take "
-                "such images in batches of any size, with nothing left in it of another batch."
+                "such images in batches of any size, with nothing left in it of another batch. Pass a network of "
+                "another library through spikeproof.adapt(net, num_steps=T)."
             ) from error
         self.drew |= any(not torch.equal(*pair) for pair in zip(before, _torchs_states(), strict=True))
         if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(images):
             given = f"{tuple(logits.shape)}" if isinstance(logits, Tensor) else f"a {type(logits).__name__}"
             raise SpikeproofError(
                 f"The network must turn {len(images)} images into logits [{len(images)}, K], one row for each image, "
-                f"and gives {given}; wrap it so that it does (average over time steps, take the first of a tuple)."
+                f"and gives {given}; pass it through spikeproof.adapt(net, num_steps=T, output=...), or wrap it so "
+                "that it does (average over time steps, take the first of a tuple)."
             )
         return logits.float()
 
@@ -146,8 +148,9 @@ class _Asking:
             raise SpikeproofError(
                 f"Two forwards of the same images differ by {most:.2g} in their logits, with the same random numbers: "
                 f"{self._called} keeps its state, or draws random numbers that no seed fixes. Reset its potentials and "
-                "buffers at the beginning of each forward, and draw from torch's own generator; an attack would change "
-                "the network that it attacks."
+                "buffers at the beginning of each forward, as spikeproof.adapt(net, num_steps=T) does for networks of "
+                "other libraries, and draw from torch's own generator; an attack would change the network that it "
+                "attacks."
             )
         return once, not any(bool(each.any()) for each in differs)
 

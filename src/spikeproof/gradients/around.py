@@ -22,6 +22,7 @@ from spikeproof.gradients.assg import Assg
 from spikeproof.gradients.bptt import Bptt
 from spikeproof.gradients.named import Named
 from spikeproof.gradients.source import Attached, GradientSource, check_source
+from spikeproof.interop import Adapted, Layout
 from spikeproof.models import is_compiled
 from spikeproof.spiking import sites
 
@@ -98,17 +99,23 @@ class _AttachedAround(Attached):
 @contextlib.contextmanager
 def _straight_to_the_weights(model: nn.Module, images: Float[Tensor, "n c h w"]) -> Iterator[None]:
     """For one forward: the first module with weights of its own passes its gradient straight to the images."""
-    reached = False
+    reached: nn.Module | None = None
 
     def straight(module: nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...] | None:
         nonlocal reached
-        if reached or not given or not _fits(given[0], images):
-            reached = True
+        # An adapted network calls its first layer once in every step, each time with the same.
+        again = reached is not None and not (called and module is reached)
+        reached = reached or module
+        if again or not given or not isinstance(given[0], Tensor) or not given[0].is_floating_point():
             return None
-        reached = True
-        return (_AsIfTheImage.apply(images, given[0]), *given[1:])
+        steps = given[0].numel() // max(images.numel(), 1)
+        layout = _layout(given[0], images) if not called else called[0].entry
+        if layout is None or given[0].numel() != steps * images.numel():
+            return None
+        return (_AsIfTheImage.apply(images, given[0], layout, steps), *given[1:])
 
     weighted = [] if is_compiled(model) else [module for module in model.modules() if list(module.parameters(False))]
+    called = [module for module in model.modules() if isinstance(module, Adapted)]
     hooks = [module.register_forward_pre_hook(straight) for module in weighted]
     try:
         yield
@@ -117,26 +124,27 @@ def _straight_to_the_weights(model: nn.Module, images: Float[Tensor, "n c h w"])
             hook.remove()
 
 
-def _fits(given: Any, images: Float[Tensor, "n c h w"]) -> bool:
-    """Whether this is an image for each sample, in whatever shape, or one for each step and sample, time first."""
-    if not isinstance(given, Tensor) or not given.is_floating_point() or given.numel() % max(images.numel(), 1):
-        return False
+def _layout(given: Tensor, images: Float[Tensor, "n c h w"]) -> Layout | None:
+    """How this holds an image for each sample, in whatever shape, or one for each step and sample, time first."""
     steps = given.numel() // max(images.numel(), 1)
-    return given.shape[0] == steps * len(images) or given.shape[:2] == (steps, len(images))
+    if given.shape[0] == steps * len(images):
+        return Layout.MERGED_TIME
+    return Layout.TIME_FIRST if given.shape[:2] == (steps, len(images)) else None
 
 
 class _AsIfTheImage(torch.autograd.Function):
     """What was made of the images, forward; backward, the sum over its steps is the images' own gradient."""
 
     @staticmethod
-    def forward(ctx: Any, images: Tensor, made: Tensor) -> Tensor:
-        ctx.like = (images.shape, images.dtype)
+    def forward(ctx: Any, images: Tensor, made: Tensor, layout: Layout, steps: int) -> Tensor:
+        ctx.like, ctx.layout, ctx.steps = (images.shape, images.dtype), layout, steps
         return made.view_as(made)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
         shape, dtype = ctx.like
-        return gradients[0].reshape(-1, *shape).sum(0).to(dtype), None
+        by_step = ctx.layout.by_step(gradients[0], ctx.steps)
+        return by_step.reshape(-1, *shape).sum(0).to(dtype), None, None, None
 
 
 class _LastSoftmax(TorchFunctionMode):

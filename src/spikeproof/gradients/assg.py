@@ -12,15 +12,16 @@ import math
 from collections.abc import Iterator
 
 import torch
-from jaxtyping import Int64
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from spikeproof.checked import real
 from spikeproof.errors import SpikeproofError
 from spikeproof.gradients.named import Named, Tunable, a_number
 from spikeproof.gradients.source import Attached
+from spikeproof.interop import ForeignSite
 from spikeproof.spiking import ArcTan, Drive, Site, override_gradient, sites
-from spikeproof.spiking.ops.drive import Following, Setting, follow
+from spikeproof.spiking.ops.drive import Following, Setting, follow, followed
 
 _UNIT = ArcTan(alpha=1.0)
 
@@ -85,6 +86,7 @@ class _AdaptiveSite:
         self.source = source
         self.held = False
         self.state: list[Tensor] | None = None  # M, D, sharpness
+        self.by_step: list[list[Tensor]] = []  # the same, of each step of a site that shows one at a time
 
     def __call__(self, site: Site, drive: Drive, *, pooled: bool) -> Tensor:
         if not self.held or self.state is None:
@@ -93,16 +95,30 @@ class _AdaptiveSite:
                 shape = (site.num_steps, *values.shape[1:])
                 start = values.new_ones(shape, dtype=torch.promote_types(values.dtype, torch.float32))
                 self.state = [start, torch.zeros_like(start), start]
-            source = self.source
-            omega = 2 * math.tan(math.pi * source.half_mass) / math.pi
-            how = Following(Setting(site.neuron, _UNIT, site.num_steps), source.momentum, source.relax, omega)
             with torch.no_grad():
-                self.state = site.elementwise(follow, how, drive, *self.state[:2])
+                self.state = site.elementwise(follow, self._how(site), drive, *self.state[:2])
         return site.fire(drive._replace(sharpness=self.state[2]), surrogate=_UNIT, pooled=pooled).spikes
+
+    def slope(self, site: ForeignSite, step: int, margin: Float[Tensor, "n ..."]) -> Float[Tensor, "n ..."]:
+        wide = margin.to(torch.promote_types(margin.dtype, torch.float32))
+        first = step == len(self.by_step)
+        if first:
+            start = torch.ones_like(wide)
+            self.by_step.append([start, torch.zeros_like(start), start])
+        if first or not self.held:
+            self.by_step[step] = list(followed(self._how(site), wide.abs(), *self.by_step[step][:2]))
+        sharpness = self.by_step[step][2]
+        return sharpness * _UNIT(sharpness * wide)
+
+    def _how(self, site: Site) -> Following:
+        source = self.source
+        omega = 2 * math.tan(math.pi * source.half_mass) / math.pi
+        return Following(Setting(site.neuron, _UNIT, site.num_steps), source.momentum, source.relax, omega)
 
     def keep(self, kept: Tensor) -> None:
         if self.state is not None:
             self.state = [part[:, kept] for part in self.state]
+        self.by_step = [[part[kept] for part in parts] for parts in self.by_step]
 
 
 class _AttachedAssg(Attached):

@@ -15,6 +15,7 @@ from spikeproof.checked import told
 from spikeproof.errors import SpikeproofError
 from spikeproof.gradients.named import Named, a_number
 from spikeproof.gradients.source import Attached
+from spikeproof.interop import ForeignSite
 from spikeproof.spiking import (
     Drive,
     Exponential,
@@ -63,11 +64,17 @@ class Bptt:
         watched = sites(model)
         if not watched:
             raise SpikeproofError(f"{self.name} needs spiking sites and this model has none; use plain BPTT instead.")
-        with override_gradient(model, dict.fromkeys(watched, self._fire)):
+        with override_gradient(model, dict.fromkeys(watched, _Other(self.surrogate))):
             yield Attached()
 
-    def _fire(self, site: Site, drive: Drive, *, pooled: bool) -> Float[Tensor, "t n *space c"]:
-        assert self.surrogate is not None
+
+@dataclasses.dataclass(frozen=True)
+class _Other:
+    """A site's backward by another surrogate than its own."""
+
+    surrogate: Surrogate
+
+    def __call__(self, site: Site, drive: Drive, *, pooled: bool) -> Float[Tensor, "t n *space c"]:
         surrogate, sharpness = _by_scale(self.surrogate)
         if sharpness is not None:
             wide = torch.promote_types(drive.values.dtype, torch.float32)
@@ -76,6 +83,9 @@ class Bptt:
         else:
             drive = drive._replace(sharpness=None)  # the site may have learned one for its own surrogate
         return site.fire(drive, surrogate=surrogate, pooled=pooled).spikes
+
+    def slope(self, site: ForeignSite, step: int, margin: Float[Tensor, "n ..."]) -> Float[Tensor, "n ..."]:
+        return self.surrogate(margin)
 
 
 def _by_scale(surrogate: Surrogate) -> tuple[Surrogate, float | None]:

@@ -78,7 +78,9 @@ class _AttachedMixed(Attached):
         """The mean of the sources' gradients, each of the loss at its own logits, and the first source's logits."""
         found = []
         for attached, overrides in self._parts:
-            with override_gradient(self._model, overrides):
+            # The first forward of an adapted network may show that a layer is a readout and no site.
+            here = sites(self._model)
+            with override_gradient(self._model, {name: each for name, each in overrides.items() if name in here}):
                 found.append(attached.gradient(call, images, objective))
         gradients, logits = zip(*found, strict=True)
         return torch.stack(gradients).mean(0), logits[0]

@@ -17,7 +17,9 @@ from torch import Tensor, nn
 from spikeproof.errors import SpikeproofError
 from spikeproof.gradients.named import Named
 from spikeproof.gradients.source import Attached
+from spikeproof.interop import ForeignSite
 from spikeproof.spiking import Drive, Gaussian, Site, override_gradient, sites
+from spikeproof.spiking.ops.reference import over_all
 
 _UNIT = Gaussian(sigma=1.0, centre=0.5)
 
@@ -45,16 +47,27 @@ class Pdsg:
         watched = sites(model)
         if not watched:
             raise SpikeproofError("PDSG needs spiking sites and this model has none; use the BPTT source instead.")
-        with override_gradient(model, dict.fromkeys(watched, _spread_surrogate)):
+        with override_gradient(model, dict.fromkeys(watched, _SpreadSurrogate())):
             yield Attached()
 
 
-def _spread_surrogate(site: Site, drive: Drive, *, pooled: bool) -> Tensor:
-    with torch.no_grad():
-        seen = site.fire(drive, want_moments=True)
-        assert seen.total is not None and seen.total_of_squares is not None
-        spread = running_spread(seen.total, seen.total_of_squares, drive.values[0, ..., 0].numel())
-    return site.fire(drive._replace(sharpness=1 / spread), surrogate=_UNIT, pooled=pooled).spikes
+class _SpreadSurrogate:
+    """A site's backward by the spread of its potentials."""
+
+    def __call__(self, site: Site, drive: Drive, *, pooled: bool) -> Tensor:
+        with torch.no_grad():
+            seen = site.fire(drive, want_moments=True)
+            assert seen.total is not None and seen.total_of_squares is not None
+            spread = running_spread(seen.total, seen.total_of_squares, drive.values[0, ..., 0].numel())
+        return site.fire(drive._replace(sharpness=1 / spread), surrogate=_UNIT, pooled=pooled).spikes
+
+    def slope(self, site: ForeignSite, step: int, margin: Float[Tensor, "n ..."]) -> Float[Tensor, "n ..."]:
+        last = margin.to(torch.promote_types(margin.dtype, torch.float32)).movedim(1, -1)
+        totals = site.memo.setdefault("totals", [])
+        totals.append((over_all(last), over_all(last * last)))
+        total, squares = (torch.stack(parts) for parts in zip(*totals, strict=True))
+        sharpness = 1 / running_spread(total, squares, last[..., 0].numel())[-1]
+        return (sharpness * _UNIT(sharpness * last)).movedim(-1, 1)
 
 
 def running_spread(

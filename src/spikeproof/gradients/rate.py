@@ -26,6 +26,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Callable, Iterator
+from typing import Protocol
 
 import torch
 from jaxtyping import Float
@@ -35,11 +36,21 @@ from spikeproof.checked import real
 from spikeproof.errors import SpikeproofError
 from spikeproof.gradients.named import Named, Tunable, a_number
 from spikeproof.gradients.source import Attached
+from spikeproof.interop import ForeignSite, Seen
 from spikeproof.spiking import Drive, Neuron, Site, Triangle, override_gradient, sites
 from spikeproof.spiking.ops.drive import OfMean, Setting, fired_mask, gain_at_mean, gain_of_mean, mean_slope
 
-# What a source says of a site: G at every neuron times batch norm's scale, [1, N, *space, C], by the site's kernels.
-Gain = Callable[[Site, Drive], Float[Tensor, "1 n *space c"]]
+
+class Gain(Protocol):
+    """What a source by rate says of a site: G at every neuron."""
+
+    def of_site(self, site: Site, drive: Drive) -> Float[Tensor, "1 n *space c"]:
+        """Times batch norm's scale, by the site's kernels."""
+        ...
+
+    def of_seen(self, site: ForeignSite, seen: Seen) -> Float[Tensor, "n ..."]:
+        """Of a neuron of another library, by what was seen there; its own gain on the current aside."""
+        ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,12 +70,14 @@ class Bptr:
         return "BPTR"
 
     def attach(self, model: nn.Module) -> contextlib.AbstractContextManager[Attached]:
-        return _attach(model, _ever_fired)
+        return _attach(model, self)
 
+    def of_site(self, site: Site, drive: Drive) -> Float[Tensor, "1 n *space c"]:
+        (mask,) = site.elementwise(fired_mask, _setting(site), drive)
+        return mask
 
-def _ever_fired(site: Site, drive: Drive) -> Tensor:
-    (mask,) = site.elementwise(fired_mask, _setting(site), drive)
-    return mask
+    def of_seen(self, site: ForeignSite, seen: Seen) -> Float[Tensor, "n ..."]:
+        return (seen.spikes > 0).any(0).to(seen.margins.dtype)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -100,11 +113,21 @@ class Rga:
         return gain_at_mean(neuron, self.slope, current, neuron.leak if leak is None else leak)
 
     def attach(self, model: nn.Module) -> contextlib.AbstractContextManager[Attached]:
-        return _attach(model, self._gain)
+        for site in sites(model).values():
+            if isinstance(site, ForeignSite) and site.facts().leak is None:
+                raise SpikeproofError(
+                    f"RGA's gain is that of a neuron with one known leak, and {site.label} is no such neuron of "
+                    f"{site.library}; take another gradient source (BPTT, ASSG, PDSG, HART)."
+                )
+        return _attach(model, self)
 
-    def _gain(self, site: Site, drive: Drive) -> Tensor:
+    def of_site(self, site: Site, drive: Drive) -> Float[Tensor, "1 n *space c"]:
         (slope,) = site.elementwise(gain_of_mean, OfMean(_setting(site), self.slope), drive)
         return slope
+
+    def of_seen(self, site: ForeignSite, seen: Seen) -> Float[Tensor, "n ..."]:
+        facts = site.facts()
+        return self.gain(site.neuron, facts.gain * seen.currents.mean(0), facts.leak)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -133,12 +156,15 @@ class Hart:
         return "HART" if self == Hart() else f"HART width={self.width}"
 
     def attach(self, model: nn.Module) -> contextlib.AbstractContextManager[Attached]:
-        return _attach(model, self._gain)
+        return _attach(model, self)
 
-    def _gain(self, site: Site, drive: Drive) -> Tensor:
+    def of_site(self, site: Site, drive: Drive) -> Float[Tensor, "1 n *space c"]:
         sharpness = torch.full((site.num_steps, 1), 1 / self.width, dtype=_wide(drive), device=drive.values.device)
         (slope,) = site.elementwise(mean_slope, _setting(site), drive._replace(sharpness=sharpness))
         return slope
+
+    def of_seen(self, site: ForeignSite, seen: Seen) -> Float[Tensor, "n ..."]:
+        return Triangle(self.width)(seen.margins).mean(0)
 
 
 def _setting(site: Site) -> Setting:
@@ -174,9 +200,12 @@ class _RateSite:
         with torch.no_grad():
             fired = site.fire(drive, pooled=pooled).spikes
             self.rate = fired.mean(0, keepdim=True)
-            slope = self.gain(site, drive)
+            slope = self.gain.of_site(site, drive)
             self.slope = slope if drive.gain is None else slope * _by_step(drive.gain, slope, site.steps_differ)
         return _Gained.apply(drive.values, self.slope, fired, pooled)
+
+    def whole_gain(self, site: ForeignSite, seen: Seen) -> Float[Tensor, "n ..."]:
+        return self.gain.of_seen(site, seen) * site.facts().gain
 
 
 def _by_step(gain: Tensor, slope: Tensor, steps_differ: bool) -> Tensor:

@@ -19,6 +19,7 @@ from spikeproof.errors import SpikeproofError
 from spikeproof.gradients.named import Named
 from spikeproof.gradients.rate import through_one_copy
 from spikeproof.gradients.source import Attached
+from spikeproof.interop import ForeignSite
 from spikeproof.spiking import Drive, Site, override_gradient, sites
 
 
@@ -43,20 +44,26 @@ class ReluTransfer:
         watched = sites(model)
         if not watched:
             raise SpikeproofError("ReLU transfer needs spiking sites and this model has none; use BPTT instead.")
-        with override_gradient(model, dict.fromkeys(watched, _relu_or_spikes)):
+        with override_gradient(model, dict.fromkeys(watched, _ReluOrSpikes())):
             yield _AttachedRelu(list(watched.values()))
 
 
-def _relu_or_spikes(site: Site, drive: Drive, *, pooled: bool) -> Tensor:
-    if not site.collapsed:
-        return site.fire(drive, pooled=pooled).spikes
-    current = drive.values
-    if drive.scale is not None and drive.shift is not None:
-        current = (current * drive.scale + drive.shift).to(drive.values.dtype)
-    if drive.gain is not None:
-        current = (current * drive.gain.mean(0)).to(drive.values.dtype)
-    rate = (current / site.neuron.threshold).relu()
-    return rate.unflatten(3, (-1, 2)).unflatten(2, (-1, 2)).mean((3, 5)) if pooled else rate
+class _ReluOrSpikes:
+    """A ReLU for the one copy, the neuron else."""
+
+    def __call__(self, site: Site, drive: Drive, *, pooled: bool) -> Tensor:
+        if not site.collapsed:
+            return site.fire(drive, pooled=pooled).spikes
+        current = drive.values
+        if drive.scale is not None and drive.shift is not None:
+            current = (current * drive.scale + drive.shift).to(drive.values.dtype)
+        if drive.gain is not None:
+            current = (current * drive.gain.mean(0)).to(drive.values.dtype)
+        rate = (current / site.neuron.threshold).relu()
+        return rate.unflatten(3, (-1, 2)).unflatten(2, (-1, 2)).mean((3, 5)) if pooled else rate
+
+    def output(self, site: ForeignSite, current: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        return (current / site.neuron.threshold).relu()
 
 
 class _AttachedRelu(Attached):

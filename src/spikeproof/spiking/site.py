@@ -127,6 +127,7 @@ class Site(nn.Module):
         gate: what the spikes [T, N, *space, C] go through before pooling; None lets them pass.
         across: the other processes that train on the same batch, whose values statistics and sums then hold too; None
             outside :func:`spikeproof.spiking.joined.joined`.
+        label: what the site is called where that is not its module path: the layer of an adapted network.
         collapsed: one copy comes that stands for the mean over steps, and the override answers for it (rate-based
             gradients; no one else sets it).
 
@@ -170,6 +171,7 @@ class Site(nn.Module):
         self.override: GradientOverride | None = None
         self.across: Across | None = None
         self.collapsed = False
+        self.label: str | None = None
 
     def extra_repr(self) -> str:
         return f"{self.neuron}, num_steps={self.num_steps}, kernels={self.kernels!r}, pool={self.pool}"
@@ -364,8 +366,12 @@ class Site(nn.Module):
 
 
 def sites(model: nn.Module) -> dict[str, Site]:
-    """Every site of a model by its module path, in order of the forward."""
-    return {name: module for name, module in model.named_modules() if isinstance(module, Site)}
+    """Every site of a model, in order of the forward, by its label or, without one, by its module path."""
+    found: dict[str, Site] = {}
+    for path, module in model.named_modules():
+        if isinstance(module, Site):
+            found[module.label if module.label and module.label not in found else path] = module
+    return found
 
 
 @contextlib.contextmanager

@@ -166,7 +166,13 @@ def follow(
 
     M <- b M + (1-b) |v|,    D <- b D + (1-b) ||v| - M|,    a = omega / (M + relax D + 1e-4)
     """
-    distance = noisy_margins(how.setting, drive).abs()
+    return followed(how, noisy_margins(how.setting, drive).abs(), mean, spread)
+
+
+def followed(
+    how: Following, distance: Float[Tensor, "*many"], mean: Float[Tensor, "*many"], spread: Float[Tensor, "*many"]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The update of ``follow`` by the margins' distances from the threshold."""
     mean = how.momentum * mean + (1 - how.momentum) * distance
     spread = how.momentum * spread + (1 - how.momentum) * (distance - mean).abs()
     return mean, spread, how.omega / (mean + how.relax * spread + 1e-4)

@@ -1,0 +1,8 @@
+"""Networks of other libraries, handed over: ``adapt`` makes one look like ours."""
+
+from spikeproof.interop.adapt import adapt
+from spikeproof.interop.adapted import Adapted
+from spikeproof.interop.layout import Layout
+from spikeproof.interop.site import ByForward, ByStep, Facts, ForeignSite, InPlace, Seen
+
+__all__ = ["Adapted", "ByForward", "ByStep", "Facts", "ForeignSite", "InPlace", "Layout", "Seen", "adapt"]
