@@ -92,7 +92,7 @@ def test_both_processes_hold_the_same_weights_whatever_the_defense(two, same_wei
 def test_a_defense_that_needs_the_whole_batch_is_refused(two, name):
     for found in two[0]:
         assert re.fullmatch(
-            r"\w+ needs the whole batch in one place .* train it with one process\.", found["every"][name]
+            r"[\w-]+ needs the whole batch in one place .* train it with one process\.", found["every"][name]
         )
 
 
