@@ -35,6 +35,7 @@ def recipe():
     )
 
 
+@pytest.mark.thorough
 def test_a_dose_is_trained_audited_and_drawn_once(recipe, tmp_path):
     dose = example("dose").dose
     rows = dose(recipe, "mpd_sgr.eta", [0.0, 1.0], tmp_path)

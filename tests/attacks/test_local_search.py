@@ -162,6 +162,7 @@ class Noisy(torch.nn.Module):
         return logits + 0.3 * torch.randn_like(logits)
 
 
+@pytest.mark.thorough
 def test_a_random_network_is_searched_by_means(model, batch):
     images, labels = batch
     found = local_search(Noisy(model), images, labels, Linf(0.1), Crafting(draws=4), queries=30)

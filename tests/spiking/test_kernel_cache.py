@@ -103,6 +103,7 @@ def test_without_the_compilers_own_files_a_kernel_still_loads(folder, new_proces
     run_it()
 
 
+@pytest.mark.thorough
 def test_each_setting_dtype_and_function_has_a_kernel_of_its_own(folder, compilations):
     values, vector = torch.rand(2, 3, 5, 4), torch.rand(4)
     for _ in range(2):
