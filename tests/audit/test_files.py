@@ -26,6 +26,7 @@ def rows_of(found):
     return found.outcomes.to_pylist()
 
 
+@pytest.mark.thorough
 def test_pictures_are_of_the_trial_that_broke_most(tiny, digits, quick):
     config = quick(trials=("FGSM", "PGD-9", "SA-PGD-20@ASSG"), batch_size=15)
     found = audit(tiny, digits.test, config, show=False)

@@ -41,6 +41,7 @@ MAIN = "from spikeproof.cli.main import main; main(['recipes', 'digits'])"
 THREE = "import spikeproof.machine.threads as threads; threads.available_processors = lambda: 3\n"
 
 
+@pytest.mark.thorough
 def test_the_command_line_waits_passively_and_takes_what_is_available():
     assert python(THREE + MAIN) == (PASSIVE | {"SPIKEPROOF_THREADS": "auto"}, 3)
 
