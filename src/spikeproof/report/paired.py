@@ -38,21 +38,19 @@ def paired(first: Sequence[Run], second: Sequence[Run]) -> list[Paired]:
     """Compare two rows seed by seed on the images that both were audited on.
 
     Args:
-        first, second: audited runs, one a seed, of the same seeds in the same order.
+        first, second: audited runs, one a seed, of the same seeds in the same order; each pair on the same images.
 
     Returns:
-        One difference for each nominal trial that all runs have and one for the worst case; none of runs whose
-        gradients are hidden, or that were audited on other images.
+        One difference for each nominal trial that all runs have and one for the worst case; none of no runs.
     """
-    together = [(above, below) for above, below in zip(first, second, strict=True) if _alike(above.audit, below.audit)]
-    if not together:
+    if not first:
         return []
-    every = [run for pair in together for run in pair]
-    columns = [*nominal_columns(every), WORST]
+    columns = [*nominal_columns([*first, *second]), WORST]
+    above, below = ([_right(run, columns) for run in runs] for runs in (first, second))
     found = []
     for column in columns:
-        right = [(_right(above, column), _right(below, column)) for above, below in together]
-        if all(above.keys() == below.keys() for above, below in right):
+        right = [(mine[column], theirs[column]) for mine, theirs in zip(above, below, strict=True)]
+        if all(mine.keys() == theirs.keys() for mine, theirs in right):
             found.append(Paired(column, *compared(right)))
     return found
 
@@ -67,7 +65,9 @@ def paired_table(rows: Mapping[str, Sequence[Run]], over: Sequence[tuple[str, st
     found = []
     for name, other in over:
         by_seed = [{_seed(run): run for run in rows.get(label, ()) if run.audit is not None} for label in (name, other)]
-        seeds = [seed for seed in by_seed[0] if seed in by_seed[1]]
+        seeds = [
+            seed for seed, run in by_seed[0].items() if seed in by_seed[1] and _alike(run.audit, by_seed[1][seed].audit)
+        ]
         differences = paired(*([runs[seed] for seed in seeds] for runs in by_seed))
         if differences:
             found.append((name, other, len(seeds), {each.column: each for each in differences}))
@@ -132,21 +132,21 @@ def holm(ps: Sequence[float]) -> list[float]:
 
 
 def _alike(above: Audit | None, below: Audit | None) -> bool:
+    """Whether two audits have a number each, and of the same images under the same threat."""
     if above is None or below is None or above.no_number or below.no_number:
         return False
     return bool(above.images) and (above.images, above.norm, above.radius) == (below.images, below.norm, below.radius)
 
 
-def _right(run: Run, column: str) -> dict[int, bool]:
-    """Of every audited image whether it is right: under one trial, or under all."""
+def _right(run: Run, columns: Sequence[str]) -> dict[str, dict[int, bool]]:
+    """By column, of every audited image whether it is right: under one trial, or under all."""
     assert run.audited is not None and run.audit is not None
     outcomes: pa.Table = read_outcomes(Path(run.audited) / "outcomes.parquet")
     names = ("sample", "trial", "kind", "norm", "radius", "correct")
-    right: dict[int, bool] = {}
-    for sample, trial, kind, norm, radius, correct in zip(
-        *(outcomes.column(n).to_pylist() for n in names), strict=True
-    ):
+    right: dict[str, dict[int, bool]] = {column: {} for column in columns}
+    for sample, trial, kind, norm, radius, correct in zip(*(outcomes[name].to_pylist() for name in names), strict=True):
         of_the_audit = norm == run.audit.norm and math.isclose(radius, run.audit.radius, rel_tol=1e-9)
-        if kind == "clean" or (of_the_audit and column in (trial, WORST)):
-            right[sample] = right.get(sample, True) and correct
+        for column, held in right.items():
+            if kind == "clean" or (of_the_audit and column in (trial, WORST)):
+                held[sample] = held.get(sample, True) and correct
     return right
