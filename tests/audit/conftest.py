@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from digit_networks import network
-from spikeproof.audit import AuditConfig, config, curves, trials
+from spikeproof.audit import AuditConfig, Trial
 from spikeproof.data import Data, load_data
 from spikeproof.spiking import Site
 
@@ -88,21 +88,20 @@ def told():
 @pytest.fixture
 def attacked(monkeypatch):
     """Every attack that an audit makes is noted: (trial, radius, samples); the one at ``stop_at`` is interrupted."""
-    seen = Attacks()
+    seen, made = Attacks(), Trial.attack.fget
 
-    def watched(text, tuned=None, ball="linf"):
-        trial = trials.make_trial(text, tuned, ball)
+    def watched(trial):
+        run = made(trial)
 
         def attack(model, images, labels, threat, how, **start):
             seen.append((trial.name, threat.eps, len(images)))
             if len(seen) == seen.stop_at:
                 raise KeyboardInterrupt
-            return trial.attack(model, images, labels, threat, how, **start)
+            return run(model, images, labels, threat, how, **start)
 
-        return dataclasses.replace(trial, attack=attack)
+        return attack
 
-    monkeypatch.setattr(config, "make_trial", watched)
-    monkeypatch.setattr(curves, "make_trial", watched)
+    monkeypatch.setattr(Trial, "attack", property(watched))
     return seen
 
 

@@ -2,11 +2,13 @@
 
 import dataclasses
 import math
+import pickle
 
 import numpy as np
 import pytest
 
-from spikeproof.audit import AuditConfig, audit
+from spikeproof.audit import AuditConfig, Tuned, audit
+from spikeproof.gradients import ASSG
 
 
 def test_the_default_is_the_reliable_battery():
@@ -75,11 +77,16 @@ def test_config_is_frozen_data(quick):
 
 
 def test_members_take_what_was_tuned(quick):
-    from spikeproof.audit import Tuned
-    from spikeproof.gradients import ASSG
-
     (_, adaptive) = quick(trials=("FGSM", "SA-PGD-2@ASSG")).members(Tuned(half_mass=0.4))
     assert adaptive.source == ASSG(half_mass=0.4)
+
+
+def test_another_process_gets_the_texts_and_reads_them_itself(quick):
+    config = quick(transfer=("PGD-7@RGA",))
+    sent = pickle.loads(pickle.dumps(config))
+    assert sent == config and hash(sent) == hash(config)
+    assert [trial.name for trial in sent.members()] == [trial.name for trial in config.members()]
+    assert [trial.name for trial in sent.transfers(())] == ["TRANSFER:PGD-7@RGA"]
 
 
 @pytest.mark.parametrize("number", [8, np.int64(8), np.uint8(8)])

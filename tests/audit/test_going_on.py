@@ -6,11 +6,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from spikeproof.attacks import Attacked, judge, margin_of
-from spikeproof.audit import audit, trials
-from spikeproof.audit import config as config_of_audits
+from spikeproof.attacks import ATTACKS, Attacked, Form, attack, judge, margin_of
+from spikeproof.audit import Trial, audit, make_trial
 from spikeproof.audit.audit import BEYOND
-from spikeproof.audit.trials import make_transfer, make_trial
 
 RADIUS = 0.05
 
@@ -23,19 +21,19 @@ def config(quick):
 @pytest.fixture
 def begun(monkeypatch):
     """Every start that a trial was handed, with its images."""
-    seen = []
+    seen, made = [], Trial.attack.fget
 
-    def watched(text, tuned=None, ball="linf"):
-        trial = trials.make_trial(text, tuned, ball)
+    def watched(trial):
+        run = made(trial)
 
         def attack(model, images, labels, threat, how, **start):
             if start:
                 seen.append(SimpleNamespace(images=images, labels=labels, **start))
-            return trial.attack(model, images, labels, threat, how, **start)
+            return run(model, images, labels, threat, how, **start)
 
-        return dataclasses.replace(trial, attack=attack)
+        return attack
 
-    monkeypatch.setattr(config_of_audits, "make_trial", watched)
+    monkeypatch.setattr(Trial, "attack", property(watched))
     return seen
 
 
@@ -83,21 +81,17 @@ def test_an_image_outside_the_ball_is_not_handed_on(learned, digits, config, beg
 
 def test_a_transferred_trial_begins_at_the_images():
     assert make_trial("LOCAL-20").continues
-    assert not make_transfer("LOCAL-20", [torch.nn.Identity()]).continues
+    assert not make_trial("LOCAL-20").crafted_on([torch.nn.Identity()]).continues
 
 
 def test_what_an_attack_keeps_is_handed_on_where_its_images_are_others(learned, digits, config, begun, monkeypatch):
+    @attack("Odd")
     def odd(model, images, labels, threat, how):
         return Attacked(
             images, judge(model, images).argmax(1) == labels, nearest=(images + 0.5 * threat.eps).clamp(max=1)
         )
 
-    make = trials.make_trial
-
-    def with_odd(text, tuned=None, ball="linf"):
-        return dataclasses.replace(make("FGSM"), attack=odd) if text == "ODD" else make(text, tuned, ball)
-
-    monkeypatch.setattr(trials, "make_trial", with_odd)
+    monkeypatch.setitem(ATTACKS, "ODD", Form(name="ODD", attack=odd, kind="protocol"))
     audit(learned, digits.test, dataclasses.replace(config, trials=("FGSM", "ODD", "LOCAL-1")), show=False)
     expected = [(each.images + 0.5 * RADIUS).clamp(max=1) for each in begun]
     same = [

@@ -7,8 +7,7 @@ import torch
 from torch import nn
 
 from spikeproof.attacks import Crafting, judge, transfer
-from spikeproof.audit import AuditConfig, audit, make_trial
-from spikeproof.audit.trials import Tuned, make_transfer
+from spikeproof.audit import AuditConfig, Tuned, audit, make_trial
 from spikeproof.gradients import ASSG, BPTT, HART, RGA
 from spikeproof.threat import Linf
 
@@ -43,7 +42,7 @@ def trial_of(steps):
 
 @pytest.mark.parametrize("text", ["FGSM", "PGD-7", "SA-PGD-20@ASSG:0.45", "APGD-CE-5@RGA", "SQUARE-30", "MTPGD-7"])
 def test_what_is_crafted_is_the_trial_itself(text):
-    crafted, black_box = make_trial(text), make_transfer(text, [Plain()])
+    crafted, black_box = make_trial(text), make_trial(text).crafted_on([Plain()])
     assert black_box.name == f"TRANSFER:{crafted.name}"
     assert (black_box.kind, black_box.source, black_box.number) == ("black-box", crafted.source, crafted.number)
     assert black_box.cost == crafted.cost

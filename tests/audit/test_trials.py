@@ -85,7 +85,7 @@ def test_more_steps_cost_more(name):
     ],
 )
 def test_sources_and_their_values(text, source):
-    trial = make_trial(f"APGD-CE-10@{text}", Tuned(half_mass=0.41, hart_width=1.5))
+    trial = make_trial(f"APGD-CE-10@{text}").tuned(Tuned(half_mass=0.41, hart_width=1.5))
     assert trial.source == source
     # The model's own surrogate goes without saying; any other is in the name, so that no two trials share one.
     assert trial.name == ("APGD-CE-10" if text == "BPTT" else f"APGD-CE-10@{text}")
@@ -94,6 +94,36 @@ def test_sources_and_their_values(text, source):
 def test_without_tuning_sources_have_their_own_defaults():
     assert make_trial("PGD@ASSG").source == ASSG()
     assert make_trial("PGD@HART").source == HART()
+
+
+@pytest.mark.parametrize(
+    ("text", "tunables"),
+    [
+        ("PGD-20", []),
+        ("PGD-20@PDSG", []),
+        ("SA-PGD@ASSG", ["half_mass"]),
+        ("SA-PGD@AROUND", ["half_mass"]),
+        ("PGD@HART", ["hart_width"]),
+        ("PGD@MIXED", ["hart_width"]),
+        ("SA-PGD@ASSG:0.4", []),
+        ("PGD@HART:0.5", []),
+    ],
+)
+def test_what_of_a_source_may_be_tuned(text, tunables):
+    trial = make_trial(text)
+    assert [tunable.name for tunable in trial.tunables] == tunables
+    tuned = trial.tuned(Tuned(half_mass=0.41, hart_width=1.5))
+    assert (tuned.source != trial.source) == bool(tunables) and tuned.name == trial.name
+
+
+def test_another_number(refuses):
+    assert make_trial("SA-PGD@ASSG:0.4").with_number(7).name == "SA-PGD-7@ASSG:0.4"
+    assert make_trial("FGSM@RGA").with_number(7) == make_trial("FGSM@RGA")
+    tuned = make_trial("PGD@HART").tuned(Tuned(hart_width=1.5))
+    assert tuned.with_number(3).source == HART(width=1.5)
+    for number in (0, 6):
+        with refuses(f"CONTRAST-{number}"):
+            make_trial("CONTRAST").with_number(number)
 
 
 def test_nineteen_different_sources():

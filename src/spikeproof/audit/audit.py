@@ -14,9 +14,11 @@ from torch import Tensor, nn
 
 from spikeproof.attacks import (
     Crafting,
+    Form,
     check_batch,
     check_threat,
     evaluating,
+    fgsm,
     judged,
     look_at,
     working_dtype,
@@ -38,7 +40,7 @@ from spikeproof.audit.tuning import Tuning, tune
 from spikeproof.data import ImageSet
 from spikeproof.disk import user_path
 from spikeproof.errors import SpikeproofError
-from spikeproof.gradients import BPTT
+from spikeproof.gradients import BPTT, SOURCES
 from spikeproof.insight import describe_sites
 from spikeproof.kinds import check_kinds
 from spikeproof.machine.compiling import working_time
@@ -234,7 +236,7 @@ class _Auditor:
         config = self.config
         batch_size = config.batch_size or self._fitting_batch(parts)
         headline, adaptive = swept_pair(self.trials)
-        plan = CurvePlan(config, headline, adaptive, self.tuning.tuned, self.pixels[0].numel())
+        plan = CurvePlan(config, headline, adaptive, self.pixels[0].numel())
         few = min(config.sweep_samples, len(self.labels))
         masks = Masks(self.model, self.pixels[:few], self.labels[:few], config, self.tuning.tuned, batch_size)
         self.trials = masks.with_what_goes_round(self.trials)
@@ -313,7 +315,7 @@ class _Auditor:
         self._record(None, 0.0, everything, right)
         clean, left, results = _measure(right), right.clone(), []
         for trial, attempt in zip(self.trials, attempts, strict=True):
-            everyone = trial.kind == "protocol" or self.config.every_member_attacks_all
+            everyone = self.config.attacks_all(trial)
             own = torch.zeros_like(right)
             own[attempt.samples] = attempt.correct
             before, standing = int(left.sum()), left[attempt.samples]
@@ -353,19 +355,9 @@ class _Auditor:
             broken[attempt.samples[~attempt.correct]] = True
         at = (looked_at & torch.tensor([standing[row] for row in self.rows.tolist()])).nonzero().flatten()
         newly, seconds = int(broken[at].sum()), sum(attempt.seconds for attempt in found.values())
-        trial = dataclasses.replace(
-            self.trials[0],
-            name=BEYOND,
-            kind="fixed",
-            attack_name=BEYOND,
-            number=None,
-            source=BPTT(),
-            cost=0.0,
-            rank=None,
-            norm=self.config.norm,
-            continues=False,
-            counts_queries=False,
-        )
+        # A row and no attack: nothing runs it.
+        form = Form(name=BEYOND, attack=fgsm, kind="fixed")
+        trial = Trial(form=form, named=SOURCES["BPTT"], source=BPTT(), ball=self.config.norm)
         self._record(trial, self.eps, at, ~broken[at])
         less = Measured(left.correct - newly, left.samples)
         return [Result(trial, False, len(at), newly, newly, None, less, seconds)]
@@ -381,8 +373,7 @@ class _Auditor:
         named = {"trial": "clean", "kind": "clean", "attack": "none", "source": "none"}
         norm: str = config.norm
         if trial is not None:
-            attack = trial.attack_name if trial.number is None else f"{trial.attack_name}-{trial.number}"
-            named = {"trial": trial.name, "kind": trial.kind, "attack": attack, "source": trial.source.name}
+            named = {"trial": trial.name, "kind": trial.kind, "attack": trial.attack_text, "source": trial.source.name}
             norm, eps = trial.norm, trial.threat(eps, self.pixels[0].numel()).eps
         self.outcomes.add(
             self.rows[samples],

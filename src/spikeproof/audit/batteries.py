@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from typing import Literal, get_args
 
 from spikeproof.attacks import ATTACKS, norms_of
+from spikeproof.audit.trials import make_trial
 from spikeproof.threat import Norm
 
 BatteryName = Literal[
@@ -51,11 +51,11 @@ class Battery:
 
 def _and_the_others(listed: tuple[str, ...], ball: Norm) -> tuple[str, ...]:
     """These trials, and every attack in this ball that none of them is, as it is by default."""
-    named = [text.partition("@")[0] for text in listed]
+    named = {make_trial(text, ball).attack_name for text in listed}
     others = [
         name
         for name, form in ATTACKS.items()
-        if not any(re.fullmatch(rf"{re.escape(name)}(-[0-9]+)?", each) for each in named)
+        if name not in named
         and not form.apart
         and (form.norm != "l2" or ball == "l2")
         and (ball in (norms_of(form.attack) or (ball,)))

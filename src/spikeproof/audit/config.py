@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
@@ -10,7 +11,7 @@ from torch import nn
 
 from spikeproof.attacks import Crafting
 from spikeproof.audit.batteries import AROUND, BATTERIES, BatteryName
-from spikeproof.audit.trials import Trial, Tuned, make_transfer, make_trial
+from spikeproof.audit.trials import Trial, Tuned, make_trial
 from spikeproof.checked import LARGEST_SEED, MOST, MOST_DRAWS, told, whole
 from spikeproof.errors import SpikeproofError
 from spikeproof.former_names import former_audit
@@ -173,9 +174,7 @@ class AuditConfig:
             >>> [trial.name for trial in AuditConfig(battery="quick", trials=("R+FGSM",)).members()]
             ['FGSM', 'PGD-20', 'R+FGSM', 'SA-PGD-20@ASSG', 'APGD-CE-20@PDSG', 'LOCAL-200']
         """
-        listed = (*self._battery_trials(), *self.trials)
-        made = {trial.name: trial for trial in (make_trial(text, tuned, self.norm) for text in listed)}
-        return sorted(made.values(), key=lambda trial: trial.kind != "protocol")
+        return list(self._members) if tuned is None else [trial.tuned(tuned) for trial in self._members]
 
     def going_round(self, members: Sequence[Trial], tuned: Tuned | None = None) -> list[Trial]:
         """These trials and those that go round what hides the gradient, before any that goes on from the best image.
@@ -186,8 +185,8 @@ class AuditConfig:
             ['SA-PGD-100@AROUND', 'SA-PGD-MARGIN-100@AROUND', 'LOCAL-200']
         """
         known = {trial.name for trial in members}
-        made = (make_trial(text, tuned, self.norm) for text in AROUND[self.norm] if text not in known)
-        added = [dataclasses.replace(trial, added=True) for trial in made]
+        listed = (make_trial(text, self.norm).tuned(tuned or Tuned()) for text in AROUND[self.norm])
+        added = [dataclasses.replace(trial, added=True) for trial in listed if trial.name not in known]
         at = next((number for number, trial in enumerate(members) if trial.continues), len(members))
         return [*members[:at], *added, *members[at:]]
 
@@ -198,8 +197,27 @@ class AuditConfig:
             >>> [trial.name for trial in AuditConfig(transfer=("FGSM", "BIM-7")).transfers([nn.Identity()])]
             ['TRANSFER:FGSM', 'TRANSFER:BIM-7']
         """
-        made = (make_transfer(text, substitutes, self.norm) for text in self.transfer)
-        return list({trial.name: trial for trial in made}.values())
+        return [trial.crafted_on(substitutes) for trial in self._transfers]
+
+    def attacks_all(self, trial: Trial) -> bool:
+        """Whether a trial attacks every sample that is right when clean; else only what those before it left."""
+        return trial.kind == "protocol" or self.every_member_attacks_all
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Its fields alone: another process reads the trials' texts itself."""
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+
+    @functools.cached_property
+    def _members(self) -> tuple[Trial, ...]:
+        """What the texts of battery and trials say, each trial once."""
+        listed = (make_trial(text, self.norm) for text in (*self._battery_trials(), *self.trials))
+        once = {trial.name: trial for trial in listed}
+        return tuple(sorted(once.values(), key=lambda trial: trial.kind != "protocol"))
+
+    @functools.cached_property
+    def _transfers(self) -> tuple[Trial, ...]:
+        listed = (make_trial(text, self.norm).crafted_on(()) for text in self.transfer)
+        return tuple({trial.name: trial for trial in listed}.values())
 
     def _battery_trials(self) -> tuple[str, ...]:
         if self.battery is None:

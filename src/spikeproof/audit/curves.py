@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 
 from jaxtyping import Bool
 from torch import Tensor
@@ -13,7 +12,7 @@ from spikeproof.audit.diagnostics import Curves
 from spikeproof.audit.engine import Attempt
 from spikeproof.audit.findings import CurvePoint
 from spikeproof.audit.outcomes import Measured
-from spikeproof.audit.trials import Trial, Tuned, make_trial
+from spikeproof.audit.trials import Trial, make_trial
 
 _CHECKED_STEPS = (5, 40)
 
@@ -25,23 +24,24 @@ class CurvePlan:
 
     Args:
         headline: the protocol trial; adaptive: the first adaptive one, if any. These two are swept.
-        tuned: the settings of sources that the config leaves open.
         pixels: how many values an image has.
     """
 
-    def __init__(self, config: AuditConfig, headline: Trial, adaptive: Trial | None, tuned: Tuned, pixels: int) -> None:
-        make = partial(make_trial, tuned=tuned, ball=config.norm)
-        self._make, self._eps = make, config.threat.eps
+    def __init__(self, config: AuditConfig, headline: Trial, adaptive: Trial | None, pixels: int) -> None:
+        self._eps = config.threat.eps
         self._whole = 1.0 if config.norm == "linf" else pixels**0.5  # no two images are further apart
-        self._one_step, self._queries, self._anywhere = make("FGSM"), make("SQUARE-300"), make("PGD-ANY-20")
+        self._one_step, self._queries, self._anywhere, pgd = (
+            make_trial(text, config.norm) for text in ("FGSM", "SQUARE-300", "PGD-ANY-20", "PGD-20")
+        )
+        self._checked = {steps: pgd.with_number(steps) for steps in _CHECKED_STEPS}
         self._swept = [trial for trial in (headline, adaptive) if trial is not None]
-        self._probe = headline if headline.attack_name == "PGD" else make("PGD-20")
+        self._probe = headline if headline.attack_name == "PGD" else pgd
         asked = sorted({config.threat.parse(eps) for eps in config.sweep})
         planned = [(trial, at) for at in ((*asked, self._eps) if asked else ()) for trial in self._swept]
-        planned += [(self._with_steps(trial, n), self._eps) for n in config.step_sweep for trial in self._swept]
+        planned += [(trial.with_number(n), self._eps) for n in config.step_sweep for trial in self._swept]
         if config.diagnostics:
             planned += [(self._probe, at) for at in self._near()] + [(self._anywhere, self._whole)]
-            planned += [(make(f"PGD-{n}"), self._eps) for n in _CHECKED_STEPS]
+            planned += [(trial, self._eps) for trial in self._checked.values()]
             planned += [(self._one_step, self._eps), (self._queries, self._eps)]
         self.points: list[Point] = list({_name(*pair): (_name(*pair), *pair) for pair in planned}.values())
 
@@ -74,7 +74,7 @@ class CurvePlan:
 
         probed, asked = (found[_name(trial, self._eps)].correct for trial in (self._probe, self._queries))
         left_by_both = probed & asked
-        by_steps = {n: share(self._make(f"PGD-{n}"), self._eps) for n in _CHECKED_STEPS}
+        by_steps = {steps: share(trial, self._eps) for steps, trial in self._checked.items()}
         anywhere = share(self._anywhere, self._whole)
         return Curves(
             by_eps={at: share(self._probe, at) for at in self._near()} | {self._whole: anywhere},
@@ -91,10 +91,6 @@ class CurvePlan:
 
     def _near(self) -> tuple[float, ...]:
         return self._eps / 2, self._eps, min(2 * self._eps, self._whole)
-
-    def _with_steps(self, trial: Trial, steps: int) -> Trial:
-        _, at, source = trial.name.partition("@")
-        return trial if trial.number is None else self._make(f"{trial.attack_name}-{steps}{at}{source}")
 
 
 def _name(trial: Trial, eps: float) -> str:

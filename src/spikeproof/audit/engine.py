@@ -93,9 +93,8 @@ class Engine:
             chosen = left = chosen[right[chosen]]
             best = _Best(self.pixels, chosen) if any(trial.continues for trial in trials) else None
             for trial in trials:
-                everyone = trial.kind == "protocol" or self.config.every_member_attacks_all
                 name = f"batch-{number:05d}-{_file_name(trial.name)}"
-                asked = chosen if everyone else left
+                asked = chosen if self.config.attacks_all(trial) else left
                 mine[name] = found = self._once(name, trial, eps, asked, start, best)
                 broken = torch.from_numpy(found["samples"][~found["correct"]]).to(left.device)
                 if trial.bounded:

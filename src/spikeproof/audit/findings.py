@@ -62,7 +62,7 @@ class Result:
         return {
             "name": trial.name,
             "kind": trial.kind,
-            "attack": trial.attack_name if trial.number is None else f"{trial.attack_name}-{trial.number}",
+            "attack": trial.attack_text,
             "source": trial.source.name,
             "norm": trial.norm,
             "queries": trial.queries,

@@ -158,7 +158,7 @@ class Masks:
             return [], None
         _, images, _, _ = self._asked
         whole = 1.0 if self._config.norm == "linf" else images[0].numel() ** 0.5
-        point = ("round the masks, any image", make_trial(_ANYWHERE, self._tuned, self._config.norm), whole)
+        point = ("round the masks, any image", make_trial(_ANYWHERE, self._config.norm).tuned(self._tuned), whole)
         anywhere = engine.curve([point], right, len(images))[point[0]].correct
         no_number = why_no_number(self._seen, self._look(self._around), anywhere)
         said = (

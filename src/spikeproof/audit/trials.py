@@ -1,6 +1,7 @@
 """Trials: one attack with one gradient source each, written as text: ATTACK[-NUMBER][@SOURCE[:VALUE]].
 
 "PGD-20" is 20 steps through the model's own surrogate, "SA-PGD-100@ASSG" adapts, "APGD-CE@HART:0.5" fixes HART's width.
+Only :func:`make_trial` reads such a text; all else asks the trial for its parts.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from spikeproof import attacks
 from spikeproof.attacks import ATTACKS, Attack, Form, Kind
 from spikeproof.checked import MOST_STEPS
 from spikeproof.errors import SpikeproofError
-from spikeproof.gradients import BPTT, SOURCES, TUNABLES, GradientSource
+from spikeproof.gradients import BPTT, SOURCES, TUNABLES, GradientSource, Named, Tunable
 from spikeproof.threat import BALLS, L2, NORMS, Norm, Threat
 
 
@@ -35,60 +36,171 @@ class Tuned(dict[str, float]):
         super().__init__({name: chosen.get(name, default) for name, default in defaults.items()})
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Trial:
     """One attack with one gradient source.
 
     Attributes:
-        name: the text it was made from, in full.
-        kind: protocol (that of the papers: fixed surrogate, last iterate), fixed (stronger, through a fixed
-            backward), adaptive (its backward follows the model's potentials), black-box, or noise.
-        attack_name, number: the attack and its steps or queries; None where it has none.
-        cost: forwards and backwards a sample, roughly.
-        rank: which protocol trial's accuracy is *the* protocol accuracy: the highest of a battery.
+        form: the attack as trials run it.
+        number: its steps or queries; None where it has none.
+        named: the gradient source as trials name it.
+        value: what the text fixes of the source, as it is written; None where the source is as it is tuned.
+        source: the gradient source itself.
         ball: the norm of the audit's threat.
-        norm: in which its images are near: the ball's for what stays in it; "l2" beside an Linf ball for an attack at
-            any Euclidean distance, like the papers' CW column; "none" for noise and corruptions of other kinds. Only
-            what stays in the ball is a part of the worst case.
-        continues: whether it begins at the image of least margin that the trials before it have found; the attack
-            then takes a ``start``.
-        counts_queries: whether its number is of queries, and it says of each sample how many that took.
+        substitutes: the networks that it crafts on; None for the audited one.
         added: whether nobody asked for it: something hides the gradient, and it goes round.
     """
 
-    name: str
-    kind: Kind
-    attack_name: str
-    number: int | None
-    attack: Attack
+    form: Form
+    number: int | None = None
+    named: Named
+    value: str | None = None
     source: GradientSource
-    cost: float
-    rank: tuple[int, int] | None = None
     ball: Norm = "linf"
-    norm: Norm | Literal["none"] = "linf"
-    continues: bool = False
-    counts_queries: bool = False
+    substitutes: tuple[nn.Module, ...] | None = None
     added: bool = False
 
     @property
+    def name(self) -> str:
+        """The text that makes it, in full."""
+        if self._own:
+            return self.attack_text
+        return f"{self.attack_text}@{self.named.name}" + ("" if self.value is None else f":{self.value}")
+
+    @property
+    def attack_text(self) -> str:
+        """The attack with its number, such as "PGD-20"."""
+        return self.attack_name if self.number is None else f"{self.attack_name}-{self.number}"
+
+    @property
+    def attack_name(self) -> str:
+        return self.form.name if self.substitutes is None else f"TRANSFER:{self.form.name}"
+
+    @property
+    def attack(self) -> Attack:
+        """The function that is run, with its settings."""
+        made = self.form.made(self.number)
+        if self.substitutes is None:
+            return made
+        return partial(attacks.transfer, substitutes=self.substitutes, attack=made)
+
+    @property
+    def norm(self) -> Norm | Literal["none"]:
+        """In which its images are near: the ball's for what stays in it; "l2" beside an Linf ball for an attack at any
+        Euclidean distance, like the papers' CW column; "none" for noise and corruptions of other kinds.
+        """
+        return self.ball if self.form.norm == "ball" else self.form.norm
+
+    @property
     def bounded(self) -> bool:
+        """Whether it stays in the ball: only what does is a part of the worst case."""
         return self.norm == self.ball
+
+    @property
+    def kind(self) -> Kind:
+        """Protocol (that of the papers: fixed surrogate, last iterate), fixed (stronger, through a fixed backward),
+        adaptive (its backward follows the model's potentials), black-box, or noise.
+        """
+        if self.substitutes is not None:
+            return "black-box"
+        # In an L2 ball CW's image is the nearest that it finds, and no last iterate.
+        kind: Kind = "fixed" if self.bounded and self.form.norm == "l2" else self.form.kind
+        return "adaptive" if self.bounded and kind in ("protocol", "fixed") and self.named.adaptive else kind
+
+    @property
+    def rank(self) -> tuple[int, int] | None:
+        """Which protocol trial's accuracy is *the* protocol accuracy: the highest of a battery."""
+        if self.form.rank is None or not self._own or self.substitutes is not None:
+            return None
+        return self.form.rank, self.number or 0
+
+    @property
+    def cost(self) -> float:
+        """Forwards and backwards a sample, roughly."""
+        return self.form.passes(self.number or 0) * (1 if self.substitutes is None else len(self.substitutes))
+
+    @property
+    def continues(self) -> bool:
+        """Whether it begins at the image of least margin that the trials before it found, and takes a ``start``."""
+        return self.form.continues and self.substitutes is None
+
+    @property
+    def counts_queries(self) -> bool:
+        """Whether its number is of queries, and it says of each sample how many that took."""
+        return self.form.counts_queries and self.substitutes is None
 
     @property
     def queries(self) -> int:
         """How many it may spend on a sample; a gradient counts as three."""
         return self.number or 0 if self.counts_queries else math.ceil(3 * self.cost)
 
+    @property
+    def tunables(self) -> list[Tunable]:
+        """What validation samples may decide of its source: nothing where its text fixes it."""
+
+        def at(tunable: Tunable, place: int) -> GradientSource:
+            return self.tuned(Tuned(**{tunable.name: tunable.values[place]})).source
+
+        return [tunable for tunable in TUNABLES.values() if at(tunable, 0) != at(tunable, -1)]
+
     def threat(self, eps: float, pixels: int) -> Threat:
         """The threat it is run under, for an audit at this radius of images with so many values."""
         return L2(pixels**0.5) if self.norm == "l2" and not self.bounded else BALLS[self.ball](eps)
 
+    def tuned(self, values: Tuned) -> Trial:
+        """The same trial with these settings of its source, but for what its text fixes.
 
-def make_trial(text: str, tuned: Tuned | None = None, ball: Norm = "linf") -> Trial:
-    """The trial that a text describes.
+        Example:
+            >>> make_trial("PGD-7@HART").tuned(Tuned(hart_width=2.0)).source
+            HART(width=2.0)
+        """
+        return self if self.value is not None else dataclasses.replace(self, source=self.named.make(values))
+
+    def with_number(self, number: int) -> Trial:
+        """The same trial with another number; itself where it takes none.
+
+        Raises:
+            SpikeproofError: a number that does not fit.
+
+        Example:
+            >>> make_trial("SA-PGD-100@ASSG:0.4").with_number(7).name
+            'SA-PGD-7@ASSG:0.4'
+        """
+        if self.number is None:
+            return self
+        other = dataclasses.replace(self, number=number)
+        _check_number(other.name, self.form, number)
+        return other
+
+    def crafted_on(self, substitutes: Sequence[nn.Module]) -> Trial:
+        """The black-box trial that crafts on these networks, and asks the audited one for verdicts.
+
+        Its source should have its default settings: what was tuned was tuned on the audited network.
+
+        Raises:
+            SpikeproofError: a trial that leaves the ball, or mere noise.
+
+        Example:
+            >>> make_trial("PGD-7@RGA").crafted_on([nn.Identity()]).name
+            'TRANSFER:PGD-7@RGA'
+        """
+        if not self.bounded or self.kind == "noise":
+            raise SpikeproofError(
+                f"{self.name!r} cannot be transferred: it does not search the threat's ball; give an attack such as "
+                "'PGD-20'."
+            )
+        return dataclasses.replace(self, substitutes=tuple(substitutes))
+
+    @property
+    def _own(self) -> bool:
+        """Whether its backward is the network's own."""
+        return self.source == BPTT()
+
+
+def make_trial(text: str, ball: Norm = "linf") -> Trial:
+    """The trial that a text describes, with the default settings of a source where the text gives none.
 
     Args:
-        tuned: the settings of ASSG and HART where the text gives none.
         ball: the norm of the threat.
 
     Raises:
@@ -108,102 +220,53 @@ def make_trial(text: str, tuned: Tuned | None = None, ball: Norm = "linf") -> Tr
         raise SpikeproofError(f"{text!r} is no trial: the attacks are {', '.join(ATTACKS)}, as in 'PGD-20@RGA'.")
     form = ATTACKS[name]
     number = _number_of(text, form, match[2] if match else None)
-    source, source_name = parse_source(by or "BPTT", tuned or Tuned())
-    made, norm = form.made(number), ball if form.norm == "ball" else form.norm
-    takes = attacks.norms_of(made)
-    if takes and ball not in takes and not (form.norm == "l2"):
+    named, value, source = _source_of(by or "BPTT")
+    norms = attacks.norms_of(form.made(number))
+    if norms and ball not in norms and form.norm != "l2":
         raise SpikeproofError(
-            f"{text!r} is no trial of an {NORMS[ball]} threat: {name} searches {NORMS[takes[0]]} balls only; take PGD, "
+            f"{text!r} is no trial of an {NORMS[ball]} threat: {name} searches {NORMS[norms[0]]} balls only; take PGD, "
             "PGD-ANY or APGD."
         )
-    kind = form.kind
-    if norm == ball and form.norm == "l2":
-        kind = "fixed"  # the nearest image that it finds, not a last iterate
-    if norm == ball and kind in ("protocol", "fixed") and SOURCES[source_name.partition(":")[0]].adaptive:
-        kind = "adaptive"
-    own = source == BPTT()
-    return Trial(
-        name=(name if number is None else f"{name}-{number}") + ("" if own else f"@{source_name}"),
-        kind=kind,
-        attack_name=name,
-        number=number,
-        attack=made,
-        source=source,
-        cost=form.passes(number or 0),
-        rank=None if form.rank is None or not own else (form.rank, number or 0),
-        ball=ball,
-        norm=norm,
-        continues=form.continues,
-        counts_queries=form.counts_queries,
-    )
+    return Trial(form=form, number=number, named=named, value=value, source=source, ball=ball)
 
 
-def _number_of(text: str, form: Form, asked: str | None) -> int | None:
-    """The number that a trial's text asks for, else the attack's own."""
-    if asked is None:
+def _number_of(text: str, form: Form, digits: str | None) -> int | None:
+    """The number that a trial's text gives, else the attack's own."""
+    if digits is None:
         return form.number
     if form.number is None:
         raise SpikeproofError(f"{text!r:.80} is no trial: {form.name} takes no number.")
-    most = MOST_STEPS if form.most is None else form.most
-    number = int(asked) if len(asked) <= len(str(most)) else most + 1
-    if number < 1:
-        raise SpikeproofError(f"{text!r:.80} is no trial: {form.name} needs a number >= 1.")
-    if number > most:
-        raise SpikeproofError(f"{text!r:.80} is no trial: {form.name} needs a number of at most {most}.")
+    # Python reads no number of thousands of digits.
+    number = int(digits) if len(digits) <= len(str(_most(form))) else _most(form) + 1
+    _check_number(text, form, number)
     return number
 
 
-def make_transfer(text: str, substitutes: Sequence[nn.Module], ball: Norm = "linf") -> Trial:
-    """The black-box trial that crafts on substitutes as a text describes, and asks the audited model for verdicts.
-
-    Sources have their default settings where the text gives none: what was tuned was tuned on the audited model.
-
-    Raises:
-        SpikeproofError: no trial, one that leaves the ball, or mere noise.
-
-    Example:
-        >>> make_transfer("PGD-7@RGA", [nn.Identity()]).name
-        'TRANSFER:PGD-7@RGA'
-    """
-    crafted = make_trial(text, ball=ball)
-    if not crafted.bounded or crafted.kind == "noise":
-        raise SpikeproofError(
-            f"{text!r} cannot be transferred: it does not search the threat's ball; give an attack such as 'PGD-20'."
-        )
-    return dataclasses.replace(
-        crafted,
-        name=f"TRANSFER:{crafted.name}",
-        kind="black-box",
-        attack_name=f"TRANSFER:{crafted.attack_name}",
-        attack=partial(attacks.transfer, substitutes=tuple(substitutes), attack=crafted.attack),
-        cost=crafted.cost * len(substitutes),
-        rank=None,
-        continues=False,
-        counts_queries=False,
-    )
+def _check_number(text: str, form: Form, number: int) -> None:
+    if number < 1:
+        raise SpikeproofError(f"{text!r:.80} is no trial: {form.name} needs a number >= 1.")
+    if number > _most(form):
+        raise SpikeproofError(f"{text!r:.80} is no trial: {form.name} needs a number of at most {_most(form)}.")
 
 
-def parse_source(text: str, tuned: Tuned) -> tuple[GradientSource, str]:
-    """A gradient source from text, and how a trial's name calls it.
+def _most(form: Form) -> int:
+    return MOST_STEPS if form.most is None else form.most
+
+
+def _source_of(text: str) -> tuple[Named, str | None, GradientSource]:
+    """A gradient source by its name, what its text fixes of it, and the source itself.
 
     "BPTT:sigmoid(4)" is BPTT with another surrogate, "ASSG:0.45" and "HART:0.5" fix what is otherwise tuned.
-
-    Raises:
-        SpikeproofError: an unknown source, or a value that it cannot take.
-
-    Example:
-        >>> parse_source("HART:0.5", Tuned())[0].name
-        'HART width=0.5'
     """
     name, colon, value = text.partition(":")
     if name not in SOURCES:
         raise SpikeproofError(f"{text!r} is no gradient source; give one of {', '.join(SOURCES)}.")
     named = SOURCES[name]
     if not colon:
-        return named.make(tuned), text
+        return named, None, named.make(Tuned())
     if named.of_text is None:
         raise SpikeproofError(f"{text!r} is no gradient source: {name} takes no value.")
     try:
-        return named.of_text(value), text
+        return named, value, named.of_text(value)
     except SpikeproofError as error:
         raise SpikeproofError(f"{text!r} is no gradient source: {error}") from None

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from spikeproof.attacks import Attacked, Crafting, judged, pgd, sa_pgd
-from spikeproof.audit.trials import Trial, Tuned, make_trial
-from spikeproof.gradients import TUNABLES, GradientSource
+from spikeproof.audit.trials import Trial, Tuned
+from spikeproof.gradients import TUNABLES
 from spikeproof.threat import Threat
 
 
@@ -48,8 +48,7 @@ def tune(
     """
     chosen, tried = Tuned(), {}
     for name, tunable in TUNABLES.items():
-        low, high = (Tuned(**{name: value}) for value in (tunable.values[0], tunable.values[-1]))
-        taking = [t for t in trials if _source(t, low) != _source(t, high)]
+        taking = [trial for trial in trials if tunable in trial.tunables]
         if not taking:
             continue  # no trial takes it, or their texts fix it
         steps = max(trial.number or 1 for trial in taking)
@@ -64,7 +63,3 @@ def tune(
         chosen = Tuned(**chosen | {name: best})
         tried[name] = {value: accuracy for value, (accuracy, _) in measured.items()}
     return Tuning(chosen, len(labels), tried)
-
-
-def _source(trial: Trial, tuned: Tuned) -> GradientSource:
-    return make_trial(trial.name, tuned, trial.ball).source

@@ -161,8 +161,7 @@ def steps_of_trials(audit: Audit) -> str:
 
 def _without_steps(point: StepPoint) -> str:
     """SA-PGD-100@ASSG with 100 steps is a point of SA-PGD@ASSG."""
-    attack, at, source = point.trial.partition("@")
-    return attack.removesuffix(f"-{point.steps}") + at + source
+    return point.trial.replace(f"-{point.steps}", "", 1)
 
 
 def _step_axis(points: Sequence[StepPoint]) -> Axis:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pyarrow.compute as pc
 
-from spikeproof.audit import make_trial
 from spikeproof.hub import without_paths
 from spikeproof.report import Audit, Counted, compared, read_audit, read_outcomes
 from spikeproof.reproduce.execute import read_written
@@ -136,7 +135,7 @@ def _row(plan: Plan, row: Row, task: Task, store: Store) -> ResultRow:
         peak_memory_bytes=None if facts.absent("peak_memory_bytes") else facts.whole("peak_memory_bytes"),
         eps=worst.eps,
         clean=clean,
-        protocol_attack="clean" if protocol.trial is None else make_trial(protocol.trial).name,
+        protocol_attack="clean" if protocol.asked is None else protocol.asked.name,
         protocol=clean if counted is None else counted,
         worst=Worst(
             battery=worst.battery,
@@ -159,7 +158,7 @@ def _cell(plan: Plan, row: Row, column: Column, task: Task, store: Store) -> Cel
     if column.measure is not None:
         return Cell(count=None, value=_measured(store, task, column.measure), published=published)
     audit = _audit(store, task, _audit_of(plan, column, task))
-    return Cell(count=_named(audit, _trial_name(column)), value=None, published=published)
+    return Cell(count=_named(audit, column.trial_name), value=None, published=published)
 
 
 def _images(store: Store, task: Task) -> dict[tuple[object, ...], str]:
@@ -186,13 +185,6 @@ def _line(text: str, private: Path) -> str:
 
 def _audit_of(plan: Plan, column: Column, task: Task) -> AuditTask:
     return task.audits[plan.places().index(plan.place(column))]
-
-
-def _trial_name(column: Column) -> str:
-    if column.trial is None:
-        return "clean"
-    name = make_trial(column.trial).name
-    return f"TRANSFER:{name}" if column.on_substitute else name
 
 
 def _named(audit: Audit, name: str) -> Count:
@@ -246,6 +238,6 @@ def _right(plan: Plan, column: Column, task: Task, store: Store) -> dict[int, bo
     """Of every audited image whether it is still right."""
     folder: Path = store.audit(task.recipe, _audit_of(plan, column, task))
     outcomes = read_outcomes(folder / "outcomes.parquet")
-    outcomes = outcomes.filter(pc.equal(outcomes.column("trial"), _trial_name(column)))
+    outcomes = outcomes.filter(pc.equal(outcomes.column("trial"), column.trial_name))
     pairs = zip(outcomes.column("sample").to_pylist(), outcomes.column("correct").to_pylist(), strict=True)
     return dict(pairs)

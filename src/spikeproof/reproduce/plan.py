@@ -7,7 +7,7 @@ import functools
 import math
 from collections.abc import Collection, Mapping, Sequence
 
-from spikeproof.audit import AuditConfig, make_trial
+from spikeproof.audit import AuditConfig
 from spikeproof.defenses import Defense
 from spikeproof.errors import SpikeproofError
 from spikeproof.models import create_model, draws_at_random
@@ -159,7 +159,7 @@ class Plan:
             here = [c for c in self.table.columns if c.measure is None and self.place(c) == (eps, black_box)]
             trials = [column.trial for column in here if column.trial is not None]
             # An audit wants a trial of its own surrogate, which tells what the others are beside.
-            own = ("FGSM",) if black_box or all(make_trial(trial).rank is None for trial in trials) else ()
+            own = ("FGSM",) if black_box or not any(column.asked and column.asked.rank for column in here) else ()
             config = self._audit(row, recipe, self.samples[0], eps)
             config = dataclasses.replace(
                 config,

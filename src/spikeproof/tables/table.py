@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Literal
 
-from spikeproof.audit import AuditConfig
+from spikeproof.audit import AuditConfig, Trial, make_trial
 from spikeproof.defenses import Defense
 from spikeproof.errors import SpikeproofError
 from spikeproof.recipes import Recipe
@@ -25,6 +25,13 @@ class Column:
         eps: of the trial; None for the table's.
         on_substitute: craft on the row's substitute network and judge on the row's own (black box).
         measure: a number about the network instead of an accuracy.
+
+    Attributes:
+        asked: the trial that its text describes.
+        trial_name: under which name an audit has the column's accuracy.
+
+    Raises:
+        SpikeproofError: a text that is no trial, or a trial that cannot craft on a substitute.
     """
 
     label: str
@@ -32,6 +39,14 @@ class Column:
     eps: Eps | None = None
     on_substitute: bool = False
     measure: Measure | None = None
+    asked: Trial | None = dataclasses.field(init=False, repr=False, compare=False)
+    trial_name: str = dataclasses.field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        asked = None if self.trial is None else make_trial(self.trial)
+        run = asked.crafted_on(()) if asked is not None and self.on_substitute else asked
+        object.__setattr__(self, "asked", asked)
+        object.__setattr__(self, "trial_name", "clean" if run is None else run.name)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
