@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Annotated, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
-import tyro
 from jaxtyping import Float
 from torch import Tensor
 
@@ -47,17 +46,10 @@ def parse_eps(value: float | str, what: str = "eps", *, most: float = 1.0) -> fl
     return eps
 
 
-_EPS = tyro.constructors.PrimitiveConstructorSpec[float | str | None](
-    nargs=1,
-    metavar="EPS",
-    instance_from_str=lambda words: None if words[0] == "None" else parse_eps(words[0]),
-    is_instance=lambda value: value is None or isinstance(value, float | int | str),
-    str_from_instance=lambda value: [f"{value:.6g}" if isinstance(value, float | int) else str(value)],
-)
 # A radius (or step size) as a field of a recipe: Python and the command line then take "8/255" too. Its owner turns it
 # into a number at the door, and refuses a None where one is needed.
-Eps = Annotated[float | str, _EPS]
-OptionalEps = Annotated[float | str | None, _EPS]
+Eps = float | str
+OptionalEps = float | str | None
 
 
 @dataclasses.dataclass(frozen=True)

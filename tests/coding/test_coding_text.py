@@ -6,10 +6,11 @@ import json
 import pytest
 import tyro
 
+from spikeproof.cli.recipe_options import recipe_options
 from spikeproof.coding import (
     RSC,
     SQE,
-    CodingField,
+    Coding,
     Direct,
     Frequency,
     Poisson,
@@ -78,12 +79,12 @@ def test_there_and_back(coding):
         ("sqe(bits=2)", ("takes levels",)),
         ("sqe(2, 3)", ("takes levels",)),
         ("sqe(2, levels=3)", ("at most once",)),
-        ("sqe(levels=two)", ("'two'", "not a number")),
-        ("sqe(levels=)", ("''", "not a number")),
-        ("sqe(levels=2/3)", ("'2/3'", "not a number")),
+        ("sqe(levels=two)", ("'two'", "not a whole number")),
+        ("sqe(levels=)", ("''", "not a whole number")),
+        ("sqe(levels=2/3)", ("'2/3'", "not a whole number")),
         ("sqe(levels=2.5)", ("levels", 2.5)),
         ("rsc(sigma=-1)", ("sigma", -1)),
-        ("frequency(16//12)", ("'16//12'", "not a number")),
+        ("frequency(16//12)", ("'16//12'", "not a whole number")),
         ("frequency(0)", ("radius",)),
     ],
 )
@@ -94,10 +95,11 @@ def test_text_that_is_no_coding_is_refused(text, pieces, refuses):
 
 @dataclasses.dataclass
 class Options:
-    coding: CodingField = Direct()
+    coding: Coding = Direct()
 
 
 @pytest.mark.parametrize("coding", EVERY, ids=str)
 def test_the_command_line_reads_and_shows_it(coding):
-    assert tyro.cli(Options, args=["--coding", coding_to_text(coding)]).coding == coding
-    assert tyro.cli(Options, args=[], default=Options(coding)).coding == coding
+    with recipe_options():
+        assert tyro.cli(Options, args=["--coding", coding_to_text(coding)]).coding == coding
+        assert tyro.cli(Options, args=[], default=Options(coding)).coding == coding

@@ -88,6 +88,7 @@ def test_parameter_must_be_positive_and_finite(kind, bad):
     [
         ("triangle", Triangle()),
         (" Triangle ", Triangle(1.0)),
+        ("triangle()", Triangle(1.0)),
         ("TRIANGLE(0.5)", Triangle(0.5)),
         ("rectangular(gamma=2)", Rectangular(2.0)),
         ("sigmoid(2.5)", Sigmoid(2.5)),
@@ -111,7 +112,7 @@ def test_text_of_a_surrogate_parses_back(surrogate):
 @pytest.mark.parametrize(
     "text",
     [
-        *("", "circle", "triangle(", "triangle()", "triangle(a)", "triangle(-1)", "triangle(nan)", "triangle(1)(2)"),
+        *("", "circle", "triangle(", "triangle(a)", "triangle(-1)", "triangle(nan)", "triangle(1)(2)"),
         *("triangle(1,)", "triangle(1, 2)", "gaussian(1, sigma=2)", "gaussian(1, nan)", "gaussian(1, 2, 3)"),
     ],
 )

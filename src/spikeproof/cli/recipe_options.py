@@ -8,12 +8,14 @@ from typing import Any
 
 from tyro.constructors import ConstructorRegistry, StructConstructorSpec, StructFieldSpec, StructTypeInfo
 
+from spikeproof.cli.field_types import field_type
 from spikeproof.recipes import Recipe
 
 
 def recipe_options() -> contextlib.AbstractContextManager[None]:
-    """A context in which tyro reads a recipe's defenses as parts of it like any other."""
+    """A context in which tyro reads a recipe's defenses as parts of it, and texts such as "8/255"."""
     rules = ConstructorRegistry()
+    rules.primitive_rule(field_type)
     rules.struct_rule(_of_a_recipe)
     return rules
 

@@ -3,7 +3,6 @@
 from spikeproof.coding.registry import *  # noqa: F403
 from spikeproof.coding.registry import CODINGS as CODINGS
 from spikeproof.coding.registry import Coding as Coding
-from spikeproof.coding.registry import CodingField as CodingField
 from spikeproof.coding.registry import Direct as Direct
 from spikeproof.coding.registry import coding_from_json as coding_from_json
 from spikeproof.coding.registry import coding_to_json as coding_to_json

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import re
-from typing import Annotated, Any
+from typing import Any
 
-import tyro
-
+from spikeproof.calls import read_call
 from spikeproof.coding.coding import Coding
 from spikeproof.coding.direct import Direct
 from spikeproof.coding.frequency import Frequency
@@ -15,7 +13,6 @@ from spikeproof.coding.poisson import Poisson
 from spikeproof.coding.randomized_smoothing import RSC
 from spikeproof.coding.signed_rate import SignedRate
 from spikeproof.coding.stochastic_quantisation import SQE
-from spikeproof.errors import SpikeproofError
 
 # A new one needs an import above and a place here: the command line, weights, recipes' texts and the tests read this.
 CODINGS: dict[str, type[Any]] = {kind.__name__: kind for kind in (Direct, Frequency, Poisson, RSC, SQE, SignedRate)}
@@ -33,33 +30,8 @@ def parse_coding(text: str) -> Coding:
         >>> parse_coding("direct"), parse_coding("rsc(sigma=0.2)"), parse_coding("frequency(16/14/12/10)")
         (Direct(), RSC(sigma=0.2), Frequency(radii=(16, 14, 12, 10)))
     """
-    match = re.fullmatch(r"([\w-]+)(?:\((.*)\))?", text.strip())
-    kinds = {name.lower(): kind for name, kind in CODINGS.items()}
-    called = "" if match is None else re.sub("[-_]", "", match[1]).lower()
-    if match is None or called not in kinds:
-        raise SpikeproofError(f"{text!r} is not a coding; give one of {', '.join(kinds)}, or as in 'rsc(sigma=0.1)'.")
-    kind = kinds[called]
-    fields = {field.name: str(field.type) for field in dataclasses.fields(kind)}
-    values: dict[str, Any] = {}
-    for place, part in enumerate(part.strip() for part in (match[2] or "").split(",") if part.strip()):
-        name, _, given = part.rpartition("=")
-        name = name.strip() or (list(fields)[place] if place < len(fields) else "")
-        if name not in fields or name in values:
-            raise SpikeproofError(
-                f"{text!r} is not a coding: {match[1]} takes {', '.join(fields) or 'no numbers'}, each at most once."
-            )
-        several = fields[name].startswith("tuple")
-        try:
-            numbers = tuple(_number(each) for each in (given.split("/") if several else [given]))
-        except ValueError:
-            raise SpikeproofError(f"{text!r} is not a coding: {given.strip()!r} is not a number.") from None
-        values[name] = numbers if several else numbers[0]
-    made: Coding = kind(**values)
+    made: Coding = read_call(text, CODINGS, "coding", "rsc(sigma=0.1)")
     return made
-
-
-def _number(text: str) -> float:
-    return float(text) if set(text) & set(".eE") else int(text)
 
 
 def coding_to_json(coding: Coding) -> dict[str, Any]:
@@ -87,16 +59,3 @@ def coding_to_text(coding: Coding) -> str:
         if value != field.default:
             told.append(f"{field.name}={'/'.join(map(str, value)) if isinstance(value, tuple) else value}")
     return type(coding).__name__.lower() + (f"({', '.join(told)})" if told else "")
-
-
-# A coding as a field of a recipe: the command line then reads "rsc(sigma=0.1)".
-CodingField = Annotated[
-    Coding,
-    tyro.constructors.PrimitiveConstructorSpec(
-        nargs=1,
-        metavar="CODING",
-        instance_from_str=lambda words: parse_coding(words[0]),
-        is_instance=lambda value: type(value) in CODINGS.values(),
-        str_from_instance=lambda value: [coding_to_text(value)],
-    ),
-]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import re
 from collections.abc import Iterator
 
 import torch
@@ -13,7 +12,7 @@ from torch import Tensor, nn
 
 from spikeproof.checked import told
 from spikeproof.errors import SpikeproofError
-from spikeproof.gradients.named import Named, a_number
+from spikeproof.gradients.named import Named
 from spikeproof.gradients.source import Attached
 from spikeproof.interop import ForeignSite
 from spikeproof.spiking import (
@@ -95,13 +94,7 @@ def _by_scale(surrogate: Surrogate) -> tuple[Surrogate, float | None]:
     return surrogate, None
 
 
-def _surrogate(text: str) -> Surrogate:
-    """A surrogate that a recipe may name, or "exp(A,b)": A e^(-b |v|)."""
-    match = re.fullmatch(r"exp\(([^,()]+),([^,()]+)\)", text)
-    return Exponential(a_number(match[1]), a_number(match[2])) if match else parse_surrogate(text)
-
-
 NAMED = (
-    Named(name="BPTT", make=lambda tuned: BPTT(), of_text=lambda text: BPTT(_surrogate(text))),
+    Named(name="BPTT", make=lambda tuned: BPTT(), of_text=lambda text: BPTT(parse_surrogate(text, exp=Exponential))),
     Named(name="STE", make=lambda tuned: BPTT(StraightThrough())),
 )

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import torch
-import tyro
+from typing_extensions import Doc
 
 from spikeproof.audit import AuditConfig
-from spikeproof.coding import CODINGS, CodingField, Direct
+from spikeproof.coding import CODINGS, Coding, Direct
 from spikeproof.data import Data, load_data
 from spikeproof.defenses import DEFENSES, Defense, find_defense
 from spikeproof.errors import SpikeproofError
@@ -56,15 +56,13 @@ class DataConfig:
 class ModelConfig:
     """Which network: the arguments of :func:`spikeproof.models.create_model` that the data do not decide."""
 
-    name: Annotated[str, tyro.conf.arg(help=f"One of {', '.join(MODELS)}.")] = "vgg11"
+    name: Annotated[str, Doc(f"One of {', '.join(MODELS)}.")] = "vgg11"
     num_steps: int = 4
     """T, the number of time steps."""
     width: float = 1.0
     """Factor on every number of channels."""
     neuron: Neuron = dataclasses.field(default_factory=Neuron)
-    coding: Annotated[
-        CodingField, tyro.conf.arg(help=f"How images become frames: {', '.join(map(str.lower, CODINGS))}.")
-    ] = Direct()
+    coding: Annotated[Coding, Doc(f"How images become frames: {', '.join(map(str.lower, CODINGS))}.")] = Direct()
     batch_norm: BatchNormKind = "merged"
     """Over steps and images merged, the same with tdBN's scales, or of each step."""
     kernels: Kernels = "fused"

@@ -13,14 +13,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import re
 from typing import Annotated, Protocol, runtime_checkable
 
 import torch
-import tyro
 from jaxtyping import Float
 from torch import Tensor
+from typing_extensions import Doc
 
+from spikeproof.calls import read_call
 from spikeproof.checked import check_sizes
 from spikeproof.errors import SpikeproofError
 
@@ -280,8 +280,11 @@ SURROGATES: dict[str, type[Trainable]] = {
 }
 
 
-def parse_surrogate(text: str) -> Trainable:
+def parse_surrogate(text: str, **further: type[Surrogate]) -> Surrogate:
     """A surrogate from text: its name in any case, and its parameters if not the defaults.
+
+    Args:
+        further: shapes beside those that networks are trained with, by the names that the text may give.
 
     Raises:
         SpikeproofError: an unknown name, or a parameter that is not a number or not a possible one.
@@ -290,37 +293,11 @@ def parse_surrogate(text: str) -> Trainable:
         >>> parse_surrogate("triangle"), parse_surrogate("sigmoid(2.5)")
         (Triangle(gamma=1.0), Sigmoid(alpha=2.5))
     """
-    match = re.fullmatch(r"(\w+)(?:\(([^()]+)\))?", text.strip())
-    kinds = {name.lower(): kind for name, kind in SURROGATES.items()}
-    if match is None or match[1].lower() not in kinds:
-        raise SpikeproofError(f"{text!r} is not a surrogate; give one of {', '.join(kinds)}, or as in 'triangle(0.5)'.")
-    kind = kinds[match[1].lower()]
-    fields = [field.name for field in dataclasses.fields(kind)]
-    values: dict[str, float] = {}
-    for place, part in enumerate(match[2].split(",") if match[2] else ()):
-        name, _, number = part.rpartition("=")
-        name = name.strip() or (fields[place] if place < len(fields) else "")
-        if name not in fields or name in values:
-            raise SpikeproofError(f"{text!r} is not a surrogate: {match[1]} takes {' and '.join(fields)}, each once.")
-        try:
-            values[name] = float(number)
-        except ValueError as error:
-            raise SpikeproofError(f"{text!r} is not a surrogate: {error}.") from None
-    try:
-        return kind(**values)
-    except SpikeproofError as error:
-        raise SpikeproofError(f"{text!r} is not a surrogate: {error}") from None
+    made: Surrogate = read_call(text, SURROGATES | further, "surrogate", "triangle(0.5)")
+    return made
 
 
-# A surrogate as a field of a recipe: the command line then reads "sigmoid(2.5)".
+# A surrogate as a field of a recipe.
 SurrogateField = Annotated[
-    Trainable,
-    tyro.conf.arg(help=f"The backward of a spike: {', '.join(str(kind()).lower() for kind in SURROGATES.values())}."),
-    tyro.constructors.PrimitiveConstructorSpec(
-        nargs=1,
-        metavar="SURROGATE",
-        instance_from_str=lambda words: parse_surrogate(words[0]),
-        is_instance=lambda value: type(value) in SURROGATES.values(),
-        str_from_instance=lambda value: [str(value)],
-    ),
+    Trainable, Doc(f"The backward of a spike: {', '.join(str(kind()).lower() for kind in SURROGATES.values())}.")
 ]

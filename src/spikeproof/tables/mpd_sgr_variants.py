@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal
 
-from spikeproof.coding import RSC, CodingField, Direct, Poisson
+from spikeproof.coding import RSC, Coding, Direct, Poisson
 from spikeproof.recipes.recipe import Recipe
 from spikeproof.spiking import Neuron, Rectangular, Sigmoid, SuperSpike
 from spikeproof.spiking.surrogate import SurrogateField
@@ -118,7 +118,7 @@ TABLE4 = _table(
     "what it costs in clean accuracy.",
 )
 
-_CODINGS: dict[str, tuple[str, CodingField]] = {
+_CODINGS: dict[str, tuple[str, Coding]] = {
     "dir": ("DIR", Direct()),
     "pos": ("POS", Poisson()),
     "rsc": ("RSC", RSC()),
