@@ -14,7 +14,8 @@ from spikeproof.attacks.judge import judge
 from spikeproof.coding import Direct
 from spikeproof.errors import SpikeproofError
 from spikeproof.gradients import BPTR, BPTT, HART, PDSG, RGA, Around, Mixed, ReluTransfer
-from spikeproof.models.spiking_model import ModelDescription, SiteFactory, SpikingModel
+from spikeproof.models import ModelDescription
+from spikeproof.models.spiking_model import SiteFactory, SpikingModel
 from spikeproof.models.vgg import build_vgg
 from spikeproof.spiking import (
     Exponential,

@@ -315,13 +315,9 @@ def test_mini_networks_can_be_made_and_take_their_defenses():
             continue
         seen.add(kind)
         model = create_model(
-            recipe.model.name,
+            **recipe.model.arguments,
             num_classes=len(recipe.data.classes or range(10)),
-            num_steps=recipe.model.num_steps,
-            width=recipe.model.width,
             image_size=sizes[recipe.data.name],
-            neuron=recipe.model.neuron,
-            coding=recipe.model.coding,
         )
         for defense in recipe.defenses:
             defense.install(model)

@@ -4,8 +4,9 @@ from spikeproof.models.as_made import as_described, differences
 from spikeproof.models.create import MODELS, create_model
 from spikeproof.models.current_norm import CurrentNorm
 from spikeproof.models.described import make_room
+from spikeproof.models.description import BatchNormKind, ModelDescription, NetworkSettings, plain_values
 from spikeproof.models.site_shapes import site_shapes
-from spikeproof.models.spiking_model import BatchNormKind, ModelDescription, SpikingModel, draws_at_random
+from spikeproof.models.spiking_model import SpikingModel, draws_at_random
 from spikeproof.models.weights import load_model, save_model
 from spikeproof.models.workload import multiply_accumulates
 from spikeproof.models.wrapped import is_compiled, unwrapped
@@ -16,6 +17,7 @@ __all__ = [
     "BatchNormKind",
     "CurrentNorm",
     "ModelDescription",
+    "NetworkSettings",
     "SpikingModel",
     "as_described",
     "check_writable",
@@ -26,6 +28,7 @@ __all__ = [
     "load_model",
     "make_room",
     "multiply_accumulates",
+    "plain_values",
     "save_model",
     "site_shapes",
     "unwrapped",

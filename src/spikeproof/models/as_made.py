@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from spikeproof.contents import contents
 from spikeproof.models.create import create_model
-from spikeproof.models.spiking_model import ModelDescription, SpikingModel
+from spikeproof.models.description import ModelDescription
+from spikeproof.models.spiking_model import SpikingModel
 
 # What a module holds for a while, and what gives the same numbers.
 _PASSING = {"training", "kernels", "request", "override", "across", "collapsed"}
@@ -22,7 +23,7 @@ def as_described(description: ModelDescription) -> SpikingModel:
         SpikeproofError: no network is described so.
     """
     with torch.device("meta"):
-        return create_model(**{name: getattr(description, name) for name in description.__dataclass_fields__})
+        return create_model(**description.arguments)
 
 
 def differences(model: nn.Module, other: nn.Module) -> dict[str, Any]:

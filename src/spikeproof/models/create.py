@@ -12,9 +12,10 @@ from spikeproof.checked import whole
 from spikeproof.coding import Coding, Direct
 from spikeproof.errors import SpikeproofError
 from spikeproof.kinds import check_kinds
+from spikeproof.models.description import BatchNormKind, ModelDescription
 from spikeproof.models.resnet import NETWORKS as _RESNET
 from spikeproof.models.sew_resnet import NETWORKS as _SEW_RESNET
-from spikeproof.models.spiking_model import MOST_STEPS, BatchNormKind, ModelDescription, SiteFactory, SpikingModel
+from spikeproof.models.spiking_model import MOST_STEPS, SiteFactory, SpikingModel
 from spikeproof.models.vgg import NETWORKS as _VGG
 from spikeproof.models.wide_resnet import NETWORKS as _WIDE_RESNET
 from spikeproof.names import unknown

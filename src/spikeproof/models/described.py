@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -12,7 +13,8 @@ from torch import Tensor, nn
 from spikeproof.coding import coding_from_json
 from spikeproof.errors import SpikeproofError
 from spikeproof.models.create import create_model
-from spikeproof.models.spiking_model import ModelDescription, SpikingModel, neuron_to_json
+from spikeproof.models.description import ModelDescription, plain_values
+from spikeproof.models.spiking_model import SpikingModel
 from spikeproof.spiking import LEARNED, SURROGATES, BernoulliGate, Kernels, Neuron, sites
 
 
@@ -30,7 +32,7 @@ def said_of(model: SpikingModel) -> dict[str, Any]:
         name: {
             "noise": [site.noise_std, site.noise_at_inference],
             "random_decay": site.random_decay,
-            "neuron": neuron_to_json(site.neuron),
+            "neuron": plain_values(site.neuron),
             "fixed": [part for part in LEARNED if _is_fixed(getattr(site, part))],
         }
         for name, site in sites(model).items()
@@ -47,6 +49,8 @@ def description_of(said: Mapping[str, Any]) -> ModelDescription:
     plain: Any = said["model"]
     try:
         plain = dict(plain)
+        if missing := {field.name for field in dataclasses.fields(ModelDescription)} - plain.keys():
+            raise KeyError(min(missing))  # a default is no description
         neuron, coding = _parse_neuron(plain.pop("neuron")), coding_from_json(plain.pop("coding"))
         mean, std = tuple(plain.pop("mean")), tuple(plain.pop("std"))
         return ModelDescription(neuron=neuron, coding=coding, mean=mean, std=std, **plain)
@@ -64,7 +68,7 @@ def made_again(
         SpikeproofError: no network can be made so.
         RuntimeError: there is no room for the weights.
     """
-    asked = {name: getattr(described, name) for name in described.__dataclass_fields__}
+    asked = described.arguments
     counts = ("num_classes", "num_steps", "image_size", "in_channels")
     if odd := [name for name in counts if type(asked[name]) is not int]:
         raise Unknown("a model", TypeError(f"{odd[0]} {asked[odd[0]]!r}"))

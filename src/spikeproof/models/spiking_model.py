@@ -4,50 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from spikeproof.checked import whole
-from spikeproof.coding import Coding, coding_to_json
+from spikeproof.coding import Coding
 from spikeproof.errors import SpikeproofError
 from spikeproof.models.current_norm import CurrentNorm
+from spikeproof.models.description import BatchNormKind, ModelDescription
 from spikeproof.spiking import Kernels, Neuron, PerStepNorm, Site, sites
 
 MOST_STEPS = 10_000
-BatchNormKind = Literal["merged", "td", "per-step"]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class ModelDescription:
-    """What network this is: everything but the weights and the kernels. Two equal descriptions have equal shapes."""
-
-    name: str
-    num_classes: int
-    num_steps: int
-    width: float
-    image_size: int
-    in_channels: int
-    neuron: Neuron
-    coding: Coding
-    batch_norm: BatchNormKind
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values, the surrogate by its name and parameter."""
-        plain = dataclasses.asdict(self)
-        plain["neuron"] = neuron_to_json(self.neuron)
-        plain["coding"] = coding_to_json(self.coding)
-        return plain
-
-
-def neuron_to_json(neuron: Neuron) -> dict[str, Any]:
-    """Plain values, the surrogate by its name and parameter."""
-    surrogate = {"name": type(neuron.surrogate).__name__, **dataclasses.asdict(neuron.surrogate)}
-    return {**dataclasses.asdict(neuron), "surrogate": surrogate}
 
 
 class SpikingModel(nn.Module):

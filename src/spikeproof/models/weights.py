@@ -18,8 +18,9 @@ from spikeproof.errors import SpikeproofError
 from spikeproof.former_names import todays, todays_tensors
 from spikeproof.kinds import check_kinds
 from spikeproof.models.described import Unknown, description_of, made_again, said_of
+from spikeproof.models.description import ModelDescription
 from spikeproof.models.hub import weights_at
-from spikeproof.models.spiking_model import ModelDescription, SpikingModel
+from spikeproof.models.spiking_model import SpikingModel
 from spikeproof.models.wrapped import unwrapped
 from spikeproof.models.writable import check_writable
 from spikeproof.spiking import Kernels

@@ -10,13 +10,12 @@ import torch
 from typing_extensions import Doc
 
 from spikeproof.audit import AuditConfig
-from spikeproof.coding import CODINGS, Coding, Direct
 from spikeproof.data import Data, load_data
 from spikeproof.defenses import DEFENSES, Defense, find_defense
 from spikeproof.errors import SpikeproofError
-from spikeproof.models import MODELS, BatchNormKind, SpikingModel, create_model
+from spikeproof.models import MODELS, NetworkSettings, SpikingModel, create_model, plain_values
 from spikeproof.private_rng import private_rng
-from spikeproof.spiking import SURROGATES, Kernels, Neuron
+from spikeproof.spiking import Kernels
 from spikeproof.train import TrainConfig
 
 _Kind = TypeVar("_Kind", bound=Defense)
@@ -53,18 +52,10 @@ class DataConfig:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ModelConfig:
+class ModelConfig(NetworkSettings):
     """Which network: the arguments of :func:`spikeproof.models.create_model` that the data do not decide."""
 
     name: Annotated[str, Doc(f"One of {', '.join(MODELS)}.")] = "vgg11"
-    num_steps: int = 4
-    """T, the number of time steps."""
-    width: float = 1.0
-    """Factor on every number of channels."""
-    neuron: Neuron = dataclasses.field(default_factory=Neuron)
-    coding: Annotated[Coding, Doc(f"How images become frames: {', '.join(map(str.lower, CODINGS))}.")] = Direct()
-    batch_norm: BatchNormKind = "merged"
-    """Over steps and images merged, the same with tdBN's scales, or of each step."""
     kernels: Kernels = "fused"
     """Plain PyTorch, or compiled once on this machine: the same numbers, faster, with a fraction of the memory."""
 
@@ -77,18 +68,12 @@ class ModelConfig:
         with private_rng():
             torch.manual_seed(seed)
             return create_model(
-                self.name,
+                **self.arguments,
                 num_classes=data.num_classes,
-                num_steps=self.num_steps,
-                width=self.width,
                 image_size=height,
                 in_channels=data.channels,
-                neuron=self.neuron,
-                coding=self.coding,
-                batch_norm=self.batch_norm,
                 mean=data.mean,
                 std=data.std,
-                kernels=self.kernels,
             )
 
 
@@ -150,7 +135,7 @@ class Recipe:
         """Every field as plain values, a surrogate by its name; each defense under its own."""
         parts = {"name": self.name, "data": self.data, "model": self.model}
         parts |= {defense.field: defense for defense in self.defenses}
-        return {name: _plain(part) for name, part in (parts | {"train": self.train, "audit": self.audit}).items()}
+        return {name: plain_values(part) for name, part in (parts | {"train": self.train, "audit": self.audit}).items()}
 
 
 def with_defense(recipe: Recipe, name: str) -> Recipe:
@@ -196,11 +181,3 @@ def fitted_to_own_data(asked: Recipe, recipe: Recipe) -> Recipe:
     if audit.samples == recipe.audit.samples:
         audit = dataclasses.replace(audit, samples=None)
     return dataclasses.replace(asked, data=fitted, audit=audit)
-
-
-def _plain(value: Any) -> Any:
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
-        named = (*SURROGATES.values(), *CODINGS.values())
-        return {"name": type(value).__name__, **fields} if type(value) in named else fields
-    return list(value) if isinstance(value, tuple) else value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import shutil
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -13,7 +14,7 @@ from spikeproof.data import Data
 from spikeproof.disk import alone, write_atomically
 from spikeproof.errors import SpikeproofError
 from spikeproof.machine.device import pick_device
-from spikeproof.models import SpikingModel, load_model
+from spikeproof.models import NetworkSettings, SpikingModel, load_model
 from spikeproof.recipes.recipe import DataConfig, Recipe
 from spikeproof.recipes.recorded import recorded_part
 from spikeproof.recipes.workload import threads_for
@@ -67,7 +68,9 @@ def load_run(folder: Path, data_dir: Path | None) -> tuple[SpikingModel, Data]:
     data = recorded_part(DataConfig, folder, "data").load(data_dir)
     model = load_model(run.weights, kernels=_kernels(run))
     held = model.description.to_json()
-    wanted = {name: asked.get(name) for name in ("name", "num_steps", "width", "neuron", "batch_norm")}
+    # A defense may have taken another coding.
+    settings = [field.name for field in dataclasses.fields(NetworkSettings) if field.name != "coding"]
+    wanted = {name: asked.get(name) for name in settings}
     wanted |= {"num_classes": data.num_classes, "in_channels": data.channels, "image_size": data.image_size[0]}
     differing = [f"{name} {held[name]} instead of {value}" for name, value in wanted.items() if held[name] != value]
     if differing:

@@ -249,13 +249,7 @@ def _validated(store: Store, task: Task) -> float | None:
 @functools.cache
 def _random(recipe: Recipe) -> bool:
     """Whether the network that a recipe gives draws random numbers at inference."""
-    model = create_model(
-        recipe.model.name,
-        num_classes=10,
-        num_steps=recipe.model.num_steps,
-        width=recipe.model.width,
-        coding=recipe.model.coding,
-    )
+    model = create_model(**recipe.model.arguments, num_classes=10)
     for defense in recipe.defenses:
         defense.install(model)
     return draws_at_random(model.eval())
