@@ -10,7 +10,7 @@ from spikeproof.attacks.corruptions import corrupt, corruption
 from spikeproof.attacks.craft import Attacked, Craft, Crafting, crafting
 from spikeproof.attacks.ddn import FORMS as _DDN
 from spikeproof.attacks.ddn import ddn
-from spikeproof.attacks.door import attack, check_batch, check_shape, check_threat, norms_of
+from spikeproof.attacks.door import attack, check_batch, check_threat, norms_of
 from spikeproof.attacks.evaluating import evaluating, working_dtype
 from spikeproof.attacks.fab import FORMS as _FAB
 from spikeproof.attacks.fab import fab_targeted
@@ -96,7 +96,6 @@ __all__ = [
     "bim",
     "chase",
     "check_batch",
-    "check_shape",
     "check_threat",
     "climb",
     "crafting",

@@ -18,7 +18,7 @@ from spikeproof.attacks.look import refuse_state
 from spikeproof.checked import told
 from spikeproof.errors import SpikeproofError
 from spikeproof.gradients import BPTT, GradientSource
-from spikeproof.models import SpikingModel, unwrapped
+from spikeproof.models import check_fits
 from spikeproof.threat import L2, NORMS, Linf, Norm
 
 Given = ParamSpec("Given")
@@ -124,7 +124,7 @@ def check_batch(
             f"Image {int(bad.nonzero()[0])} of the batch holds NaN or a value outside [0, 1]; scale images to [0, 1]."
         )
     if model is not None:
-        check_shape(model, tuple(images.shape[1:]))
+        check_fits(model, shape=images.shape[1:])
     return images, labels, targets
 
 
@@ -149,19 +149,6 @@ def check_start(start: Any, images: Float[Tensor, "n c h w"], threat: Linf | L2)
             "outside [0, 1]; give the images of an attack under the same threat."
         )
     return inside
-
-
-def check_shape(model: nn.Module, shape: tuple[int, ...]) -> None:
-    """Refuse images [C,H,W] of another shape than one of our networks was made for."""
-    model = unwrapped(model)
-    if isinstance(model, SpikingModel):
-        held = model.description
-        takes = (held.in_channels, held.image_size, held.image_size)
-        if takes != shape:
-            raise SpikeproofError(
-                f"This network takes images of {'x'.join(map(str, takes))} (channels, height, width), and these are "
-                f"{'x'.join(map(str, shape))}; give the images it was made for."
-            )
 
 
 def _tensor(given: Any, name: str) -> Tensor:

@@ -45,7 +45,7 @@ from spikeproof.insight import describe_sites
 from spikeproof.kinds import check_kinds
 from spikeproof.machine.compiling import working_time
 from spikeproof.machine.precision import for_verdicts, resolved
-from spikeproof.models import SpikingModel, draws_at_random, unwrapped
+from spikeproof.models import check_fits, draws_at_random
 from spikeproof.private_rng import private_rng
 from spikeproof.progress import Progress
 from spikeproof.runs import fitting_microbatch
@@ -181,12 +181,7 @@ def _chosen(model: nn.Module, images: ImageSet, samples: int | None, split: str)
     rows = images.part(count)
     chosen = images.take(rows.to(images.labels.device)).to(device)
     pixels, labels, _ = check_batch(chosen.images.to(working_dtype(model)) / 255, chosen.labels, model=model)
-    inner = unwrapped(model)
-    if isinstance(inner, SpikingModel) and inner.description.num_classes != images.num_classes:
-        raise SpikeproofError(
-            f"The model tells {inner.description.num_classes} classes apart and these images have "
-            f"{images.num_classes}; give the data it was made for."
-        )
+    check_fits(model, classes=images.num_classes)
     counts = torch.bincount(labels.cpu(), minlength=images.num_classes).tolist()
     # Two classes may share a name.
     held = {f"{label}: {name}": had for label, (name, had) in enumerate(zip(images.class_names, counts, strict=True))}

@@ -5,6 +5,7 @@ from spikeproof.models.create import MODELS, create_model
 from spikeproof.models.current_norm import CurrentNorm
 from spikeproof.models.described import make_room
 from spikeproof.models.description import BatchNormKind, ModelDescription, NetworkSettings, plain_values
+from spikeproof.models.fit import check_fits
 from spikeproof.models.site_shapes import site_shapes
 from spikeproof.models.spiking_model import SpikingModel, draws_at_random
 from spikeproof.models.weights import load_model, save_model
@@ -20,6 +21,7 @@ __all__ = [
     "NetworkSettings",
     "SpikingModel",
     "as_described",
+    "check_fits",
     "check_writable",
     "create_model",
     "differences",

@@ -14,7 +14,7 @@ from spikeproof.data import Data
 from spikeproof.disk import alone, write_atomically
 from spikeproof.errors import SpikeproofError
 from spikeproof.machine.device import pick_device
-from spikeproof.models import NetworkSettings, SpikingModel, load_model
+from spikeproof.models import NetworkSettings, SpikingModel, check_fits, load_model
 from spikeproof.recipes.recipe import DataConfig, Recipe
 from spikeproof.recipes.recorded import recorded_part
 from spikeproof.recipes.workload import threads_for
@@ -198,12 +198,13 @@ def _kernels(run: RunFolder) -> Kernels:
 def _substitute(folder: Path, audited: SpikingModel, kernels: Kernels) -> SpikingModel:
     """Another run's network, for images of the same kind."""
     model = load_model(_finished(folder).weights, kernels=kernels)
-    takes, wanted = (
-        (held.in_channels, held.image_size, held.num_classes) for held in (model.description, audited.description)
+    wanted = audited.description
+    check_fits(
+        model,
+        shape=(wanted.in_channels, wanted.image_size, wanted.image_size),
+        classes=wanted.num_classes,
+        called=f"the substitute in {folder}",
+        data="the audited network's",
+        mend="give a run on the same data",
     )
-    if takes != wanted:
-        raise SpikeproofError(
-            f"The substitute in {folder} takes {takes[0]}x{takes[1]}x{takes[1]} images of {takes[2]} classes, and the "
-            f"audited network {wanted[0]}x{wanted[1]}x{wanted[1]} of {wanted[2]}; give a run on the same data."
-        )
     return model

@@ -9,7 +9,7 @@ from torch import nn
 from spikeproof.data import Data
 from spikeproof.defenses import Defense
 from spikeproof.errors import SpikeproofError
-from spikeproof.models import SpikingModel, is_compiled, unwrapped
+from spikeproof.models import SpikingModel, check_fits, is_compiled, unwrapped
 from spikeproof.private_rng import private_rng
 from spikeproof.runs import Processes
 from spikeproof.train.config import TrainConfig
@@ -46,17 +46,15 @@ def check_fit(model: SpikingModel, data: Data, config: TrainConfig, world: int =
         SpikeproofError: other classes or images than the model's, a Cutout or crop that blanks images, fewer images
             than a batch, a coding that does not fit the images, or a part of a batch too small for a batch norm.
     """
-    if model.description.num_classes != data.num_classes:
-        raise SpikeproofError(
-            f"The model has {model.description.num_classes} outputs and the data {data.num_classes} classes; "
-            f"create the model with num_classes={data.num_classes}."
-        )
-    held, size = model.description, (data.channels, *data.image_size)
-    if (held.in_channels, held.image_size, held.image_size) != size:
-        raise SpikeproofError(
-            f"The model takes images of {held.in_channels}x{held.image_size}x{held.image_size} and {data.name} has "
-            f"{'x'.join(map(str, size))}; create the model with in_channels={size[0]}, image_size={size[1]}."
-        )
+    size = (data.channels, *data.image_size)
+    made = f"num_classes={data.num_classes}, in_channels={size[0]}, image_size={size[1]}"
+    check_fits(
+        model,
+        shape=size,
+        classes=data.num_classes,
+        data=f"those of {data.name}",
+        mend=f"create the network with {made}",
+    )
     if config.augmentation is not None and config.augmentation.cutout >= min(data.image_size):
         raise SpikeproofError(
             f"A Cutout of {config.augmentation.cutout} pixels can blank the whole of {data.name}'s "

@@ -8,9 +8,10 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from spikeproof.attacks import Crafting, check_batch, check_shape, crafting, cross_entropy_of, judged, refuse_state
+from spikeproof.attacks import Crafting, check_batch, crafting, cross_entropy_of, judged, refuse_state
 from spikeproof.errors import SpikeproofError
 from spikeproof.kinds import check_kinds
+from spikeproof.models import check_fits
 from spikeproof.private_rng import private_rng
 
 _BATCH = 50  # images whose gradient is taken at once
@@ -70,7 +71,7 @@ def local_bound(
     if moved.shape != images.shape:
         raise SpikeproofError(f"The moved images must have the shape of the images, {list(images.shape)}; got others.")
     images, labels, _ = check_batch(images, labels, model=model)
-    check_shape(model, tuple(images.shape[1:]))
+    check_fits(model, shape=images.shape[1:])
     refuse_state(model, images)
     parts = zip(images.split(_BATCH), moved.to(images).split(_BATCH), labels.split(_BATCH), strict=True)
     terms = [_terms(model, *part, how) for part in parts]

@@ -1,0 +1,53 @@
+"""Whether data fit a network: the shape of its images, and the number of its classes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import nn
+
+from spikeproof.errors import SpikeproofError
+from spikeproof.models.spiking_model import SpikingModel
+from spikeproof.models.wrapped import unwrapped
+
+
+def check_fits(
+    model: nn.Module,
+    *,
+    shape: Sequence[int] | None = None,
+    classes: int | None = None,
+    called: str = "this network",
+    data: str = "these",
+    mend: str = "give the images it was made for",
+) -> None:
+    """Refuse what one of our networks was not made for. A network of another kind does not say what it takes.
+
+    Args:
+        shape: of an image, [C,H,W]; None where that need not fit.
+        classes: how many there are; None where that need not fit.
+        called, data, mend: the network, the images and what to do, as the sentence says them.
+
+    Raises:
+        SpikeproofError: images of another shape, or another number of classes.
+
+    Example:
+        >>> from spikeproof.models import create_model
+        >>> check_fits(create_model("conv", num_classes=10, image_size=8, in_channels=1), shape=(1, 8, 8), classes=10)
+    """
+    inner = unwrapped(model)
+    if not isinstance(inner, SpikingModel):
+        return
+    described, network = inner.description, called[0].upper() + called[1:]
+    takes = (described.in_channels, described.image_size, described.image_size)
+    if shape is not None and tuple(shape) != takes:
+        raise SpikeproofError(
+            f"{network} takes images of {_by(takes)} (channels, height, width), and {data} are {_by(shape)}; {mend}."
+        )
+    if classes is not None and classes != described.num_classes:
+        raise SpikeproofError(
+            f"{network} has {described.num_classes} outputs, and {data} are of {classes} classes; {mend}."
+        )
+
+
+def _by(shape: Sequence[int]) -> str:
+    return "x".join(map(str, shape))
