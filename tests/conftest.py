@@ -26,6 +26,9 @@ _CHECKED = (
 install_import_hook([f"spikeproof.{room}" for room in _CHECKED], "typechecker.check")
 
 from spikeproof.errors import SpikeproofError  # noqa: E402 (the hook must stand before the first import)
+from spikeproof.machine import precision  # noqa: E402
+
+pytest_plugins = ("small_runs",)
 
 
 def pytest_collection_modifyitems(items):
@@ -63,3 +66,15 @@ def refuses():
             assert str(piece) in sentence
 
     return context
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    """A machine that has bfloat16 or has not, and that has not warned yet."""
+
+    def make(*, native):
+        precision._warn_of_emulation.cache_clear()
+        monkeypatch.setattr(precision, "native_bf16", lambda device: native)
+
+    yield make
+    precision._warn_of_emulation.cache_clear()

@@ -6,13 +6,13 @@ import math
 import pytest
 import torch
 from training_steps import step_on
-from watching import Watcher, whole_and_resumed
+from watching import Watcher, config, whole_and_resumed
 
 from spikeproof.data import load_data
 from spikeproof.defenses import MPDSGR, AdversarialTraining, compose
 from spikeproof.defenses.free_adversarial_training import FreeAdversarialTraining
 from spikeproof.models import create_model
-from spikeproof.train import TrainConfig, train
+from spikeproof.train import train
 
 EPS = 0.1
 NOTHING = torch.nn.Identity()
@@ -32,22 +32,6 @@ def new_model(data):
         )
 
     return create
-
-
-def config(**changes):
-    return TrainConfig(
-        **(
-            {
-                "epochs": 2,
-                "batch_size": 32,
-                "augmentation": None,
-                "learning_rate": 0.02,
-                "device": "cpu",
-                "precision": "fp32",
-            }
-            | changes
-        )
-    )
 
 
 def with_gradient(images, gradient):

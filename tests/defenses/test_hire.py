@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from watching import Watcher, whole_and_resumed
+from watching import Watcher, config, whole_and_resumed
 
 from spikeproof.data import load_data
 from spikeproof.defenses import AdversarialTraining, compose
@@ -13,7 +13,7 @@ from spikeproof.defenses.hire import HIRE
 from spikeproof.defenses.random_decay import RandHet
 from spikeproof.models import create_model, load_model, save_model
 from spikeproof.spiking import Neuron, Site, Triangle, sites
-from spikeproof.train import TrainConfig, train
+from spikeproof.train import train
 
 EPS = 0.1
 
@@ -31,22 +31,6 @@ def new_model(data):
         return create_model("conv", **(settings | {"mean": data.mean, "std": data.std} | changes))
 
     return create
-
-
-def config(**changes):
-    return TrainConfig(
-        **(
-            {
-                "epochs": 2,
-                "batch_size": 32,
-                "augmentation": None,
-                "learning_rate": 0.02,
-                "device": "cpu",
-                "precision": "fp32",
-            }
-            | changes
-        )
-    )
 
 
 def currents(*, seed=0, steps=6, samples=5, channels=3):

@@ -1,4 +1,4 @@
-"""Defenses that change nothing: one notes what training shows to the hooks, one stops it."""
+"""Short training that is watched, and stopped and resumed."""
 
 import dataclasses
 
@@ -6,7 +6,7 @@ import torch
 
 from spikeproof.defenses import Defense, Step
 from spikeproof.runs import RunFolder
-from spikeproof.train import train
+from spikeproof.train import TrainConfig, train
 from stops import stopped_at
 
 
@@ -37,3 +37,9 @@ def whole_and_resumed(new_model, data, defenses, config, folder, *, share):
     state = RunFolder(folder / "cut").read_state()
     resumed = train(new_model(8), defenses=defenses, out=folder / "cut", resume=True, **shared)
     return whole.model.state_dict(), resumed.model.state_dict(), state
+
+
+def config(**changes):
+    """Of two short epochs."""
+    usual = {"epochs": 2, "batch_size": 32, "augmentation": None, "learning_rate": 0.02}
+    return TrainConfig(**(usual | {"device": "cpu", "precision": "fp32"} | changes))

@@ -18,18 +18,6 @@ WITHOUT = {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2", "OMP_NUM
 
 
 @pytest.fixture
-def machine(monkeypatch):
-    """A machine that has bfloat16 or has not, and that has not warned yet."""
-
-    def make(*, native):
-        precision._warn_of_emulation.cache_clear()
-        monkeypatch.setattr(precision, "native_bf16", lambda device: native)
-
-    yield make
-    precision._warn_of_emulation.cache_clear()
-
-
-@pytest.fixture
 def run_without_bf16():
     """Python on this CPU as one without bfloat16."""
 

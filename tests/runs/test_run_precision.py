@@ -10,24 +10,11 @@ import torch
 from spikeproof.audit import AuditConfig
 from spikeproof.defenses import DLIF, MART, TRADES, AdversarialTraining
 from spikeproof.disk import sealed, write_atomically
-from spikeproof.machine import precision as room
 from spikeproof.recipes import Recipe
 from spikeproof.runs import RunFolder
 from spikeproof.spiking import sites
 from spikeproof.train import TrainConfig, train
 from stops import stopped_at
-
-
-@pytest.fixture
-def machine(monkeypatch):
-    """The machine becomes one that has bfloat16, or one that has not and did not warn yet."""
-
-    def make(*, native):
-        room._warn_of_emulation.cache_clear()
-        monkeypatch.setattr(room, "native_bf16", lambda device: native)
-
-    yield make
-    room._warn_of_emulation.cache_clear()
 
 
 @pytest.fixture
