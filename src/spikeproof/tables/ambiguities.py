@@ -11,17 +11,10 @@ from spikeproof.spiking import Neuron
 from spikeproof.tables.mpd_sgr_defenses import TABLE1
 from spikeproof.tables.mpd_sgr_white_box import TABLE2
 from spikeproof.tables.settings import AUDIT
-from spikeproof.tables.table import Calibration, Claim, Column, Row, Table
+from spikeproof.tables.table import Calibration, Claim, Row, Table, accuracies
 from spikeproof.tables.tgo_tables import MAIN
 
-_COLUMNS = (
-    Column(label="Clean"),
-    Column(label="FGSM", trial="FGSM"),
-    Column(label="PGD7", trial="PGD-7"),
-    Column(label="PGD40", trial="PGD-40"),
-    Column(label="CW as published", trial="CW-FEEL"),
-    Column(label="CW", trial="CW"),
-)
+_TRIALS = {"FGSM": "FGSM", "PGD7": "PGD-7", "PGD40": "PGD-40", "CW as published": "CW-FEEL", "CW": "CW"}
 _MPD_SGR, _TGO = "CIFAR-10, VGG11", "CIFAR-10, WRN16"
 # Where all sites are penalised, those without a batch norm are pulled many times harder, and 0.3 silences a miniature.
 _FOR_ALL_SITES = (0.01, 0.03, 0.1)
@@ -129,7 +122,7 @@ AMBIGUITIES = Table(
     name="ambiguities",
     title="What MPD-SGR and TGO leave open, one reading at a time",
     source="Readings of MPD-SGR and TGO; printed numbers are those of MPD-SGR's Tables 1 and 2 and TGO's main table",
-    columns=_COLUMNS,
+    columns=accuracies(_TRIALS),
     rows=_ROWS,
     protocol="PGD7",
     calibrations=(_ETA, _ALL_SITES, _NO_WARM_UP, _BAND, _CARRIED, _QUADRATIC),

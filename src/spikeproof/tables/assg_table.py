@@ -13,7 +13,7 @@ from spikeproof.defenses import TRADES, AdversarialTraining
 from spikeproof.recipes.recipe import DataConfig, ModelConfig, Recipe
 from spikeproof.spiking import Neuron, Triangle
 from spikeproof.tables.settings import AUDIT, MPD_SGR_CANDIDATES, SR_CANDIDATES, calibration
-from spikeproof.tables.table import Claim, Column, Row, Table
+from spikeproof.tables.table import Claim, Row, Table, accuracies
 from spikeproof.tables.tgo_tables import tgo_candidates
 from spikeproof.train import TrainConfig
 
@@ -93,13 +93,12 @@ ASSG_MAIN = Table(
     name="assg-main",
     title="Robust accuracy under adaptive gradients and attacks, SEW-ResNet19 (T = 4), CIFAR-10",
     source="ASSG and SA-PGD (towards reliable evaluation of SNNs), CVPR 2026, arXiv 2512.22522",
-    columns=(
-        Column(label="Clean"),
-        *(
-            Column(label=f"{attack} ({source})", trial=f"{trial}@{ours}" if ours != "BPTT" else trial)
+    columns=accuracies(
+        {
+            f"{attack} ({source})": trial if ours == "BPTT" else f"{trial}@{ours}"
             for attack, trial in _ATTACKS.items()
             for source, ours in _SOURCES.items()
-        ),
+        }
     ),
     rows=tuple(
         Row(

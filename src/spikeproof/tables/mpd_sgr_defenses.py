@@ -22,7 +22,7 @@ from spikeproof.tables.settings import (
     with_dlif,
     with_feel,
 )
-from spikeproof.tables.table import Calibration, Claim, Column, Row, Table
+from spikeproof.tables.table import Calibration, Claim, Column, Row, Table, accuracies
 
 PAPER = "Jiang, Jiang, Yan and Tang, MPD-SGR, AAAI 2026, arXiv 2511.12199"
 DATA = {"c10": "cifar10", "c100": "cifar100"}
@@ -139,12 +139,7 @@ TABLE1 = Table(
     name="mpd-sgr-table1",
     title="Compare with state-of-the-art work on adversarial robustness of SNN (VGG11, T = 8)",
     source=f"{PAPER}, Table 1",
-    columns=(
-        Column(label="Clean"),
-        Column(label="FGSM", trial="FGSM"),
-        Column(label="PGD", trial="PGD-7"),
-        Column(label="BIM", trial="BIM-7"),
-    ),
+    columns=accuracies({"FGSM": "FGSM", "PGD": "PGD-7", "BIM": "BIM-7"}),
     rows=tuple(
         _row(method, data, training, dict(zip(_ATTACKS, numbers, strict=True)))
         for (data, training), methods in _PUBLISHED.items()

@@ -11,7 +11,7 @@ from spikeproof.spiking import Neuron, Rectangular, Sigmoid, SuperSpike
 from spikeproof.spiking.surrogate import SurrogateField
 from spikeproof.tables.mpd_sgr_defenses import PAPER
 from spikeproof.tables.settings import AUDIT, MPD_SGR_CANDIDATES, calibration, plain, reg
-from spikeproof.tables.table import Claim, Column, Row, Table
+from spikeproof.tables.table import Claim, Column, Row, Table, accuracies
 
 _SURROGATES: dict[str, SurrogateField] = {"rec": Rectangular(), "sig": Sigmoid(), "sup": SuperSpike()}
 _ATTACKS4 = ("Clean", "FGSM", "PGD", "BIM")
@@ -94,12 +94,7 @@ def _table(
 TABLE4 = _table(
     4,
     "Performance (%) of the proposed MPD-SGR method under three different SG functions",
-    (
-        Column(label="Clean"),
-        Column(label="FGSM", trial="FGSM"),
-        Column(label="PGD", trial="PGD-7"),
-        Column(label="BIM", trial="BIM-7"),
-    ),
+    accuracies({"FGSM": "FGSM", "PGD": "PGD-7", "BIM": "BIM-7"}),
     [
         _pair(
             f"{network}-{surrogate}",
@@ -139,7 +134,7 @@ def _with_coding(coding: str) -> Recipe:
 TABLE5 = _table(
     5,
     "Performance (%) of the proposed MPD-SGR method under three different spike coding methods",
-    (Column(label="Clean"), Column(label="FGSM", trial="FGSM"), Column(label="PGD", trial="PGD-7")),
+    accuracies({"FGSM": "FGSM", "PGD": "PGD-7"}),
     [
         _pair(
             coding,

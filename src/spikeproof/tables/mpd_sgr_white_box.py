@@ -15,7 +15,7 @@ from spikeproof.tables.settings import (
     reg,
     with_training,
 )
-from spikeproof.tables.table import Calibration, Claim, Column, Row, Table
+from spikeproof.tables.table import Calibration, Claim, Column, Row, Table, accuracies
 
 _Network = Literal["vgg11", "wrn16"]
 NETWORKS: tuple[_Network, ...] = ("vgg11", "wrn16")
@@ -39,10 +39,9 @@ _PUBLISHED: dict[tuple[str, _Network, str], tuple[float, ...]] = {
     ("c100", "wrn16", "at-reg"): (69.29, 25.35, 12.09, 11.30, 20.17, 31.99, 22.58, 22.04, 43.23),
     ("c100", "wrn16", "at-mpd-sgr"): (69.67, 39.47, 21.71, 18.87, 27.55, 44.23, 35.67, 35.08, 53.21),
 }
-_TABLE2_COLUMNS = (
-    Column(label="Clean"),
-    *(Column(label=f"{label} (BPTT)", trial=trial) for label, trial in _ATTACKS.items()),
-    *(Column(label=f"{label} (BPTR)", trial=f"{trial}@RGA") for label, trial in _ATTACKS.items()),
+_TABLE2_COLUMNS = accuracies(
+    {f"{label} (BPTT)": trial for label, trial in _ATTACKS.items()}
+    | {f"{label} (BPTR)": f"{trial}@RGA" for label, trial in _ATTACKS.items()}
 )
 _METHODS = {"reg": "REG", "mpd-sgr": "MPD-SGR", "at-reg": "RAT", "at-mpd-sgr": "AT + MPD-SGR"}
 

@@ -49,6 +49,19 @@ class Column:
         object.__setattr__(self, "trial_name", "clean" if run is None else run.name)
 
 
+def accuracies(trials: Mapping[str, str]) -> tuple[Column, ...]:
+    """A column of the clean images, and one for each trial.
+
+    Args:
+        trials: as in a battery, by the labels as printed.
+
+    Example:
+        >>> [column.trial_name for column in accuracies({"FGSM": "FGSM", "PGD": "PGD-7"})]
+        ['clean', 'FGSM', 'PGD-7']
+    """
+    return (Column(label="Clean"), *(Column(label=label, trial=trial) for label, trial in trials.items()))
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Row:
     """One network of a table.

@@ -18,7 +18,7 @@ from spikeproof.tables.settings import (
     reg,
     sr_training,
 )
-from spikeproof.tables.table import Calibration, Claim, Column, Measure, Row, Table
+from spikeproof.tables.table import Calibration, Claim, Column, Measure, Row, Table, accuracies
 
 _PAPER = "TGO (Robust Spiking Neural Networks Against Adversarial Attacks), ICLR 2026, arXiv 2602.20548"
 # lambda_max is published (0.4 for WRN16, 0.6 for VGG11) and weights the sum over layers, ours as theirs.
@@ -40,14 +40,7 @@ _MAIN_TRAINING: dict[str, tuple[str, tuple[Defense, ...]]] = {
     "at": ("AT", (AT,)),
     "rat": ("RAT", (AT, reg("wrn16"))),
 }
-_MAIN_COLUMNS = (
-    Column(label="Clean"),
-    Column(label="FGSM", trial="FGSM"),
-    Column(label="RFGSM", trial="R+FGSM"),
-    Column(label="PGD10", trial="PGD-10"),
-    Column(label="PGD20", trial="PGD-20"),
-    Column(label="PGD40", trial="PGD-40"),
-)
+_MAIN_COLUMNS = accuracies({"FGSM": "FGSM", "RFGSM": "R+FGSM", "PGD10": "PGD-10", "PGD20": "PGD-20", "PGD40": "PGD-40"})
 # Without TGO, then with it.
 _MAIN: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
     "bptt": ((93.32, 14.05, 31.21, 0.00, 0.00, 0.00), (88.79, 51.40, 71.38, 6.14, 1.52, 0.45)),
@@ -155,7 +148,7 @@ ABLATION = Table(
     name="tgo-ablation",
     title="Ablation of the membrane potential constraint (MC) and the noisy LIF (NLIF), CIFAR-100, VGG-11 (T = 4)",
     source=f"{_PAPER}, ablation",
-    columns=(Column(label="Clean"), Column(label="FGSM", trial="FGSM"), Column(label="PGD40", trial="PGD-40")),
+    columns=accuracies({"FGSM": "FGSM", "PGD40": "PGD-40"}),
     rows=tuple(
         Row(
             name=f"{training}-{part}",
@@ -221,7 +214,7 @@ ADVANCED = Table(
     name="tgo-advanced",
     title="Advanced attacks, MTPGD and APGD (CIFAR-100, WRN-16, T = 4)",
     source=f"{_PAPER}, table of MTPGD and APGD",
-    columns=(Column(label="Clean"), *(Column(label=label, trial=trial) for label, trial in _STRONGER.items())),
+    columns=accuracies(_STRONGER),
     rows=tuple(
         Row(
             name=row,
