@@ -84,10 +84,10 @@ def test_the_calibration_takes_what_costs_the_published_price(done):
     made, store = plan(), Store(out / "store")
     (choice,) = made.choices(store, made.rows[2])
     distances = [abs(accuracy - (choice.reference - 0.01)) for accuracy in choice.accuracies]
-    assert distances[choice.place] == min(distances)
+    assert distances[choice.index] == min(distances)
     assert header.choices == (choice.sentence(),)
-    assert choice.sentence().startswith(f"eta: eta {(0.1, 1.0)[choice.place]}, whose validation accuracy")
-    chosen = choice.calibration.candidates[choice.place]
+    assert choice.sentence().startswith(f"eta: eta {(0.1, 1.0)[choice.index]}, whose validation accuracy")
+    chosen = choice.calibration.candidates[choice.index]
     assert next(row for row in rows if row.row == "mpd-sgr").defenses == (str(chosen),)
 
 
@@ -97,7 +97,7 @@ def test_a_claim_about_a_method_at_another_price_is_not_testable(done, drop):
     store, (held,) = Store(out / "store"), TABLE.calibrations
     (choice,) = plan().choices(store, TABLE.rows[2])
     if drop is None:  # exactly what was paid
-        drop = 100 * (choice.reference - choice.accuracies[choice.place])
+        drop = 100 * (choice.reference - choice.accuracies[choice.index])
     (held,) = (dataclasses.replace(held, drop=drop),)
     made = dataclasses.replace(plan(), table=dataclasses.replace(TABLE, calibrations=(held,)))
     choices = {row.name: made.choices(store, row) for row in TABLE.rows}

@@ -108,14 +108,14 @@ def audit(
         check_threat(threat, tuple(NORMS), "An audit")
         config = dataclasses.replace(config, norm=threat.norm, eps=threat.eps)
     began = working_time()
-    part = _chosen(model, images, config.samples, config.split)
-    pixels, labels = part.pixels, part.labels
+    audited = _chosen(model, images, config.samples, config.split)
+    pixels, labels = audited.pixels, audited.labels
     if config.noise and not any(site.noise_std > 0 for site in sites(model).values()):
         raise SpikeproofError(
             "Noise at inference was asked for, but no site of this model has any; train with TGO or NDL."
         )
-    asked = config.noise
-    with inference_noise(model, asked), evaluating(model):
+    noise = config.noise
+    with inference_noise(model, noise), evaluating(model):
         # Both looks are wanted: the first one refuses a state, and sees what no one declares (dropout left on).
         seen = look_at(model, pixels)
         random = seen.drawn or draws_at_random(model)
@@ -131,31 +131,31 @@ def audit(
     for number, other in enumerate(substitutes, 1):
         called = "the substitute" if len(substitutes) == 1 else f"substitute {number}"
         doubts += of_random_numbers(look_at(other, pixels, called), called.capitalize())
-    asked_of = [(trial, model) for trial in config.members()]
-    asked_of += [(trial, other) for trial in config.transfers(substitutes) for other in substitutes]
-    for trial, network in asked_of:
+    pairs = [(trial, model) for trial in config.members()]
+    pairs += [(trial, other) for trial in config.transfers(substitutes) for other in substitutes]
+    for trial, network in pairs:
         with trial.source.attach(network):
             pass  # a source that this network cannot have says so now, and not when its turn comes
-    with inference_noise(model, asked), private_rng():
+    with inference_noise(model, noise), private_rng():
         torch.manual_seed(config.seed)
         tuning = _tuned(model, validation, config)
-        held = None
+        folder_of_parts = None
         if folder is not None:
             name = fingerprint((model, *substitutes), pixels, labels, config, tuning.tuned)
-            held = folder / Shard.of_this_process().of_the_first(name)
-        auditor = _Auditor(model, part, images.class_names, config, tuning, tuple(substitutes), doubts)
-        unfinished = Parts(held)
-        found = auditor.run(unfinished, began, show)
+            folder_of_parts = folder / Shard.of_this_process().of_the_first(name)
+        auditor = _Auditor(model, audited, images.class_names, config, tuning, tuple(substitutes), doubts)
+        unfinished = Parts(folder_of_parts)
+        result = auditor.run(unfinished, began, show)
     # By the first process alone: another one would remove what this one has not saved yet.
     if Shard.of_this_process().first:
         if save is not None:
-            save(found)
+            save(result)
         unfinished.forget()
-    return found
+    return result
 
 
 @dataclasses.dataclass(frozen=True)
-class _Part:
+class _Audited:
     """The audited images; ``rows`` are their numbers in the split, ``doubts`` what they cannot tell of it."""
 
     pixels: Float[Tensor, "n c h w"]
@@ -168,7 +168,7 @@ class _Part:
     doubts: tuple[str, ...]
 
 
-def _chosen(model: nn.Module, images: ImageSet, samples: int | None, split: str) -> _Part:
+def _chosen(model: nn.Module, images: ImageSet, samples: int | None, split: str) -> _Audited:
     """A part of a split on the model's device, if it fits it; in an order of which every beginning is a fair part."""
     parameter = next(model.parameters(), None)
     device = torch.device("cpu") if parameter is None else parameter.device
@@ -184,7 +184,9 @@ def _chosen(model: nn.Module, images: ImageSet, samples: int | None, split: str)
     check_fits(model, classes=images.num_classes)
     counts = torch.bincount(labels.cpu(), minlength=images.num_classes).tolist()
     # Two classes may share a name.
-    held = {f"{label}: {name}": had for label, (name, had) in enumerate(zip(images.class_names, counts, strict=True))}
+    by_class = {
+        f"{label}: {name}": had for label, (name, had) in enumerate(zip(images.class_names, counts, strict=True))
+    }
     missing = [name for name, had in zip(images.class_names, counts, strict=True) if had == 0]
     doubts: tuple[str, ...] = ()
     if brightest < _DARK:
@@ -194,22 +196,24 @@ def _chosen(model: nn.Module, images: ImageSet, samples: int | None, split: str)
         doubts += (
             f"The {count} audited images have none of {len(missing)} of {images.num_classes} classes ({named}).",
         )
-    return _Part(pixels, labels, rows, len(images), held, images.fingerprint(), images_fingerprint(chosen), doubts)
+    return _Audited(
+        pixels, labels, rows, len(images), by_class, images.fingerprint(), images_fingerprint(chosen), doubts
+    )
 
 
 def _tuned(model: nn.Module, validation: ImageSet | None, config: AuditConfig) -> Tuning:
     count = min(config.tune_samples, 0 if validation is None else len(validation))
     if validation is None or count == 0:
         return Tuning(Tuned(), 0, {})
-    part = _chosen(model, validation, count, "validation")
-    return tune(model, part.pixels, part.labels, config.threat, config.members(), config.crafting())
+    chosen = _chosen(model, validation, count, "validation")
+    return tune(model, chosen.pixels, chosen.labels, config.threat, config.members(), config.crafting())
 
 
 class _Auditor:
     def __init__(
         self,
         model: nn.Module,
-        part: _Part,
+        audited: _Audited,
         class_names: tuple[str, ...],
         config: AuditConfig,
         tuning: Tuning,
@@ -217,8 +221,8 @@ class _Auditor:
         doubts: Sequence[str],
     ) -> None:
         self.model, self.class_names = model, class_names
-        self.part, self.pixels, self.labels, self.rows = part, part.pixels, part.labels, part.rows
-        self.doubts = (*doubts, *part.doubts)
+        self.audited, self.pixels, self.labels, self.rows = audited, audited.pixels, audited.labels, audited.rows
+        self.doubts = (*doubts, *audited.doubts)
         self.config, self.tuning = config, tuning
         self.trials = config.members(tuning.tuned)
         if substitutes:
@@ -252,7 +256,7 @@ class _Auditor:
             checked = config.diagnostics and len(chosen) > 0
             flags = self._flags(chosen, plan.for_diagnostics(curve), gradients) if checked else []
             flags += [falling(self.search)] if checked and self.search is not None else []
-            said, no_number = masks.conclusion(engine, right)
+            sentences, no_number = masks.conclusion(engine, right)
             statistics = describe_sites(self.model, self.pixels[:_INSIGHT_IMAGES])
             pictures = self._pictures(logits.argmax(1), results, attempts)
         protocol = next(result for result in results if result.trial is headline)
@@ -260,7 +264,7 @@ class _Auditor:
         worst = worst_case(self.outcomes.table(), self.eps, config.norm)
         inside = [attempt for trial, attempt in zip(self.trials, attempts, strict=True) if trial.bounded]
         undecided = self._undecided([*inside, *plan.inside(curve).values()])
-        doubts = [*self.doubts, *of_draws(undecided, config), *said]
+        doubts = [*self.doubts, *of_draws(undecided, config), *sentences]
         return Audit(
             config=config,
             clean=clean,
@@ -281,19 +285,19 @@ class _Auditor:
             batch_size=batch_size,
             pictures=pictures,
             outcomes=self.outcomes.table(),
-            split_size=self.part.split_size,
-            classes=self.part.classes,
-            images=self.part.fingerprint,
-            audited_images=self.part.audited,
+            split_size=self.audited.split_size,
+            classes=self.audited.classes,
+            images=self.audited.fingerprint,
+            audited_images=self.audited.audited,
             device=self.pixels.device.type,
             seconds=working_time() - began,
         )
 
     def _fitting_batch(self, parts: Parts) -> int:
         """The same for every process and for an audit that goes on: it decides who is in which batch."""
-        held = parts.get("batch-size")
-        if held is not None:
-            return int(held["size"])
+        stored = parts.get("batch-size")
+        if stored is not None:
+            return int(stored["size"])
         shard, bf16 = Shard.of_this_process(), self.config.precision == "bf16"
         try:
             fitting = fitting_microbatch(self.model, self.pixels[0], MOST_AT_ONCE, bf16=bf16, training=False)
@@ -336,20 +340,20 @@ class _Auditor:
             )
         return clean, results
 
-    def _beyond_the_battery(self, found: Mapping[str, Attempt], left: Measured) -> list[Result]:
+    def _beyond_the_battery(self, attempts: Mapping[str, Attempt], left: Measured) -> list[Result]:
         """Whatever breaks counts: what curves and checks did inside the ball to what the battery left.
 
         A row wherever there were any, also where they broke nothing: audits of one kind have the same rows.
         """
-        if not found:
+        if not attempts:
             return []
         standing = self.outcomes.standing(self.eps, self.config.norm)
         looked_at, broken = (torch.zeros(len(self.rows), dtype=torch.bool) for _ in range(2))
-        for attempt in found.values():
+        for attempt in attempts.values():
             looked_at[attempt.samples] = True
             broken[attempt.samples[~attempt.correct]] = True
         at = (looked_at & torch.tensor([standing[row] for row in self.rows.tolist()])).nonzero().flatten()
-        newly, seconds = int(broken[at].sum()), sum(attempt.seconds for attempt in found.values())
+        newly, seconds = int(broken[at].sum()), sum(attempt.seconds for attempt in attempts.values())
         # A row and no attack: nothing runs it.
         form = Form(name=BEYOND, attack=fgsm, kind="fixed")
         trial = Trial(form=form, named=SOURCES["BPTT"], source=BPTT(), ball=self.config.norm)

@@ -36,8 +36,8 @@ class CurvePlan:
         self._checked = {steps: pgd.with_number(steps) for steps in _CHECKED_STEPS}
         self._swept = [trial for trial in (headline, adaptive) if trial is not None]
         self._probe = headline if headline.attack_name == "PGD" else pgd
-        asked = sorted({config.threat.parse(eps) for eps in config.sweep})
-        planned = [(trial, at) for at in ((*asked, self._eps) if asked else ()) for trial in self._swept]
+        radii = sorted({config.threat.parse(eps) for eps in config.sweep})
+        planned = [(trial, at) for at in ((*radii, self._eps) if radii else ()) for trial in self._swept]
         planned += [(trial.with_number(n), self._eps) for n in config.step_sweep for trial in self._swept]
         if config.diagnostics:
             planned += [(self._probe, at) for at in self._near()] + [(self._anywhere, self._whole)]
@@ -45,20 +45,20 @@ class CurvePlan:
             planned += [(self._one_step, self._eps), (self._queries, self._eps)]
         self.points: list[Point] = list({_name(*pair): (_name(*pair), *pair) for pair in planned}.values())
 
-    def by_eps(self, found: Mapping[str, Attempt], right: Bool[Tensor, " n"]) -> list[CurvePoint]:
+    def by_eps(self, attempts: Mapping[str, Attempt], right: Bool[Tensor, " n"]) -> list[CurvePoint]:
         """The swept trials' accuracies, from radius 0 on."""
         swept = {trial.name: trial for trial in self._swept}
         shown = [point for point in self.points if point[1].name in swept]
         clean = Measured(int(right.sum()), len(right))
         curve = [CurvePoint(0.0, swept[name], clean) for name in dict.fromkeys(point[1].name for point in shown)]
-        curve += [CurvePoint(at, trial, _measured(found[name], right)) for name, trial, at in shown]
+        curve += [CurvePoint(at, trial, _measured(attempts[name], right)) for name, trial, at in shown]
         return sorted(curve, key=lambda point: (point.at, point.trial.kind != "protocol"))
 
-    def by_steps(self, found: Mapping[str, Attempt], right: Bool[Tensor, " n"]) -> list[CurvePoint]:
+    def by_steps(self, attempts: Mapping[str, Attempt], right: Bool[Tensor, " n"]) -> list[CurvePoint]:
         """The swept trials' accuracies at the audit's radius, by their number of steps."""
         families = {(trial.attack_name, trial.source) for trial in self._swept if trial.number is not None}
         curve = [
-            CurvePoint(float(trial.number or 0), trial, _measured(found[name], right))
+            CurvePoint(float(trial.number or 0), trial, _measured(attempts[name], right))
             for name, trial, at in self.points
             if at == self._eps and (trial.attack_name, trial.source) in families
         ]
@@ -66,14 +66,14 @@ class CurvePlan:
         several = [point for point in curve if sum(p.trial.kind == point.trial.kind for p in curve) > 1]
         return sorted(several, key=lambda point: (point.trial.kind != "protocol", point.at))
 
-    def for_diagnostics(self, found: Mapping[str, Attempt]) -> Curves:
+    def for_diagnostics(self, attempts: Mapping[str, Attempt]) -> Curves:
         """The protocol attack's shares of the samples that are right when clean."""
 
         def share(trial: Trial, at: float) -> float:
-            return found[_name(trial, at)].correct.float().mean().item()
+            return attempts[_name(trial, at)].correct.float().mean().item()
 
-        probed, asked = (found[_name(trial, self._eps)].correct for trial in (self._probe, self._queries))
-        left_by_both = probed & asked
+        probed, searched = (attempts[_name(trial, self._eps)].correct for trial in (self._probe, self._queries))
+        left_by_both = probed & searched
         by_steps = {steps: share(trial, self._eps) for steps, trial in self._checked.items()}
         anywhere = share(self._anywhere, self._whole)
         return Curves(
@@ -85,9 +85,9 @@ class CurvePlan:
             samples=len(left_by_both),
         )
 
-    def inside(self, found: Mapping[str, Attempt]) -> dict[str, Attempt]:
+    def inside(self, attempts: Mapping[str, Attempt]) -> dict[str, Attempt]:
         """Those points whose images lie in the audit's own ball."""
-        return {name: found[name] for name, trial, at in self.points if trial.bounded and at <= self._eps}
+        return {name: attempts[name] for name, trial, at in self.points if trial.bounded and at <= self._eps}
 
     def _near(self) -> tuple[float, ...]:
         return self._eps / 2, self._eps, min(2 * self._eps, self._whole)

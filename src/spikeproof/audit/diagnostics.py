@@ -152,9 +152,9 @@ def input_gradients(
     how = dataclasses.replace(how, precision="fp32")
     for chunk in torch.arange(len(labels), device=labels.device).split(batch_size):
         with crafting(model, how) as craft:
-            found, _ = craft.gradient(images[chunk], cross_entropy_of(labels[chunk]), finite=False)
-        odd = ~found.flatten(1).isfinite()
-        still = (found.flatten(1) == 0) | odd
+            gradient, _ = craft.gradient(images[chunk], cross_entropy_of(labels[chunk]), finite=False)
+        odd = ~gradient.flatten(1).isfinite()
+        still = (gradient.flatten(1) == 0) | odd
         zero.append(still.all(1))
         sparsity.append(still.float().mean(1))
         broken.append(odd.float().mean(1))
@@ -163,10 +163,10 @@ def input_gradients(
 
 def _zero_gradients(gradients: Gradients) -> Flag:
     share = gradients.zero_share
-    said, limit = _apart(share, _ZERO_GRADIENT)
+    percent, limit = _apart(share, _ZERO_GRADIENT)
     return Flag(
         "zero input gradients",
-        f"{said} % of samples",
+        f"{percent} % of samples",
         f"above {limit} %",
         share > _ZERO_GRADIENT,
         "attacks through this surrogate cannot move them at all: believe ASSG, wider surrogates and black-box attacks",
@@ -175,10 +175,10 @@ def _zero_gradients(gradients: Gradients) -> Flag:
 
 def _sparse_gradients(gradients: Gradients) -> Flag:
     share = gradients.sparsity.median().item() if len(gradients.sparsity) else 0.0
-    said, limit = _apart(share, _SPARSITY)
+    percent, limit = _apart(share, _SPARSITY)
     return Flag(
         "sparse input gradients",
-        f"{said} % of an image's values have none (median)",
+        f"{percent} % of an image's values have none (median)",
         f"above {limit} %",
         share > _SPARSITY,
         "the surrogate is too narrow for these potentials: attack through wider ones and through ASSG",
@@ -200,31 +200,31 @@ def _broken_gradients(gradients: Gradients) -> Flag:
 def _against_expectation(curves: Curves, eps: float) -> Iterator[Flag]:
     many, chance, wobble = curves.by_eps[eps], curves.chance, curves.wobble
     more = curves.less(many, curves.one_step)
-    said, limit = _apart(more, wobble)
+    points, limit = _apart(more, wobble)
     yield Flag(
         "one step beats many",
-        f"one step leaves {100 * curves.one_step:.1f} %, many leave {100 * many:.1f} %, {said} points more",
+        f"one step leaves {100 * curves.one_step:.1f} %, many leave {100 * many:.1f} %, {points} points more",
         f"when many leave over {limit} points more",
         more > wobble,
         "the iterated attack is caught in a masked region: use momentum, restarts, SA-PGD or APGD",
     )
     broken = curves.less(many, curves.black_box)
-    said, limit = _apart(broken, chance)
+    points, limit = _apart(broken, chance)
     yield Flag(
         "black box beats white box",
-        f"queries alone break {said} % that the gradient attack left",
+        f"queries alone break {points} % that the gradient attack left",
         f"above {limit} %",
         broken > chance,
         "the gradients hide what a search finds: the white-box accuracy is no bound, take the worst case",
     )
     for what, curve in (("eps", curves.by_eps), ("steps", curves.by_steps)):
-        found = curves.less(_worst_rise(curve), 0.0)
-        said, limit = _apart(found, wobble)
+        rise = curves.less(_worst_rise(curve), 0.0)
+        points, limit = _apart(rise, wobble)
         yield Flag(
             f"not monotone in {what}",
-            f"accuracy rises by up to {said} points along it",
+            f"accuracy rises by up to {points} points along it",
             f"above {limit} points",
-            found > wobble,
+            rise > wobble,
             "a larger search must not find less: its gradient or its step size is wrong for this model",
         )
 
@@ -236,8 +236,8 @@ def _apart(measured: float, threshold: float) -> tuple[str, str]:
         >>> _apart(0.0304, 0.03), _apart(0.03, 0.03)
         (('3.04', '3.00'), ('3.0', '3.0'))
     """
-    said = [(f"{100 * measured:.{digits}f}", f"{100 * threshold:.{digits}f}") for digits in range(1, 10)]
-    return next((pair for pair in said if pair[0] != pair[1]), said[0])
+    pairs = [(f"{100 * measured:.{digits}f}", f"{100 * threshold:.{digits}f}") for digits in range(1, 10)]
+    return next((pair for pair in pairs if pair[0] != pair[1]), pairs[0])
 
 
 def _worst_rise(curve: dict[Any, float]) -> float:
@@ -250,10 +250,10 @@ def _worst_rise(curve: dict[Any, float]) -> float:
 
 def _survivors_of_everything(curves: Curves) -> Flag:
     left = curves.less(curves.anywhere, 0.0)
-    said, limit = _apart(left, curves.chance)
+    percent, limit = _apart(left, curves.chance)
     return Flag(
         "any image allowed leaves survivors",
-        f"{said} % are right though the radius holds every image",
+        f"{percent} % are right though the radius holds every image",
         f"above {limit} %",
         left > curves.chance,
         "the gradient leads nowhere: no number of this attack says anything about robustness",
@@ -299,8 +299,8 @@ def _neighbours(model: nn.Module, images: Tensor, noisy: bool) -> Flag:
     pairs = []
     for few in images.split(8):
         # Never one alone: a batch norm without running statistics refuses it.
-        asked = (torch.cat([few, few]), torch.cat([few, 1 - few]))
-        pairs.append(torch.stack([_forward(model, batch)[: len(few)] for batch in asked]))
+        batches = (torch.cat([few, few]), torch.cat([few, 1 - few]))
+        pairs.append(torch.stack([_forward(model, batch)[: len(few)] for batch in batches]))
     together, beside_others = torch.cat(pairs, 1) if pairs else images.new_zeros(2, 0, 1)
     # A rounding may differ and flip a spike: only the bulk of the samples tells.
     scale = together.abs().amax().clamp_min(1e-6) if together.numel() else 1.0

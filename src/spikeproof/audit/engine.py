@@ -69,14 +69,14 @@ class Engine:
 
         A network may draw random numbers that no seed fixes, and who is right when clean decides who is attacked.
         """
-        held = self.parts.get("clean")
-        if held is None:
+        stored = self.parts.get("clean")
+        if stored is None:
             with private_rng():
                 torch.manual_seed(self.config.seed)
                 logits = judged(self.model, self.pixels, draws=self.config.verdict_draws)
-            held = {"logits": self.shard.of_the_first(logits.cpu().numpy())}
-            self.parts.put("clean", held)
-        return torch.from_numpy(held["logits"]).to(self.pixels.device)
+            stored = {"logits": self.shard.of_the_first(logits.cpu().numpy())}
+            self.parts.put("clean", stored)
+        return torch.from_numpy(stored["logits"]).to(self.pixels.device)
 
     def battery(self, trials: Sequence[Trial], right: Bool[Tensor, " n"], eps: float) -> list[Attempt]:
         """Every trial, in this order, on the samples that are right when clean; one attempt for each trial.
@@ -94,9 +94,9 @@ class Engine:
             best = _Best(self.pixels, chosen) if any(trial.continues for trial in trials) else None
             for trial in trials:
                 name = f"batch-{number:05d}-{_file_name(trial.name)}"
-                asked = chosen if self.config.attacks_all(trial) else left
-                mine[name] = found = self._once(name, trial, eps, asked, start, best)
-                broken = torch.from_numpy(found["samples"][~found["correct"]]).to(left.device)
+                samples = chosen if self.config.attacks_all(trial) else left
+                mine[name] = arrays = self._once(name, trial, eps, samples, start, best)
+                broken = torch.from_numpy(arrays["samples"][~arrays["correct"]]).to(left.device)
                 if trial.bounded:
                     left = left[~torch.isin(left, broken)]
                 self.progress.advance(round(trial.cost * self.batch_size))
@@ -127,13 +127,13 @@ class Engine:
     def _once(
         self, name: str, trial: Trial, eps: float, samples: Tensor, start: int, best: _Best | None = None
     ) -> Arrays:
-        found = self.parts.get(name)
-        if found is None:
-            found = self._attack(trial, eps, samples, start, best)
-            self.parts.put(name, found)
+        arrays = self.parts.get(name)
+        if arrays is None:
+            arrays = self._attack(trial, eps, samples, start, best)
+            self.parts.put(name, arrays)
         if best is not None and trial.bounded:
-            best.note(found)
-        return found
+            best.note(arrays)
+        return arrays
 
     def _attack(self, trial: Trial, eps: float, samples: Tensor, start: int, best: _Best | None) -> Arrays:
         config, began = self.config, working_time()
@@ -198,13 +198,13 @@ class _Best:
         """The best images of these samples."""
         return self._images[samples - self._first]
 
-    def note(self, found: Arrays) -> None:
+    def note(self, arrays: Arrays) -> None:
         """See what a trial has handed on."""
-        if "near" not in found:
+        if "near" not in arrays:
             return
         device = self._margins.device
-        at, margins = (torch.from_numpy(found[name]).to(device) for name in ("near", "margins"))
-        at, nearest = at - self._first, torch.from_numpy(found["nearest"]).to(self._images)
+        at, margins = (torch.from_numpy(arrays[name]).to(device) for name in ("near", "margins"))
+        at, nearest = at - self._first, torch.from_numpy(arrays["nearest"]).to(self._images)
         lower = margins < self._margins[at]
         self._images[at] = torch.where(lower[:, None, None, None], nearest, self._images[at])
         self._margins[at] = torch.where(lower, margins.to(self._margins), self._margins[at])

@@ -206,27 +206,27 @@ class Audit:
         """
         run = RunFolder(user_path(folder))
         with run.lock():
-            place = run.path / "audits" / audit_name(self.config)
-            names = (place.with_name(f"{place.name}-{number}") for number in itertools.count(2))
-            while not force and (place / "audit.json").exists():
-                place = next(names)
+            target = run.path / "audits" / audit_name(self.config)
+            names = (target.with_name(f"{target.name}-{number}") for number in itertools.count(2))
+            while not force and (target / "audit.json").exists():
+                target = next(names)
             if not run.exists:
                 run.open(run.path.name, {}, device=self.device, command=command, resume=False)
                 run.write_metrics([])
-            self.write(place, command)
-        return place
+            self.write(target, command)
+        return target
 
-    def write(self, place: Path, command: str) -> None:
+    def write(self, folder: Path, command: str) -> None:
         """Write outcomes.parquet, pictures.npz and, last, audit.json, which has the others' checksums; each whole."""
         buffer, rows = io.BytesIO(), io.BytesIO()
         np.savez(buffer, **self.pictures)
         pq.write_table(self.outcomes, rows)
         files = {"outcomes.parquet": rows.getvalue(), "pictures.npz": buffer.getvalue()}
         checksums = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
-        said = sealed(self.to_json(command) | {"files": checksums})
-        files["audit.json"] = (json.dumps(said, indent=1) + "\n").encode()
+        record = sealed(self.to_json(command) | {"files": checksums})
+        files["audit.json"] = (json.dumps(record, indent=1) + "\n").encode()
         for name, content in files.items():
-            write_atomically(place / name, lambda path, content=content: path.write_bytes(content))  # type: ignore[misc]
+            write_atomically(folder / name, lambda path, content=content: path.write_bytes(content))  # type: ignore[misc]
 
 
 def audit_name(config: AuditConfig, substitutes: Sequence[str | Path] = ()) -> str:
@@ -246,19 +246,19 @@ def audit_name(config: AuditConfig, substitutes: Sequence[str | Path] = ()) -> s
         *([] if config.split == "test" else [config.split]),
         *([] if config.seed == 0 else [f"s{config.seed}"]),
     ]
-    asked = json.dumps([config.meaning(), [str(each) for each in substitutes]], sort_keys=True, default=str)
-    return f"{'-'.join(words)}-{hashlib.sha256(asked.encode()).hexdigest()[:6]}"
+    settings = json.dumps([config.meaning(), [str(each) for each in substitutes]], sort_keys=True, default=str)
+    return f"{'-'.join(words)}-{hashlib.sha256(settings.encode()).hexdigest()[:6]}"
 
 
-def refuse_present(place: Path, *, force: bool) -> None:
+def refuse_present(folder: Path, *, force: bool) -> None:
     """Refuse to replace an audit that nobody said may go.
 
     Raises:
         SpikeproofError: there is one in this folder.
     """
-    if (place / "audit.json").exists() and not force:
+    if (folder / "audit.json").exists() and not force:
         raise SpikeproofError(
-            f"This audit is in {place} already, and nothing is replaced unasked; `spikeproof report` shows it, and "
+            f"This audit is in {folder} already, and nothing is replaced unasked; `spikeproof report` shows it, and "
             "--force (in Python force=True) makes it anew."
         )
 

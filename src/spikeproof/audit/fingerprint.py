@@ -51,8 +51,8 @@ def fingerprint(
     for tensor in (images, labels):
         _add(digest.update, tensor)
     for setting in settings:
-        told = setting if isinstance(setting, Mapping) else dataclasses.asdict(setting)
-        digest.update(json.dumps(told, sort_keys=True, default=str).encode())
+        plain = setting if isinstance(setting, Mapping) else dataclasses.asdict(setting)
+        digest.update(json.dumps(plain, sort_keys=True, default=str).encode())
     return digest.hexdigest()[:16]
 
 
@@ -96,16 +96,16 @@ def _answers(model: nn.Module, images: Float[Tensor, "n c h w"]) -> Iterator[Ten
         yield outputs(network, images)
         # Gradients, since attacks follow them and a surrogate of another width changes no logit.
         few = images[:_FEW].to(working_dtype(model))
-        asked = torch.cat([few, torch.rand(few.shape, generator=_fixed(), dtype=few.dtype).to(few)])
-        asked.requires_grad_()
+        probes = torch.cat([few, torch.rand(few.shape, generator=_fixed(), dtype=few.dtype).to(few)])
+        probes.requires_grad_()
         seeded()
         with torch.autocast(images.device.type, enabled=False):
-            logits = network(asked.clone())
+            logits = network(probes.clone())
         yield logits.detach()
         # A sum of all logits, each with a weight of its own: a loss would vanish where a network is sure.
         weighted = (logits * torch.linspace(1, 2, logits.shape[1]).to(logits)).sum()
         if weighted.requires_grad:
-            (gradient,) = torch.autograd.grad(weighted, asked, allow_unused=True)
+            (gradient,) = torch.autograd.grad(weighted, probes, allow_unused=True)
             if gradient is not None:
                 yield gradient
 

@@ -95,10 +95,10 @@ def forecast(
     took = spent[broken].sort().values
     right = left + len(took)
     curve = [(0, right)]
-    for place, query in enumerate(took.long().clamp(max=queries).tolist(), 1):
+    for fallen, query in enumerate(took.long().clamp(max=queries).tolist(), 1):
         if curve[-1][0] == query:
             curve.pop()
-        curve.append((query, right - place))
+        curve.append((query, right - fallen))
     if curve[-1][0] < queries:
         curve.append((queries, left))
     low, expected, high = (0, 0.0, 0) if broken.all() else _further(spent, broken, margins, queries)

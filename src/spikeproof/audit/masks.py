@@ -47,12 +47,12 @@ class Look:
 
     def doubts(self, least: float) -> tuple[str, ...]:
         """Why the gradients may lead nowhere: many are zero, or they are less alike than this."""
-        said = []
+        sentences = []
         if self.zero > _ZERO:
-            said.append(f"{100 * self.zero:.0f} % of the images have a gradient of zero")
+            sentences.append(f"{100 * self.zero:.0f} % of the images have a gradient of zero")
         if self.zero < 1 and self.alike < least:
-            said.append(f"the gradients of an image and of its neighbour have a cosine of {self.alike:.2f}")
-        return tuple(said)
+            sentences.append(f"the gradients of an image and of its neighbour have a cosine of {self.alike:.2f}")
+        return tuple(sentences)
 
     @property
     def signs(self) -> tuple[str, ...]:
@@ -76,11 +76,11 @@ def look_at_gradients(
             torch.manual_seed(how.seed)
             near = threat.project(clean + _NEAR * threat.eps * threat.random_direction(clean), clean)
         gradients = []
-        for asked in (clean, near):
+        for point in (clean, near):
             with crafting(model, how) as craft:
-                found, logits = craft.gradient(asked, objective)
-            gradients.append(found.flatten(1).float())
-            if asked is clean:
+                gradient, logits = craft.gradient(point, objective)
+            gradients.append(gradient.flatten(1).float())
+            if point is clean:
                 right.append(logits.argmax(1) == labels[chunk])
                 even.append(_probabilities(logits))
         zero.append((gradients[0] == 0).all(1))
@@ -93,10 +93,10 @@ def look_at_gradients(
     if not chosen.any():
         return Look(0.0, 1.0, False)
     hidden = torch.cat(zero)[chosen]
-    told = torch.cat(alike)[chosen][~hidden]
+    cosines = torch.cat(alike)[chosen][~hidden]
     return Look(
         hidden.float().mean().item(),
-        told.mean().item() if len(told) else 1.0,
+        cosines.mean().item() if len(cosines) else 1.0,
         bool(torch.cat(even).all()),
     )
 
@@ -105,16 +105,16 @@ def _probabilities(outputs: Float[Tensor, "n k"]) -> Bool[Tensor, " n"]:
     return (outputs >= 0).all(1) & ((outputs.sum(1) - 1).abs() < 1e-3)
 
 
-def why_no_number(seen: Look, around: Look, anywhere: Bool[Tensor, " n"]) -> str | None:
+def why_no_number(seen: Look, round_masks: Look, anywhere: Bool[Tensor, " n"]) -> str | None:
     """The sentence that takes the number's place; None where what went round the masks can be believed.
 
     Args:
-        seen: the look by the battery's own source; around: that by the source that goes round.
+        seen: the look by the battery's own source; round_masks: that by the source that goes round.
         anywhere: who is still right where the attack that goes round was allowed any image.
     """
     left = int(anywhere.sum()) / max(len(anywhere), 1)
     over = left > max(_SURVIVORS, 1.5 / max(len(anywhere), 1))
-    why = [*around.doubts(_LOST)]
+    why = [*round_masks.doubts(_LOST)]
     why += [f"{100 * left:.0f} % of the images survive where any image is allowed"] if over else []
     if not why:
         return None
@@ -136,7 +136,7 @@ class Masks:
         tuned: Tuned,
         batch_size: int,
     ) -> None:
-        self._asked = (model, images, labels, batch_size)
+        self._inputs = (model, images, labels, batch_size)
         self._config, self._tuned = config, tuned
         # PDSG follows the potentials from the first forward on, so a surrogate that is too narrow is no sign.
         own = PDSG() if sites(model) else BPTT()
@@ -156,23 +156,23 @@ class Masks:
         """What is to be said of what hides the gradient, and why there is no number, if there is none."""
         if not self._seen.signs:
             return [], None
-        _, images, _, _ = self._asked
+        _, images, _, _ = self._inputs
         whole = 1.0 if self._config.norm == "linf" else images[0].numel() ** 0.5
         point = ("round the masks, any image", make_trial(_ANYWHERE, self._config.norm).tuned(self._tuned), whole)
         anywhere = engine.curve([point], right, len(images))[point[0]].correct
         no_number = why_no_number(self._seen, self._look(self._around), anywhere)
-        said = (
+        sentence = (
             f"Something may hide the gradient of this network ({_listed(self._seen.signs)}), so "
             f"{' and '.join(self._names)} went round it; what they broke counts."
         )
-        return [no_number or said], no_number
+        return [no_number or sentence], no_number
 
     def _look(self, source: GradientSource) -> Look:
-        model, images, labels, batch_size = self._asked
+        model, images, labels, batch_size = self._inputs
         how = dataclasses.replace(self._config.crafting(), source=source, precision="fp32")
-        found = look_at_gradients(model, images, labels, self._config.threat, how, batch_size)
-        return Shard.of_this_process().of_the_first(found)
+        look = look_at_gradients(model, images, labels, self._config.threat, how, batch_size)
+        return Shard.of_this_process().of_the_first(look)
 
 
-def _listed(said: Sequence[str]) -> str:
-    return "; ".join(said)
+def _listed(sentences: Sequence[str]) -> str:
+    return "; ".join(sentences)

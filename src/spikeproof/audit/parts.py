@@ -21,11 +21,11 @@ class Parts:
 
     def __init__(self, folder: Path | None) -> None:
         self._folder = folder
-        self._held: dict[str, Arrays] = {}
+        self._arrays: dict[str, Arrays] = {}
 
     def get(self, name: str) -> Arrays | None:
         """What was put under this name, by this process or one before; a damaged file is as good as none."""
-        if name not in self._held and self._folder is not None:
+        if name not in self._arrays and self._folder is not None:
             try:
                 whole = (self._folder / f"{name}.part").read_bytes()
             except OSError:
@@ -34,11 +34,11 @@ class Parts:
             if content is None:
                 return None
             with np.load(io.BytesIO(content), allow_pickle=False) as archive:
-                self._held[name] = {key: archive[key] for key in archive.files}
-        return self._held.get(name)
+                self._arrays[name] = {key: archive[key] for key in archive.files}
+        return self._arrays.get(name)
 
     def put(self, name: str, arrays: Arrays) -> None:
-        self._held[name] = arrays
+        self._arrays[name] = arrays
         if self._folder is not None:
             buffer = io.BytesIO()
             np.savez(buffer, **dict(arrays))

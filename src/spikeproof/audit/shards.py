@@ -28,4 +28,4 @@ class Shard(Processes):
         if self.world == 1:
             return own
         self.meet()
-        return {name: value for part in self.gather(own) for name, value in part.items()}
+        return {name: value for results in self.gather(own) for name, value in results.items()}

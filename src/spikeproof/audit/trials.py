@@ -138,8 +138,8 @@ class Trial:
     def tunables(self) -> list[Tunable]:
         """What validation samples may decide of its source: nothing where its text fixes it."""
 
-        def at(tunable: Tunable, place: int) -> GradientSource:
-            return self.tuned(Tuned(**{tunable.name: tunable.values[place]})).source
+        def at(tunable: Tunable, index: int) -> GradientSource:
+            return self.tuned(Tuned(**{tunable.name: tunable.values[index]})).source
 
         return [tunable for tunable in TUNABLES.values() if at(tunable, 0) != at(tunable, -1)]
 

@@ -56,9 +56,9 @@ def tune(
         attack: Callable[..., Attacked] = sa_pgd if tunable.search == "SA-PGD" and threat.norm == "linf" else pgd
         for value in tunable.values:
             source = tunable.make(value)
-            found = attack(model, images, labels, threat, dataclasses.replace(how, source=source), steps=steps)
-            loss = cross_entropy(judged(model, found.images), labels).item()
-            measured[value] = (found.correct.float().mean().item(), loss)
+            attacked = attack(model, images, labels, threat, dataclasses.replace(how, source=source), steps=steps)
+            loss = cross_entropy(judged(model, attacked.images), labels).item()
+            measured[value] = (attacked.correct.float().mean().item(), loss)
         best = min(measured, key=lambda value: (measured[value][0], -measured[value][1]))
         chosen = Tuned(**chosen | {name: best})
         tried[name] = {value: accuracy for value, (accuracy, _) in measured.items()}

@@ -38,15 +38,15 @@ class CurvePlan:
         return []
 
 
-def reproduce_curve(plan: CurvePlan, pool: Pool, around: Circumstances, *, device: str, results: Path) -> str:
+def reproduce_curve(plan: CurvePlan, pool: Pool, circumstances: Circumstances, *, device: str, results: Path) -> str:
     """Train the network and compare its curve with the published one, as Markdown, also in a file of ``results``.
 
     Raises:
         SpikeproofError: training failed.
     """
-    failed = run(plan, pool, around, device=device, tell=to_stderr)
+    failed = run(plan, pool, circumstances, device=device, tell=to_stderr)
     if failed:
         raise SpikeproofError(f"{CURVE}: {failed[plan.task]}")
-    text = compare_curve(RunFolder(around.store.network(plan.task.recipe)).metrics(), plan.scale)
+    text = compare_curve(RunFolder(circumstances.store.network(plan.task.recipe)).metrics(), plan.scale)
     write_atomically(results / f"{CURVE}-{plan.scale}" / f"s{plan.seed}.md", lambda path: path.write_text(text + "\n"))
     return text

@@ -26,7 +26,7 @@ _STILL_CHASED = 0.4
 
 def hours(tasks: Sequence[Task], store: Store, device: str, correction: float = 1.0) -> list[float]:
     """What is still to do of each task, in hours on one core or GPU; a network is trained for the first that has it."""
-    found = []
+    estimates = []
     trained: set[str] = set()
     for task in tasks:
         done = task.key in trained or store.trained(task.recipe)
@@ -35,8 +35,8 @@ def hours(tasks: Sequence[Task], store: Store, device: str, correction: float = 
         for audit in task.audits:
             if not (store.audit(task.recipe, audit) / "audit.json").exists():
                 seconds += _audit_seconds(task.recipe, audit.config, device)
-        found.append(seconds * correction / 3600)
-    return found
+        estimates.append(seconds * correction / 3600)
+    return estimates
 
 
 def correction(tasks: Iterable[Task], store: Store, device: str) -> float:

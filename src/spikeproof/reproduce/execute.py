@@ -33,21 +33,21 @@ class Circumstances:
     show: bool
 
 
-def execute(task: Task, around: Circumstances) -> None:
+def execute(task: Task, circumstances: Circumstances) -> None:
     """Train the task's network and find out what is asked about it.
 
     Raises:
         Busy: another process is at this network; ask again later.
         SpikeproofError: whatever training or an audit refuses; what was finished before stays.
     """
-    store = around.store
+    store = circumstances.store
     with alone(store.lock(task.recipe), "this network"):
         for left in store.network(task.recipe).rglob(".*.tmp"):  # by a process that was killed while writing
             left.unlink()
         if not store.trained(task.recipe):
-            _train(task.recipe, around)
+            _train(task.recipe, circumstances)
         elif not store.done(task):
-            _check_images(task.recipe, around)
+            _check_images(task.recipe, circumstances)
         for audit in task.audits:
             into = store.audit(task.recipe, audit)
             if not (into / "audit.json").exists():
@@ -55,16 +55,16 @@ def execute(task: Task, around: Circumstances) -> None:
                 audit_run(
                     store.network(task.recipe),
                     audit.config,
-                    data_dir=around.data_dir,
+                    data_dir=circumstances.data_dir,
                     substitutes=substitutes,
-                    command=around.command,
-                    show=around.show,
+                    command=circumstances.command,
+                    show=circumstances.show,
                     into=into,
                 )
         for measure in task.measures:
             target = store.measure(task.recipe, measure)
             if not target.exists():
-                _write(target, {"measure": measure, "value": _measure(task.recipe, measure, around)})
+                _write(target, {"measure": measure, "value": _measure(task.recipe, measure, circumstances)})
 
 
 def is_busy(store: Store, recipe: Recipe) -> bool:
@@ -76,20 +76,27 @@ def is_busy(store: Store, recipe: Recipe) -> bool:
         return True
 
 
-def _train(recipe: Recipe, around: Circumstances) -> None:
-    folder = around.store.network(recipe)
+def _train(recipe: Recipe, circumstances: Circumstances) -> None:
+    folder = circumstances.store.network(recipe)
     # Its name and its audit are the same for every table that shares the network.
     named = dataclasses.replace(recipe, name=f"{recipe.model.name}-{recipe.data.name}", audit=AuditConfig())
     on_gpu = pick_device(recipe.train.device).type == "cuda"
     begun = RunFolder(folder).begun
     if on_gpu:
         torch.cuda.reset_peak_memory_stats()
-    train_recipe(named, data_dir=around.data_dir, out=folder, resume=True, command=around.command, show=around.show)
+    train_recipe(
+        named,
+        data_dir=circumstances.data_dir,
+        out=folder,
+        resume=True,
+        command=circumstances.command,
+        show=circumstances.show,
+    )
     peak = torch.cuda.max_memory_allocated() if on_gpu and not begun else None
-    model, data = load_run(folder, around.data_dir)
+    model, data = load_run(folder, circumstances.data_dir)
     few = data.test.take(data.test.part(MEASURED_IMAGES))
-    place = pick_device(recipe.train.device)
-    operations = synaptic_operations(model.to(place), few.images.to(place).float() / 255)
+    device = pick_device(recipe.train.device)
+    operations = synaptic_operations(model.to(device), few.images.to(device).float() / 255)
     facts = {
         "data_note": data.note,
         "images": _images(data),
@@ -98,17 +105,17 @@ def _train(recipe: Recipe, around: Circumstances) -> None:
         "synaptic_operations": operations.additions,
         "peak_memory_bytes": peak,
     }
-    _write(around.store.facts(recipe), facts)
+    _write(circumstances.store.facts(recipe), facts)
 
 
-def _check_images(recipe: Recipe, around: Circumstances) -> None:
+def _check_images(recipe: Recipe, circumstances: Circumstances) -> None:
     """Nothing, if the images at hand are those that the network was trained for.
 
     Raises:
         SpikeproofError: they differ, so an audit on them would not belong to the others.
     """
-    before = read_written(around.store.facts(recipe)).child("images").raw
-    now = _images(recipe.data.load(around.data_dir))
+    before = read_written(circumstances.store.facts(recipe)).child("images").raw
+    now = _images(recipe.data.load(circumstances.data_dir))
     if before != now:
         raise SpikeproofError(
             f"The {recipe.data.name} at hand has other images than the one that this network was trained on; give that "
@@ -121,8 +128,8 @@ def _images(data: Data) -> dict[str, Any]:
     return {name: value for name, value in data.fingerprints().items() if name != "train"}
 
 
-def _measure(recipe: Recipe, measure: Measure, around: Circumstances) -> float:
-    model, data = load_run(around.store.network(recipe), around.data_dir)
+def _measure(recipe: Recipe, measure: Measure, circumstances: Circumstances) -> float:
+    model, data = load_run(circumstances.store.network(recipe), circumstances.data_dir)
     few = data.test.take(data.test.part(MEASURED_IMAGES)).to(pick_device(recipe.train.device))
     model.to(few.images.device)
     images, labels = few.images.float() / 255, few.labels

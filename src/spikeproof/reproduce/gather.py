@@ -38,7 +38,7 @@ def gather(
     own = {row.name: row for row in plan.rows}
     rows_of_all = tuple(own.get(row.name, row) for row in table.rows)
     whole = dataclasses.replace(plan, rows=rows_of_all, seeds=tuple(sorted({*plan.seeds, *seeds})))
-    asked = {(row.name, seed) for row in plan.rows for seed in plan.seeds}
+    wanted = {(row.name, seed) for row in plan.rows for seed in plan.seeds}
     rows, missing, done = [], {}, {}
     images: dict[tuple[object, ...], str] = {}
     for row in whole.rows:
@@ -53,7 +53,7 @@ def gather(
                 images |= audited
                 rows.append(_row(whole, row, task, store))
                 done[row.name, seed] = task
-            elif (row.name, seed) in asked:
+            elif (row.name, seed) in wanted:
                 missing[row.name] = (
                     whole.failed_calibration(row, failed) if task is None else failed.get(task, "not done")
                 )
@@ -80,9 +80,9 @@ def _with_what_lies_elsewhere(
     header: TableHeader, before: TableHeader, done: Mapping[tuple[str, int], Task]
 ) -> TableHeader:
     """The header, and of an earlier one what rests on results that are not in this store."""
-    said = {(verdict.text, verdict.column): verdict for verdict in before.verdicts}
+    earlier = {(verdict.text, verdict.column): verdict for verdict in before.verdicts}
     verdicts = [
-        said.get((each.text, each.column), each) if each.difference is None else each for each in header.verdicts
+        earlier.get((each.text, each.column), each) if each.difference is None else each for each in header.verdicts
     ]
     names = {choice.partition(":")[0] for choice in header.choices}
     choices = [choice for choice in before.choices if choice.partition(":")[0] not in names]
@@ -135,7 +135,7 @@ def _row(plan: Plan, row: Row, task: Task, store: Store) -> ResultRow:
         peak_memory_bytes=None if facts.absent("peak_memory_bytes") else facts.whole("peak_memory_bytes"),
         eps=worst.eps,
         clean=clean,
-        protocol_attack="clean" if protocol.asked is None else protocol.asked.name,
+        protocol_attack="clean" if protocol.parsed is None else protocol.parsed.name,
         protocol=clean if counted is None else counted,
         worst=Worst(
             battery=worst.battery,
@@ -164,8 +164,8 @@ def _cell(plan: Plan, row: Row, column: Column, task: Task, store: Store) -> Cel
 def _images(store: Store, task: Task) -> dict[tuple[object, ...], str]:
     """The fingerprints of a task's audited images, where they are known, by what was asked for."""
     data, audits = task.recipe.data, [_audit(store, task, audit) for audit in task.audits]
-    asked = (data.name, data.classes, data.test_limit)
-    return {(*asked, audit.split, audit.samples): audit.images for audit in audits if audit.images}
+    source = (data.name, data.classes, data.test_limit)
+    return {(*source, audit.split, audit.samples): audit.images for audit in audits if audit.images}
 
 
 def _audit(store: Store, task: Task, audit: AuditTask) -> Audit:
@@ -191,8 +191,8 @@ def _named(audit: Audit, name: str) -> Count:
     return _count(next(trial.own for trial in audit.trials if trial.name == name and trial.own is not None))
 
 
-def _count(held: Counted) -> Count:
-    return Count(correct=held.correct, samples=held.samples)
+def _count(counted: Counted) -> Count:
+    return Count(correct=counted.correct, samples=counted.samples)
 
 
 def _verdict(

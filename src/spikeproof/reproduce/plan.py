@@ -23,10 +23,10 @@ _BATCH = 250
 
 @dataclasses.dataclass(frozen=True)
 class Choice:
-    """What a calibration chose: a place among its candidates, and what each reached on so many validation images."""
+    """What a calibration chose: the number of a candidate, and what each reached on so many validation images."""
 
     calibration: Calibration
-    place: int
+    index: int
     accuracies: tuple[float | None, ...]
     reference: float
     images: int
@@ -39,7 +39,7 @@ class Choice:
 
     @property
     def _reached(self) -> float:
-        reached = self.accuracies[self.place]
+        reached = self.accuracies[self.index]
         assert reached is not None  # a failed one is not chosen
         return reached
 
@@ -53,16 +53,16 @@ class Choice:
 
     def sentence(self) -> str:
         """For the table's page."""
-        held = self.calibration
+        calibration = self.calibration
         tried = ", ".join(
             f"{words} {'failed' if accuracy is None else f'{100 * accuracy:.1f}'}"
-            for words, accuracy in zip(_told(held), self.accuracies, strict=True)
+            for words, accuracy in zip(_in_words(calibration), self.accuracies, strict=True)
         )
         far = "" if self.miss is None else f", and the nearest misses it by {self.miss:+.1f}"
         return (
-            f"{held.name}: {_told(held)[self.place]}, whose validation accuracy comes closest to {self._aim:.1f}, the "
-            f"reference's {100 * self.reference:.1f} less {held.drop:.2f} points ({held.source}). Tried: {tried}, each "
-            f"with a standard error of {self._error:.1f}{far}."
+            f"{calibration.name}: {_in_words(calibration)[self.index]}, whose validation accuracy comes closest to "
+            f"{self._aim:.1f}, the reference's {100 * self.reference:.1f} less {calibration.drop:.2f} points "
+            f"({calibration.source}). Tried: {tried}, each with a standard error of {self._error:.1f}{far}."
         )
 
 
@@ -98,10 +98,10 @@ class Plan:
 
     def tasks(self, store: Store, failed: Collection[Task] = ()) -> list[Task]:
         """Every task that is known now; more are known when these are done."""
-        found: dict[Task, None] = {}
+        tasks: dict[Task, None] = {}
         for calibration in self._calibrations(*self.rows):
             for task in (self._reference(calibration), *self._candidates(calibration)):
-                found[task] = None
+                tasks[task] = None
         for row in self.rows:
             if self.choices(store, row, failed) is None:
                 continue
@@ -110,15 +110,15 @@ class Plan:
                 for audit in task.audits:
                     if audit.substitute is not None:
                         on = f"{audit.substitute.model.name} on {audit.substitute.data.name}"
-                        found[Task(f"substitute, {on}", audit.substitute)] = None
-                found[task] = None
-        return list(found)
+                        tasks[Task(f"substitute, {on}", audit.substitute)] = None
+                tasks[task] = None
+        return list(tasks)
 
     def task(self, store: Store, row: Row, seed: int, failed: Collection[Task] = ()) -> Task:
         """The task of one row whose calibrations are decided."""
         chosen = self.choices(store, row, failed)
         assert chosen is not None
-        return self._task(row, seed, [choice.calibration.candidates[choice.place] for choice in chosen])
+        return self._task(row, seed, [choice.calibration.candidates[choice.index] for choice in chosen])
 
     def waiting(self, store: Store, failed: Collection[Task] = ()) -> list[Task]:
         """For every row that waits for a calibration, and every seed, a task that costs about what its own will."""
@@ -140,9 +140,9 @@ class Plan:
 
     def choices(self, store: Store, row: Row, failed: Collection[Task] = ()) -> list[Choice] | None:
         """What the row's calibrations chose; None while one of them is undecided."""
-        found = [self._choice(store, calibration, failed) for calibration in self._calibrations(row)]
-        decided = [choice for choice in found if choice is not None]
-        return decided if len(decided) == len(found) else None
+        choices = [self._choice(store, calibration, failed) for calibration in self._calibrations(row)]
+        decided = [choice for choice in choices if choice is not None]
+        return decided if len(decided) == len(choices) else None
 
     def failed_calibration(self, row: Row, failed: Mapping[Task, str]) -> str:
         """Why a row has no setting, where a calibration of it failed."""
@@ -159,7 +159,7 @@ class Plan:
             here = [c for c in self.table.columns if c.measure is None and self.place(c) == (eps, black_box)]
             trials = [column.trial for column in here if column.trial is not None]
             # An audit wants a trial of its own surrogate, which tells what the others are beside.
-            own = ("FGSM",) if black_box or not any(column.asked and column.asked.rank for column in here) else ()
+            own = ("FGSM",) if black_box or not any(column.parsed and column.parsed.rank for column in here) else ()
             config = self._audit(row, recipe, self.samples[0], eps)
             config = dataclasses.replace(
                 config,
@@ -212,7 +212,7 @@ class Plan:
                 f"{calibration.name}: {words}",
                 at_scale(calibration.recipe.having(candidate), self.scale),
             )
-            for words, candidate in zip(_told(calibration), calibration.candidates, strict=True)
+            for words, candidate in zip(_in_words(calibration), calibration.candidates, strict=True)
         ]
 
     def _choice(self, store: Store, calibration: Calibration, failed: Collection[Task]) -> Choice | None:
@@ -231,7 +231,7 @@ class Plan:
         return Choice(calibration, distances.index(min(distances)), reached, aim, images)
 
 
-def _told(calibration: Calibration) -> list[str]:
+def _in_words(calibration: Calibration) -> list[str]:
     """The candidates in words: the fields that differ between them."""
     plain = [dataclasses.asdict(candidate) for candidate in calibration.candidates]
     differing = [name for name in plain[0] if any(each[name] != plain[0][name] for each in plain)]

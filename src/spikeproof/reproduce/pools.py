@@ -39,7 +39,7 @@ class Pool(Protocol):
     def slots(self) -> int:
         """How many tasks it takes at once."""
 
-    def start(self, task: Task, around: Circumstances) -> None:
+    def start(self, task: Task, circumstances: Circumstances) -> None:
         """Begin a task; one of the slots must be free."""
 
     def wait(self) -> Outcome:
@@ -49,10 +49,10 @@ class Pool(Protocol):
         """End what runs, as by SIGTERM: what it has done stays, and goes on when it is asked for again."""
 
 
-def attempt(task: Task, around: Circumstances) -> Outcome:
+def attempt(task: Task, circumstances: Circumstances) -> Outcome:
     """Do a task, and say how it ended."""
     try:
-        execute(task, around)
+        execute(task, circumstances)
     except Busy:
         return Outcome(task, "busy")
     except SpikeproofError as error:
@@ -72,8 +72,8 @@ class InProcess:
     def __init__(self) -> None:
         self._begun: list[tuple[Task, Circumstances]] = []
 
-    def start(self, task: Task, around: Circumstances) -> None:
-        self._begun.append((task, around))
+    def start(self, task: Task, circumstances: Circumstances) -> None:
+        self._begun.append((task, circumstances))
 
     def wait(self) -> Outcome:
         return attempt(*self._begun.pop(0))
@@ -94,16 +94,16 @@ class Processes:
         self.slots = slots
         self._running: dict[Connection, tuple[Any, Task, int]] = {}
 
-    def start(self, task: Task, around: Circumstances) -> None:
+    def start(self, task: Task, circumstances: Circumstances) -> None:
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe(duplex=False)
-        place = min(set(range(self.slots)) - {taken for _, _, taken in self._running.values()})
+        slot = min(set(range(self.slots)) - {taken for _, _, taken in self._running.values()})
         share = max(1, min(torch.get_num_threads(), available_processors()) // self.slots)
-        process = context.Process(target=_child, args=(theirs, task, around, share, _gpu_of(place)))
+        process = context.Process(target=_child, args=(theirs, task, circumstances, share, _gpu_of(slot)))
         with passive_children():
             process.start()
         theirs.close()
-        self._running[ours] = process, task, place
+        self._running[ours] = process, task, slot
 
     def wait(self) -> Outcome:
         heard = wait(list(self._running))[0]
@@ -130,20 +130,20 @@ class Processes:
         self._running.clear()
 
 
-def _gpu_of(place: int) -> str | None:
-    """The GPU of the process in this place, as CUDA_VISIBLE_DEVICES has it; None where there is nothing to choose."""
+def _gpu_of(slot: int) -> str | None:
+    """The GPU of the process in this slot, as CUDA_VISIBLE_DEVICES has it; None where there is nothing to choose."""
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     visible = named.split(",") if named else [str(number) for number in range(torch.cuda.device_count())]
-    return visible[place % len(visible)] if len(visible) > 1 else None
+    return visible[slot % len(visible)] if len(visible) > 1 else None
 
 
-def _child(tell: Connection, task: Task, around: Circumstances, share: int, gpu: str | None) -> None:
+def _child(tell: Connection, task: Task, circumstances: Circumstances, share: int, gpu: str | None) -> None:
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu
     threading.Thread(target=_end_with_parent, daemon=True).start()
     use_most(share)
     try:
-        outcome = attempt(task, around)
+        outcome = attempt(task, circumstances)
     except KeyboardInterrupt:
         return
     tell.send((outcome.status, outcome.why[:2000]))
@@ -162,14 +162,14 @@ def _end_with_parent() -> None:
 class _Resumable:
     """A job that is sent again when the cluster takes its time away, and then goes on where it was."""
 
-    def __call__(self, task: Task, around: Circumstances) -> Outcome:
+    def __call__(self, task: Task, circumstances: Circumstances) -> Outcome:
         use_most()
-        return attempt(task, around)
+        return attempt(task, circumstances)
 
-    def checkpoint(self, task: Task, around: Circumstances) -> Any:
+    def checkpoint(self, task: Task, circumstances: Circumstances) -> Any:
         from submitit.helpers import DelayedSubmission
 
-        return DelayedSubmission(self, task, around)
+        return DelayedSubmission(self, task, circumstances)
 
 
 class Submitted:
@@ -208,18 +208,18 @@ class Submitted:
             ) from None
         self._running: list[tuple[Any, Task]] = []
 
-    def start(self, task: Task, around: Circumstances) -> None:
+    def start(self, task: Task, circumstances: Circumstances) -> None:
         try:
-            job = self._executor.submit(_Resumable(), task, around)
+            job = self._executor.submit(_Resumable(), task, circumstances)
         except RuntimeError as error:
             raise SpikeproofError(f"The job could not be sent: {str(error).splitlines()[-1].rstrip('.')}.") from None
         self._running.append((job, task))
 
     def wait(self) -> Outcome:
         while True:
-            for place, (job, task) in enumerate(self._running):
+            for index, (job, task) in enumerate(self._running):
                 if job.done():
-                    del self._running[place]
+                    del self._running[index]
                     return self._outcome(job, task)
             time.sleep(self._POLL)
 
@@ -233,9 +233,9 @@ class Submitted:
         error = job.exception()
         if error is not None:
             return Outcome(task, "failed", f"its job ended without a result: {str(error).splitlines()[-1]}")
-        found = job.result()
-        assert isinstance(found, Outcome)
-        return found
+        outcome = job.result()
+        assert isinstance(outcome, Outcome)
+        return outcome
 
 
 def make_pool(cluster: str | None, slots: int, folder: Path, parameters: dict[str, Any]) -> Pool:

@@ -44,13 +44,13 @@ def reproduce(
     Raises:
         SpikeproofError: a result that cannot be read or written.
     """
-    around = Circumstances(store, data_dir, command, show and pool.slots == 1)
+    circumstances = Circumstances(store, data_dir, command, show and pool.slots == 1)
     tell: Callable[[str], None] = to_stderr if show else lambda _: None
-    _held(plan, results)  # a file there that cannot be read says so now, and not after hours
-    failed = run(plan, pool, around, device=device, tell=tell)
-    before, held = _held(plan, results)
+    _present(plan, results)  # a file there that cannot be read says so now, and not after hours
+    failed = run(plan, pool, circumstances, device=device, tell=tell)
+    before, earlier = _present(plan, results)
     private = Path.cwd() if data_dir is None else data_dir
-    header, rows = gather(plan, store, failed, before=before, seeds={row.seed for row in held}, private=private)
+    header, rows = gather(plan, store, failed, before=before, seeds={row.seed for row in earlier}, private=private)
     write_header(header, results)
     for row in rows:
         write_row(row, results)
@@ -61,7 +61,7 @@ def reproduce(
         for seed in plan.seeds
     }
     written = {(row.row, row.seed) for row in rows}
-    for row in held:
+    for row in earlier:
         name = row.row, row.seed
         if name not in written and keys.get(name, row.recipe_hash) != row.recipe_hash:
             (results / f"{row.table}-{row.scale}" / f"{row.row}-s{row.seed}.json").unlink()
@@ -75,11 +75,11 @@ def check_folders(*folders: Path) -> None:
         SpikeproofError: a file is in the way.
     """
     for folder in folders:
-        if any(part.is_file() for part in (folder, *folder.parents)):
+        if any(path.is_file() for path in (folder, *folder.parents)):
             raise SpikeproofError(f"{folder} cannot be a folder for results: a file is in its way; give another one.")
 
 
-def _held(plan: Plan, results: Path) -> tuple[TableHeader | None, list[ResultRow]]:
+def _present(plan: Plan, results: Path) -> tuple[TableHeader | None, list[ResultRow]]:
     """What the results have of this table already."""
     if not results.is_dir():
         return None, []

@@ -27,13 +27,15 @@ class Work(Protocol):
         """For what is not known yet, tasks that cost about as much."""
 
 
-def run(plan: Work, pool: Pool, around: Circumstances, *, device: str, tell: Callable[[str], None]) -> dict[Task, str]:
+def run(
+    plan: Work, pool: Pool, circumstances: Circumstances, *, device: str, tell: Callable[[str], None]
+) -> dict[Task, str]:
     """Do everything that the plan asks for and that is not done.
 
     Returns:
         The tasks that failed, and why.
     """
-    walk = _Walk(plan, pool, around, device, tell)
+    walk = _Walk(plan, pool, circumstances, device, tell)
     try:
         return walk.to_the_end()
     except BaseException:
@@ -42,8 +44,10 @@ def run(plan: Work, pool: Pool, around: Circumstances, *, device: str, tell: Cal
 
 
 class _Walk:
-    def __init__(self, plan: Work, pool: Pool, around: Circumstances, device: str, tell: Callable[[str], None]) -> None:
-        self.plan, self.pool, self.around, self.device, self.tell = plan, pool, around, device, tell
+    def __init__(
+        self, plan: Work, pool: Pool, circumstances: Circumstances, device: str, tell: Callable[[str], None]
+    ) -> None:
+        self.plan, self.pool, self.circumstances, self.device, self.tell = plan, pool, circumstances, device, tell
         self.failed: dict[Task, str] = {}
         self.running: dict[Task, float] = {}
         self.elsewhere: set[Task] = set()
@@ -61,7 +65,7 @@ class _Walk:
                 return self.failed
 
     def _ready(self) -> list[Task]:
-        store = self.around.store
+        store = self.circumstances.store
         lost = {task.key: task for task in self.failed if not store.trained(task.recipe)}
         ready, at = [], {task.key for task in self.running}
         before, self.elsewhere = self.elsewhere, set()
@@ -86,7 +90,7 @@ class _Walk:
     def _start(self, task: Task) -> None:
         self.tell(f"{task.label}: begins")
         try:
-            self.pool.start(task, self.around)
+            self.pool.start(task, self.circumstances)
         except SpikeproofError as error:
             self._fail(task, str(error))
             return
@@ -105,7 +109,7 @@ class _Walk:
         self.tell(f"{task.label}: failed: {why}")
 
     def _left(self) -> str:
-        store = self.around.store
+        store = self.circumstances.store
         tasks = self.plan.tasks(store, self.failed)
         todo = [task for task in tasks if task not in self.failed and not store.done(task)]
         waiting = self.plan.waiting(store, self.failed)

@@ -34,16 +34,16 @@ _VANILLA, _GUARDED = _of(MAIN, "bptt"), _of(MAIN, "bptt-tgo")
 _ETA, _BAND = _by(TABLE2, _OURS), _by(MAIN, _GUARDED)
 
 
-def _again(name: str, held: Calibration, candidates: tuple[Any, ...]) -> Calibration:
+def _again(name: str, calibration: Calibration, candidates: tuple[Any, ...]) -> Calibration:
     """A calibration to the same price among other candidates."""
-    recipe = held.recipe.having(candidates[0])
-    return dataclasses.replace(held, name=name, candidates=candidates, recipe=recipe)
+    recipe = calibration.recipe.having(candidates[0])
+    return dataclasses.replace(calibration, name=name, candidates=candidates, recipe=recipe)
 
 
 _ALL_SITES = _again("all-sites", _ETA, tuple(MPDSGR(eta=eta, sites="all") for eta in _FOR_ALL_SITES))
 _NO_WARM_UP, _QUADRATIC, _CARRIED = (
-    _again(name, held, tuple(dataclasses.replace(each, **{field: value}) for each in held.candidates))
-    for name, held, field, value in (
+    _again(name, before, tuple(dataclasses.replace(each, **{field: value}) for each in before.candidates))
+    for name, before, field, value in (
         ("no-warm-up", _ETA, "warmup", 0.0),
         ("quadratic", _BAND, "hinge", "quadratic"),
         ("carried", _BAND, "noise", "potential"),
@@ -108,8 +108,8 @@ _ROWS = (
     _row("vanilla", "Vanilla", _TGO, _VANILLA.recipe, printed=(_VANILLA, _MAIN)),
     _row("tgo", "TGO, noise off", _TGO, _WITH_NOISE, _BAND, (_GUARDED, _MAIN)),
     *(
-        dataclasses.replace(_row(name, label, _TGO, held.recipe, held), noise=True, eot_iter=eot_iter)
-        for name, label, held, eot_iter in (
+        dataclasses.replace(_row(name, label, _TGO, chosen.recipe, chosen), noise=True, eot_iter=eot_iter)
+        for name, label, chosen, eot_iter in (
             ("tgo-noise-one-draw", "TGO, noise on, one draw", _BAND, 1),
             ("tgo-noise-eot", "TGO, noise on, EoT 20", _BAND, 20),
             ("tgo-carried-eot", "TGO, noise carried, EoT 20", _CARRIED, 20),

@@ -80,13 +80,13 @@ def _calibration(data: str, network: _Network) -> Calibration:
 
 def _claims(data: str, network: _Network, column: str, *, with_at: bool) -> list[Claim]:
     """MPD-SGR over REG, without AT and with it; and, where asked, each of them higher with AT."""
-    said = f"{DATA_WORDS[data]} {network.upper()}"
+    setting = f"{DATA_WORDS[data]} {network.upper()}"
     pairs = [("MPD-SGR over REG", "mpd-sgr", "reg"), ("MPD-SGR with AT over RAT", "at-mpd-sgr", "at-reg")]
     if with_at:
         pairs += [("REG higher with AT", "at-reg", "reg"), ("MPD-SGR higher with AT", "at-mpd-sgr", "mpd-sgr")]
     return [
         Claim(
-            text=f"{text}, {said}, {column}",
+            text=f"{text}, {setting}, {column}",
             column=column,
             higher=f"{data}-{network}-{higher}",
             lower=f"{data}-{network}-{lower}",

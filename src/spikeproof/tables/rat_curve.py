@@ -131,5 +131,5 @@ def _standard_error(accuracy: float, images: int) -> float:
 def _verdict(done: int, epochs: int, apart: list[str], scale: Scale) -> str:
     if done < epochs:
         return f"No verdict: {done} of {epochs} epochs are done."
-    found = f"It differs: {'; '.join(apart)}." if apart else "It agrees."
-    return found if scale == "full" else f"{found} At the scale {scale} it need not agree: the training is another."
+    verdict = f"It differs: {'; '.join(apart)}." if apart else "It agrees."
+    return verdict if scale == "full" else f"{verdict} At the scale {scale} it need not agree: the training is another."

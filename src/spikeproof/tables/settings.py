@@ -109,12 +109,12 @@ def calibration(
 ) -> Calibration:
     """A calibration from the published clean accuracies of the reference and of the method."""
     drop = round(clean[0] - clean[1], 2)
-    told = f"{clean[0]} and {clean[1]} clean, {source}"
+    stated = f"{clean[0]} and {clean[1]} clean, {source}"
     return Calibration(
         name=name,
         candidates=tuple(candidates),
         recipe=recipe,
         reference=reference,
         drop=drop,
-        source=told,
+        source=stated,
     )

@@ -27,7 +27,7 @@ class Column:
         measure: a number about the network instead of an accuracy.
 
     Attributes:
-        asked: the trial that its text describes.
+        parsed: the trial that its text describes.
         trial_name: under which name an audit has the column's accuracy.
 
     Raises:
@@ -39,13 +39,13 @@ class Column:
     eps: Eps | None = None
     on_substitute: bool = False
     measure: Measure | None = None
-    asked: Trial | None = dataclasses.field(init=False, repr=False, compare=False)
+    parsed: Trial | None = dataclasses.field(init=False, repr=False, compare=False)
     trial_name: str = dataclasses.field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        asked = None if self.trial is None else make_trial(self.trial)
-        run = asked.crafted_on(()) if asked is not None and self.on_substitute else asked
-        object.__setattr__(self, "asked", asked)
+        parsed = None if self.trial is None else make_trial(self.trial)
+        run = parsed.crafted_on(()) if parsed is not None and self.on_substitute else parsed
+        object.__setattr__(self, "parsed", parsed)
         object.__setattr__(self, "trial_name", "clean" if run is None else run.name)
 
 
@@ -159,8 +159,8 @@ class Table:
             "row": {end for claim in self.claims for end in (claim.higher, claim.lower)},
             "calibration": {name for row in self.rows for name in row.calibrated},
         }
-        held = {"column": labels, "row": names, "calibration": sorted(known)}
-        for kind, every in held.items():
+        named = {"column": labels, "row": names, "calibration": sorted(known)}
+        for kind, every in named.items():
             if len(set(every)) < len(every):
                 raise SpikeproofError(f"The table {self.name} names a {kind} twice: {every}.")
             if unknown := referred[kind] - set(every):
