@@ -54,6 +54,7 @@ class Trial:
             then takes a ``start``.
         counts_queries: whether its number is of queries, and it says of each sample how many that took.
         added: whether nobody asked for it: something hides the gradient, and it goes round.
+        stands_for: in an ANN, the trials of the battery whose attack it runs through the network's own gradient.
     """
 
     name: str
@@ -69,6 +70,7 @@ class Trial:
     continues: bool = False
     counts_queries: bool = False
     added: bool = False
+    stands_for: tuple[str, ...] = ()
 
     @property
     def bounded(self) -> bool:
