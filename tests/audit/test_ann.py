@@ -43,7 +43,7 @@ def test_attacks_of_a_battery_run_through_its_own_gradient(by_means, digits, qui
         (),
     ]
     assert found.clean.accuracy > 0.8
-    assert found.worst_case.accuracy <= found.nominal.accuracy < found.clean.accuracy
+    assert found.worst_case.accuracy <= found.protocol.accuracy < found.clean.accuracy
     assert (found.network.name, found.network.library, found.network.plain) == ("Sequential", None, True)
     assert not any("adaptive" in warning or "surrogate" in warning for warning in found.warnings)
 
@@ -53,7 +53,7 @@ def test_a_trial_that_becomes_another_one_runs_once(by_means, digits, quick):
     rows = rows_of(found)
     assert list(rows) == ["FGSM", "PGD-7", "BIM-7", "CW-10"]
     assert rows["PGD-7"].stands_for == ("PGD-7", "PGD-7@RGA")
-    assert rows["PGD-7"].kind == "nominal"
+    assert rows["PGD-7"].kind == "protocol"
 
 
 def test_what_was_asked_for_by_itself_is_refused(by_means, digits, quick, attacked, refuses):

@@ -89,9 +89,9 @@ def own_code(output):
     return adapt(net, num_steps=3, spikes=Fire, runs=runs)
 
 
-def test_a_gain_that_needs_a_known_leak(digits, quick, attacked, refuses):
+def test_a_gain_that_needs_a_known_decay(digits, quick, attacked, refuses):
     config = quick(battery="paper-mpd-sgr", trials=(), samples=5)
-    with refuses("The trial FGSM@RGA cannot run", "one known leak", "your code"):
+    with refuses("The trial FGSM@RGA cannot run", "one known decay", "your code"):
         audit(own_code(lambda spikes: spikes), digits.test, config, show=False)
     assert attacked == []
 

@@ -90,7 +90,7 @@ def twice():
 net = ann()
 SIZE = 64
 '''
-DIGITS = ["--data", "digits", "--radius", "0.1", "--samples", "10", "--no-diagnostics", "--quiet"]
+DIGITS = ["--data", "digits", "--eps", "0.1", "--samples", "10", "--no-diagnostics", "--quiet"]
 SHORT = [*DIGITS, "--battery", "None", "--trials", "PGD-2"]
 
 
@@ -237,7 +237,7 @@ def test_another_network_or_other_data_in_the_same_folder(call, refused, here, b
         (["net.py:ann", "--weights", "checkpoint.pt"], ["checkpoint.pt holds epoch, state_dict", "save_file"]),
         (["net.py:ann", "--weights", "cut.pt"], ["cut.pt"]),
         (["net.py:ann", "--weights", "cut.safetensors"], ["cut.safetensors is damaged"]),
-        (["net.py:ann", "--norm", "l2"], ["--radius", "L2"]),
+        (["net.py:ann", "--norm", "l2"], ["--eps", "L2"]),
         (["net.py:ann", "--weight", "net.safetensors"], ["--weight", "--weights"]),
         (["net.py:ann", "--samples", "501"], ["500 images", "501"]),
         (["net.py:ann", "--out", "net.py"], ["a file is in its way"]),

@@ -64,8 +64,8 @@ def test_every_source_has_a_gradient_and_moves_no_logit(spikformer, images, sour
 
 @pytest.mark.thorough
 def test_a_quick_audit(spikformer):
-    config = sp.AuditConfig(radius=0.1, samples=20, battery="quick", sweep_samples=5)
+    config = sp.AuditConfig(eps=0.1, samples=20, battery="quick", sweep_samples=5)
     found = sp.audit(sp.adapt(spikformer, num_steps=T), sp.load_data("digits").test, config, show=False)
     assert (found.network.name, found.network.library, found.network.reads) == ("Spikformer", "SpikingJelly", "mean")
     assert [result.trial.stands_for for result in found.results if result.trial.stands_for] == []
-    assert found.worst_case.correct <= found.nominal.correct <= found.clean.correct
+    assert found.worst_case.correct <= found.protocol.correct <= found.clean.correct

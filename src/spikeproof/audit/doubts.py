@@ -36,24 +36,24 @@ def of_draws(undecided: int, config: AuditConfig) -> list[str]:
 
 
 def warnings_of(
-    results: Sequence[Result], nominal: Measured, worst: Measured, flags: Sequence[Flag], *, exact: bool
+    results: Sequence[Result], protocol: Measured, worst: Measured, flags: Sequence[Flag], *, exact: bool
 ) -> list[str]:
-    """Reasons not to believe the nominal number, one sentence each.
+    """Reasons not to believe the protocol number, one sentence each.
 
     Args:
         exact: whether the network's own gradient is that of its loss, so that no attack needs to adapt.
     """
     found = []
-    gap = (nominal.correct - worst.correct) / nominal.samples  # not of two quotients, which may miss a round number
+    gap = (protocol.correct - worst.correct) / protocol.samples  # not of two quotients, which may miss a round number
     if gap >= _NOTABLE_GAP:
         found.append(
-            f"The worst case is {100 * gap:.1f} points below the nominal accuracy: "
-            f"{'the nominal attack alone' if exact else 'a fixed surrogate'} overstates this model's robustness."
+            f"The worst case is {100 * gap:.1f} points below the protocol accuracy: "
+            f"{'the protocol attack alone' if exact else 'a fixed surrogate'} overstates this model's robustness."
         )
     adaptive = [result for result in results if result.trial.kind == "adaptive"]
     if not adaptive and not exact:
         found.append("No adaptive attack was run: the worst case is over fixed backwards only.")
     own = [result.own.accuracy for result in adaptive if result.own is not None]
-    if own and min(own) > nominal.accuracy:
-        found.append("The adaptive attack was weaker than the nominal one; run it for more steps.")
+    if own and min(own) > protocol.accuracy:
+        found.append("The adaptive attack was weaker than the protocol one; run it for more steps.")
     return found + [f"{flag.sentence[0].upper()}{flag.sentence[1:]}" for flag in flags if flag.raised]

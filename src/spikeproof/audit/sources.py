@@ -55,7 +55,7 @@ def fitting(model: nn.Module, network: Network, config: AuditConfig, tuned: Tune
         dataclasses.replace(trial, stands_for=()) if trial.stands_for == (trial.name,) else trial
         for trial in found.values()
     )
-    return sorted(own, key=lambda trial: trial.kind != "nominal")
+    return sorted(own, key=lambda trial: trial.kind != "protocol")
 
 
 def _attaches(source: GradientSource, model: nn.Module) -> bool:

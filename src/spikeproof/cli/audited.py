@@ -19,9 +19,9 @@ def check_radius(whose: str, asked: AuditConfig, usual: AuditConfig) -> None:
     Raises:
         SpikeproofError: the norm was changed and the radius was not.
     """
-    if asked.norm != usual.norm and asked.radius == usual.radius:
+    if asked.norm != usual.norm and asked.eps == usual.eps:
         raise SpikeproofError(
-            f"{whose} a radius in {NORMS[usual.norm]}, which is none in {NORMS[asked.norm]}; give --radius too, such "
+            f"{whose} a radius in {NORMS[usual.norm]}, which is none in {NORMS[asked.norm]}; give --eps too, such "
             f"as {'128/255' if asked.norm == 'l2' else '8/255'}."
         )
 
