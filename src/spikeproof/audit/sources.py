@@ -89,7 +89,7 @@ def check_sources(
         if trial.source in tried:
             continue
         tried.append(trial.source)
-        asked = dataclasses.replace(how, source=trial.source, draws=1)
+        asked = dataclasses.replace(how, source=trial.source, eot_iter=1)
         try:
             with put_back(generators_of(unwrapped(model))), crafting(model, asked) as craft:
                 craft.gradient(images, cross_entropy_of(labels))

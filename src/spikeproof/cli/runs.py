@@ -23,6 +23,7 @@ from spikeproof.cli.own_network import audit_own_network
 from spikeproof.defenses import DEFENSES
 from spikeproof.errors import SpikeproofError
 from spikeproof.recipes import (
+    CLAIMED,
     COMPARISONS,
     DIGITS,
     Share,
@@ -146,7 +147,7 @@ def compare(words: list[str], command: str) -> None:
         command=command,
         show=not arguments.quiet,
     )
-    rows = write_comparison(folders, page, report, one_more(chosen))
+    rows = write_comparison(folders, page, report, [*one_more(chosen), *CLAIMED])
     if arguments.json:
         print(json.dumps(comparison_json(rows), indent=1))
         return
