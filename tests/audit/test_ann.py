@@ -8,6 +8,7 @@ from torch import nn
 
 import spikeproof as sp
 from spikeproof.audit import audit
+from spikeproof.audit.network import network_of
 from spikeproof.report import audits_in, read_run, read_runs, text_table, write_report
 from spikeproof.report.wording import reservations, unlike
 
@@ -139,6 +140,32 @@ def test_functions_of_its_own_may_form_spikes(by_means, digits, quick, attacked,
     assert any("spikes=Fire" in warning for warning in found.warnings)
     found.save(tmp_path)
     assert "functions of its own in its backward (Fire)" in text_table(read_runs(tmp_path))
+
+
+class Detached(nn.Module):
+    """A spike by a straight-through estimator that needs no function of its own."""
+
+    def forward(self, current):
+        smooth = (5 * (current - 0.5)).sigmoid()
+        return (current >= 0.5).to(current.dtype).detach() + smooth - smooth.detach()
+
+
+class Sharper(nn.Module):
+    def forward(self, logits):
+        return 1e4 * logits
+
+
+def test_layers_of_zeros_and_ones_may_be_spikes(by_means, digits, quick, attacked, refuses):
+    net = nn.Sequential(by_means[0], by_means[1], Detached(), by_means[3])
+    with refuses("zeros and ones alone", "(2)", "spikes=..."):
+        audit(net, digits.test, quick(battery="quick", trials=()), show=False)
+    assert attacked == []
+    found = audit(net, digits.test, quick(trials=("PGD-3",), samples=10), show=False)
+    assert any("zeros and ones alone" in warning for warning in found.warnings)
+    bright = nn.Sequential(nn.Flatten(), nn.Dropout(), by_means[3])  # bits that come in are none of its making
+    assert network_of(bright, (digits.test.images[:4] > 100).float()).plain
+    sure = nn.Sequential(by_means, Sharper(), nn.Softmax(1))
+    assert network_of(sure, digits.test.images[:4].float() / 255).plain
 
 
 @pytest.mark.parametrize("outputs", [5, 20])

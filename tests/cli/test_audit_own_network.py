@@ -155,6 +155,7 @@ def test_a_network_of_another_library(call, here):
         "reads": "mean",
         "readouts": [],
         "functions": [],
+        "binary": [],
     }
     assert "Sequential of SpikingJelly, adapted: T = 4, called with the images in every step" in out
     assert "1 site." in out

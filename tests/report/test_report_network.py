@@ -20,6 +20,7 @@ NETWORK = {
     "reads": "mean",
     "readouts": [],
     "functions": [],
+    "binary": [],
 }
 ANN = NETWORK | {"library": None, "num_steps": None, "runs": None, "reads": None}
 
@@ -44,9 +45,10 @@ def told(folder: Path, network: dict[str, Any], **changes: Any) -> str:
         (NETWORK | {"readouts": ["a", "b"]}, "The layers a and b are readouts and no site."),
         (NETWORK | {"num_steps": None}, "Net has layers of SpikingJelly and was not adapted"),
         (ANN | {"functions": ["Fire"]}, "Net has functions of its own in its backward (Fire) and was not adapted"),
+        (ANN | {"binary": ["act"]}, "Net has layers that give zeros and ones alone (act) and was not adapted"),
         (ANN, "Net: no spiking layer: an ANN."),
     ],
-    ids=["steps", "images", "function", "a readout", "readouts", "not adapted", "own functions", "ann"],
+    ids=["steps", "images", "function", "a readout", "readouts", "not adapted", "own functions", "bits", "ann"],
 )
 def test_sentences(tmp_path: Path, network: dict[str, Any], sentence: str) -> None:
     page = told(tmp_path, network)

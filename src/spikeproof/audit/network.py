@@ -19,6 +19,8 @@ from spikeproof.private_rng import private_rng
 from spikeproof.spiking import sites
 
 OURS = "spikeproof"
+_FEW = 8
+_ROUNDING = 1e-5  # how far from 0 and 1 a straight-through estimator may land
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -33,6 +35,7 @@ class Network:
         reads: how its logits are read from those of its steps ("mean", ...); None where it gives one for all.
         readouts: its layers that fire without reaching the logits.
         functions: in a network without sites, what its backward calls beyond PyTorch: it may form spikes.
+        binary: in such a network, the layers that make zeros and ones, and nothing between, of other numbers.
     """
 
     name: str
@@ -42,11 +45,12 @@ class Network:
     reads: str | None = None
     readouts: tuple[str, ...] = ()
     functions: tuple[str, ...] = ()
+    binary: tuple[str, ...] = ()
 
     @property
     def plain(self) -> bool:
         """Whether it is an ANN, as far as its layers and its backward tell: its own gradient is exact then."""
-        return self.library is None and not self.functions
+        return self.library is None and not self.functions and not self.binary
 
     @property
     def hidden(self) -> str | None:
@@ -57,6 +61,11 @@ class Network:
             return (
                 f"The layers of {self.library} in this {self.name} were not adapted, so no attack follows their "
                 "potentials: pass it through spikeproof.adapt(net, num_steps=T)"
+            )
+        if not self.functions:
+            return (
+                f"Layers of this {self.name} give zeros and ones alone, as spikes are ({', '.join(self.binary[:3])}); "
+                "if they spike, pass it through spikeproof.adapt(net, num_steps=T, spikes=...)"
             )
         return (
             f"The backward of this {self.name} has functions of its own ({', '.join(self.functions)}); if one forms "
@@ -87,7 +96,8 @@ def network_of(model: nn.Module, images: Float[Tensor, "n c h w"]) -> Network:
     libraries = " and ".join(library.name for library in libraries_in(inner))
     if libraries:
         return Network(name=name, library=libraries)
-    return Network(name=name, functions=_functions(inner, images))
+    functions, binary = _seen(inner, images)
+    return Network(name=name, functions=functions, binary=binary)
 
 
 def _of_adapted(adapted: Adapted) -> Network:
@@ -104,19 +114,48 @@ def _of_adapted(adapted: Adapted) -> Network:
     )
 
 
-def _functions(network: nn.Module, images: Float[Tensor, "n c h w"]) -> tuple[str, ...]:
-    """The ``autograd.Function`` classes, but for PyTorch's own, on the way from the logits to the image."""
-    with (
-        private_rng(),
-        put_back(generators_of(network)),
-        evaluating(network),
-        torch.inference_mode(False),
-        torch.enable_grad(),
-    ):
-        asked = images[:2].to(working_dtype(network)).clone().requires_grad_()
-        logits: Tensor = network(asked.clone())
+def _seen(network: nn.Module, images: Float[Tensor, "n c h w"]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The ``autograd.Function`` classes, but for PyTorch's own, of one forward, and the layers that make bits."""
+    binary: dict[str, Tensor] = {}
+
+    def look(label: str, given: tuple[Any, ...], returned: Any) -> None:
+        if _bits(returned) and not any(_bits(each) for each in given):
+            binary[label] = returned
+
+    hooks = [
+        module.register_forward_hook(lambda _, given, returned, label=label: look(label, given, returned))
+        for label, module in network.named_modules()
+    ]
+    try:
+        with (
+            private_rng(),
+            put_back(generators_of(network)),
+            evaluating(network),
+            torch.inference_mode(False),
+            torch.enable_grad(),
+        ):
+            asked = images[:_FEW].to(working_dtype(network)).clone().requires_grad_()
+            logits: Tensor = network(asked.clone())
+    finally:
+        for hook in hooks:
+            hook.remove()
+    # Outputs of a network may be probabilities, and it may be sure.
+    layers = [label for label, bits in binary.items() if bits.shape != logits.shape or not torch.equal(bits, logits)]
+    return tuple(_functions(logits.grad_fn)), tuple(layers)
+
+
+def _bits(value: Any) -> bool:
+    """Whether a tensor holds zeros and ones alone, and both."""
+    if not isinstance(value, Tensor) or not value.is_floating_point():
+        return False
+    zeros, ones = value.abs() < _ROUNDING, (value - 1).abs() < _ROUNDING
+    return bool((zeros | ones).all()) and bool(zeros.any()) and bool(ones.any())
+
+
+def _functions(last: Any) -> dict[str, None]:
+    """By walking autograd's graph from its last node."""
     found: dict[str, None] = {}
-    seen, ahead = set(), [logits.grad_fn]
+    seen, ahead = set(), [last]
     while ahead:
         node = ahead.pop()
         if node is None or node in seen:
@@ -124,7 +163,7 @@ def _functions(network: nn.Module, images: Float[Tensor, "n c h w"]) -> tuple[st
         seen.add(node)
         ahead += [before for before, _ in node.next_functions]
         if isinstance(node, BackwardCFunction):
-            function = type(node)._forward_cls
+            function: Any = getattr(type(node), "_forward_cls")  # noqa: B009 (PyTorch's stubs do not have it)
             if function.__module__.split(".")[0] != "torch":
                 found[function.__name__] = None
-    return tuple(found)
+    return found

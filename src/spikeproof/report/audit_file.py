@@ -106,6 +106,7 @@ def _network(row: Fields) -> Network:
         reads=text("reads"),
         readouts=row.texts("readouts"),
         functions=row.texts("functions"),
+        binary=row.texts("binary"),
     )
 
 

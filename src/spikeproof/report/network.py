@@ -31,8 +31,10 @@ def network_sentences(audit: Audit) -> list[str]:
         return [f"{network.name}: no spiking layer: an ANN.", *_stand_ins(audit)]
     if network.num_steps is None:
         whose = f"layers of {network.library}"
-        if not network.library:
+        if network.functions:
             whose = f"functions of its own in its backward ({listed(network.functions)})"
+        elif network.binary:
+            whose = f"layers that give zeros and ones alone ({listed(network.binary)})"
         return [f"{network.name} has {whose} and was not adapted: it was attacked through its own backward alone."]
     if network.library == OURS:
         return [f"{network.name}: T = {network.num_steps}, {held}."]

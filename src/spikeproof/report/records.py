@@ -151,7 +151,7 @@ class Network:
         num_steps: T; None where its layers were not adapted, or there are none.
         runs, reads: how an adapted network is called, and how its logits are read from those of its steps; "" else.
         readouts: its layers that fire without reaching the logits.
-        functions: in a network without sites, what its backward calls beyond PyTorch.
+        functions, binary: in a network without sites, what its backward calls beyond PyTorch, and its layers of bits.
     """
 
     name: str
@@ -161,11 +161,12 @@ class Network:
     reads: str
     readouts: tuple[str, ...]
     functions: tuple[str, ...]
+    binary: tuple[str, ...]
 
     @property
     def ann(self) -> bool:
         """Whether nothing in it spikes, so that its own gradient is exact."""
-        return not self.library and not self.functions
+        return not self.library and not self.functions and not self.binary
 
 
 @dataclasses.dataclass(frozen=True)
