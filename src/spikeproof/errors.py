@@ -23,6 +23,20 @@ class SpikeproofError(ValueError):
         super().__init__(line)
 
 
+# What a network of the user's own raises where something does not fit it.
+FAILURES = (RuntimeError, ValueError, TypeError, IndexError, KeyError, AssertionError, AttributeError)
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, on one line that a sentence can quote.
+
+    Example:
+        >>> first_line(RuntimeError("shapes differ\\nat line 3")), first_line(AssertionError())
+        ('shapes differ', 'AssertionError')
+    """
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:120]
+
+
 class Interrupted(KeyboardInterrupt):
     """Training was asked to stop (Ctrl-C or SIGTERM); the state on disk, if there is a folder, goes on from there."""
 

@@ -38,7 +38,7 @@ def norse_loop():
     norse = pytest.importorskip("norse.torch")
     double = {"dtype": torch.float64}
     parameters = norse.LIFBoxParameters(
-        tau_mem_inv=torch.tensor(400.0, **double), v_decay=torch.tensor(0.0, **double), v_th=torch.tensor(0.5, **double)
+        tau_mem_inv=torch.tensor(400.0, **double), v_leak=torch.tensor(0.0, **double), v_th=torch.tensor(0.5, **double)
     )
     neuron = Neuron(decay=0.6, threshold=0.5, surrogate=SuperSpike(1.0))
     make = lambda model: Loop(layers(model, lambda: norse.LIFBoxCell(parameters)), norse.LIFBoxCell, STEPS)  # noqa: E731

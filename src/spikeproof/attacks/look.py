@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from spikeproof.attacks.evaluating import evaluating, working_dtype
 from spikeproof.attacks.generators import Generator, generators_of, put_back
-from spikeproof.errors import SpikeproofError
+from spikeproof.errors import FAILURES, SpikeproofError, first_line
 from spikeproof.models import unwrapped
 from spikeproof.private_rng import private_rng
 
@@ -28,9 +28,11 @@ class Randomness:
     Attributes:
         drawn: whether they change with the seed of all generators.
         unfixed: the generators that torch's seed does not fix and that they change with, as sentences call them.
+        classes: how many logits an image has; 0 where there was no image to ask for.
     """
 
     drawn: bool
+    classes: int
     unfixed: tuple[str, ...] = ()
 
 
@@ -47,14 +49,14 @@ def look_at(model: nn.Module, images: Float[Tensor, "n c h w"], called: str = "t
     """
     few = images[:_FEW].to(working_dtype(model))
     if len(few) == 0:
-        return Randomness(drawn=False)
+        return Randomness(drawn=False, classes=0)
     asking = _Asking(model, called)
     with private_rng(), put_back(asking.generators), evaluating(model):
         once, steady = asking.without_state(few)
         if not asking.changes(few, once, steady, None, *asking.generators):
-            return Randomness(drawn=False)
+            return Randomness(drawn=False, classes=once.shape[1])
         unfixed = (each for each in asking.generators if asking.changes(few, once, steady, each))
-        return Randomness(True, tuple({each.name: None for each in unfixed}))
+        return Randomness(True, once.shape[1], tuple({each.name: None for each in unfixed}))
 
 
 @torch.no_grad()
@@ -114,13 +116,14 @@ class _Asking:
         before = _torchs_states()
         try:
             logits = self._network(images.clone())
-        except torch.OutOfMemoryError:
+        except (SpikeproofError, torch.OutOfMemoryError):
             raise
-        except RuntimeError as error:
+        except FAILURES as error:
+            size = "x".join(map(str, images.shape[1:]))
             raise _FailsError(
-                f"Asked for logits of {len(images)} images, {self._called} fails ({_first_line(error)}); it must take "
-                "such images in batches of any size, with nothing left in it of another batch. Pass a network of "
-                "another library through spikeproof.adapt(net, num_steps=T)."
+                f"Asked for logits of {len(images)} images of {size}, {self._called} fails ({first_line(error)}); it "
+                "must take such images in batches of any size, with nothing left in it of another batch. Pass a "
+                "network of another library through spikeproof.adapt(net, num_steps=T)."
             ) from error
         self.drew |= any(not torch.equal(*pair) for pair in zip(before, _torchs_states(), strict=True))
         if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(images):
@@ -174,7 +177,3 @@ def _differ(once: Tensor, again: Tensor) -> Bool[Tensor, " n"]:
 
 def _most(differs: Bool[Tensor, " n"]) -> bool:
     return 2 * int(differs.sum()) > len(differs)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0][:160]

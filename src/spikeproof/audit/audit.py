@@ -32,9 +32,11 @@ from spikeproof.audit.findings import Audit, Result
 from spikeproof.audit.fingerprint import fingerprint, images_fingerprint
 from spikeproof.audit.forecast import Forecast, falling, forecast
 from spikeproof.audit.masks import Masks
+from spikeproof.audit.network import Network, network_of
 from spikeproof.audit.outcomes import Measured, Outcomes, worst_case
 from spikeproof.audit.parts import Parts
 from spikeproof.audit.shards import Shard
+from spikeproof.audit.sources import check_sources, fitting
 from spikeproof.audit.trials import Trial, Tuned
 from spikeproof.audit.tuning import Tuning, tune
 from spikeproof.data import ImageSet
@@ -45,7 +47,7 @@ from spikeproof.insight import describe_sites
 from spikeproof.kinds import check_kinds
 from spikeproof.machine.compiling import working_time
 from spikeproof.machine.precision import for_verdicts, resolved
-from spikeproof.models import check_fits, draws_at_random
+from spikeproof.models import draws_at_random
 from spikeproof.private_rng import private_rng
 from spikeproof.progress import Progress
 from spikeproof.runs import fitting_microbatch
@@ -77,7 +79,8 @@ def audit(
     """Attack ``model`` with a battery and judge every image in float32.
 
     Args:
-        model: images [N,C,H,W] in [0,1] -> logits. A network without sites can be audited with BPTT trials only.
+        model: images [N,C,H,W] in [0,1] -> logits. In an ANN, which has no sites, a battery's trials run through its
+            own gradient, which is exact.
         images: the split to audit, on the model's device or any other.
         config: what to run; ``AuditConfig()`` by default.
         threat: taken instead of the config's norm and radius.
@@ -119,6 +122,12 @@ def audit(
         # Both looks are wanted: the first one refuses a state, and sees what no one declares (dropout left on).
         seen = look_at(model, pixels)
         random = seen.drawn or draws_at_random(model)
+    for given in (images, validation or images):
+        if seen.classes != given.num_classes:
+            raise SpikeproofError(
+                f"The model tells {seen.classes} classes apart and these images have {given.num_classes}; give the "
+                "data it was made for."
+            )
     config = dataclasses.replace(
         config,
         noise=random,
@@ -129,21 +138,22 @@ def audit(
         raise SpikeproofError("There are substitutes, but no transfer trial is asked for; 'PGD-20' is usual.")
     doubts = [*doubts, *of_random_numbers(seen, "The network")]
     for number, other in enumerate(substitutes, 1):
-        called = "the substitute" if len(substitutes) == 1 else f"substitute {number}"
+        called = _called(number, substitutes)
         doubts += of_random_numbers(look_at(other, pixels, called), called.capitalize())
-    pairs = [(trial, model) for trial in config.members()]
-    pairs += [(trial, other) for trial in config.transfers(substitutes) for other in substitutes]
-    for trial, network in pairs:
-        with trial.source.attach(network):
-            pass  # a source that this network cannot have says so now, and not when its turn comes
     with inference_noise(model, noise), private_rng():
+        network = network_of(model, pixels)
+        members = fitting(model, network, config)
+        check_sources(model, members, pixels, labels, config.crafting())
+        for number, other in enumerate(substitutes, 1):
+            called = _called(number, substitutes)
+            check_sources(other, config.transfers(substitutes), pixels, labels, config.crafting(), called)
         torch.manual_seed(config.seed)
-        tuning = _tuned(model, validation, config)
+        tuning = _tuned(model, validation, config, members)
         folder_of_parts = None
         if folder is not None:
             name = fingerprint((model, *substitutes), pixels, labels, config, tuning.tuned)
             folder_of_parts = folder / Shard.of_this_process().of_the_first(name)
-        auditor = _Auditor(model, audited, images.class_names, config, tuning, tuple(substitutes), doubts)
+        auditor = _Auditor(model, network, audited, images.class_names, config, tuning, tuple(substitutes), doubts)
         unfinished = Parts(folder_of_parts)
         result = auditor.run(unfinished, began, show)
     # By the first process alone: another one would remove what this one has not saved yet.
@@ -181,7 +191,6 @@ def _chosen(model: nn.Module, images: ImageSet, samples: int | None, split: str)
     rows = images.part(count)
     chosen = images.take(rows.to(images.labels.device)).to(device)
     pixels, labels, _ = check_batch(chosen.images.to(working_dtype(model)) / 255, chosen.labels, model=model)
-    check_fits(model, classes=images.num_classes)
     counts = torch.bincount(labels.cpu(), minlength=images.num_classes).tolist()
     # Two classes may share a name.
     by_class = {
@@ -201,18 +210,24 @@ def _chosen(model: nn.Module, images: ImageSet, samples: int | None, split: str)
     )
 
 
-def _tuned(model: nn.Module, validation: ImageSet | None, config: AuditConfig) -> Tuning:
+def _called(number: int, substitutes: Sequence[nn.Module]) -> str:
+    """A substitute in a sentence."""
+    return "the substitute" if len(substitutes) == 1 else f"substitute {number}"
+
+
+def _tuned(model: nn.Module, validation: ImageSet | None, config: AuditConfig, members: Sequence[Trial]) -> Tuning:
     count = min(config.tune_samples, 0 if validation is None else len(validation))
     if validation is None or count == 0:
         return Tuning(Tuned(), 0, {})
     chosen = _chosen(model, validation, count, "validation")
-    return tune(model, chosen.pixels, chosen.labels, config.threat, config.members(), config.crafting())
+    return tune(model, chosen.pixels, chosen.labels, config.threat, members, config.crafting())
 
 
 class _Auditor:
     def __init__(
         self,
         model: nn.Module,
+        network: Network,
         audited: _Audited,
         class_names: tuple[str, ...],
         config: AuditConfig,
@@ -220,11 +235,11 @@ class _Auditor:
         substitutes: tuple[nn.Module, ...],
         doubts: Sequence[str],
     ) -> None:
-        self.model, self.class_names = model, class_names
+        self.model, self.network, self.class_names = model, network, class_names
         self.audited, self.pixels, self.labels, self.rows = audited, audited.pixels, audited.labels, audited.rows
-        self.doubts = (*doubts, *audited.doubts)
+        self.doubts = (*doubts, *([] if network.hidden is None else [f"{network.hidden}."]), *audited.doubts)
         self.config, self.tuning = config, tuning
-        self.trials = config.members(tuning.tuned)
+        self.trials = fitting(model, network, config, tuning.tuned)
         if substitutes:
             self.trials += config.transfers(substitutes)
         self.eps = config.threat.eps
@@ -239,6 +254,8 @@ class _Auditor:
         few = min(config.sweep_samples, len(self.labels))
         masks = Masks(self.model, self.pixels[:few], self.labels[:few], config, self.tuning.tuned, batch_size)
         self.trials = masks.with_what_goes_round(self.trials)
+        added = [trial for trial in self.trials if trial.added]
+        check_sources(self.model, added, self.pixels, self.labels, config.crafting())
         batches = -(-len(self.labels) // batch_size) * batch_size
         work = sum(trial.cost for trial in self.trials) * batches
         work += sum(trial.cost for _, trial, _ in plan.points) * few
@@ -280,7 +297,7 @@ class _Auditor:
             step_sweep=plan.by_steps(curve, right[:few]),
             sites=statistics,
             flags=flags,
-            warnings=[*doubts, *warnings_of(results, protocol.own, worst, flags)],
+            warnings=[*doubts, *warnings_of(results, protocol.own, worst, flags, exact=self.network.plain)],
             tuning=self.tuning,
             batch_size=batch_size,
             pictures=pictures,
@@ -289,6 +306,7 @@ class _Auditor:
             classes=self.audited.classes,
             images=self.audited.fingerprint,
             audited_images=self.audited.audited,
+            network=self.network,
             device=self.pixels.device.type,
             seconds=working_time() - began,
         )

@@ -35,17 +35,23 @@ def of_draws(undecided: int, config: AuditConfig) -> list[str]:
     ]
 
 
-def warnings_of(results: Sequence[Result], protocol: Measured, worst: Measured, flags: Sequence[Flag]) -> list[str]:
-    """Reasons not to believe the protocol number, one sentence each."""
+def warnings_of(
+    results: Sequence[Result], protocol: Measured, worst: Measured, flags: Sequence[Flag], *, exact: bool
+) -> list[str]:
+    """Reasons not to believe the protocol number, one sentence each.
+
+    Args:
+        exact: whether the network's own gradient is that of its loss, so that no attack needs to adapt.
+    """
     sentences = []
     gap = (protocol.correct - worst.correct) / protocol.samples  # not of two quotients, which may miss a round number
     if gap >= _NOTABLE_GAP:
         sentences.append(
             f"The worst case is {100 * gap:.1f} points below the protocol accuracy: "
-            "a fixed surrogate overstates this model's robustness."
+            f"{'the protocol attack alone' if exact else 'a fixed surrogate'} overstates this model's robustness."
         )
     adaptive = [result for result in results if result.trial.kind == "adaptive"]
-    if not adaptive:
+    if not adaptive and not exact:
         sentences.append("No adaptive attack was run: the worst case is over fixed backwards only.")
     own = [result.own.accuracy for result in adaptive if result.own is not None]
     if own and min(own) > protocol.accuracy:

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from spikeproof.audit.config import AuditConfig
 from spikeproof.audit.diagnostics import Flag
 from spikeproof.audit.forecast import Forecast
+from spikeproof.audit.network import Network
 from spikeproof.audit.outcomes import Measured
 from spikeproof.audit.trials import Trial
 from spikeproof.audit.tuning import Tuning
@@ -67,6 +68,7 @@ class Result:
             "norm": trial.norm,
             "queries": trial.queries,
             "added": trial.added,
+            "stands_for": list(trial.stands_for),
             "everyone": self.everyone,
             "attempted": self.attempted,
             "broken": self.broken,
@@ -106,6 +108,7 @@ class Audit:
         split_size: how many images the split has; classes: how many of each class, by name, were audited.
         images: the split's fingerprint (``ImageSet.fingerprint``).
         audited_images: of the audited images and their labels alone: two audits with the same may be compared.
+        network: what was audited: its class, whose layers it has, and how it runs.
     """
 
     config: AuditConfig
@@ -131,6 +134,7 @@ class Audit:
     classes: dict[str, int]
     images: str
     audited_images: str
+    network: Network
     device: str
     seconds: float
 
@@ -153,6 +157,7 @@ class Audit:
             "classes": self.classes,
             "images": self.images,
             "audited_images": self.audited_images,
+            "network": self.network.to_json(),
             "threat": {"norm": config.norm, "eps": config.threat.eps},
             "battery": config.battery or "custom",
             "noise": "on" if config.noise else "off",

@@ -49,6 +49,7 @@ class Trial:
         ball: the norm of the audit's threat.
         substitutes: the networks that it crafts on; None for the audited one.
         added: whether nobody asked for it: something hides the gradient, and it goes round.
+        stands_for: in an ANN, the trials of the battery whose attack it runs through the network's own gradient.
     """
 
     form: Form
@@ -59,6 +60,7 @@ class Trial:
     ball: Norm = "linf"
     substitutes: tuple[nn.Module, ...] | None = None
     added: bool = False
+    stands_for: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:

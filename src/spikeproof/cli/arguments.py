@@ -19,7 +19,7 @@ from spikeproof.cli.recipe_options import recipe_options
 from spikeproof.defenses import find_defense
 from spikeproof.disk import user_path
 from spikeproof.errors import SpikeproofError
-from spikeproof.recipes import Recipe
+from spikeproof.recipes import Adapting, Recipe
 from spikeproof.tables import Scale
 
 _Arguments = TypeVar("_Arguments")
@@ -142,7 +142,10 @@ class PushArguments:
 
 @dataclasses.dataclass(kw_only=True)
 class AuditArguments:
-    """Attack a run's network with a battery; the recipe's audit settings can be overridden."""
+    """Attack a run's network with a battery; the recipe's audit settings can be overridden.
+
+    A network of one's own: `spikeproof audit FILE.py:FUNCTION --help`.
+    """
 
     config: Annotated[AuditConfig, tyro.conf.arg(name="")]
     data_dir: Path | None = None
@@ -153,6 +156,31 @@ class AuditArguments:
     """Run folders of other networks, whose adversarial images are tried on this one (black-box transfer)."""
     out: Path | None = None
     """Another folder for the result, with what the run says of itself; the run's own audits by default."""
+    force: bool = False
+    """Replace an audit that was asked the same."""
+    quiet: bool = False
+    """Say nothing on the way."""
+    json: bool = False
+    """Print audit.json instead of the table."""
+
+
+@dataclasses.dataclass(kw_only=True)
+class OwnNetworkArguments:
+    """Attack the network that a function of your own file returns: ours, an adapted one, one of SpikingJelly, snnTorch,
+    Norse or sinabs that --num-steps adapts, or an ANN."""
+
+    config: Annotated[AuditConfig, tyro.conf.arg(name="")]
+    data: str | None = None
+    """digits, cifar10, cifar100, tiny_imagenet, or the path of an image folder or an .npz; it has to be given."""
+    weights: Path | None = None
+    """The network's weights: safetensors, or a state_dict that torch.save wrote."""
+    adapting: Annotated[Adapting, tyro.conf.arg(name="")] = dataclasses.field(default_factory=Adapting)
+    data_dir: Path | None = None
+    """Folder of the data sets; else SPIKEPROOF_DATA_DIR, else the Hugging Face hub."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to attack."""
+    out: Path | None = None
+    """Folder of its audits and report; runs/FILE-FUNCTION by default."""
     force: bool = False
     """Replace an audit that was asked the same."""
     quiet: bool = False

@@ -17,7 +17,9 @@ from spikeproof.cli.arguments import (
     named,
     read_arguments,
 )
+from spikeproof.cli.audited import check_radius, show_audit
 from spikeproof.cli.one_process import refuse_torchrun
+from spikeproof.cli.own_network import audit_own_network
 from spikeproof.defenses import DEFENSES
 from spikeproof.errors import SpikeproofError
 from spikeproof.recipes import (
@@ -30,6 +32,7 @@ from spikeproof.recipes import (
     comparison_json,
     find_recipe,
     fitted_to_own_data,
+    is_own_network,
     one_more,
     overridden,
     recorded_audit_config,
@@ -39,7 +42,6 @@ from spikeproof.recipes import (
     write_comparison,
 )
 from spikeproof.report import Run, comparison_table, read_page, read_run, read_runs, text_table, write_report
-from spikeproof.threat import NORMS
 
 
 def demo(words: list[str], command: str) -> None:
@@ -86,17 +88,16 @@ def audit(words: list[str], command: str) -> None:
         read_arguments(
             AuditArguments, ["--help"], prog="spikeproof audit RUN", default=AuditArguments(config=AuditConfig())
         )
-    name, rest = named(words, "audit", "RUN", "runs/demo/vanilla")
+    name, rest = named(words, "audit", "RUN", "runs/demo/vanilla, or FILE.py:FUNCTION")
+    if is_own_network(name):
+        audit_own_network(name, rest, command)
+        return
     folder = Path(name)
     recorded = recorded_audit_config(folder)
     default = AuditArguments(config=recorded)
     arguments = read_arguments(AuditArguments, rest, prog=f"spikeproof audit {name}", default=default)
     asked = arguments.config
-    if asked.norm != recorded.norm and asked.eps == recorded.eps:
-        raise SpikeproofError(
-            f"The run's recipe asks for a radius in {NORMS[recorded.norm]}, which is none in {NORMS[asked.norm]}; give "
-            f"--eps too, such as {'128/255' if asked.norm == 'l2' else '8/255'}."
-        )
+    check_radius("The run's recipe asks for", asked, recorded)
     audit_run(
         folder,
         asked,
@@ -110,12 +111,8 @@ def audit(words: list[str], command: str) -> None:
     )
     if Shard.of_this_process().first:
         place = arguments.out or audit_folder(folder, asked, arguments.substitutes)
-        report = write_report([arguments.out or folder], (arguments.out or folder) / "report.html")
-        if arguments.json:
-            print((place / "audit.json").read_text(), end="")
-        else:
-            print(text_table([read_run(folder, place)]))
-            print(f"\nAudit: {place}\nReport: {report}")
+        shown = arguments.out or folder
+        show_audit(shown, place, json=arguments.json)
 
 
 def compare(words: list[str], command: str) -> None:

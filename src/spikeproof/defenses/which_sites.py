@@ -18,21 +18,32 @@ CHANNELS = 64
 def chosen(record: Record, which: Which) -> Record:
     """What the sites of the penalty recorded, in order of the forward.
 
+    Raises:
+        SpikeproofError: there are sites, but none behind a batch norm.
+
     Example:
         >>> list(chosen(Record(), "normed"))
         []
     """
-    return record if which == "all" else Record({name: seen for name, seen in record.items() if seen.normed})
+    if which == "all":
+        return record
+    found = Record({name: seen for name, seen in record.items() if seen.normed})
+    if record and not found:
+        raise SpikeproofError(_none("A penalty on potentials"))
+    return found
 
 
 def check_which(owner: str, which: Which, model: nn.Module) -> None:
-    """Refuse a model that has no such site.
+    """Refuse a model that has no such site; one that no forward has shown yet may have some.
 
     Raises:
         SpikeproofError: it has sites, but none behind a batch norm.
     """
-    if which == "normed" and all(site.norm is None for site in sites(model).values()):
-        raise SpikeproofError(
-            f"{owner} acts on the sites that have a batch norm, and this model has none; give sites='all' for the "
-            "others."
-        )
+    if which == "normed" and all(site.normed is False for site in sites(model).values()):
+        raise SpikeproofError(_none(owner))
+
+
+def _none(owner: str) -> str:
+    return (
+        f"{owner} acts on the sites that have a batch norm, and this model has none; give sites='all' for the others."
+    )

@@ -92,6 +92,7 @@ def _read(folder: Path, audited: Path | None) -> tuple[Run, Path | None]:
     """The run with its audit, and the folder that the audit lies in, if there is one."""
     run_folder = RunFolder(folder)
     config = run_folder.config()
+    run_folder.refuse_own_network()
     if not run_folder.finished:
         raise SpikeproofError(
             f"The run in {folder} is not finished, so there are no weights to push; continue it with "

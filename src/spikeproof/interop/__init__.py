@@ -3,6 +3,21 @@
 from spikeproof.interop.adapt import adapt
 from spikeproof.interop.adapted import Adapted
 from spikeproof.interop.layout import Layout
+from spikeproof.interop.libraries import libraries_in
+from spikeproof.interop.running import Reads, Runs
 from spikeproof.interop.site import ByForward, ByStep, Facts, ForeignSite, InPlace, Seen
 
-__all__ = ["Adapted", "ByForward", "ByStep", "Facts", "ForeignSite", "InPlace", "Layout", "Seen", "adapt"]
+__all__ = [
+    "Adapted",
+    "ByForward",
+    "ByStep",
+    "Facts",
+    "ForeignSite",
+    "InPlace",
+    "Layout",
+    "Reads",
+    "Runs",
+    "Seen",
+    "adapt",
+    "libraries_in",
+]

@@ -12,7 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 from spikeproof.checked import told, whole
 from spikeproof.errors import SpikeproofError
 from spikeproof.interop.adapted import Adapted, Handed
-from spikeproof.interop.libraries import LIBRARIES
+from spikeproof.interop.libraries import LIBRARIES, libraries_in
 from spikeproof.interop.own_code import OwnCode
 from spikeproof.interop.running import Caller, Reads, Runs
 from spikeproof.interop.seam import Library
@@ -74,7 +74,7 @@ def adapt(
     if output is not None:
         whole(output, "adapt", "output", -100, 100)
     mean, std = _normalisation(mean, std)
-    libraries: list[Library] = [library for library in LIBRARIES if library.here(net)]
+    libraries: list[Library] = libraries_in(net)
     if spikes is not None:
         libraries.append(OwnCode(spikes))
     handed = Handed(num_steps, _runs(runs), cast(Reads, reads), output, mean, std)

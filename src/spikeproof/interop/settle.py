@@ -10,12 +10,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from spikeproof.errors import SpikeproofError
+from spikeproof.errors import FAILURES, SpikeproofError, first_line
 from spikeproof.interop.layout import Layout, layout_of
 from spikeproof.interop.running import Caller, Runs, output_layout, picked, run
 from spikeproof.interop.seam import Seam
 
-_FAILURES = (RuntimeError, ValueError, TypeError, IndexError, AssertionError, NotImplementedError, AttributeError)
+# What autograd calls that moves, copies or pools a tensor's values and mixes nothing into them.
+_CARRIES = (
+    *("Alias", "AsStrided", "Cat", "Clone", "Expand", "Permute", "ReshapeAlias", "Select", "Slice", "Split", "Squeeze"),
+    *("Stack", "T", "ToCopy", "Transpose", "Unbind", "UnsafeView", "Unsqueeze", "View"),
+    *("AdaptiveAvgPool2D", "AvgPool2D", "MaxPool2DWithIndices", "Mean"),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +29,7 @@ class Layer:
 
     Attributes:
         layout: of its output; None where that is not its spikes.
-        normed: whether what enters it comes from a batch norm.
+        normed: whether what enters it is a batch norm's output, perhaps pooled, and nothing beside.
     """
 
     layout: Layout | None
@@ -40,12 +45,14 @@ class Settled:
         output: the layout of its outputs.
         layers: those whose spikes reach the logits, in order of firing.
         entry: how the images reach the first layer with weights; None where they differ by step.
+        readouts: the layers that fire and whose spikes do not reach the logits.
     """
 
     runs: Runs | Caller
     output: Layout
     layers: dict[str, Layer]
     entry: Layout | None
+    readouts: tuple[str, ...]
 
 
 @dataclasses.dataclass
@@ -93,8 +100,8 @@ def settle(
                 fired, returned, entered = _tried(net, seams, leaf, steps, how, fresh)
             except SpikeproofError:
                 raise
-            except _FAILURES as error:
-                seen.append(f"called with {_called(how)} it fails ({_first_line(error)})")
+            except FAILURES as error:
+                seen.append(f"called with {_called(how)} it fails ({first_line(error)})")
                 continue
             counts = {label: len(each.steps) for label, each in fired.items() if each.steps}
             if runs is None and how is Runs.IMAGES and counts and set(counts.values()) == {1} and steps > 1:
@@ -107,7 +114,9 @@ def settle(
                 _check_gradient(fired, leaf)
                 _check_alive(net, seams, images, steps, how, fresh)
                 layout = output_layout(logits, len(images), steps, how)
-                return Settled(how, layout, _reaching(fired, logits), _entry(entered, len(images), steps))
+                layers = _reaching(fired, logits)
+                readouts = tuple(label for label in counts if label not in layers)
+                return Settled(how, layout, layers, _entry(entered, len(images), steps), readouts)
             seen.append(f"called with {_called(how)} {_said(counts)}")
     raise SpikeproofError(
         f"The network was asked to run {steps} steps, and no way of calling it does: {'; '.join(seen)}. Give the "
@@ -126,9 +135,9 @@ def _tried(
 ) -> tuple[dict[str, _Fired], list[Any], Tensor | None]:
     """One forward in which every spike is replaced by a number that tells its step and sample."""
     fired: dict[str, _Fired] = {}
-    norms: list[Tensor] = []  # kept, so that no other tensor lies where they do
+    norms: set[Any] = set()  # nodes of autograd's graph
     hooks = [
-        module.register_forward_hook(lambda module, given, returned: norms.append(returned))
+        module.register_forward_hook(lambda module, given, returned: norms.add(getattr(returned, "grad_fn", None)))
         for module in net.modules()
         if isinstance(module, nn.modules.batchnorm._BatchNorm)
     ]
@@ -198,9 +207,9 @@ def _check_alive(
         several = torch.cat([images, images.flip(-1), bright * torch.ones_like(images[:1])])
         try:
             run(net, several, how, steps)
-        except _FAILURES as error:
+        except FAILURES as error:
             raise SpikeproofError(
-                f"Called with {len(several)} images after {len(images)} the network fails ({_first_line(error)}): it "
+                f"Called with {len(several)} images after {len(images)} the network fails ({first_line(error)}): it "
                 "keeps a state that adapt does not know. Reset it at the beginning of each forward."
             ) from error
     if not any(bool(each.any()) for each in spikes):
@@ -261,7 +270,7 @@ def _check_spikes(label: str, margin: Tensor, spikes: Tensor) -> None:
         )
 
 
-def _listening(label: str, fired: dict[str, _Fired], norms: list[Tensor]) -> Callable[[nn.Module, Any, Any], None]:
+def _listening(label: str, fired: dict[str, _Fired], norms: set[Any]) -> Callable[[nn.Module, Any, Any], None]:
     def hook(module: nn.Module, given: Any, returned: Any) -> None:
         mine = fired.get(label)
         spikes = returned[0] if isinstance(returned, tuple) and returned else returned
@@ -270,10 +279,18 @@ def _listening(label: str, fired: dict[str, _Fired], norms: list[Tensor]) -> Cal
         new, mine.told = mine.steps[mine.told :], len(mine.steps)
         mine.outputs.append(spikes)
         if given and isinstance(given[0], Tensor):
-            mine.normed |= any(given[0].data_ptr() == each.data_ptr() for each in norms)
+            mine.normed |= _from_norms(given[0].grad_fn, norms)
         mine.layouts.append(layout_of(spikes, new) if new else None)
 
     return hook
+
+
+def _from_norms(node: Any, norms: set[Any]) -> bool:
+    """Whether all that a tensor holds was made by these nodes; ``node`` is its own."""
+    if node is None or node in norms:
+        return node is not None
+    called = node.name().rstrip("0123456789").removesuffix("Backward")
+    return called in _CARRIES and all(_from_norms(before, norms) for before, _ in node.next_functions)
 
 
 def _reaching(fired: dict[str, _Fired], logits: Tensor) -> dict[str, Layer]:
@@ -318,10 +335,6 @@ def _said(counts: dict[str, int]) -> str:
         return f"every layer runs {most} step{'s' * (most != 1)}"
     other = next(label for label, count in counts.items() if count == least)
     return f"{label} runs {most} steps and {other} {least}"
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0][:120]
 
 
 @contextlib.contextmanager

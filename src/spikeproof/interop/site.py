@@ -96,10 +96,11 @@ class ForeignSite(Site):
 
     Attributes:
         layout: how the layer's output holds steps and samples; None where its output is not its spikes.
-        normed: whether a batch norm drives it.
+        normed: whether a batch norm drives it; None before the first forward.
     """
 
     label: str
+    normed: bool | None = None
 
     def __init__(
         self,
@@ -111,7 +112,6 @@ class ForeignSite(Site):
     ) -> None:
         super().__init__(Neuron(threshold=float(facts().threshold), surrogate=TheirSurrogate(spikes_of)), num_steps)  # type: ignore[arg-type]
         self.layout: Layout | None = None
-        self.normed = False
         self.facts, self.label, self.library = facts, label, library
         self.begin()
 
@@ -220,7 +220,7 @@ class ForeignSite(Site):
                 margins=torch.stack(self._seen_margins) if self._seen_margins else None,
                 rate=torch.stack(self._rates).mean() if self._rates else None,
                 currents=torch.cat(self._currents) if request.currents else None,
-                normed=self.normed,
+                normed=self.normed is True,
             )
         )
 

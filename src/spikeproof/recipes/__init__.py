@@ -5,6 +5,8 @@ from spikeproof.names import unknown
 from spikeproof.recipes.comparison import Share, comparison_json, one_more, overridden, run_comparison, write_comparison
 from spikeproof.recipes.digits import DIGITS
 from spikeproof.recipes.mini_cifar10 import CLAIMED, MINI_CIFAR10
+from spikeproof.recipes.own_audit import audit_own
+from spikeproof.recipes.own_network import Adapting, is_own_network, own_network
 from spikeproof.recipes.papers import PAPERS
 from spikeproof.recipes.recipe import (
     Recipe,
@@ -38,16 +40,20 @@ __all__ = [
     "COMPARISONS",
     "DIGITS",
     "RECIPES",
+    "Adapting",
     "Recipe",
     "Share",
     "audit_folder",
+    "audit_own",
     "audit_run",
     "comparison_json",
     "one_more",
     "find_recipe",
     "fitted_to_own_data",
+    "is_own_network",
     "load_run",
     "overridden",
+    "own_network",
     "recorded_audit_config",
     "run_comparison",
     "train_recipe",

@@ -19,7 +19,9 @@ def recorded_part(kind: type[_Part], folder: Path, part: str) -> _Part:
     Raises:
         SpikeproofError: no run there, one without a recipe, or settings that this version does not know.
     """
-    recipe = RunFolder(folder).config()["recipe"]
+    run = RunFolder(folder)
+    recipe = run.config()["recipe"]
+    run.refuse_own_network()
     if part not in recipe:
         raise SpikeproofError(
             f"The run in {folder} has no recipe, so its {part} settings are unknown: it was trained or audited from "

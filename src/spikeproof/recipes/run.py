@@ -185,7 +185,7 @@ def _copied(folder: Path, target: Path) -> Iterator[None]:
 
 def _finished(folder: Path) -> RunFolder:
     run = RunFolder(folder)
-    run.config()
+    run.refuse_own_network()
     if not run.finished:
         raise SpikeproofError(f"The run in {folder} is not finished; continue it with `spikeproof train ... --resume`.")
     return run

@@ -14,6 +14,7 @@ from spikeproof.report.records import (
     Counted,
     Flag,
     Measured,
+    Network,
     Search,
     Site,
     StepPoint,
@@ -89,6 +90,23 @@ def read_audit(path: Path) -> Audit:
         sweep=tuple(_sweep_point(entry) for entry in row.children("sweep")),
         step_sweep=tuple(_step_point(entry) for entry in row.children("step_sweep")),
         sites=tuple(_site(entry) for entry in row.children("sites")),
+        network=None if row.absent("network") else _network(row.child("network")),
+    )
+
+
+def _network(row: Fields) -> Network:
+    def text(name: str) -> str:
+        return "" if row.absent(name) else row.text(name)
+
+    return Network(
+        name=row.text("name"),
+        library=text("library"),
+        num_steps=None if row.absent("num_steps") else row.whole("num_steps"),
+        runs=text("runs"),
+        reads=text("reads"),
+        readouts=row.texts("readouts"),
+        functions=row.texts("functions"),
+        binary=row.texts("binary"),
     )
 
 
@@ -160,6 +178,7 @@ def _trial(row: Fields, norm: str) -> Trial:
         seconds=row.number("seconds"),
         queries=0 if row.absent("queries") else row.whole("queries"),
         added=False if row.absent("added") else row.truth("added"),
+        stands_for=() if row.absent("stands_for") else row.texts("stands_for"),
     )
     if not trial.newly_broken <= trial.broken <= trial.attempted <= measured.samples:
         raise SpikeproofError(

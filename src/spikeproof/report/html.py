@@ -68,7 +68,9 @@ def write_report(runs: Sequence[str | os.PathLike[str] | Run], out: str | os.Pat
 
 def _page(runs: Sequence[Run]) -> str:
     names = labels(runs)
-    title = f"Robustness of {names[0]}" if len(runs) == 1 else f"Robustness of {len(runs)} spiking networks"
+    anns = any(run.audit and run.audit.network and run.audit.network.ann for run in runs)
+    several = f"{len(runs)} {'networks' if anns else 'spiking networks'}"
+    title = f"Robustness of {names[0] if len(runs) == 1 else several}"
     sections = "".join(
         run_section(i, name, run, alone=len(runs) == 1) for i, (name, run) in enumerate(zip(names, runs, strict=True))
     )

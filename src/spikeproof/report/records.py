@@ -40,6 +40,7 @@ class Trial:
         left: the accuracy under it and every trial before it.
         added: whether nobody asked for it: something hides the gradient, and it goes round.
         queries: how many it may spend on a sample; a gradient counts as three. 0 where an older file does not say.
+        stands_for: in an ANN, the trials of the battery whose attack it ran through the network's own gradient.
     """
 
     name: str
@@ -55,6 +56,12 @@ class Trial:
     seconds: float
     queries: int
     added: bool
+    stands_for: tuple[str, ...] = ()
+
+    @property
+    def asked(self) -> tuple[str, ...]:
+        """The trials that were asked for and that it is."""
+        return self.stands_for or (self.name,)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,6 +142,34 @@ class Site:
 
 
 @dataclasses.dataclass(frozen=True)
+class Network:
+    """What was audited.
+
+    Attributes:
+        name: its class, or the name by which it was made.
+        library: whose spiking layers it has, "spikeproof" for its own; "" for none.
+        num_steps: T; None where its layers were not adapted, or there are none.
+        runs, reads: how an adapted network is called, and how its logits are read from those of its steps; "" else.
+        readouts: its layers that fire without reaching the logits.
+        functions, binary: in a network without sites, what its backward calls beyond PyTorch, and its layers of bits.
+    """
+
+    name: str
+    library: str
+    num_steps: int | None
+    runs: str
+    reads: str
+    readouts: tuple[str, ...]
+    functions: tuple[str, ...]
+    binary: tuple[str, ...]
+
+    @property
+    def ann(self) -> bool:
+        """Whether nothing in it spikes, so that its own gradient is exact."""
+        return not self.library and not self.functions and not self.binary
+
+
+@dataclasses.dataclass(frozen=True)
 class Audit:
     """What audit.json says: every trial, the protocol accuracy, the worst case and the conditions they hold under.
 
@@ -142,6 +177,7 @@ class Audit:
         no_number: why the audit says nothing of robustness; "" where it does.
         images: the fingerprint of the audited images; "" of an audit from before it was kept.
         split_images: that of the split that they are from, or "".
+        network: what was audited; None of an audit from before it was kept.
     """
 
     samples: int
@@ -175,11 +211,16 @@ class Audit:
     sweep: tuple[SweepPoint, ...]
     step_sweep: tuple[StepPoint, ...]
     sites: tuple[Site, ...]
+    network: Network | None = None
 
     @property
     def has_adaptive(self) -> bool:
-        """Without an adaptive attack the worst case is over protocol attacks only, and a small gap proves nothing."""
-        return any(trial.kind == "adaptive" for trial in self.trials)
+        """Without an adaptive attack the worst case is over protocol attacks only, and a small gap proves nothing.
+
+        In an ANN none is needed.
+        """
+        exact = self.network is not None and self.network.ann
+        return exact or any(trial.kind == "adaptive" for trial in self.trials)
 
     @property
     def raised(self) -> tuple[Flag, ...]:

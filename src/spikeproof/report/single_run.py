@@ -9,6 +9,7 @@ from html import escape
 
 from spikeproof.report.checks import checks
 from spikeproof.report.figures import THIRD, epoch_axis, epoch_line, highest, panels
+from spikeproof.report.network import network_sentences
 from spikeproof.report.pictures import html_pictures
 from spikeproof.report.queries import against_queries
 from spikeproof.report.records import Audit, Epoch, Run, Site
@@ -62,6 +63,7 @@ def _facts(audit: Audit | None) -> str:
             '<h4>Robustness</h4><p class="warning"><span aria-hidden="true">⚠</span> This run has not been audited, so '
             "nothing is known about its robustness. Run <code>spikeproof audit</code> on its folder.</p>"
         )
+    network = "".join(f"<p>{escape(sentence)}</p>" for sentence in network_sentences(audit))
     facts = [*conditions(audit).values(), f"{audit.batch_size} images at a time", f"audit took {audit.seconds:.0f} s"]
     ahead = "" if audit.search is None else f"<p>{escape(further(audit.search, audit.samples))}</p>"
     zero = f"zero-gradient share {percent(audit.zero_gradient_share)} %"
@@ -75,7 +77,7 @@ def _facts(audit: Audit | None) -> str:
     return (
         f"<h4>Robustness</h4><p>Protocol ({escape(audit.protocol_trial)}): <b>{percent(audit.protocol.accuracy)} %</b> "
         f"({interval(audit.protocol)}). Worst case: <b>{worst_case(audit)}{'' if audit.no_number else ' %'}</b> "
-        f"({worst_interval(audit)}). Masking gap: <b>{masking_gap(audit)}</b> points.</p>{nothing}{ahead}"
+        f"({worst_interval(audit)}). Masking gap: <b>{masking_gap(audit)}</b> points.</p>{nothing}{ahead}{network}"
         f'<p class="conditions">{" · ".join(escape(fact) for fact in facts)} · '
         f'<span title="share of samples whose input gradient is exactly zero; a protocol attack cannot move them">'
         f"{zero}</span></p>{warnings}"

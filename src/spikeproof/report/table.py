@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from spikeproof.errors import SpikeproofError
+from spikeproof.report.network import OURS, network_sentences
 from spikeproof.report.picks import (
     MOST_COLUMNS,
     STRONGEST,
@@ -122,6 +123,7 @@ def _notes(runs: Sequence[Run], names: Sequence[str], differ: Sequence[str], sho
         for name, run in zip(names, runs, strict=True):
             if run.audit is not None and run.audit.search is not None:
                 notes.append(f"{name}: {further(run.audit.search, run.audit.samples)}")
+        notes += _of_networks(runs, names)
     if unlike(runs):
         notes.append(f"! {unlike_sentence(runs)} Compare only rows that agree.")
     unaudited = [name for name, run in zip(names, runs, strict=True) if run.audit is None]
@@ -135,6 +137,15 @@ def _notes(runs: Sequence[Run], names: Sequence[str], differ: Sequence[str], sho
     if quiet:
         notes.append(f"No red flag in any check: {listed(quiet)}.")
     return notes
+
+
+def _of_networks(runs: Sequence[Run], names: Sequence[str]) -> list[str]:
+    """Whose networks these are, where they are not of this library."""
+    return [
+        f"{name}: {_plain(' '.join(network_sentences(run.audit)))}"
+        for name, run in zip(names, runs, strict=True)
+        if run.audit is not None and run.audit.network is not None and run.audit.network.library != OURS
+    ]
 
 
 def _of_other_trials(audits: Sequence[Audit], shown: Sequence[str]) -> list[str]:

@@ -9,7 +9,7 @@ from spikeproof.report.records import Run
 from spikeproof.report.wording import listed, method_name, percent
 
 # All else that a recipe holds is a defense.
-NO_DEFENSE = ("name", "data", "model", "train", "audit", "defenses")
+NO_DEFENSE = ("name", "data", "model", "train", "audit", "defenses", "network")
 _LONGEST = 200
 
 
@@ -22,6 +22,9 @@ def trained_sentences(run: Run) -> list[str]:
     recipe = run.config["recipe"]
     assert isinstance(recipe, dict)  # `read_run` has looked
     found = [_what(run.config)] if "model" in recipe or "defenses" in recipe else []
+    if "network" in recipe:
+        made_by = _value(_part(recipe, "network").get("made_by", "The network"))
+        return [f"{made_by}: trained elsewhere, and nothing is known of how."]
     if not run.epochs:
         return [*found, "No epoch is finished yet."]
     last, minutes = run.epochs[-1], sum(epoch.seconds for epoch in run.epochs) / 60

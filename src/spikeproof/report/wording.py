@@ -193,9 +193,9 @@ def unlike(runs: Sequence[Run]) -> list[str]:
     return [name for name in differing(runs) if name not in names] + (["Attacks"] if len(trials) > 1 else [])
 
 
-def asked_trials(audit: Audit) -> frozenset[tuple[str, str]]:
-    """Kind and name of its trials, but for those that it added by itself."""
-    return frozenset((trial.kind, trial.name) for trial in audit.trials if not trial.added)
+def asked_trials(audit: Audit) -> frozenset[str]:
+    """The trials that were asked for: in an ANN some run as others, and none is one that the audit added by itself."""
+    return frozenset(name for trial in audit.trials if not trial.added for name in trial.asked)
 
 
 def unlike_sentence(runs: Sequence[Run]) -> str:

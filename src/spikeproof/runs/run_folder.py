@@ -217,6 +217,19 @@ class RunFolder:
                 "own, or give another --out."
             )
 
+    def refuse_own_network(self) -> None:
+        """Refuse to take for a run what is a folder of audits alone (`spikeproof audit FILE.py:FUNCTION`).
+
+        Raises:
+            SpikeproofError: it is one, or config.json is damaged.
+        """
+        config = self.config()
+        if "network" in config["recipe"]:
+            raise SpikeproofError(
+                f"{self.path} holds audits of a network that your own file makes ({config.get('name')}), and neither "
+                "its weights nor its training; name that file, as the command in its config.json does."
+            )
+
     def abandon(self) -> None:
         """Take back ``open``, for a run that could not begin."""
         self._config.unlink(missing_ok=True)

@@ -1,0 +1,65 @@
+"""What was audited, in words: whose network, how it ran, and which trials ran as others."""
+
+from __future__ import annotations
+
+from spikeproof.report.records import Audit
+from spikeproof.report.wording import listed
+
+OURS = "spikeproof"
+_RUNS = {
+    "images": "called once with the images",
+    "sequence": "called once with a sequence [T,N,C,H,W]",
+    "merged": "called once with merged frames [N*T,C,H,W]",
+    "steps": "called with the images in every step",
+    "states": "called with the images and its state in every step",
+    "function": "called by a function of its owner",
+}
+
+
+def network_sentences(audit: Audit) -> list[str]:
+    """Whose network was audited and how it ran; nothing of an audit that does not say.
+
+    Example: "Net of SpikingJelly, adapted: T = 4, called with the images in every step, logits the mean of the steps;
+    3 sites. The layer lif2 is a readout and no site."
+    """
+    network = audit.network
+    if network is None:
+        return []
+    count = len(audit.sites)
+    held = f"{count} site{'s' * (count != 1)}"
+    if network.ann:
+        return [f"{network.name}: no spiking layer: an ANN.", *_stand_ins(audit)]
+    if network.num_steps is None:
+        whose = f"layers of {network.library}"
+        if network.functions:
+            whose = f"functions of its own in its backward ({listed(network.functions)})"
+        elif network.binary:
+            whose = f"layers that give zeros and ones alone ({listed(network.binary)})"
+        return [f"{network.name} has {whose} and was not adapted: it was attacked through its own backward alone."]
+    if network.library == OURS:
+        return [f"{network.name}: T = {network.num_steps}, {held}."]
+    reads = f", logits the {network.reads} of its steps" if network.reads else ""
+    found = [
+        f"{network.name} of {network.library}, adapted: T = {network.num_steps}, "
+        f"{_RUNS.get(network.runs, network.runs)}{reads}; {held}."
+    ]
+    if network.readouts:
+        several = len(network.readouts) > 1
+        found.append(
+            f"The layer{'s' * several} {listed(network.readouts)} {'are readouts' if several else 'is a readout'} and "
+            "no site."
+        )
+    return found
+
+
+def _stand_ins(audit: Audit) -> list[str]:
+    pairs = [
+        f"{trial.name} for {listed([name for name in trial.stands_for if name != trial.name])}"
+        for trial in audit.trials
+        if trial.stands_for
+    ]
+    if not pairs:
+        return []
+    return [
+        f"Sources that need spikes were left out, and their attacks ran through its own gradient: {'; '.join(pairs)}."
+    ]
