@@ -26,12 +26,12 @@ def chosen(record: Record, which: Which) -> Record:
 
 
 def check_which(owner: str, which: Which, model: nn.Module) -> None:
-    """Refuse a model that has no such site.
+    """Refuse a model that has no such site; one that no forward has shown yet may have some.
 
     Raises:
         SpikeproofError: it has sites, but none behind a batch norm.
     """
-    if which == "normed" and all(site.norm is None for site in sites(model).values()):
+    if which == "normed" and all(site.normed is False for site in sites(model).values()):
         raise SpikeproofError(
             f"{owner} acts on the sites that have a batch norm, and this model has none; give sites='all' for the "
             "others."

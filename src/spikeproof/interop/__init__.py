@@ -4,5 +4,20 @@ from spikeproof.interop.adapt import adapt
 from spikeproof.interop.adapted import Adapted
 from spikeproof.interop.layout import Layout
 from spikeproof.interop.site import ByForward, ByStep, Facts, ForeignSite, InPlace, Seen
+from spikeproof.interop.weights import check_adapted_writable, identity_of_adapted, load_adapted, save_adapted
 
-__all__ = ["Adapted", "ByForward", "ByStep", "Facts", "ForeignSite", "InPlace", "Layout", "Seen", "adapt"]
+__all__ = [
+    "Adapted",
+    "ByForward",
+    "ByStep",
+    "Facts",
+    "ForeignSite",
+    "InPlace",
+    "Layout",
+    "Seen",
+    "adapt",
+    "check_adapted_writable",
+    "identity_of_adapted",
+    "load_adapted",
+    "save_adapted",
+]

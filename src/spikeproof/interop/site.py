@@ -93,13 +93,15 @@ class ForeignSite(Site):
         facts: what is known of the neuron now.
         spikes_of: margins to spikes, by the library's own function.
         num_steps: T.
+        fires_many: whether a neuron may fire several spikes in one step.
 
     Attributes:
         layout: how the layer's output holds steps and samples; None where its output is not its spikes.
-        normed: whether a batch norm drives it.
+        normed: whether a batch norm drives it; None before the first forward.
     """
 
     label: str
+    normed: bool | None = None
 
     def __init__(
         self,
@@ -108,10 +110,12 @@ class ForeignSite(Site):
         facts: Callable[[], Facts],
         spikes_of: Callable[[Tensor], Tensor],
         num_steps: int,
+        *,
+        fires_many: bool = False,
     ) -> None:
         super().__init__(Neuron(threshold=float(facts().threshold), surrogate=TheirSurrogate(spikes_of)), num_steps)  # type: ignore[arg-type]
         self.layout: Layout | None = None
-        self.normed = False
+        self.fires_many = fires_many
         self.facts, self.label, self.library = facts, label, library
         self.begin()
 
@@ -220,7 +224,7 @@ class ForeignSite(Site):
                 margins=torch.stack(self._seen_margins) if self._seen_margins else None,
                 rate=torch.stack(self._rates).mean() if self._rates else None,
                 currents=torch.cat(self._currents) if request.currents else None,
-                normed=self.normed,
+                normed=self.normed is True,
             )
         )
 

@@ -177,6 +177,11 @@ class Site(nn.Module):
         return f"{self.neuron}, num_steps={self.num_steps}, kernels={self.kernels!r}, pool={self.pool}"
 
     @property
+    def normed(self) -> bool | None:
+        """Whether a batch norm drives the site; None where the first forward has yet to show it."""
+        return self.norm is not None
+
+    @property
     def noisy(self) -> bool:
         """Whether this forward draws firing noise: always in training, at inference only where it was asked for."""
         return self.noise_std > 0 and (self.training or self.noise_at_inference)
@@ -350,7 +355,7 @@ class Site(nn.Module):
                 margins=None if fired.margins is None else fired.margins.movedim(-1, 2),
                 rate=fired.spikes.detach().float().mean() if request.rate else None,
                 currents=drive.values.movedim(-1, 2) if request.currents else None,
-                normed=self.norm is not None,
+                normed=self.normed is True,
             )
         )
         return fired.spikes
