@@ -27,6 +27,7 @@ USAGE = """spikeproof: train, attack, audit and report robust spiking neural net
   spikeproof train RECIPE         train one, into runs/RECIPE; override any field, e.g. --train.epochs 5,
                                   or add a defense: --with mpd-sgr --mpd-sgr.eta 2
   spikeproof audit RUN            attack a trained run: nominal accuracy, worst case, gap
+  spikeproof harden RUN           fine-tune a trained run for some minutes; what it gained, and what it cost
   spikeproof compare FAMILY       train and audit a whole family of recipes, resumably, into one table
   spikeproof report RUN...        one HTML file that compares runs
   spikeproof reproduce TABLE      rebuild a published table beside the paper's numbers, resumably
@@ -52,6 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except SpikeproofError as error:
         _end(str(error))
     except Interrupted:
+        if words[0] == "harden":
+            _end("stopped; the run that was to be hardened is as it was.", 130)
         again = "the same command" if words[0] in ("demo", "compare", "reproduce") else "the same command with --resume"
         _end(f"stopped; {again} goes on from this step.", 130)
     except KeyboardInterrupt:
@@ -114,6 +117,7 @@ _COMMANDS = {
     "recipes": ("listing", "recipes_command"),
     "train": ("runs", "train"),
     "audit": ("runs", "audit"),
+    "harden": ("harden", "harden_command"),
     "compare": ("runs", "compare"),
     "report": ("runs", "report"),
     "reproduce": ("tables", "reproduce_command"),
