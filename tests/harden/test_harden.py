@@ -39,14 +39,11 @@ def timed(monkeypatch):
     """Seconds that a step of each defense takes, in the place of a clock."""
 
     def tell(with_sr, at, free):
-        seconds = {"SR": with_sr, "Free": free}
-
-        def step(model, data, defenses, config):
+        def step(model, data, defenses, config, steps):
             labels = {defense.label for defense in defenses}
             return with_sr if "SR" in labels else free if "Free AT" in labels else at
 
         monkeypatch.setattr(budget, "_seconds_a_step", step)
-        return seconds
 
     return tell
 

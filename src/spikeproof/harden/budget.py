@@ -28,6 +28,8 @@ _ENOUGH = {"AT + SR": 4.0, "AT": 2.0}
 _LEAST_PASSES = 0.1
 _REPLAYS = 3
 _TIMED_STEPS = 3
+# What a longer, steadier timing may take of the budget, and of how many steps it is.
+_TIMED_SHARE, _MOST_TIMED = 0.02, 50
 _FEW_IMAGES = 16  # that the timing's own validation looks at
 
 
@@ -81,7 +83,10 @@ def plan(
         device=device,
     )
     for method, defenses in _candidates(model, eps):
-        a_step = _seconds_a_step(model, data, defenses, base)
+        a_step = _seconds_a_step(model, data, defenses, base, _TIMED_STEPS)
+        more = min(int(_TIMED_SHARE * seconds / a_step), _MOST_TIMED)
+        if more > 2 * _TIMED_STEPS:
+            a_step = _seconds_a_step(model, data, defenses, base, more)
         fitting = seconds / a_step
         passes = fitting / steps_an_epoch
         if passes >= _ENOUGH.get(method, _LEAST_PASSES):
@@ -131,9 +136,11 @@ def _candidates(model: nn.Module, eps: float) -> list[tuple[str, tuple[Defense, 
     ]
 
 
-def _seconds_a_step(model: nn.Module, data: Data, defenses: Sequence[Defense], config: TrainConfig) -> float:
-    """Seconds of a batch, of the second of two short epochs: the first is slow by what is done once."""
-    count = min(_TIMED_STEPS * config.batch_size, len(data.train))
+def _seconds_a_step(
+    model: nn.Module, data: Data, defenses: Sequence[Defense], config: TrainConfig, steps: int
+) -> float:
+    """Seconds of a batch, of the second of two epochs of so many: the first is slow by what is done once."""
+    count = min(steps * config.batch_size, len(data.train))
     look = data.validation.take(slice(0, min(_FEW_IMAGES, len(data.validation))))
     few = dataclasses.replace(data, train=_part(data, count), validation=look)
     with restored(model, always=True):

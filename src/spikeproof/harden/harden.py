@@ -99,7 +99,8 @@ class Hardened:
             doubts += [f"Doubtful of {name}: {each}" for each in said]
         config, after = self.after.config, self.after
         told = (
-            f"{self.plan.method} with EMA for {self.seconds:.0f} s ({self.plan.steps} batches): worst case "
+            f"{self.plan.method} with EMA for {self.seconds:.0f} s ({self.plan.steps} batches, which should have taken "
+            f"{self.plan.seconds:.0f} s): worst case "
             f"{100 * self.gained:+.1f} points, clean {-100 * self.cost:+.1f}; {self.won} of {after.worst_case.samples} "
             f"images won, {self.lost} lost (p = {mcnemar(self.won, self.lost):.2g}). Linf {config.threat.radius:.4g}, "
             f"battery {config.battery or 'custom'}, {config.split} split, seed {self.plan.config.seed}, {after.device}."
@@ -130,7 +131,7 @@ def harden(
 
     AT with SR where the budget has at least 4 passes over the training images by it, else AT where it has 2, else Free
     AT with 3 replays; AdamW from a small learning rate by a cosine to 0, and an average of the weights (EMA). How many
-    steps fit is told by timing a few. Training begins from the weights as they are. Where anything fails or is stopped,
+    steps fit is told by timing a few, so another load on the machine makes them take longer. Training begins from the weights as they are. Where anything fails or is stopped,
     the network has its weights again.
 
     Args:
