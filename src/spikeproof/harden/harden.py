@@ -131,8 +131,8 @@ def harden(
 
     AT with SR where the budget has at least 4 passes over the training images by it, else AT where it has 2, else Free
     AT with 3 replays; AdamW from a small learning rate by a cosine to 0, and an average of the weights (EMA). How many
-    steps fit is told by timing a few, so another load on the machine makes them take longer. Training begins from the weights as they are. Where anything fails or is stopped,
-    the network has its weights again.
+    steps fit is told by timing a few, so another load on the machine makes them take longer. Training begins from the
+    weights as they are. Where anything fails or is stopped, the network has its weights again.
 
     Args:
         model: of ``create_model``, ``load_model`` or ``adapt``, trained.
