@@ -8,7 +8,7 @@ from spikeproof.data import Augmentation, Data, ImageSet, load_data
 from spikeproof.defenses import *  # noqa: F403
 from spikeproof.defenses import DEFENSES, Defense
 from spikeproof.errors import SpikeproofError
-from spikeproof.gradients import Around, Assg, Bptr, Bptt, Hart, Mixed, Pdsg, ReluTransfer, Rga
+from spikeproof.gradients import ASSG, BPTR, BPTT, HART, PDSG, RGA, Around, Mixed, ReluTransfer
 from spikeproof.harden import Hardened, harden
 from spikeproof.insight import describe_sites
 from spikeproof.interop import adapt
@@ -23,27 +23,27 @@ __all__ = [
     *CODINGS,
     "ArcTan",
     "Around",
-    "Assg",
+    "ASSG",
     "Attacked",
     "Audit",
     "AuditConfig",
     "Augmentation",
-    "Bptr",
-    "Bptt",
+    "BPTR",
+    "BPTT",
     "Crafting",
     "Data",
     "Defense",
     "Hardened",
-    "Hart",
+    "HART",
     "ImageSet",
     "L2",
     "Linf",
     "Mixed",
     "Neuron",
-    "Pdsg",
+    "PDSG",
     "Rectangular",
     "ReluTransfer",
-    "Rga",
+    "RGA",
     "Run",
     "Sigmoid",
     "Site",

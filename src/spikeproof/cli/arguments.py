@@ -21,7 +21,7 @@ from spikeproof.disk import user_path
 from spikeproof.errors import SpikeproofError
 from spikeproof.recipes import Recipe
 from spikeproof.tables import Scale
-from spikeproof.threat import Radius
+from spikeproof.threat import Eps
 
 _Arguments = TypeVar("_Arguments")
 _CONFIG = (tyro.conf.AvoidSubcommands, tyro.conf.FlagCreatePairsOff)
@@ -166,7 +166,7 @@ class AuditArguments:
 class HardenArguments:
     """Fine-tune a run's network by the best known defense for some minutes, and audit it before and after."""
 
-    eps: Radius = 8 / 255
+    eps: Eps = 8 / 255
     """Of the Linf threat, in training and audits; by default the radius of the run's own audit."""
     minutes: float = 30.0
     """Of training; the two audits take their own time."""
@@ -282,8 +282,8 @@ _ALIASES = {
     "model": "model.name",
     "arch": "model.name",
     "dataset": "data.name",
-    "eps": "radius",
-    "epsilon": "radius",
+    "eps": "eps",
+    "epsilon": "eps",
     "wd": "weight-decay",
     "surrogate": "neuron.surrogate",
     "amp": "precision",

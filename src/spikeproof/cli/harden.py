@@ -20,7 +20,7 @@ from spikeproof.models import SpikingModel
 from spikeproof.recipes import load_run, recorded_audit_config
 from spikeproof.recipes.workload import threads_for
 from spikeproof.runs import RunFolder
-from spikeproof.threat import parse_radius
+from spikeproof.threat import parse_eps
 
 
 def harden_command(words: list[str], command: str) -> None:
@@ -30,8 +30,8 @@ def harden_command(words: list[str], command: str) -> None:
     folder = Path(name)
     recorded = recorded_audit_config(folder)
     default = HardenArguments()
-    if recorded.norm == "linf" and recorded.radius is not None:
-        default.eps = recorded.radius
+    if recorded.norm == "linf" and recorded.eps is not None:
+        default.eps = recorded.eps
     arguments = read_arguments(HardenArguments, rest, prog=f"spikeproof harden {name}", default=default)
     model, data = load_run(folder, arguments.data_dir)
     config = RunFolder(folder).config()
@@ -67,7 +67,7 @@ def show_hardened(
     """
     samples = len(data.test if arguments.split == "test" else data.validation)
     config = AuditConfig(
-        radius=parse_radius(arguments.eps) or None,  # harden has the sentence for 0
+        eps=parse_eps(arguments.eps) or None,  # harden has the sentence for 0
         battery=arguments.battery,
         samples=min(arguments.samples, samples),
         split=arguments.split,

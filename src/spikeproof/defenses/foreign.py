@@ -1,6 +1,6 @@
 """Which defenses a network of another library can have: its neurons are the library's own, and only watched here.
 
-Firing noise is the one thing that a foreign site takes; leaks, gains, thresholds, gates, surrogates and the coding it
+Firing noise is the one thing that a foreign site takes; decays, gains, thresholds, gates, surrogates and the coding it
 does not.
 """
 

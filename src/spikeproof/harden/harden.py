@@ -68,7 +68,7 @@ class Hardened:
 
     def _differing(self) -> tuple[int, int]:
         threat = self.after.config.threat
-        before, after = (standing(each.outcomes, threat.radius, threat.norm) for each in (self.before, self.after))
+        before, after = (standing(each.outcomes, threat.eps, threat.norm) for each in (self.before, self.after))
         won = sum(after[image] and not before[image] for image in after)
         return won, sum(before[image] and not after[image] for image in after)
 
@@ -87,12 +87,12 @@ class Hardened:
         }
 
     def __str__(self) -> str:
-        rows = [f"{'':8}{'clean':>8}{'nominal':>10}{'worst case':>12}{'95 %':>15}{'audit':>9}"]
+        rows = [f"{'':8}{'clean':>8}{'protocol':>10}{'worst case':>12}{'95 %':>15}{'audit':>9}"]
         doubts = []
         for name, found in (("before", self.before), ("after", self.after)):
             low, high = found.worst_case.bounds()
             rows.append(
-                f"{name:8}{_percent(found.clean):>8}{_percent(found.nominal):>10}{_percent(found.worst_case):>12}"
+                f"{name:8}{_percent(found.clean):>8}{_percent(found.protocol):>10}{_percent(found.worst_case):>12}"
                 f"{f'[{100 * low:.1f}, {100 * high:.1f}]':>15}{f'{found.seconds:.0f} s':>9}"
             )
             said = [*found.warnings, *([found.no_number] if found.no_number else [])]
@@ -102,7 +102,7 @@ class Hardened:
             f"{self.plan.method} with EMA for {self.seconds:.0f} s ({self.plan.steps} batches, which should have taken "
             f"{self.plan.seconds:.0f} s): worst case "
             f"{100 * self.gained:+.1f} points, clean {-100 * self.cost:+.1f}; {self.won} of {after.worst_case.samples} "
-            f"images won, {self.lost} lost (p = {mcnemar(self.won, self.lost):.2g}). Linf {config.threat.radius:.4g}, "
+            f"images won, {self.lost} lost (p = {mcnemar(self.won, self.lost):.2g}). Linf {config.threat.eps:.4g}, "
             f"battery {config.battery or 'custom'}, {config.split} split, seed {self.plan.config.seed}, {after.device}."
         )
         return "\n".join([*rows, "", told, *doubts])
@@ -169,7 +169,7 @@ def harden(
         10
     """
     threat = Linf(eps)
-    if threat.radius == 0:
+    if threat.eps == 0:
         raise SpikeproofError("harden needs an eps > 0, got 0; 8/255 is usual.")
     real(minutes, "harden", "minutes", 0, _MOST_MINUTES, above=True)
     real(learning_rate, "harden", "learning_rate", 0, 1e3, above=True)
@@ -188,7 +188,7 @@ def harden(
     chosen = plan(
         model,
         data,
-        eps=threat.radius,
+        eps=threat.eps,
         seconds=60 * minutes,
         learning_rate=learning_rate,
         batch_size=batch_size,
@@ -219,10 +219,10 @@ def harden(
 
 def _of_both(config: AuditConfig | None, threat: Linf, data: Data) -> AuditConfig:
     if config is None:
-        return AuditConfig(radius=threat.radius, battery="quick", samples=min(_SAMPLES, len(data.test)))
+        return AuditConfig(eps=threat.eps, battery="quick", samples=min(_SAMPLES, len(data.test)))
     if config.norm != "linf":
         raise SpikeproofError("harden trains against an Linf threat, and its audits are of it too; leave out the norm.")
-    return dataclasses.replace(config, radius=threat.radius)
+    return dataclasses.replace(config, eps=threat.eps)
 
 
 def _audited(model: nn.Module, data: Data, config: AuditConfig, show: bool) -> Audit:
