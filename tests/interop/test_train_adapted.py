@@ -164,6 +164,30 @@ def test_another_network_does_not_go_on_with_a_run(digits, refuses, tmp_path):
         sp.train(frozen, digits, config=quick(), out=tmp_path / "run", resume=True, show=False)
 
 
+class FormerNames(nn.Module):
+    """Its parameters are called as parts of our sites were once: in a run folder they keep their names."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = jelly()
+        self.leak = nn.Parameter(torch.zeros(10))
+        self.radius = nn.Parameter(torch.zeros(10), requires_grad=False)
+
+    def forward(self, images):
+        return self.inner(images) + self.leak + self.radius
+
+
+def test_names_of_the_users_own_are_kept(digits, tmp_path):
+    pytest.importorskip("spikingjelly")
+    with stopped_at(0.5):
+        sp.train(sp.adapt(FormerNames(), num_steps=STEPS), digits, config=quick(), out=tmp_path / "run", show=False)
+    net = FormerNames()
+    for _ in range(2):  # resumed, and then finished
+        model = sp.adapt(net, num_steps=STEPS)
+        sp.train(model, digits, config=quick(), out=tmp_path / "run", resume=True, show=False)
+    assert {"leak", "radius"} < load_file(tmp_path / "run" / "model.safetensors").keys()
+
+
 def test_weights_of_another_network_are_refused(digits, refuses, tmp_path):
     pytest.importorskip("spikingjelly")
     sp.train(adapted(), digits, config=quick(epochs=1), out=tmp_path / "run", show=False)

@@ -108,14 +108,14 @@ def make_audit(
             row = {"steps": steps, "trial": f"{attack}-{steps}{source}", "kind": kind}
             step_sweep.append(row | counted(min(128, round(128 * count / samples) + 20 // steps), 128))
     return {
-        "version": 3,
+        "version": 4,
         "samples": samples,
         "split": "test",
         "images": "5e" * 8,
         "audited_images": f"{samples:08x}" + "ab" * 4,
         "threat": {"norm": "linf", "eps": eps},
         "noise": "off",
-        "draws": 1,
+        "eot_iter": 1,
         "judge_draws": 1,
         "battery": "reliable",
         "batch_size": 250,

@@ -77,29 +77,33 @@ def said_of_adapted(model: Adapted) -> dict[str, Any]:
 
 
 def identity_of_adapted(model: Adapted) -> dict[str, Any]:
-    """What a run with this network may be gone on with: the call, the neurons' settings and the weights' shapes."""
+    """What a run with this network may be gone on with: the call, the neurons' settings and the weights' shapes.
+
+    What the user named stands in texts, since keys by former names of ours are read as today's.
+    """
     handed = {name: told for name, told in contents(model.handed).items() if name != "class"}
     return {
         "adapted": {"library": model.library, "network": type(model.net).__name__, **handed},
-        "neurons": {name: _settings(layer) for name, layer in model.layers.items()},
-        "weights": {
-            name: f"{str(held.dtype).removeprefix('torch.')} {list(held.shape)}"
+        "neurons": [f"{name}: {_settings(layer)}" for name, layer in model.layers.items()],
+        "weights": [
+            f"{name}: {str(held.dtype).removeprefix('torch.')} {list(held.shape)}"
             for name, held in model.net.state_dict().items()
-        },
-        "frozen": [name for name, parameter in model.net.named_parameters() if not parameter.requires_grad],
+            if isinstance(held, Tensor)
+        ],
+        "frozen weights": [
+            f"{name}: frozen" for name, parameter in model.net.named_parameters() if not parameter.requires_grad
+        ],
     }
 
 
-def _settings(layer: nn.Module) -> dict[str, Any]:
+def _settings(layer: nn.Module) -> str:
     """The plain numbers and words of a layer; what it learns is among the weights."""
-    return {
-        "class": type(layer).__name__,
-        **{
-            name: value
-            for name, value in vars(layer).items()
-            if not name.startswith("_") and name != "training" and isinstance(value, bool | int | float | str)
-        },
+    plain = {
+        name: value
+        for name, value in vars(layer).items()
+        if not name.startswith("_") and name != "training" and isinstance(value, bool | int | float | str)
     }
+    return ", ".join([type(layer).__name__, *(f"{name}={value!r}" for name, value in plain.items())])
 
 
 def _call(handed: Handed) -> str:

@@ -139,10 +139,10 @@ def _cell(label: str, value: str, small: str, title: str, style: str = "") -> st
 def _below(runs: Sequence[Run], names: Sequence[str]) -> str:
     text = (
         '<p class="caption">Accuracy in percent, with its 95 % Wilson interval below. <b>*</b> marks the protocol '
-        f"accuracy. {STRONGEST}: of the trials that are not protocol, the one that takes most; a minus sign counts what "
+        f"accuracy. {STRONGEST}: of the trials beyond the protocol, the one that takes most; a minus sign counts what "
         "it newly broke where it attacked only what was left, which is no accuracy of its own. Worst case: right under "
-        "<em>every</em> attack of the audit. Masking gap = protocol − worst case: the part of the protocol accuracy that "
-        "only a fixed-surrogate attack fails to take.</p>"
+        "<em>every</em> attack of the audit. Masking gap = protocol − worst case: the part of the protocol accuracy "
+        "that only a fixed-surrogate attack fails to take.</p>"
         if any(run.audit for run in runs)
         else ""
     )

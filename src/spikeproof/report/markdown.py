@@ -148,8 +148,8 @@ def _conditions(shown: Mapping[str, Sequence[Run]]) -> str:
     )
     return (
         f"Accuracies in percent. {', '.join(_shared(first).values())}; {'; '.join(machines)}. Worst case: right under "
-        f"every one of {worst}.{random} Gap: {first.protocol_trial} minus worst case. Training time as it was, relative "
-        "to the first row: on a machine that does other things it is a hint only."
+        f"every one of {worst}.{random} Gap: {first.protocol_trial} minus worst case. Training time as it was, "
+        "relative to the first row: on a machine that does other things it is a hint only."
     )
 
 

@@ -77,8 +77,8 @@ def _facts(audit: Audit | None) -> str:
         f"({interval(audit.protocol)}). Worst case: <b>{worst_case(audit)}{'' if audit.no_number else ' %'}</b> "
         f"({worst_interval(audit)}). Masking gap: <b>{masking_gap(audit)}</b> points.</p>{nothing}{ahead}"
         f'<p class="conditions">{" · ".join(escape(fact) for fact in facts)} · '
-        f'<span title="share of samples whose input gradient is exactly zero; a protocol attack cannot move them">{zero}'
-        f"</span></p>{warnings}"
+        f'<span title="share of samples whose input gradient is exactly zero; a protocol attack cannot move them">'
+        f"{zero}</span></p>{warnings}"
     )
 
 

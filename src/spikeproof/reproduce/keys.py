@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 from spikeproof.audit import AuditConfig
+from spikeproof.former_names import former_recipe
 from spikeproof.recipes import Recipe
 
 _DIGITS = 16
@@ -31,7 +32,7 @@ def network_key(recipe: Recipe) -> str:
         >>> network_key(vanilla) == network_key(dataclasses.replace(vanilla, name="another"))
         True
     """
-    settings = {name: _without_later(name, part) for name, part in recipe.settings().items()}
+    settings = {name: _without_later(name, part) for name, part in former_recipe(recipe.settings()).items()}
     return _address({name: value for name, value in settings.items() if name not in ("name", "audit")})
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from spikeproof.former_names import todays_tensors
 from spikeproof.interop import Adapted, check_adapted_writable, load_adapted, save_adapted
 from spikeproof.models import SpikingModel, check_writable, load_model, make_room, save_model
 
@@ -45,9 +46,12 @@ def kept(model: SpikingModel | Adapted, path: Path) -> dict[str, Tensor]:
 def take(model: SpikingModel | Adapted, weights: Mapping[str, Tensor]) -> None:
     """Give the network these weights, and at its sites what they have for defenses.
 
+    Of ours they may be called as they were formerly; of an adapted one the names are the user's.
+
     Raises:
         RuntimeError: they do not fit.
     """
     if isinstance(model, SpikingModel):
+        weights = todays_tensors(weights)
         make_room(model, weights)
     model.load_state_dict(dict(weights))
