@@ -15,6 +15,7 @@ _CHECKED = (
     "audit",
     "data",
     "defenses",
+    "harden",
     "insight",
     "interop",
     "models",

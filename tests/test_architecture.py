@@ -21,7 +21,7 @@ FLOORS = (
     {"defenses", "attacks", "gradients"},
     {"runs"},
     {"train", "audit", "insight"},
-    {"report"},
+    {"report", "harden"},
     {"results", "hub", "api"},
     {"recipes"},
     {"tables"},

@@ -64,7 +64,7 @@ def trainer_after_two_steps(digits, defenses, *, device="cpu", coding="direct", 
 def watched_step(digits, defenses, **changes):
     """What waits in the third step of a training."""
     trainer = trainer_after_two_steps(digits, defenses, **changes)
-    momentum = [state["momentum_buffer"] for state in trainer.optimizer.state.values()]
+    momentum = [held for state in trainer.optimizer.state.values() for held in state.values() if held.ndim]
     measured = [held for held in trainer.memory.values() if held.ndim]
     with Waits(trainer.model, digits.train.images, digits.train.labels, *momentum, *measured) as waits:
         trainer._train_on(torch.arange(16), threading.Event())
@@ -108,7 +108,14 @@ def test_no_coding_waits(digits, coding):
 
 @pytest.mark.parametrize(
     "changes",
-    [{"microbatch": 5}, {"loss": "tet"}, {"precision": "bf16"}, {"batch_norm": "per-step"}],
+    [
+        {"microbatch": 5},
+        {"loss": "tet"},
+        {"precision": "bf16"},
+        {"batch_norm": "per-step"},
+        {"optimizer": "adam"},
+        {"optimizer": "adamw"},
+    ],
     ids=lambda changes: next(iter(changes)),
 )
 def test_no_other_kind_of_step_waits(digits, changes):

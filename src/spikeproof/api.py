@@ -9,6 +9,7 @@ from spikeproof.defenses import *  # noqa: F403
 from spikeproof.defenses import DEFENSES, Defense
 from spikeproof.errors import SpikeproofError
 from spikeproof.gradients import ASSG, BPTR, BPTT, HART, PDSG, RGA, Around, Mixed, ReluTransfer
+from spikeproof.harden import Hardened, harden
 from spikeproof.insight import describe_sites
 from spikeproof.interop import adapt
 from spikeproof.models import create_model, load_model, save_model
@@ -32,6 +33,7 @@ __all__ = [
     "Crafting",
     "Data",
     "Defense",
+    "Hardened",
     "HART",
     "ImageSet",
     "L2",
@@ -56,6 +58,7 @@ __all__ = [
     "create_model",
     "describe_sites",
     "fgsm",
+    "harden",
     "judge",
     "load_data",
     "load_model",

@@ -166,7 +166,7 @@ def test_half_precision(refuses):
 @pytest.mark.filterwarnings("ignore:bf16 is emulated")
 def test_half_precision_of_the_attack(refuses):
     adapted, labels = sp.adapt(jelly(), num_steps=T), torch.zeros(4, dtype=torch.int64)
-    with refuses("attacked in float32", "fp32"):
+    with refuses("runs in float32", "fp32"):
         fgsm(adapted, images(), labels, sp.Linf(0.1), how=sp.Crafting(precision="bf16"))
 
 

@@ -106,7 +106,7 @@ def test_cut_off_during_validation_after_a_state_within_the_epoch(
     assert metrics_of(tmp_path / "whole") == metrics_of(tmp_path / "cut")
 
 
-@pytest.mark.parametrize(("room", "during"), [(epoch, "judged"), (loop, "save_model")], ids=["judged", "save"])
+@pytest.mark.parametrize(("room", "during"), [(epoch, "judged"), (loop, "keep")], ids=["judged", "save"])
 def test_asked_to_stop_when_no_step_is_left(
     new_model, few_digits, quick, weights_of, same_weights, tmp_path, monkeypatch, room, during
 ):

@@ -1,8 +1,8 @@
 """Audits: a battery of attacks, every outcome kept, protocol and worst case side by side, flags where to doubt them."""
 
 from spikeproof.audit.audit import MOST_AT_ONCE, audit
-from spikeproof.audit.batteries import BATTERIES, NINETEEN_SOURCES, Battery
-from spikeproof.audit.config import AuditConfig
+from spikeproof.audit.batteries import BATTERIES, NINETEEN_SOURCES, Battery, BatteryName
+from spikeproof.audit.config import AuditConfig, Split
 from spikeproof.audit.diagnostics import Flag
 from spikeproof.audit.findings import Audit, Result, audit_name, refuse_present
 from spikeproof.audit.outcomes import Measured, Outcomes, worst_case
@@ -16,11 +16,13 @@ __all__ = [
     "Audit",
     "AuditConfig",
     "Battery",
+    "BatteryName",
     "Flag",
     "Measured",
     "Outcomes",
     "Result",
     "Shard",
+    "Split",
     "Trial",
     "Tuned",
     "audit",

@@ -73,7 +73,7 @@ class Outcomes:
 
     def standing(self, eps: float, norm: str = "linf") -> dict[int, bool]:
         """Whether each sample, by its number in the split, is right under every trial so far."""
-        return _standing(self.table(), eps, norm)
+        return standing(self.table(), eps, norm)
 
 
 def worst_case(outcomes: pa.Table, eps: float, norm: str = "linf") -> Measured:
@@ -91,11 +91,11 @@ def worst_case(outcomes: pa.Table, eps: float, norm: str = "linf") -> Measured:
         >>> worst_case(outcomes.table(), 0.1).correct
         1
     """
-    still = _standing(outcomes, eps, norm)
+    still = standing(outcomes, eps, norm)
     return Measured(sum(still.values()), len(still))
 
 
-def _standing(outcomes: pa.Table, eps: float, norm: str) -> dict[int, bool]:
+def standing(outcomes: pa.Table, eps: float, norm: str) -> dict[int, bool]:
     still: dict[int, bool] = {}
     columns = (outcomes.column(name).to_pylist() for name in ("sample", "norm", "eps", "kind", "correct"))
     for sample, measured_in, at, kind, correct in zip(*columns, strict=True):

@@ -14,13 +14,14 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import tyro
 
-from spikeproof.audit import AuditConfig
+from spikeproof.audit import AuditConfig, BatteryName, Split
 from spikeproof.cli.recipe_options import recipe_options
 from spikeproof.defenses import find_defense
 from spikeproof.disk import user_path
 from spikeproof.errors import SpikeproofError
 from spikeproof.recipes import Adapting, Recipe
 from spikeproof.tables import Scale
+from spikeproof.threat import Eps
 
 _Arguments = TypeVar("_Arguments")
 _CONFIG = (tyro.conf.AvoidSubcommands, tyro.conf.FlagCreatePairsOff)
@@ -187,6 +188,38 @@ class OwnNetworkArguments:
     """Say nothing on the way."""
     json: bool = False
     """Print audit.json instead of the table."""
+
+
+@dataclasses.dataclass(kw_only=True)
+class HardenArguments:
+    """Fine-tune a run's network by the best known defense for some minutes, and audit it before and after."""
+
+    eps: Eps = 8 / 255
+    """Of the Linf threat, in training and audits; by default the radius of the run's own audit."""
+    minutes: float = 30.0
+    """Of training; the two audits take their own time."""
+    battery: BatteryName = "quick"
+    """Of the audits."""
+    samples: int = 200
+    """Images that both audits attack."""
+    split: Split = "test"
+    """Whose images these are; validation while choosing settings."""
+    learning_rate: float = 1e-3
+    """Of AdamW at the first step."""
+    batch_size: int = 64
+    """Images in a step."""
+    seed: int = 0
+    """Of training."""
+    data_dir: Path | None = None
+    """Folder of the data sets; else SPIKEPROOF_DATA_DIR, else the Hugging Face hub."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to train and to attack."""
+    out: Path | None = None
+    """The new run folder; RUN-hardened by default."""
+    quiet: bool = False
+    """Say nothing on the way."""
+    json: bool = False
+    """Print the result as JSON instead of the table."""
 
 
 @dataclasses.dataclass(kw_only=True)

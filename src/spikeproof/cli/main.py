@@ -28,6 +28,7 @@ USAGE = """spikeproof: train, attack, audit and report robust spiking neural net
                                   or add a defense: --with mpd-sgr --mpd-sgr.eta 2
   spikeproof audit RUN            attack a trained run: protocol accuracy, worst case, gap
   spikeproof audit FILE.py:MAKE   the same for the network that your own function MAKE returns, of any library
+  spikeproof harden RUN           fine-tune a trained run for some minutes; what it gained, and what it cost
   spikeproof compare FAMILY       train and audit a whole family of recipes, resumably, into one table
   spikeproof report RUN...        one HTML file that compares runs
   spikeproof reproduce TABLE      rebuild a published table beside the paper's numbers, resumably
@@ -53,6 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except SpikeproofError as error:
         _end(str(error))
     except Interrupted:
+        if words[0] == "harden":
+            _end("stopped; the run that was to be hardened is as it was.", 130)
         again = "the same command" if words[0] in ("demo", "compare", "reproduce") else "the same command with --resume"
         _end(f"stopped; {again} goes on from this step.", 130)
     except KeyboardInterrupt:
@@ -115,6 +118,7 @@ _COMMANDS = {
     "recipes": ("listing", "recipes_command"),
     "train": ("runs", "train"),
     "audit": ("runs", "audit"),
+    "harden": ("harden", "harden_command"),
     "compare": ("runs", "compare"),
     "report": ("runs", "report"),
     "reproduce": ("tables", "reproduce_command"),

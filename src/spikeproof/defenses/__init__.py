@@ -14,6 +14,7 @@ from spikeproof.defenses.dlif import DLIF
 from spikeproof.defenses.dominant_singular_deflation import DSD
 from spikeproof.defenses.dspike import Dspike
 from spikeproof.defenses.feel import FEEL
+from spikeproof.defenses.foreign import check_foreign as check_foreign
 from spikeproof.defenses.free_adversarial_training import FreeAdversarialTraining
 from spikeproof.defenses.hire import HIRE
 from spikeproof.defenses.homeostatic import HoSNN

@@ -49,6 +49,7 @@ class Step:
         replay: which time the network is trained on this batch, from 0.
         part: which part of the batch this is, from 0; one that is not split has one part.
         seed: of the random numbers of this step.
+        noise: the seed with which the training forward begins.
         bf16: whether training forwards, and a defense's inner attacks, run under bfloat16 autocast.
         memory: tensors that a defense keeps from step to step, under names of its own; saved with the run's state.
     """
@@ -63,6 +64,7 @@ class Step:
     replay: int = 0
     part: int = 0
     seed: int = 0
+    noise: int = 0
     bf16: bool = False
     memory: dict[str, Tensor] = dataclasses.field(default_factory=dict)
 
@@ -84,7 +86,7 @@ class Step:
 
     def forward_steps(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "t n k"]:
         """The same of a spikeproof model, as the logits of every step, in float32 at least."""
-        assert isinstance(self.model, SpikingModel)  # the training loop takes no other
+        assert isinstance(self.model, SpikingModel)  # the training loop lets no other have a loss by steps
         with torch.autocast(images.device.type, torch.bfloat16, enabled=self.bf16):
             steps = self.model.forward_steps(images)
         return steps.to(torch.promote_types(steps.dtype, torch.float32))
@@ -168,6 +170,14 @@ class Defense:
     def takes(self) -> frozenset[str]:
         """What it alone may set at the sites or of the network, in words; no two defenses of a list share one."""
         return frozenset()
+
+    @property
+    def elsewhere(self) -> str | None:
+        """What it does in a network whose neurons are another library's, where it cannot have all that it ``takes``.
+
+        In words that follow "there it"; None where nothing is left.
+        """
+        return None
 
     def clashes(self, other: Defense) -> str | None:
         """Why it cannot work together with another defense, as a sentence; None where it can."""

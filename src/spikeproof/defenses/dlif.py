@@ -18,6 +18,7 @@ from torch.nn.functional import cross_entropy
 
 from spikeproof.attacks import crafting, cross_entropy_of
 from spikeproof.defenses.defense import Defense, Needs, Step, watch
+from spikeproof.defenses.foreign import own_sites
 from spikeproof.errors import SpikeproofError
 from spikeproof.private_rng import private_rng
 from spikeproof.sending import sent
@@ -43,6 +44,8 @@ class DLIF(Defense):
 
     A step costs a second forward and backward, and with "fgsm" another of each to craft. Other defenses' penalties
     watch the forward of x'; logits and training accuracy are those of x'. With :class:`REG` it is the papers' RAT.
+
+    In another library's network the loss is the same, with tau in y alone: decays and gains stay as they are.
 
     Args:
         alpha: >= 0; 1 with "l2", 2.5 to 3 with "l1"; 0 leaves y out.
@@ -110,12 +113,16 @@ class DLIF(Defense):
     def takes(self) -> frozenset[str]:
         return frozenset({"the gains", "the decays"})
 
+    @property
+    def elsewhere(self) -> str:
+        return "takes its loss, and decays and gains stay as they are"
+
     def install(self, model: nn.Module) -> None:
         watched = sites(model)
         if not watched:
             raise SpikeproofError("DLIF learns at spiking sites and this model has none.")
         like = next(model.parameters())
-        for name, site in watched.items():
+        for name, site in own_sites(model).items():
             site.neuron = dataclasses.replace(site.neuron, decay=self.decay)
             if site.gain is None:
                 site.gain = nn.Parameter(like.new_ones(site.num_steps, 1))

@@ -19,6 +19,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from spikeproof.defenses.defense import Defense, Step
+from spikeproof.defenses.foreign import own_sites
 from spikeproof.errors import SpikeproofError
 from spikeproof.spiking import sites
 from spikeproof.threat import Eps, Linf, OptionalEps, parse_eps
@@ -39,6 +40,8 @@ class HIRE(Defense):
 
     Training makes N optimiser steps for each batch of an epoch: divide the epochs by N to spend what plain training
     spends.
+
+    In another library's network the noise is crafted alike, and decays and thresholds stay as they are.
 
     Args:
         eps: radius in pixels of [0, 1], also as text, "2/255".
@@ -87,12 +90,16 @@ class HIRE(Defense):
     def takes(self) -> frozenset[str]:
         return frozenset({"the decays", "the gains"})
 
+    @property
+    def elsewhere(self) -> str:
+        return "crafts its noise, and decays and thresholds stay as they are"
+
     def install(self, model: nn.Module) -> None:
         watched = sites(model)
         if not watched:
             raise SpikeproofError("HIRE learns at spiking sites and this model has none.")
         like = next(model.parameters())
-        for name, site in watched.items():
+        for name, site in own_sites(model).items():
             for learned, start in (("decay", site.neuron.decay), ("gain", 1.0)):
                 held = getattr(site, learned)
                 if held is None:
@@ -104,7 +111,7 @@ class HIRE(Defense):
                     )
 
     def groups(self, model: nn.Module) -> list[dict[str, Any]]:
-        learned = [part for site in sites(model).values() for part in (site.decay, site.gain)]
+        learned = [part for site in own_sites(model).values() for part in (site.decay, site.gain)]
         return [{"params": learned, "weight_decay": 0.0}]
 
     def perturb(self, step: Step) -> Float[Tensor, "n c h w"]:

@@ -16,6 +16,7 @@ from torch import Tensor
 from spikeproof.defenses.defense import Defense, Step
 from spikeproof.errors import SpikeproofError
 from spikeproof.models.spiking_model import draws_at_random
+from spikeproof.private_rng import private_rng
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -33,7 +34,8 @@ class SR(Defense):
     the digits it was 0.7 to 6 times the squared L1 norm of the surrogate gradient. bfloat16's rounding flips some more;
     there the penalty stayed within a factor of 2 of float32's, and training gained about the same robustness.
 
-    Both forwards must differ by h d alone, so a network that draws random numbers is refused. So is a defense that
+    Both forwards must differ by h d alone, so a network whose sites or coding draw random numbers is refused, and
+    dropout in another library's network drops the same in both. Refused, too, is a defense that
     climbs the gradient of the whole loss by the pixels: with a strength of 0.01, this penalty's part of it outgrew that
     of the cross-entropy up to 20 times.
 
@@ -93,7 +95,9 @@ class SR(Defense):
 
         here = confidence(step.logits)
         (slope,) = torch.autograd.grad(here.sum(), step.images, retain_graph=True)
-        there = confidence(step.forward(step.images.detach() + self.step * slope.sign()))
+        with private_rng():
+            torch.manual_seed(step.noise)  # as the first forward began: a dropout drops the same
+            there = confidence(step.forward(step.images.detach() + self.step * slope.sign()))
         return self.strength * ((there - here) / self.step).square().mean()
 
 

@@ -124,7 +124,9 @@ class TGO(Defense):
 
     @property
     def takes(self) -> frozenset[str]:
-        return frozenset({"the firing noise"} if self.sigma > 0 else ())
+        if self.sigma == 0:
+            return frozenset()
+        return frozenset({"the firing noise", *(["what a potential carries on"] if self.noise == "potential" else [])})
 
     def install(self, model: nn.Module) -> None:
         watched = sites(model)
@@ -137,7 +139,8 @@ class TGO(Defense):
         for site in watched.values():
             site.noise_std = self.sigma
             site.noise_at_inference = self.noise_at_inference
-            site.neuron = dataclasses.replace(site.neuron, carries_noise=self.noise == "potential")
+            if site.neuron.carries_noise != (self.noise == "potential"):
+                site.neuron = dataclasses.replace(site.neuron, carries_noise=self.noise == "potential")
 
     def begin(self, step: Step) -> None:
         if self.width == "attack" and self.lambda_max > 0:

@@ -32,6 +32,7 @@ NOT_AUDITED = "Not audited: nothing is known about its robustness."
 _TRAINING = {
     "epochs": "epochs",
     "batch_size": "batch size",
+    "optimizer": "optimizer",
     "learning_rate": "learning rate",
     "momentum": "momentum",
     "weight_decay": "weight decay",

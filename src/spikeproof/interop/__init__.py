@@ -6,6 +6,7 @@ from spikeproof.interop.layout import Layout
 from spikeproof.interop.libraries import libraries_in
 from spikeproof.interop.running import Reads, Runs
 from spikeproof.interop.site import ByForward, ByStep, Facts, ForeignSite, InPlace, Seen
+from spikeproof.interop.weights import check_adapted_writable, identity_of_adapted, load_adapted, save_adapted
 
 __all__ = [
     "Adapted",
@@ -19,5 +20,9 @@ __all__ = [
     "Runs",
     "Seen",
     "adapt",
+    "check_adapted_writable",
+    "identity_of_adapted",
     "libraries_in",
+    "load_adapted",
+    "save_adapted",
 ]

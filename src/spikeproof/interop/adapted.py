@@ -61,7 +61,8 @@ class Adapted(nn.Module):
         found = [(library.name, seam) for library in libraries for seam in library.seams(net)]
         self._seams = {seam.label: seam for _, seam in found}
         self.sites = nn.ModuleList(
-            ForeignSite(seam.label, name, seam.facts, seam.spikes_of, handed.num_steps) for name, seam in found
+            ForeignSite(seam.label, name, seam.facts, seam.spikes_of, handed.num_steps, fires_many=seam.fires_many)
+            for name, seam in found
         )
         self.training = net.training
         self.sites.train(net.training)
@@ -77,6 +78,11 @@ class Adapted(nn.Module):
     def library(self) -> str:
         """Whose network it is, as sentences call it."""
         return " and ".join(library.name for library in self._libraries)
+
+    @property
+    def layers(self) -> dict[str, nn.Module]:
+        """The user's layer of every site, by its name in the user's network."""
+        return {site.label: self._seams[site.label].module for site in self._sites()}
 
     @property
     def entry(self) -> Layout | None:
@@ -99,15 +105,16 @@ class Adapted(nn.Module):
             )
         if torch.is_autocast_enabled(images.device.type):
             raise SpikeproofError(
-                "A network of another library is attacked in float32: in bfloat16 its potentials round across the "
-                "threshold. Leave the precision at auto, or give fp32."
+                "A network of another library runs in float32: in bfloat16 its potentials round across the threshold. "
+                "Leave the precision at auto, or give fp32."
             )
         if self._mean.numel() not in (0, 1, images.shape[1]):
             raise SpikeproofError(
                 f"adapt was given a mean of {self._mean.numel()} channels, and the images have {images.shape[1]}; give "
                 "one for each channel, or a number."
             )
-        frames = (images - self._mean) / self._std if self._mean.numel() else images
+        # A copy, since the user's network may work in place, and a leaf or a batch is not its own.
+        frames = (images - self._mean) / self._std if self._mean.numel() else images.clone()
         settled = self.settled or self._settle(frames)
         sites = self._sites()
         with self._fresh(), contextlib.ExitStack() as stack:

@@ -93,6 +93,7 @@ class ForeignSite(Site):
         facts: what is known of the neuron now.
         spikes_of: margins to spikes, by the library's own function.
         num_steps: T.
+        fires_many: whether a neuron may fire several spikes in one step.
 
     Attributes:
         layout: how the layer's output holds steps and samples; None where its output is not its spikes.
@@ -109,9 +110,12 @@ class ForeignSite(Site):
         facts: Callable[[], Facts],
         spikes_of: Callable[[Tensor], Tensor],
         num_steps: int,
+        *,
+        fires_many: bool = False,
     ) -> None:
         super().__init__(Neuron(threshold=float(facts().threshold), surrogate=TheirSurrogate(spikes_of)), num_steps)  # type: ignore[arg-type]
         self.layout: Layout | None = None
+        self.fires_many = fires_many
         self.facts, self.label, self.library = facts, label, library
         self.begin()
 

@@ -43,10 +43,16 @@ def save_model(model: nn.Module, path: str | Path) -> None:
             "state_dict with torch.save or safetensors."
         )
     check_writable(inner)
-    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in inner.state_dict().items()}
-    said = sealed({**said_of(inner), "weights": _digest(weights)})
+    write_weights(path, inner.state_dict(), said_of(inner))
+
+
+def write_weights(path: str | Path, weights: Mapping[str, Tensor], said: Mapping[str, Any]) -> None:
+    """Write tensors and what is said of their network, with checksums, whole or not at all."""
+    # Copies, since safetensors refuses tensors that share their memory (tied weights).
+    plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in weights.items()}
+    told = sealed({**said, "weights": _digest(plain)})
     # One entry: safetensors writes several in any order, and equal weights are to have equal bytes.
-    content = save(weights, {"spikeproof": json.dumps(said, sort_keys=True)})
+    content = save(plain, {"spikeproof": json.dumps(told, sort_keys=True)})
     write_atomically(Path(path), lambda temporary: temporary.write_bytes(content))
 
 
@@ -62,10 +68,35 @@ def load_model(
         expected: refuse a file that describes another network than this.
 
     Raises:
-        SpikeproofError: no such file, a damaged one, one that spikeproof did not write, one of another model, or one
-            that the hub does not give.
+        SpikeproofError: no such file, a damaged one, one that spikeproof did not write, one of another model, one of
+            an adapted network, whose code no file holds, or one that the hub does not give.
     """
     path = weights_at(path)
+    said, weights = read_weights(path)
+    if "adapted" in said:
+        raise SpikeproofError(_of_an_adapted(path, said["adapted"]))
+    try:
+        said, weights = todays(said), todays_tensors(weights)
+        described = description_of(said)
+        if expected is not None and described != expected:
+            raise SpikeproofError(_another(path, described, expected))
+        model = made_again(described, said, weights, kernels)
+        model.load_state_dict(weights)
+    except Unknown as error:
+        raise _not_known(path, error) from None
+    except RuntimeError:
+        raise SpikeproofError(
+            f"The weights in {path} do not fit the {described.name} that it says it holds; train again."
+        ) from None
+    return model.eval()
+
+
+def read_weights(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """What ``write_weights`` wrote: what is said of the network, and its tensors.
+
+    Raises:
+        SpikeproofError: no such file, a damaged one, or one that spikeproof did not write.
+    """
     if not path.is_file():
         raise SpikeproofError(f"There are no weights at {path}; train the model first or give another path.")
     try:
@@ -84,20 +115,24 @@ def load_model(
             f"{path} is damaged: its weights are not those that were written (their checksum differs); restore it from "
             "a copy or train again."
         )
-    try:
-        said, weights = todays(said), todays_tensors(weights)
-        described = description_of(said)
-        if expected is not None and described != expected:
-            raise SpikeproofError(_another(path, described, expected))
-        model = made_again(described, said, weights, kernels)
-        model.load_state_dict(weights)
-    except Unknown as error:
-        raise _not_known(path, error) from None
-    except RuntimeError:
-        raise SpikeproofError(
-            f"The weights in {path} do not fit the {described.name} that it says it holds; train again."
-        ) from None
-    return model.eval()
+    return said, weights
+
+
+def _of_an_adapted(path: Path, adapted: Any) -> str:
+    held = adapted if isinstance(adapted, dict) else {}
+    noise = held.get("noise_at_inference")
+    given = sorted(set(noise.values())) if isinstance(noise, dict) else []
+    noisy = (
+        f" Its noise at inference is no weight: spikeproof.TGO(sigma={given[0]}, noise_at_inference=True).install(net) "
+        "gives it back."
+        if given
+        else ""
+    )
+    return (
+        f"{path} holds the weights of a network of {held.get('library')} ({held.get('network')}) and no code to make "
+        "it again; make the network yourself, give it the weights by net.load_state_dict(safetensors.torch.load_file("
+        f"{str(path)!r})), and adapt it: spikeproof.{held.get('call')}.{noisy}"
+    )
 
 
 def _not_known(path: Path, error: Unknown) -> SpikeproofError:
@@ -127,7 +162,7 @@ def _parse_metadata(metadata: Mapping[str, str], path: Path) -> dict[str, Any]:
         said = json.loads(metadata["spikeproof"])
         if "sites" in metadata:
             said = {"model": said, "sites": json.loads(metadata["sites"])}
-        if not isinstance(said, dict) or not {"model", "sites"} <= said.keys():
+        if not isinstance(said, dict) or not ("adapted" in said or {"model", "sites"} <= said.keys()):
             raise ValueError("it names no model and sites")
     except (ValueError, RecursionError) as error:
         raise _not_known(path, Unknown("a model", error)) from None

@@ -30,6 +30,7 @@ def trained_sentences(run: Run) -> list[str]:
     last, minutes = run.epochs[-1], sum(epoch.seconds for epoch in run.epochs) / 60
     train = _part(recipe, "train")
     how = [f"batches of {train['batch_size']}"] if "batch_size" in train else []
+    how += [_value(train["optimizer"])] if train.get("optimizer", "sgd") != "sgd" else []
     how += [f"learning rate {_value(train['learning_rate'])}"] if "learning_rate" in train else []
     how += [run.precision] if run.precision else []
     found.append(f"{len(run.epochs)} epochs{_bracketed(how)} took {minutes:.1f} minutes on {run.config['device']}.")

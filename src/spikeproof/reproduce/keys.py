@@ -13,6 +13,8 @@ from spikeproof.recipes import Recipe
 _DIGITS = 16
 # To be raised when the code comes to give other numbers for the same settings: then everything is done anew.
 _MEANING = 2
+# Settings that came after the first addresses, with what those meant: at these values they are no part of an address.
+_LATER = {"train": {"optimizer": "sgd"}}
 
 
 def network_key(recipe: Recipe) -> str:
@@ -30,7 +32,7 @@ def network_key(recipe: Recipe) -> str:
         >>> network_key(vanilla) == network_key(dataclasses.replace(vanilla, name="another"))
         True
     """
-    settings = former_recipe(recipe.settings())
+    settings = {name: _without_later(name, part) for name, part in former_recipe(recipe.settings()).items()}
     return _address({name: value for name, value in settings.items() if name not in ("name", "audit")})
 
 
@@ -43,6 +45,13 @@ def audit_key(network: str, config: AuditConfig, substitute: str | None = None) 
 def measure_key(network: str, measure: str, images: int, eps: float) -> str:
     """The address of a measure of a network, taken on so many test images and, where it has one, at this radius."""
     return _address([network, measure, images, eps])
+
+
+def _without_later(name: str, part: Any) -> Any:
+    later = _LATER.get(name)
+    if later is None:
+        return part
+    return {field: value for field, value in part.items() if field not in later or value != later[field]}
 
 
 def _address(content: Any) -> str:

@@ -18,7 +18,7 @@ import torch
 
 from spikeproof.disk import alone, sealed, sealed_bytes, unsealed, unsealed_bytes, user_path, write_atomically
 from spikeproof.errors import SpikeproofError
-from spikeproof.former_names import todays, todays_tensors
+from spikeproof.former_names import todays
 from spikeproof.machine.device import machine_name
 from spikeproof.machine.precision import Precision, Resolved, resolved
 from spikeproof.runs.same_data import refuse_other_data
@@ -337,8 +337,6 @@ class RunFolder:
                 f"{self._state} cannot be read ({reason}); use the version that wrote it, or remove {self.path} and "
                 "train again."
             ) from None
-        if isinstance(state.get("model"), dict):
-            state["model"] = todays_tensors(state["model"])
         return state
 
     def write_weights(self, write: Callable[[Path], object]) -> None:

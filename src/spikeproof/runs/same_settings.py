@@ -9,7 +9,7 @@ from spikeproof.machine.precision import Precision, Resolved, for_verdicts
 
 # Fields that came after the first runs, with what these runs meant.
 _ADDED: dict[str, dict[str, Any]] = {
-    "train": {"loss": "mean"},
+    "train": {"loss": "mean", "optimizer": "sgd"},
     "audit": {"transfer": ["PGD-20"], "norm": "linf"},
 }
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import nn
 
+from spikeproof.attacks import evaluating, working_dtype
 from spikeproof.data import Data
 from spikeproof.defenses import Defense
 from spikeproof.errors import SpikeproofError
+from spikeproof.interop import Adapted
 from spikeproof.models import SpikingModel, check_fits, is_compiled, unwrapped
 from spikeproof.private_rng import private_rng
 from spikeproof.runs import Processes
@@ -16,36 +19,56 @@ from spikeproof.train.config import TrainConfig
 from spikeproof.train.parts import check_parts
 
 
-def trainable(model: nn.Module) -> SpikingModel:
-    """The network to train: one of ours, or what ``torch.compile`` made of one.
+def trainable(model: nn.Module) -> SpikingModel | Adapted:
+    """The network to train: one of ours, what ``torch.compile`` made of one, or one that ``adapt`` made.
 
     Raises:
         SpikeproofError: another network, or one that DataParallel holds.
     """
     inner = unwrapped(model)
-    if inner is not model and not is_compiled(model):
+    if inner is not model and not (is_compiled(model) and isinstance(inner, SpikingModel)):
         raise SpikeproofError(
             f"A network in {type(model).__name__} cannot be trained; give the network itself, and start the program "
             "with torchrun to train it on several devices."
         )
-    if not isinstance(inner, SpikingModel):
+    if not isinstance(inner, SpikingModel | Adapted):
         raise SpikeproofError(
-            f"spikeproof.train trains networks of spikeproof.create_model, not a {type(inner).__name__}; attacks and "
-            "audits take any network."
+            f"spikeproof.train trains networks of spikeproof.create_model and of spikeproof.adapt, not a "
+            f"{type(inner).__name__}; hand over a spiking network of another library by spikeproof.adapt(net, "
+            "num_steps=T)."
         )
     return inner
 
 
-def check_fit(model: SpikingModel, data: Data, config: TrainConfig, world: int = 1) -> None:
-    """Refuse data that the model or the config does not fit.
+def check_fit(model: SpikingModel | Adapted, data: Data, config: TrainConfig, world: int = 1) -> None:
+    """Refuse data that the model or the config does not fit. An adapted network is asked, by its first forward.
 
     Args:
         world: how many processes share a batch.
 
     Raises:
         SpikeproofError: other classes or images than the model's, a Cutout or crop that blanks images, fewer images
-            than a batch, a coding that does not fit the images, or a part of a batch too small for a batch norm.
+            than a batch, a coding that does not fit the images, or a part of a batch too small for a batch norm; of an
+            adapted network also a precision, a loss or processes that it cannot have.
     """
+    if isinstance(model, Adapted):
+        _check_adapted(model, data, config, world)
+    else:
+        _check_described(model, data)
+    _check_augmented(data, config)
+    if len(data.train) < config.batch_size:
+        raise SpikeproofError(
+            f"The training split has {len(data.train)} images, fewer than one batch of {config.batch_size}; "
+            "lower batch_size or raise train_limit."
+        )
+    if isinstance(model, SpikingModel):
+        with private_rng():
+            model.coding.encode(data.train.images[:1].float() / 255, model.num_steps)
+    if config.microbatch != "auto":  # which is found later, by the free memory
+        check_parts(model, data.train.images[0], config.batch_size, (config.microbatch or config.batch_size) * world)
+
+
+def _check_described(model: SpikingModel, data: Data) -> None:
     size = (data.channels, *data.image_size)
     made = f"num_classes={data.num_classes}, in_channels={size[0]}, image_size={size[1]}"
     check_fits(
@@ -55,28 +78,57 @@ def check_fit(model: SpikingModel, data: Data, config: TrainConfig, world: int =
         data=f"those of {data.name}",
         mend=f"create the network with {made}",
     )
+
+
+def _check_adapted(model: Adapted, data: Data, config: TrainConfig, world: int) -> None:
+    if world > 1:
+        raise SpikeproofError(
+            f"A network of {model.library} is trained by one process, and these are {world}; start it without torchrun."
+        )
+    if config.loss != "mean":
+        raise SpikeproofError(
+            f"The loss {config.loss!r} is of every step's logits, and how these become one is {model.library}'s own "
+            "here; leave the loss at 'mean'."
+        )
+    if config.precision == "bf16":
+        raise SpikeproofError(
+            f"A network of {model.library} is trained in float32: in bfloat16 its potentials round across the "
+            "threshold; leave the precision at auto, or give fp32."
+        )
+    like = next(model.parameters(), torch.empty(0))
+    pixels = data.train.images[:2].to(like.device).to(working_dtype(model)) / 255
+    try:
+        with torch.no_grad(), private_rng(), evaluating(model):
+            logits = model(pixels)
+    except RuntimeError as error:
+        if isinstance(error, SpikeproofError | torch.OutOfMemoryError):
+            raise
+        raise SpikeproofError(
+            f"The network cannot take {data.name}'s images of {'x'.join(map(str, pixels.shape[1:]))} "
+            f"({(str(error) or type(error).__name__).splitlines()[0][:120]}); give it the data that it was made for."
+        ) from error
+    if logits.shape[1] < data.num_classes:
+        raise SpikeproofError(
+            f"The network has {logits.shape[1]} outputs and the data {data.num_classes} classes; give it an output for "
+            "each class."
+        )
+
+
+def _check_augmented(data: Data, config: TrainConfig) -> None:
+    size = "x".join(map(str, data.image_size))
     if config.augmentation is not None and config.augmentation.cutout >= min(data.image_size):
         raise SpikeproofError(
-            f"A Cutout of {config.augmentation.cutout} pixels can blank the whole of {data.name}'s "
-            f"{size[1]}x{size[2]} images; give augmentation=None or a smaller Augmentation(cutout=...)."
+            f"A Cutout of {config.augmentation.cutout} pixels can blank the whole of {data.name}'s {size} images; give "
+            "augmentation=None or a smaller Augmentation(cutout=...)."
         )
     if config.augmentation is not None and config.augmentation.crop_padding >= min(data.image_size):
         raise SpikeproofError(
-            f"A crop padding of {config.augmentation.crop_padding} pixels can move {data.name}'s {size[1]}x{size[2]} "
-            "images out of sight; give augmentation=None or a smaller Augmentation(crop_padding=...)."
+            f"A crop padding of {config.augmentation.crop_padding} pixels can move {data.name}'s {size} images out of "
+            "sight; give augmentation=None or a smaller Augmentation(crop_padding=...)."
         )
-    if len(data.train) < config.batch_size:
-        raise SpikeproofError(
-            f"The training split has {len(data.train)} images, fewer than one batch of {config.batch_size}; "
-            "lower batch_size or raise train_limit."
-        )
-    with private_rng():
-        model.coding.encode(data.train.images[:1].float() / 255, model.num_steps)
-    if config.microbatch != "auto":  # which is found later, by the free memory
-        check_parts(model, data.train.images[0], config.batch_size, (config.microbatch or config.batch_size) * world)
 
 
-def check_learns(model: SpikingModel) -> None:
+def check_learns(model: nn.Module) -> None:
     """Refuse a network, with what defenses made of it, that has nothing to learn.
 
     Raises:

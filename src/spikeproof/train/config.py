@@ -5,26 +5,30 @@ from __future__ import annotations
 import dataclasses
 import math
 import numbers
-from typing import Literal
+from typing import Literal, get_args
 
-from spikeproof.checked import MOST, check_seed, check_sizes, whole
+from spikeproof.checked import MOST, check_seed, check_sizes, told, whole
 from spikeproof.data import Augmentation
 from spikeproof.errors import SpikeproofError
 from spikeproof.machine.precision import Precision, check_precision
 
-_MOST_EPOCHS = 1_000_000
+Optimizer = Literal["sgd", "adam", "adamw"]
+MOST_EPOCHS = 1_000_000
+_MOMENTUM = 0.9
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """SGD with momentum and weight decay, a cosine schedule to 0 by step, and a loss of the logits.
+    """An optimiser with weight decay, a cosine schedule to 0 by step, and a loss of the logits.
 
     Args:
         epochs: passes over the training set.
         batch_size: images in a step; an epoch's last, incomplete batch is left out.
+        optimizer: "sgd", "adam" or "adamw", PyTorch's own. Adam and AdamW want a learning rate of 1e-3 or so; networks
+            of snnTorch and Norse stay at chance with SGD at 0.1.
         learning_rate: at the first step.
-        momentum: of SGD.
-        weight_decay: of SGD; None for what a defense asks for (REG: 0), else 5e-4.
+        momentum: of SGD; the others have none.
+        weight_decay: None for what a defense asks for (REG: 0), else 5e-4. AdamW's is decoupled from the gradient.
         loss: the cross-entropy of the "mean" logits, or "tet", that of every step's (see
             :func:`spikeproof.train.temporal_loss.temporal_loss`). A defense that replaces the loss replaces either.
         precision: of the network and of the defenses' inner attacks. "bf16" runs them under bfloat16 autocast (weights,
@@ -39,13 +43,15 @@ class TrainConfig:
         device: "auto" takes CUDA where there is one.
 
     Raises:
-        SpikeproofError: a number out of its range, or an unknown loss, precision or device.
+        SpikeproofError: a number out of its range, a momentum for Adam, or an unknown optimizer, loss, precision or
+            device.
     """
 
     epochs: int = 20
     batch_size: int = 64
+    optimizer: Optimizer = "sgd"
     learning_rate: float = 0.1
-    momentum: float = 0.9
+    momentum: float = _MOMENTUM
     weight_decay: float | None = None
     loss: Literal["mean", "tet"] = "mean"
     precision: Precision = "auto"
@@ -56,7 +62,7 @@ class TrainConfig:
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
     def __post_init__(self) -> None:
-        whole(self.epochs, "Training", "epochs", 1, _MOST_EPOCHS)
+        whole(self.epochs, "Training", "epochs", 1, MOST_EPOCHS)
         for name in ("batch_size", "validate_every"):
             whole(getattr(self, name), "Training", name, 1, MOST)
         check_seed(self.seed, "Training")
@@ -68,6 +74,15 @@ class TrainConfig:
         for name in ("epochs", "batch_size", "validate_every", "microbatch", "seed"):
             if isinstance(getattr(self, name), numbers.Integral):  # NumPy's too, of which JSON knows nothing
                 object.__setattr__(self, name, int(getattr(self, name)))
+        if self.optimizer not in get_args(Optimizer):
+            raise SpikeproofError(
+                f"The optimizer of training is {', '.join(get_args(Optimizer))}, not {told(self.optimizer)}."
+            )
+        if self.optimizer != "sgd" and self.momentum != _MOMENTUM:
+            raise SpikeproofError(
+                f"A momentum is SGD's, and the optimizer here is {self.optimizer}, which has averages of its own; "
+                "leave momentum out."
+            )
         if self.loss not in ("mean", "tet"):
             raise SpikeproofError(f"The loss of training is 'mean' or 'tet', not {self.loss!r}.")
         check_precision(self.precision, "Training runs")

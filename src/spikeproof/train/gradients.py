@@ -9,10 +9,10 @@ from collections.abc import Iterator, Sequence
 
 import torch
 from jaxtyping import Float, Int64, UInt8
-from torch import Tensor
+from torch import Tensor, nn
 
+from spikeproof.attacks import working_dtype
 from spikeproof.defenses import Defense, Needs, Step
-from spikeproof.models import SpikingModel
 from spikeproof.runs.processes import Processes, SharedBatch
 from spikeproof.spiking.joined import joined
 from spikeproof.train.config import TrainConfig
@@ -29,20 +29,18 @@ class Part:
         step: of this process's images.
         images: how many they are in all processes.
         share: of the batch, that this process has here.
-        noise: the seed of the training forward.
     """
 
     step: Step
     images: int
     share: float
-    noise: int
 
 
 @dataclasses.dataclass(frozen=True)
 class Gradients:
     """Takes gradients of the loss that a model, its defenses and a config have, shared by the processes."""
 
-    model: SpikingModel
+    model: nn.Module
     defenses: Sequence[Defense]
     needs: Needs
     config: TrainConfig
@@ -71,7 +69,9 @@ class Gradients:
         for index, (pixels, answers) in enumerate(zip(images.split(size), labels.split(size), strict=True)):
             # A number of its own for each part of a step and each process.
             own = (index + count * replay) * self.processes.world + self.processes.rank
-            clean, mine = self.processes.slice(pixels).float() / 255, self.processes.slice(answers)
+            clean = self.processes.slice(pixels).to(working_dtype(self.model)) / 255
+            mine = self.processes.slice(answers)
+            noise = derive(self.config.seed, "noise", number, own)
             step = Step(
                 model=self.model,
                 clean=clean,
@@ -81,6 +81,7 @@ class Gradients:
                 replay=replay,
                 part=index,
                 seed=derive(self.config.seed, "attack", number, own),
+                noise=noise,
                 bf16=self.config.precision == "bf16",
                 memory=memory,
             )
@@ -89,8 +90,7 @@ class Gradients:
             for defense in self.defenses:
                 if defense.perturbs:
                     step.images = defense.perturb(step)
-            noise = derive(self.config.seed, "noise", number, own)
-            parts.append(Part(step, len(answers), len(mine) / len(labels), noise))
+            parts.append(Part(step, len(answers), len(mine) / len(labels)))
         return parts
 
     @contextlib.contextmanager
@@ -123,7 +123,7 @@ class Gradients:
         if any(defense.wants_image_gradient for defense in self.defenses):
             step.images = step.images.detach().requires_grad_()
         learning(self.model)
-        torch.manual_seed(part.noise)
+        torch.manual_seed(step.noise)
         with self._with_the_others(part.images):
             loss, penalties = step_loss(step, self.defenses, self.needs, self.config.loss)
             (loss * part.share).backward()

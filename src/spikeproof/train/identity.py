@@ -7,6 +7,7 @@ from typing import Any
 
 from spikeproof.contents import contents
 from spikeproof.defenses import Defense
+from spikeproof.interop import Adapted, identity_of_adapted
 from spikeproof.models import SpikingModel, as_described, differences
 from spikeproof.train.config import TrainConfig
 
@@ -29,7 +30,7 @@ def identity(defenses: Sequence[Defense], config: TrainConfig) -> dict[str, Any]
     }
 
 
-def identity_of_network(model: SpikingModel) -> dict[str, Any]:
+def identity_of_network(model: SpikingModel | Adapted) -> dict[str, Any]:
     """The same of a network: its description, in what it is not as described, and what of it may not learn.
 
     Not in it: the values of weights, which a state replaces, and kernels, which change roundings alone.
@@ -43,6 +44,8 @@ def identity_of_network(model: SpikingModel) -> dict[str, Any]:
         >>> identity_of_network(model)["num_steps"]
         4
     """
+    if isinstance(model, Adapted):
+        return identity_of_adapted(model)
     described = model.description
     return {
         **_fields(contents(described)),

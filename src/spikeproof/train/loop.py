@@ -19,13 +19,14 @@ import torch
 from torch import Tensor, nn
 
 from spikeproof.data import Data
-from spikeproof.defenses import Defense, Needs, compose
+from spikeproof.defenses import Defense, Needs, check_foreign, compose
 from spikeproof.errors import Interrupted, SpikeproofError
+from spikeproof.interop import Adapted
 from spikeproof.kinds import check_kinds
 from spikeproof.machine.compiling import compiling_seconds, working_time
 from spikeproof.machine.device import pick_device
-from spikeproof.machine.precision import Resolved, resolved
-from spikeproof.models import SpikingModel, check_writable, load_model, make_room, save_model
+from spikeproof.machine.precision import Precision, Resolved, resolved
+from spikeproof.models import SpikingModel
 from spikeproof.private_rng import private_rng
 from spikeproof.progress import Progress
 from spikeproof.runs import Processes, RunFolder, stop_on_signal
@@ -36,6 +37,7 @@ from spikeproof.train.config import TrainConfig
 from spikeproof.train.epoch import sentence, validated
 from spikeproof.train.gradients import Gradients, Part
 from spikeproof.train.identity import identity, identity_of_network
+from spikeproof.train.kept import check_keepable, keep, kept, take
 from spikeproof.train.optimizer import cosine, make_optimizer
 from spikeproof.train.outcome import as_it_comes_out, settle_outcome
 from spikeproof.train.parts import part_size
@@ -53,7 +55,7 @@ _EXPLODED = 1e4
 class Run:
     """A finished training run: the model in eval mode, a line of metrics per epoch, and its folder if it has one."""
 
-    model: SpikingModel
+    model: SpikingModel | Adapted
     metrics: list[dict[str, Any]]
     folder: Path | None
 
@@ -80,7 +82,11 @@ def train(
     statistics of a batch norm whose scale and shift are, which then normalises by them. Of a network that
     ``torch.compile`` made, the one inside is trained, by its own kernels.
 
+    Of a network that ``spikeproof.adapt`` made, the user's own module is trained, in float32. Its run folder keeps the
+    weights by the user's own keys (safetensors), and no code: to resume, hand over the same network again.
+
     Args:
+        model: of ``create_model`` or ``adapt``, with its weights: training begins from these.
         out: the run folder; None keeps the run in memory.
         resume: go on with the run in ``out``; start it where there is none.
         name, settings, command: what config.json says of the run; settings default to config and defenses.
@@ -90,7 +96,8 @@ def train(
         SpikeproofError: defenses that do not go together, fewer images than one batch, a folder in use or of another
             run (network, defenses, training, settings and images must be its own), with a folder a network whose
             weights no file can hold (see :func:`spikeproof.models.check_writable`), a loss that is no longer finite,
-            or a defense or batch that several processes cannot share.
+            a defense or batch that several processes cannot share, or of an adapted network a defense that changes
+            what is the library's own.
         Interrupted: Ctrl-C or SIGTERM; the step in progress was finished and the state written, or after the last one
             the weights.
 
@@ -108,13 +115,15 @@ def train(
     model = trainable(model)
     processes = Processes.of_this_process()
     check_fit(model, data, config, processes.world)
+    check_foreign(defenses, model)
     check_division(processes, defenses, config.batch_size)
     device = processes.device(pick_device(config.device))
     processes.meet(device)
-    folder, asked = None if out is None else RunFolder(out), config.precision
+    folder = None if out is None else RunFolder(out)
+    asked: Precision = "fp32" if isinstance(model, Adapted) else config.precision
     what: dict[str, Any] | None = None
     if folder is not None:
-        check_writable(model)
+        check_keepable(model)
         what = identity(defenses, config)
     if settings is None:
         settings = {"train": dataclasses.asdict(config), "defenses": [repr(defense) for defense in defenses]}
@@ -145,8 +154,7 @@ def train(
                     defense.install(model)  # what it changes is part of the network too
                 processes.lead(lambda: opened.settle(identity_of_network(model)))
                 learned, metrics = processes.lead(lambda: _finished(opened, model))
-                make_room(model, learned)
-                model.load_state_dict(learned)
+                take(model, learned)
                 return Run(model.to(device).eval(), metrics, opened.path)
         config = dataclasses.replace(config, precision=resolved(ran, device))  # as it began, wherever it goes on
         try:
@@ -159,16 +167,16 @@ def train(
             trainer.run(stop, show=show and processes.first, label=name)
             model.eval()
             if folder is not None:
-                kept = folder
+                whole = folder
                 # So that all find the weights there.
-                processes.lead(lambda: kept.write_weights(lambda path: save_model(model, path)))
+                processes.lead(lambda: whole.write_weights(lambda path: keep(model, path)))
     if any(processes.gather(stop.is_set())):  # asked when no step was left; whoever calls may have more to do
         raise Interrupted
     return Run(model, trainer.metrics, None if folder is None else folder.path)
 
 
-def _finished(folder: RunFolder, model: SpikingModel) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:
-    return dict(load_model(folder.weights, expected=model.description).state_dict()), folder.metrics()
+def _finished(folder: RunFolder, model: SpikingModel | Adapted) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:
+    return kept(model, folder.weights), folder.metrics()
 
 
 def _look_every(device: torch.device) -> int:
@@ -181,7 +189,7 @@ class _Trainer:
 
     def __init__(
         self,
-        model: SpikingModel,
+        model: SpikingModel | Adapted,
         data: Data,
         defenses: Sequence[Defense],
         needs: Needs,
@@ -196,7 +204,7 @@ class _Trainer:
             defense.install(model)
         check_learns(model)
         if folder is not None:
-            check_writable(model)  # as the defenses have left it
+            check_keepable(model)  # as the defenses have left it
             processes.lead(lambda: folder.settle(identity_of_network(model)))
         processes.agree(model)
         self.optimizer = make_optimizer(model, defenses, config)
@@ -375,8 +383,7 @@ class _Trainer:
             )
         own = together[self.processes.rank]
         try:
-            make_room(self.model, state["model"])
-            self.model.load_state_dict(state["model"])
+            take(self.model, state["model"])
             self.optimizer.load_state_dict(state["optimizer"])
             self.step, self.seconds, self.sums = state["step"], state["seconds"], Tally(self.device, own["sums"])
             self.metrics, self.microbatch = state["metrics"], state["microbatch"]

@@ -16,16 +16,18 @@ from spikeproof.train.config import TrainConfig
 _WEIGHT_DECAY = 5e-4
 
 
-def make_optimizer(model: nn.Module, defenses: Sequence[Defense], config: TrainConfig) -> torch.optim.SGD:
-    """SGD on all parameters; what defenses installed with options of its own has groups of its own."""
+def make_optimizer(model: nn.Module, defenses: Sequence[Defense], config: TrainConfig) -> torch.optim.Optimizer:
+    """The config's optimiser of all parameters; what defenses installed with options of its own has its own groups."""
     groups = [group for defense in defenses for group in defense.groups(model)]
     own = {parameter for group in groups for parameter in group["params"]}
     rest = [parameter for parameter in model.parameters() if parameter not in own]
     wishes = [defense.weight_decay for defense in defenses if defense.weight_decay is not None]
     decay = min(wishes, default=_WEIGHT_DECAY) if config.weight_decay is None else config.weight_decay
-    return torch.optim.SGD(
-        [{"params": rest}, *groups], config.learning_rate, momentum=config.momentum, weight_decay=decay
-    )
+    parts = [{"params": rest}, *groups]
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(parts, config.learning_rate, momentum=config.momentum, weight_decay=decay)
+    kind = torch.optim.Adam if config.optimizer == "adam" else torch.optim.AdamW
+    return kind(parts, config.learning_rate, weight_decay=decay)
 
 
 def cosine(start: float, step: int, total: int) -> float:

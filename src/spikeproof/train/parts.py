@@ -12,11 +12,13 @@ from typing import Any
 import torch
 from jaxtyping import Shaped, UInt8
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
-from spikeproof.attacks import evaluating
+from spikeproof.attacks import evaluating, working_dtype
 from spikeproof.defenses import Defense
 from spikeproof.errors import SpikeproofError
-from spikeproof.models import CurrentNorm, SpikingModel
+from spikeproof.interop import Adapted
+from spikeproof.models import CurrentNorm
 from spikeproof.private_rng import private_rng
 from spikeproof.runs import Processes, fitting_microbatch
 from spikeproof.spiking import PerStepNorm, Site
@@ -25,7 +27,7 @@ from spikeproof.train.optimizer import learns
 
 
 def part_size(
-    model: SpikingModel,
+    model: nn.Module,
     image: UInt8[Tensor, "c h w"],
     defenses: Sequence[Defense],
     config: TrainConfig,
@@ -50,7 +52,7 @@ def part_size(
     return size
 
 
-def check_parts(model: SpikingModel, image: Shaped[Tensor, "c h w"], batch_size: int, size: int) -> None:
+def check_parts(model: nn.Module, image: Shaped[Tensor, "c h w"], batch_size: int, size: int) -> None:
     """Refuse batches in parts of ``size`` images, over all processes, that leave one in which a norm sees one value.
 
     Raises:
@@ -69,7 +71,7 @@ def check_parts(model: SpikingModel, image: Shaped[Tensor, "c h w"], batch_size:
         )
 
 
-def values_an_image(model: SpikingModel, image: Shaped[Tensor, "c h w"]) -> dict[str, int]:
+def values_an_image(model: nn.Module, image: Shaped[Tensor, "c h w"]) -> dict[str, int]:
     """How many values of a channel one image gives to each batch norm that is to learn, by its place.
 
     Example:
@@ -88,14 +90,26 @@ def values_an_image(model: SpikingModel, image: Shaped[Tensor, "c h w"]) -> dict
 
         return hook
 
+    def note_theirs(name: str, norm: _BatchNorm) -> Any:
+        def hook(_: nn.Module, arguments: tuple[Tensor, ...]) -> None:
+            found[name] = arguments[0].numel() // norm.num_features  # with steps ahead or without
+
+        return hook
+
     hooks = [
         module.register_forward_pre_hook(note(name, module.norm))
         for name, module in model.named_modules()
         if isinstance(module, Site | CurrentNorm) and module.norm is not None and learns(module.norm)
     ]
+    if isinstance(model, Adapted):
+        hooks += [
+            module.register_forward_pre_hook(note_theirs(name, module))
+            for name, module in model.net.named_modules()
+            if isinstance(module, _BatchNorm) and learns(module)
+        ]
     try:
         with private_rng(), torch.no_grad(), evaluating(model):
-            model(image[None].to(next(model.parameters()).device).float() / 255)
+            model(image[None].to(next(model.parameters()).device).to(working_dtype(model)) / 255)
     finally:
         for hook in hooks:
             hook.remove()
