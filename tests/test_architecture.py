@@ -12,7 +12,19 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # From the ground up; rooms of one floor may use each other.
 FLOORS = (
     {
-        *("checked", "contents", "counts", "disk", "errors", "kinds", "machine", "names", "private_rng", "progress"),
+        *(
+            "checked",
+            "contents",
+            "counts",
+            "disk",
+            "errors",
+            "former_names",
+            "kinds",
+            "machine",
+            "names",
+            "private_rng",
+            "progress",
+        ),
         *("sending", "threat", "version"),
     },
     {"data"},

@@ -41,7 +41,7 @@ class Battery:
         trials: for an Linf threat.
         l2: the same for an L2 threat; None where there is no such protocol.
         per_member: every trial attacks every sample, so that each has an accuracy of its own; otherwise all but the
-            nominal trials get only the samples that the ones before left.
+            protocol trials get only the samples that the ones before left.
     """
 
     trials: tuple[str, ...]
@@ -96,7 +96,7 @@ BATTERIES: dict[str, Battery] = {
         per_member=True,
     ),
     "autoattack": Battery(AUTOATTACK, l2=AUTOATTACK),
-    # With draws=20 in the config, as AutoAttack's own.
+    # With eot_iter=20 in the config, as AutoAttack's own.
     "autoattack-rand": Battery(AUTOATTACK_RAND, l2=AUTOATTACK_RAND),
     "everything": Battery(
         _and_the_others(

@@ -13,21 +13,22 @@ from spikeproof.audit.batteries import AROUND, BATTERIES, BatteryName
 from spikeproof.audit.trials import Trial, Tuned, make_transfer, make_trial
 from spikeproof.checked import LARGEST_SEED, MOST, MOST_DRAWS, told, whole
 from spikeproof.errors import SpikeproofError
+from spikeproof.former_names import former_audit
 from spikeproof.machine.precision import Precision, for_verdicts
-from spikeproof.threat import BALLS, NORMS, Norm, OptionalRadius, Radius, Threat
+from spikeproof.threat import BALLS, NORMS, Eps, Norm, OptionalEps, Threat
 
 Split = Literal["test", "validation"]
 _USUAL: dict[Norm, float] = {"linf": 8 / 255, "l2": 128 / 255}
 _RANGES = {
     "samples": (1, MOST),
-    "draws": (1, MOST_DRAWS),
+    "eot_iter": (1, MOST_DRAWS),
     "judge_draws": (1, MOST_DRAWS),
     "tune_samples": (0, MOST),
     "sweep_samples": (1, MOST),
     "batch_size": (1, MOST),
     "seed": (0, LARGEST_SEED),
 }
-_MAY_BE_LEFT_OUT = ("samples", "draws", "judge_draws", "batch_size")
+_MAY_BE_LEFT_OUT = ("samples", "eot_iter", "judge_draws", "batch_size")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -36,7 +37,7 @@ class AuditConfig:
 
     Args:
         norm: of the threat: "linf" or "l2".
-        radius: of the threat; a number or text like "8/255"; in Linf at most 1. None for 8/255 in Linf, 128/255 in L2.
+        eps: of the threat; a number or text like "8/255"; in Linf at most 1. None for 8/255 in Linf, 128/255 in L2.
         samples: how many images of the split, drawn by a seed of its own so that each class has its share; None for
             all.
         split: "test", or "validation" while choosing hyper-parameters.
@@ -45,11 +46,11 @@ class AuditConfig:
         transfer: trials that are crafted on the substitutes, where the audit is given any, and judged on the audited
             model: each a black-box trial after all others, named as in "TRANSFER:PGD-20".
         per_member: every trial attacks every sample, so that each has an accuracy of its own; False gives all but the
-            nominal trials only what is left, which is much cheaper; None as the battery has it.
+            protocol trials only what is left, which is much cheaper; None as the battery has it.
         noise: whether the sites' firing noise (NLIF, NDL) is on at inference; None as the network was made.
-        draws: E, forwards averaged in each gradient; None for 10 where the network is random at inference, else 1.
+        eot_iter: E, forwards averaged in each gradient; None for 10 where the network is random at inference, else 1.
         judge_draws: R, forwards whose logits an attack averages where it looks at its images; None for as many as
-            ``draws``. Behind each verdict on a random network are max(R, 100) or more.
+            ``eot_iter``. Behind each verdict on a random network are max(R, 100) or more.
         precision: of crafting; verdicts are float32 always. "auto" is fp32 on every machine: crafting in bf16 was
             measured to overstate the worst case.
         tune_samples: validation images on which ASSG's and HART's settings are chosen; 0 for their defaults, since
@@ -63,11 +64,11 @@ class AuditConfig:
 
     Raises:
         SpikeproofError: counts below 1, an impossible radius, an unknown trial, one that cannot be transferred, or no
-            nominal trial.
+            protocol trial.
     """
 
     norm: Norm = "linf"
-    radius: OptionalRadius = None
+    eps: OptionalEps = None
     samples: int | None = None
     split: Split = "test"
     battery: BatteryName | None = "reliable"
@@ -75,11 +76,11 @@ class AuditConfig:
     transfer: tuple[str, ...] = ("PGD-20",)
     per_member: bool | None = None
     noise: bool | None = None
-    draws: int | None = None
+    eot_iter: int | None = None
     judge_draws: int | None = None
     precision: Precision = "auto"
     tune_samples: int = 0
-    sweep: tuple[Radius, ...] = ()
+    sweep: tuple[Eps, ...] = ()
     step_sweep: tuple[int, ...] = ()
     sweep_samples: int = 100
     diagnostics: bool = True
@@ -89,15 +90,15 @@ class AuditConfig:
     def __post_init__(self) -> None:
         self._check_words()
         ball = BALLS[self.norm]
-        object.__setattr__(self, "radius", ball.parse(_USUAL[self.norm] if self.radius is None else self.radius))
-        object.__setattr__(self, "sweep", tuple(ball.parse(radius) for radius in self.sweep))
-        if self.radius == 0:
+        object.__setattr__(self, "eps", ball.parse(_USUAL[self.norm] if self.eps is None else self.eps))
+        object.__setattr__(self, "sweep", tuple(ball.parse(eps) for eps in self.sweep))
+        if self.eps == 0:
             raise SpikeproofError("An audit needs a radius > 0, got 0; the clean images are judged in any case.")
         self._check_numbers()
         self.transfers(())
         if not any(trial.rank is not None for trial in self.members()):
             raise SpikeproofError(
-                "An audit needs at least one nominal trial through the model's own surrogate; PGD-20 tells the most."
+                "An audit needs at least one protocol trial through the model's own surrogate; PGD-20 tells the most."
             )
 
     def _check_words(self) -> None:
@@ -133,21 +134,25 @@ class AuditConfig:
 
     @property
     def threat(self) -> Threat:
-        assert self.radius is not None
-        return BALLS[self.norm](self.radius)
+        assert self.eps is not None
+        return BALLS[self.norm](self.eps)
 
     def crafting(self) -> Crafting:
         """How this audit obtains gradients and verdicts, but for the source."""
-        return Crafting(draws=self.draws or 1, judge_draws=self.judge_draws, precision=self.precision, seed=self.seed)
+        return Crafting(
+            eot_iter=self.eot_iter or 1, judge_draws=self.judge_draws, precision=self.precision, seed=self.seed
+        )
 
     def meaning(self) -> dict[str, Any]:
         """Every setting as a plain value, "auto" as what it means: two that ask for the same audit have the same.
+
+        Addresses and names of audits are made from it, so it has the names that settings had first.
 
         Example:
             >>> AuditConfig().meaning() == AuditConfig(precision="fp32").meaning()
             True
         """
-        return dataclasses.asdict(self) | {"precision": for_verdicts(self.precision)}
+        return former_audit(dataclasses.asdict(self)) | {"precision": for_verdicts(self.precision)}
 
     @property
     def verdict_draws(self) -> int:
@@ -162,7 +167,7 @@ class AuditConfig:
         return self.battery is not None and BATTERIES[self.battery].per_member
 
     def members(self, tuned: Tuned | None = None) -> list[Trial]:
-        """The trials in the order in which they are run: nominal ones first, all else as it is written.
+        """The trials in the order in which they are run: protocol ones first, all else as it is written.
 
         Example:
             >>> [trial.name for trial in AuditConfig(battery="quick", trials=("R+FGSM",)).members()]
@@ -170,7 +175,7 @@ class AuditConfig:
         """
         listed = (*self._battery_trials(), *self.trials)
         made = {trial.name: trial for trial in (make_trial(text, tuned, self.norm) for text in listed)}
-        return sorted(made.values(), key=lambda trial: trial.kind != "nominal")
+        return sorted(made.values(), key=lambda trial: trial.kind != "protocol")
 
     def going_round(self, members: Sequence[Trial], tuned: Tuned | None = None) -> list[Trial]:
         """These trials and those that go round what hides the gradient, before any that goes on from the best image.

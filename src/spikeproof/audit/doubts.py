@@ -35,19 +35,19 @@ def of_draws(undecided: int, config: AuditConfig) -> list[str]:
     ]
 
 
-def warnings_of(results: Sequence[Result], nominal: Measured, worst: Measured, flags: Sequence[Flag]) -> list[str]:
-    """Reasons not to believe the nominal number, one sentence each."""
+def warnings_of(results: Sequence[Result], protocol: Measured, worst: Measured, flags: Sequence[Flag]) -> list[str]:
+    """Reasons not to believe the protocol number, one sentence each."""
     found = []
-    gap = (nominal.correct - worst.correct) / nominal.samples  # not of two quotients, which may miss a round number
+    gap = (protocol.correct - worst.correct) / protocol.samples  # not of two quotients, which may miss a round number
     if gap >= _NOTABLE_GAP:
         found.append(
-            f"The worst case is {100 * gap:.1f} points below the nominal accuracy: "
+            f"The worst case is {100 * gap:.1f} points below the protocol accuracy: "
             "a fixed surrogate overstates this model's robustness."
         )
     adaptive = [result for result in results if result.trial.kind == "adaptive"]
     if not adaptive:
         found.append("No adaptive attack was run: the worst case is over fixed backwards only.")
     own = [result.own.accuracy for result in adaptive if result.own is not None]
-    if own and min(own) > nominal.accuracy:
-        found.append("The adaptive attack was weaker than the nominal one; run it for more steps.")
+    if own and min(own) > protocol.accuracy:
+        found.append("The adaptive attack was weaker than the protocol one; run it for more steps.")
     return found + [f"{flag.sentence[0].upper()}{flag.sentence[1:]}" for flag in flags if flag.raised]

@@ -21,6 +21,7 @@ from spikeproof.cli.one_process import refuse_torchrun
 from spikeproof.defenses import DEFENSES
 from spikeproof.errors import SpikeproofError
 from spikeproof.recipes import (
+    CLAIMED,
     COMPARISONS,
     DIGITS,
     Share,
@@ -91,10 +92,10 @@ def audit(words: list[str], command: str) -> None:
     default = AuditArguments(config=recorded)
     arguments = read_arguments(AuditArguments, rest, prog=f"spikeproof audit {name}", default=default)
     asked = arguments.config
-    if asked.norm != recorded.norm and asked.radius == recorded.radius:
+    if asked.norm != recorded.norm and asked.eps == recorded.eps:
         raise SpikeproofError(
             f"The run's recipe asks for a radius in {NORMS[recorded.norm]}, which is none in {NORMS[asked.norm]}; give "
-            f"--radius too, such as {'128/255' if asked.norm == 'l2' else '8/255'}."
+            f"--eps too, such as {'128/255' if asked.norm == 'l2' else '8/255'}."
         )
     audit_run(
         folder,
@@ -149,7 +150,7 @@ def compare(words: list[str], command: str) -> None:
         command=command,
         show=not arguments.quiet,
     )
-    rows = write_comparison(folders, page, report, one_more(chosen))
+    rows = write_comparison(folders, page, report, [*one_more(chosen), *CLAIMED])
     if arguments.json:
         print(json.dumps(comparison_json(rows), indent=1))
         return

@@ -146,7 +146,7 @@ def _listed(value: Any) -> str:
 def _evaluations(audit: Audit, data: _Data) -> list[Any]:
     from huggingface_hub import EvalResult
 
-    under = {"norm": audit.norm, "radius": audit.radius, "battery": audit.battery, "samples": audit.samples}
+    under = {"norm": audit.norm, "eps": audit.eps, "battery": audit.battery, "samples": audit.samples}
     clean = clean_of(audit)
     measured: list[tuple[str, Measured, dict[str, Any]]] = [
         *([("clean accuracy (%)", clean, {"samples": audit.samples})] if clean else []),
@@ -187,13 +187,13 @@ def _results(audit: Audit | None) -> list[str]:
         return []
     clean = clean_of(audit)
     rows = [("Clean images", clean)] if clean else []
-    rows += [(f"Nominal: {_code(audit.nominal_trial)}", audit.nominal)]
+    rows += [(f"Protocol: {_code(audit.protocol_trial)}", audit.protocol)]
     table = ["| On the same images | Accuracy (%) | 95 % interval |", "|---|--:|--:|"]
     table += [f"| {label} | {percent(value.accuracy)} | {interval(value)} |" for label, value in rows]
     table += [f"| **Worst case: right under every attack** | **{worst_case(audit)}** | {worst_interval(audit)} |"]
     counted = [trial.name for trial in audit.trials if trial.counts and trial.kind != "clean"]
     gap = (
-        f"Masking gap, nominal minus worst case: {percent(audit.masking_gap)} points. "
+        f"Masking gap, protocol minus worst case: {percent(audit.masking_gap)} points. "
         f"Checks that raised a red flag: {checks_text(audit)}."
     )
     return [
@@ -231,7 +231,7 @@ def _network(model: SpikingModel) -> str:
     held = model.description
     neuron, size = held.neuron, held.image_size
     weights = sum(parameter.numel() for parameter in model.parameters())
-    fires = f"leak {neuron.leak:g}, threshold {neuron.threshold:g}, {neuron.reset} reset"
+    fires = f"decay {neuron.decay:g}, threshold {neuron.threshold:g}, {neuron.reset} reset"
     return _table(
         {
             "Architecture": f"`{held.name}`, width {held.width:g}, {weights:,} weights",

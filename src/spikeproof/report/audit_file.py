@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from spikeproof.errors import SpikeproofError
+from spikeproof.former_names import todays
 from spikeproof.report.fields import Fields
 from spikeproof.report.records import (
     Audit,
@@ -21,7 +22,8 @@ from spikeproof.report.records import (
     Tuning,
 )
 
-AUDIT_VERSION = 3
+AUDIT_VERSION = 4
+_WITH_FORMER_NAMES = 3
 ROUNDING = 1e-3  # how far two numbers of one file may disagree because one of them was rounded
 
 
@@ -33,23 +35,25 @@ def read_audit(path: Path) -> Audit:
     """
     mend = "audit the run again with `spikeproof audit`"
     row = Fields.read(path, mend)
+    if row.whole("version") == _WITH_FORMER_NAMES:
+        row = Fields(todays(row.raw) | {"version": AUDIT_VERSION}, row.where, mend)
     if row.whole("version") != AUDIT_VERSION:
         raise SpikeproofError(
             f"{path} has version {row.whole('version')}, and this spikeproof reads version {AUDIT_VERSION}; {mend}."
         )
-    nominal, worst = _counted(row.child("nominal")), _counted(row.child("worst_case"))
+    protocol, worst = _counted(row.child("protocol")), _counted(row.child("worst_case"))
     gap = row.number("masking_gap")
-    if worst.accuracy > nominal.accuracy + ROUNDING or not abs(gap - (nominal.accuracy - worst.accuracy)) <= ROUNDING:
+    if worst.accuracy > protocol.accuracy + ROUNDING or not abs(gap - (protocol.accuracy - worst.accuracy)) <= ROUNDING:
         raise SpikeproofError(
-            f"{path}: the masking gap should be nominal - worst case and not negative, got {gap} from nominal "
-            f"{nominal.accuracy} and worst case {worst.accuracy}; {mend}."
+            f"{path}: the masking gap should be protocol - worst case and not negative, got {gap} from protocol "
+            f"{protocol.accuracy} and worst case {worst.accuracy}; {mend}."
         )
     norm = row.child("threat").text("norm")
     trials = tuple(_trial(entry, norm) for entry in row.children("trials"))
-    nominal_trial = row.child("nominal").text("trial")
-    if not any(trial.kind == "nominal" and trial.own and trial.name == nominal_trial for trial in trials):
+    protocol_trial = row.child("protocol").text("trial")
+    if not any(trial.kind == "protocol" and trial.own and trial.name == protocol_trial for trial in trials):
         raise SpikeproofError(
-            f"{path}: the nominal accuracy should come from one of the nominal trials, got {nominal_trial!r}; {mend}."
+            f"{path}: the protocol accuracy should come from a trial of the protocol, got {protocol_trial!r}; {mend}."
         )
     _check_chain(trials, row.whole("samples"), worst, row)
     threat, tuning = row.child("threat"), row.child("tuning")
@@ -57,9 +61,9 @@ def read_audit(path: Path) -> Audit:
         samples=row.whole("samples"),
         split=row.text("split"),
         norm=norm,
-        radius=threat.positive("radius"),
+        eps=threat.positive("eps"),
         noise=row.text("noise"),
-        draws=row.whole("draws"),
+        eot_iter=row.whole("eot_iter"),
         judge_draws=row.whole("judge_draws"),
         battery=row.text("battery"),
         device=row.text("device"),
@@ -72,8 +76,8 @@ def read_audit(path: Path) -> Audit:
         images="" if row.absent("audited_images") else row.text("audited_images"),
         split_images="" if row.absent("images") else row.text("images"),
         trials=trials,
-        nominal=nominal,
-        nominal_trial=nominal_trial,
+        protocol=protocol,
+        protocol_trial=protocol_trial,
         worst_case=worst,
         masking_gap=gap,
         no_number="" if row.absent("no_number") else row.text("no_number"),
@@ -173,7 +177,7 @@ def _trial(row: Fields, norm: str) -> Trial:
 def _sweep_point(row: Fields) -> SweepPoint:
     return SweepPoint(
         **vars(_measured(row)),
-        radius=row.number("radius"),
+        eps=row.number("eps"),
         trial=row.text("trial"),
         kind=row.text("kind"),
         samples=row.whole("samples"),

@@ -14,12 +14,12 @@ from spikeproof.report.svg import Axis, Bar, Line, amount_axis, bars, legend, li
 from spikeproof.report.sweeps import sweep_of_trials, sweeps_of_runs
 from spikeproof.report.wording import (
     NORMS,
+    eps_text,
     interval,
     labels,
     listed,
     masking_gap,
     percent,
-    radius_text,
     share,
     unlike,
     unlike_sentence,
@@ -28,7 +28,7 @@ from spikeproof.report.wording import (
 
 
 def finding(runs: Sequence[Run]) -> str:
-    """The plain result in one or two sentences: the worst case, the nominal beside it, and how sure the order is."""
+    """The plain result in one or two sentences: the worst case, the protocol beside it, and how sure the order is."""
     audited = [(name, run.audit) for name, run in zip(labels(runs), runs, strict=True) if run.audit is not None]
     if not audited:
         return "None of these runs has been audited yet, so nothing is known about robustness: only training is shown."
@@ -48,11 +48,11 @@ def finding(runs: Sequence[Run]) -> str:
 def _ranked(audited: Sequence[tuple[str, Audit]]) -> str:
     """The run of highest worst case, and whether others may be as good."""
     name, audit = max(audited, key=lambda pair: pair[1].worst_case.accuracy)
-    where = f"{NORMS.get(audit.norm, audit.norm)} {radius_text(audit.norm, audit.radius)}"
+    where = f"{NORMS.get(audit.norm, audit.norm)} {eps_text(audit.norm, audit.eps)}"
     numbers = (
         f"keeps {percent(audit.worst_case.accuracy)} % in the worst case at {where} (95 % interval "
-        f"{interval(audit.worst_case)}), where its nominal accuracy says {percent(audit.nominal.accuracy)} % "
-        f"({interval(audit.nominal)})"
+        f"{interval(audit.worst_case)}), where its protocol accuracy says {percent(audit.protocol.accuracy)} % "
+        f"({interval(audit.protocol)})"
     )
     if not audit.has_adaptive:
         numbers += "; no adaptive attack was run, so the worst case may be far too high"
@@ -89,20 +89,20 @@ def _headline_bars(runs: Sequence[Run]) -> str:
         group = []
         if clean is not None:
             group.append(Bar("clean", clean.accuracy, clean.low, clean.high, percent(clean.accuracy), "clean"))
-        low, worst = audit.nominal, audit.worst_case
-        group.append(Bar("nominal", low.accuracy, low.low, low.high, percent(low.accuracy), "nominal"))
+        low, worst = audit.protocol, audit.worst_case
+        group.append(Bar("protocol", low.accuracy, low.low, low.high, percent(low.accuracy), "protocol"))
         text = f"{worst_case(audit)}, gap {masking_gap(audit)}"
         group.append(Bar("worst case", worst.accuracy, worst.low, worst.high, text, "worst", ghost=low.accuracy))
         groups.append((name, look, group))
     if not groups:
         return ""
     caption = (
-        "Accuracy on clean images, under the nominal attack and under every attack together; whiskers are 95 % "
-        "intervals. The dashed outline is the masking gap: what the nominal accuracy promises and the worst case "
+        "Accuracy on clean images, under the protocol attack and under every attack together; whiskers are 95 % "
+        "intervals. The dashed outline is the masking gap: what the protocol accuracy promises and the worst case "
         f"takes. {escape(unlike_sentence(runs))}"
     )
-    title = "Clean, nominal and worst-case accuracy of each run"
-    return figure("Nominal and worst case", bars(title, groups), caption, style="tall")
+    title = "Clean, protocol and worst-case accuracy of each run"
+    return figure("Protocol and worst case", bars(title, groups), caption, style="tall")
 
 
 def _sites(runs: Sequence[Run]) -> str:

@@ -14,12 +14,12 @@ from spikeproof.report.picks import clean_of
 from spikeproof.report.records import Audit, Run
 
 # Colours after Okabe and Ito (2008); each kind has a marker of its own too.
-_CLEAN, _NOMINAL, _WORST = ("#555c64", "o"), ("#0072b2", "s"), ("#d55e00", "D")
+_CLEAN, _PROTOCOL, _WORST = ("#555c64", "o"), ("#0072b2", "s"), ("#d55e00", "D")
 DOUBTED = "⚑ a red flag was raised, or no adaptive attack run: the worst case may be too high"
 
 
 def write_comparison_picture(rows: Mapping[str, Sequence[Run]], path: Path) -> None:
-    """A line a row, the best worst case on top: clean, nominal and worst case with its 95 % interval, means over seeds.
+    """A line a row, the best worst case on top: clean, protocol, worst case with its 95 % interval, means over seeds.
 
     A worst case that is not to be believed is hollow, and its row has a flag. Rows without an audited run are left
     out; the picture is PNG.
@@ -30,13 +30,13 @@ def write_comparison_picture(rows: Mapping[str, Sequence[Run]], path: Path) -> N
     axes = figure.subplots()
     for height, (_, each) in enumerate(shown):
         clean = fmean(found.accuracy for found in map(clean_of, each) if found is not None)
-        nominal, worst = fmean(audit.nominal.accuracy for audit in each), _worst(each)
+        protocol, worst = fmean(audit.protocol.accuracy for audit in each), _worst(each)
         low, high = (fmean(getattr(audit.worst_case, end) for audit in each) for end in ("low", "high"))
         axes.plot([100 * worst, 100 * clean], [height, height], color="#dadce0", linewidth=1, zorder=0)
         axes.plot([100 * low, 100 * high], [height, height], color=_WORST[0], linewidth=1, alpha=0.6, zorder=1)
         for value, (colour, marker), name, hollow in (
             (clean, _CLEAN, "clean", False),
-            (nominal, _NOMINAL, f"nominal ({each[0].nominal_trial})", False),
+            (protocol, _PROTOCOL, f"protocol ({each[0].protocol_trial})", False),
             (worst, _WORST, "worst case, 95 % interval", _doubted(each)),
         ):
             face = "white" if hollow else colour

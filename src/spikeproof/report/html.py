@@ -21,11 +21,11 @@ from spikeproof.report.wording import labels
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
 GLOSSARY = {
-    "Nominal": "accuracy under the protocol that papers use: an attack whose gradients come from the network's own, "
+    "Protocol": "accuracy under the protocol that papers use: an attack whose gradients come from the network's own, "
     "fixed surrogate.",
     "Worst case": "accuracy that counts a sample only if it is right under every attack of the audit. An attack that "
     "nobody tried could only lower it.",
-    "Masking gap": "nominal − worst case, in percentage points: what looked robust only because the nominal attack's "
+    "Masking gap": "protocol − worst case, in percentage points: what looked robust only because the protocol attack's "
     "gradients were masked.",
     "Adaptive": "an attack whose gradient source follows the network, so that it does not stop where the window of a "
     "fixed surrogate ends.",

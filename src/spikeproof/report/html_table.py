@@ -10,7 +10,7 @@ from spikeproof.report.picks import (
     clean_of,
     heading,
     is_headline,
-    nominal_columns,
+    protocol_columns,
     strongest_other,
     trial_named,
 )
@@ -37,14 +37,14 @@ NOT_RUN = '<span title="this trial was not run">–</span>'
 
 def html_table(runs: Sequence[Run]) -> str:
     """The result table as HTML, with what must be said about its conditions above it and its warnings below."""
-    shown, differ, names = nominal_columns(runs), differing(runs), labels(runs)
+    shown, differ, names = protocol_columns(runs), differing(runs), labels(runs)
     heads = ["Run", "Clean", *(heading(name, runs) for name in shown), STRONGEST, "Worst case", "Masking gap"]
     titles = "".join(_column(words) for words in [*heads, "Red flags"])
-    nominal = f'<th role="columnheader" scope="colgroup" colspan="{len(shown)}">Nominal attacks</th>' if shown else ""
+    protocol = f'<th role="columnheader" scope="colgroup" colspan="{len(shown)}">Protocol attacks</th>' if shown else ""
     body = "".join(_row(i, names[i], run, runs, shown, differ) for i, run in enumerate(runs))
     return (
         f'{_shared(runs, differ)}<table class="results" role="table"><thead role="rowgroup">'
-        f'<tr role="row" class="groups"><td></td><td></td>{nominal}<td></td>'
+        f'<tr role="row" class="groups"><td></td><td></td>{protocol}<td></td>'
         '<th role="columnheader" scope="colgroup" colspan="2">All attacks together</th><td></td></tr>'
         f'<tr role="row">{titles}</tr></thead><tbody role="rowgroup">{body}</tbody></table>{_below(runs, names)}'
     )
@@ -86,7 +86,7 @@ def _row(index: int, name: str, run: Run, runs: Sequence[Run], shown: Sequence[s
     worst = audit.worst_case
     title = f"right under every attack of the audit; 95 % interval {interval(worst)} %"
     cells.append(_cell("Worst case", worst_case(audit), worst_interval(audit), audit.no_number or title, "worst"))
-    title = f"nominal {percent(audit.nominal.accuracy)} % minus worst case {percent(worst.accuracy)} %"
+    title = f"protocol {percent(audit.protocol.accuracy)} % minus worst case {percent(worst.accuracy)} %"
     small = "points" if audit.has_adaptive else "no adaptive attack"
     cells.append(_cell("Masking gap", masking_gap(audit), small, title, "gap"))
     title = "; ".join(flag.name for flag in audit.raised) or ("no check raised one" if audit.flags else "")
@@ -115,8 +115,8 @@ def trial_cell(label: str, audit: Audit, trial: Trial | None) -> str:
         title += "; judged at any L2 distance, so no part of the worst case"
     if not is_headline(audit, trial):
         return _cell(label, value, small, title + how)
-    value += ' <abbr class="star" title="the nominal accuracy of this run">*</abbr>'
-    return _cell(label, value, small, title + how, "nominal")
+    value += ' <abbr class="star" title="the protocol accuracy of this run">*</abbr>'
+    return _cell(label, value, small, title + how, "protocol")
 
 
 def _strongest(audit: Audit) -> str:
@@ -138,11 +138,11 @@ def _cell(label: str, value: str, small: str, title: str, style: str = "") -> st
 
 def _below(runs: Sequence[Run], names: Sequence[str]) -> str:
     text = (
-        '<p class="caption">Accuracy in percent, with its 95 % Wilson interval below. <b>*</b> marks the nominal '
-        f"accuracy. {STRONGEST}: of the trials that are not nominal, the one that takes most; a minus sign counts what "
+        '<p class="caption">Accuracy in percent, with its 95 % Wilson interval below. <b>*</b> marks the protocol '
+        f"accuracy. {STRONGEST}: of the trials beyond the protocol, the one that takes most; a minus sign counts what "
         "it newly broke where it attacked only what was left, which is no accuracy of its own. Worst case: right under "
-        "<em>every</em> attack of the audit. Masking gap = nominal − worst case: the part of the nominal accuracy that "
-        "only a fixed-surrogate attack fails to take.</p>"
+        "<em>every</em> attack of the audit. Masking gap = protocol − worst case: the part of the protocol accuracy "
+        "that only a fixed-surrogate attack fails to take.</p>"
         if any(run.audit for run in runs)
         else ""
     )
@@ -170,7 +170,7 @@ def _every_trial(audited: Sequence[tuple[str, Audit]]) -> str:
     """One row per trial, one column per run: it stays readable with fifty trials."""
     found = dict.fromkeys(
         (_kind(trial), trial.name)
-        for wanted in (("clean",), ("nominal",), None)
+        for wanted in (("clean",), ("protocol",), None)
         for _, audit in audited
         for trial in audit.trials
         if wanted is None or trial.kind in wanted

@@ -8,7 +8,7 @@ from statistics import fmean
 
 from spikeproof.disk import write_atomically
 from spikeproof.errors import SpikeproofError
-from spikeproof.report.picks import clean_of, nominal_columns, trial_named
+from spikeproof.report.picks import clean_of, protocol_columns, trial_named
 from spikeproof.report.records import Audit, Run
 from spikeproof.report.wording import asked_trials, conditions, listed, percent, share, worst_case
 
@@ -32,10 +32,10 @@ def comparison_table(rows: Mapping[str, Sequence[Run]]) -> str:
     if not shown:
         raise SpikeproofError("No run of this comparison is audited yet, so there is no table; let it go on.")
     base = _seconds(next(iter(shown.values())))
-    nominal = nominal_columns([run for runs in shown.values() for run in runs])
-    header = ["Row", "Seeds", "Clean", *nominal, "Worst case", "Gap", "Firing rate", "Training time", "Red flags"]
+    protocol = protocol_columns([run for runs in shown.values() for run in runs])
+    header = ["Row", "Seeds", "Clean", *protocol, "Worst case", "Gap", "Firing rate", "Training time", "Red flags"]
     lines = [header, ["---", *("--:" for _ in header[1:])]]
-    lines += [_cells(label, runs, nominal, base) for label, runs in shown.items()]
+    lines += [_cells(label, runs, protocol, base) for label, runs in shown.items()]
     text = "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
     missing = [label for label in rows if label not in shown]
     return "\n\n".join([text, _conditions(shown), *([f"Not audited yet: {', '.join(missing)}."] if missing else [])])
@@ -72,14 +72,14 @@ def write_between_marks(page: Path, text: str) -> None:
     write_atomically(page, lambda path: path.write_text(whole, encoding="utf-8", errors="replace"))
 
 
-def _cells(label: str, runs: Sequence[Run], nominal: Sequence[str], base: float) -> list[str]:
+def _cells(label: str, runs: Sequence[Run], protocol: Sequence[str], base: float) -> list[str]:
     audits = [run.audit for run in runs if run.audit is not None]
     flags = [len(audit.raised) for audit in audits]
     return [
         label,
         str(len(runs)),
         _over_seeds(audits, lambda audit: _own(audit, None)),
-        *(_over_seeds(audits, lambda audit, name=name: _own(audit, name)) for name in nominal),  # type: ignore[misc]
+        *(_over_seeds(audits, lambda audit, name=name: _own(audit, name)) for name in protocol),  # type: ignore[misc]
         _worst(audits),
         _over_seeds(audits, lambda audit: audit.masking_gap),
         share(fmean(_firing_rate(run) for run in runs)),
@@ -142,14 +142,14 @@ def _conditions(shown: Mapping[str, Sequence[Run]]) -> str:
     drawn = []
     for label, runs in shown.items():
         audits = [run.audit for run in runs if run.audit is not None and run.audit.noise != "off"]
-        drawn += [f"{label} {draws}" for draws in sorted({f"{audit.draws}/{audit.judge_draws}" for audit in audits})]
+        drawn += [f"{label} {draws}" for draws in sorted({f"{audit.eot_iter}/{audit.judge_draws}" for audit in audits})]
     random = (
         f" Random at inference, averaged over draws (a gradient's/a verdict's): {', '.join(drawn)}." if drawn else ""
     )
     return (
         f"Accuracies in percent. {', '.join(_shared(first).values())}; {'; '.join(machines)}. Worst case: right under "
-        f"every one of {worst}.{random} Gap: {first.nominal_trial} minus worst case. Training time as it was, relative "
-        "to the first row: on a machine that does other things it is a hint only."
+        f"every one of {worst}.{random} Gap: {first.protocol_trial} minus worst case. Training time as it was, "
+        "relative to the first row: on a machine that does other things it is a hint only."
     )
 
 

@@ -1,4 +1,4 @@
-"""What one more defense changes: two networks on the same images, image by image, and whether chance explains it."""
+"""Two networks on the same images, image by image: how their accuracies differ, and whether chance explains it."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import pyarrow as pa
 
 from spikeproof.counts import mcnemar
 from spikeproof.report.outcomes_file import read_outcomes
-from spikeproof.report.picks import nominal_columns
+from spikeproof.report.picks import protocol_columns
 from spikeproof.report.records import Audit, Run
 from spikeproof.report.wording import chance, signed
 
-WORST = "worst case"
+CLEAN, WORST = "clean", "worst case"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Paired:
     """A difference of two rows in one column.
 
     Attributes:
-        column: a trial, or "worst case".
+        column: "clean", a trial, or "worst case".
         difference: accuracy of the first row less the second's, in points, averaged over the seeds.
         p: of McNemar's exact test. An image that several seeds share is one observation, however many networks saw it.
     """
@@ -41,11 +41,12 @@ def paired(first: Sequence[Run], second: Sequence[Run]) -> list[Paired]:
         first, second: audited runs, one a seed, of the same seeds in the same order; each pair on the same images.
 
     Returns:
-        One difference for each nominal trial that all runs have and one for the worst case; none of no runs.
+        One difference for the clean images, for each protocol trial that all runs have and for the worst case; none of
+        no runs.
     """
     if not first:
         return []
-    columns = [*nominal_columns([*first, *second]), WORST]
+    columns = [CLEAN, *protocol_columns([*first, *second]), WORST]
     above, below = ([_right(run, columns) for run in runs] for runs in (first, second))
     found = []
     for column in columns:
@@ -88,7 +89,7 @@ def paired_table(rows: Mapping[str, Sequence[Run]], over: Sequence[tuple[str, st
     ]
     table = "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
     return (
-        "What one more defense changes, in points of accuracy: an exact McNemar test by image, the seeds together, "
+        "What a row has over another, in points of accuracy: an exact McNemar test by image, the seeds together, "
         f"each p corrected for all {len(every)} tests of this table (Holm).\n\n{table}"
     )
 
@@ -135,17 +136,17 @@ def _alike(above: Audit | None, below: Audit | None) -> bool:
     """Whether two audits have a number each, and of the same images under the same threat."""
     if above is None or below is None or above.no_number or below.no_number:
         return False
-    return bool(above.images) and (above.images, above.norm, above.radius) == (below.images, below.norm, below.radius)
+    return bool(above.images) and (above.images, above.norm, above.eps) == (below.images, below.norm, below.eps)
 
 
 def _right(run: Run, columns: Sequence[str]) -> dict[str, dict[int, bool]]:
     """By column, of every audited image whether it is right: under one trial, or under all."""
     assert run.audited is not None and run.audit is not None
     outcomes: pa.Table = read_outcomes(Path(run.audited) / "outcomes.parquet")
-    names = ("sample", "trial", "kind", "norm", "radius", "correct")
+    names = ("sample", "trial", "kind", "norm", "eps", "correct")
     right: dict[str, dict[int, bool]] = {column: {} for column in columns}
-    for sample, trial, kind, norm, radius, correct in zip(*(outcomes[name].to_pylist() for name in names), strict=True):
-        of_the_audit = norm == run.audit.norm and math.isclose(radius, run.audit.radius, rel_tol=1e-9)
+    for sample, trial, kind, norm, eps, correct in zip(*(outcomes[name].to_pylist() for name in names), strict=True):
+        of_the_audit = norm == run.audit.norm and math.isclose(eps, run.audit.eps, rel_tol=1e-9)
         for column, held in right.items():
             if kind == "clean" or (of_the_audit and column in (trial, WORST)):
                 held[sample] = held.get(sample, True) and correct

@@ -30,7 +30,7 @@ from spikeproof.report.wording import (
 
 
 def run_section(index: int, name: str, run: Run, *, alone: bool) -> str:
-    """Everything that is known about one run; its line of summary already holds nominal and worst case.
+    """Everything that is known about one run; its line of summary already holds protocol and worst case.
 
     The only run of a page stands unfolded, and without the figures that the first part has already shown of it.
     """
@@ -38,7 +38,7 @@ def run_section(index: int, name: str, run: Run, *, alone: bool) -> str:
     summary = (
         "not audited"
         if audit is None
-        else f"nominal {percent(audit.nominal.accuracy)} · worst case {worst_case(audit)} · gap {masking_gap(audit)}"
+        else f"protocol {percent(audit.protocol.accuracy)} · worst case {worst_case(audit)} · gap {masking_gap(audit)}"
     )
     parts = [
         f'<details class="run"{" open" if alone else ""}><summary>{swatch(index)}<h3>{escape(name)}</h3>'
@@ -73,12 +73,12 @@ def _facts(audit: Audit | None) -> str:
         else ""
     )
     return (
-        f"<h4>Robustness</h4><p>Nominal ({escape(audit.nominal_trial)}): <b>{percent(audit.nominal.accuracy)} %</b> "
-        f"({interval(audit.nominal)}). Worst case: <b>{worst_case(audit)}{'' if audit.no_number else ' %'}</b> "
+        f"<h4>Robustness</h4><p>Protocol ({escape(audit.protocol_trial)}): <b>{percent(audit.protocol.accuracy)} %</b> "
+        f"({interval(audit.protocol)}). Worst case: <b>{worst_case(audit)}{'' if audit.no_number else ' %'}</b> "
         f"({worst_interval(audit)}). Masking gap: <b>{masking_gap(audit)}</b> points.</p>{nothing}{ahead}"
         f'<p class="conditions">{" · ".join(escape(fact) for fact in facts)} · '
-        f'<span title="share of samples whose input gradient is exactly zero; a nominal attack cannot move them">{zero}'
-        f"</span></p>{warnings}"
+        f'<span title="share of samples whose input gradient is exactly zero; a protocol attack cannot move them">'
+        f"{zero}</span></p>{warnings}"
     )
 
 

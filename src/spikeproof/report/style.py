@@ -34,7 +34,7 @@ th:first-child{text-align:left}
 tbody th{font-weight:600;min-width:9rem}
 tbody th .conditions{display:block;font-weight:400}
 td small{display:block;color:var(--soft);font-size:.75rem;white-space:nowrap}
-td.nominal>span,td.worst>span,td.gap>span{font-weight:700}
+td.protocol>span,td.worst>span,td.gap>span{font-weight:700}
 td.worst,td.gap{background:color-mix(in srgb,var(--shade) 55%,transparent)}
 td.wide{text-align:left;color:var(--soft)}
 .flagged>span,.raised td:nth-child(2)>span{font-weight:700;color:var(--warn)}
@@ -71,7 +71,7 @@ font-size:12px}
 .dashed .line{stroke-dasharray:5 3.5}.dashed .mark{fill:var(--card)}
 .band{fill:var(--c);opacity:.16}
 rect.clean{fill:none;stroke:var(--c);stroke-width:1.3}
-rect.nominal{fill:var(--c);fill-opacity:.38;stroke:var(--c);stroke-width:1.3}
+rect.protocol{fill:var(--c);fill-opacity:.38;stroke:var(--c);stroke-width:1.3}
 rect.worst{fill:var(--c);stroke:var(--c);stroke-width:1.3}
 .ghost{fill:none;stroke:var(--c);stroke-width:1.3;stroke-dasharray:3 2.5}
 .whisker{stroke:var(--ink);fill:none;stroke-width:1.1}

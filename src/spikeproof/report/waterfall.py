@@ -11,12 +11,12 @@ from spikeproof.report.svg import look_class
 from spikeproof.report.wording import interval, percent, worst_case, worst_interval
 
 ACROSS, TALL = 400.0, 12.0  # the units of a bar; the page stretches it to its column
-LOOK_OF_KIND = {"clean": 6, "nominal": 0, "fixed": 2, "adaptive": 1, "black-box": 3, "noise": 4}
+LOOK_OF_KIND = {"clean": 6, "protocol": 0, "fixed": 2, "adaptive": 1, "black-box": 3, "noise": 4}
 HEADS = ("Trial", "0 to 100 % of the samples", "Newly broken", "Attacked", "Left", "Own accuracy", "Seconds")
 CAPTION = (
     "Read from above: each dark bar is what a trial newly broke, the samples that were right before it and are wrong "
     "after it; the pale bar beside it is what it left to the next, and the last row is the worst case. A long bar of "
-    "an adaptive or a black-box trial is what the nominal attack could not see. A short one need not be a weak "
+    "an adaptive or a black-box trial is what the protocol attack could not see. A short one need not be a weak "
     "attack: what was broken before does not count again."
 )
 ONLY_LEFT = " Without an accuracy of its own (–) a trial attacked only what the ones before it left."

@@ -97,11 +97,11 @@ def further(search: Search, samples: int) -> str:
     )
 
 
-def radius_text(norm: str, radius: float) -> str:
+def eps_text(norm: str, eps: float) -> str:
     """8/255 for L-infinity, where the field counts in grey levels; a plain number otherwise."""
     if norm != "linf":
-        return f"{radius:.3g}"
-    levels = 255 * radius
+        return f"{eps:.3g}"
+    levels = 255 * eps
     whole = round(levels)
     return f"{whole}/255" if abs(levels - whole) < 0.02 else f"{levels:.3g}/255"
 
@@ -110,9 +110,9 @@ def conditions(audit: Audit) -> dict[str, str]:
     """What must agree before two audits may be compared, by name, in the order it is written."""
     noise = f"noise {audit.noise}"
     if audit.noise != "off":
-        noise += f", E = {audit.draws} draws a gradient, R = {audit.judge_draws} a verdict"
+        noise += f", E = {audit.eot_iter} draws a gradient, R = {audit.judge_draws} a verdict"
     return {
-        "Threat": f"{NORMS.get(audit.norm, audit.norm)} {radius_text(audit.norm, audit.radius)}",
+        "Threat": f"{NORMS.get(audit.norm, audit.norm)} {eps_text(audit.norm, audit.eps)}",
         "Samples": f"n = {audit.samples}",
         "Split": f"{audit.split} split",
         "Images": _images(audit),

@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 from spikeproof.audit import AuditConfig
+from spikeproof.former_names import former_recipe
 from spikeproof.recipes import Recipe
 
 _DIGITS = 16
@@ -29,7 +30,7 @@ def network_key(recipe: Recipe) -> str:
         >>> network_key(vanilla) == network_key(dataclasses.replace(vanilla, name="another"))
         True
     """
-    settings = recipe.settings()
+    settings = former_recipe(recipe.settings())
     return _address({name: value for name, value in settings.items() if name not in ("name", "audit")})
 
 
@@ -39,9 +40,9 @@ def audit_key(network: str, config: AuditConfig, substitute: str | None = None) 
     return _address([network, config.meaning(), trials, substitute])
 
 
-def measure_key(network: str, measure: str, images: int, radius: float) -> str:
+def measure_key(network: str, measure: str, images: int, eps: float) -> str:
     """The address of a measure of a network, taken on so many test images and, where it has one, at this radius."""
-    return _address([network, measure, images, radius])
+    return _address([network, measure, images, eps])
 
 
 def _address(content: Any) -> str:

@@ -11,12 +11,12 @@ from spikeproof.results.schema import SCALES
 from spikeproof.results.wording import (
     NONE,
     dataset,
+    eps,
     listed,
     methods,
     network,
     paper_link,
     plain,
-    radius,
     significant,
 )
 
@@ -56,7 +56,7 @@ def boards(tables: Sequence[tuple[TableHeader, Sequence[ResultRow]]]) -> list[Bo
             row = line.first
             if row.worst is not None and line.worsts:
                 key = (
-                    *(-SCALES.index(row.scale), row.dataset, row.data_note, row.classes, row.radius),
+                    *(-SCALES.index(row.scale), row.dataset, row.data_note, row.classes, row.eps),
                     *(row.worst.battery, row.worst.count.samples, row.crafting_precision, line.images),
                 )
                 found.setdefault(key, {}).setdefault(_network(line), (line, header.source))
@@ -71,7 +71,7 @@ def unranked(tables: Sequence[tuple[TableHeader, Sequence[ResultRow]]]) -> list[
 
 def board_markdown(board: Board) -> str:
     """The board as a table of Markdown under its heading."""
-    heads = ["Rank", "Row", "Table", "Network", "Clean", "Nominal", "Worst case", "Gap", "Operations (M)", "Seeds"]
+    heads = ["Rank", "Row", "Table", "Network", "Clean", "Protocol", "Worst case", "Gap", "Operations (M)", "Seeds"]
     cells = [[*heads, "Device"], ["--:", "---", "---", "---", *("--:" for _ in heads[4:]), "---"]]
     for place in board.places:
         line, row = place.line, place.line.first
@@ -79,7 +79,7 @@ def board_markdown(board: Board) -> str:
             [
                 *(str(place.rank), plain(place.name), _table(place), plain(network(row))),
                 line.accuracy(lambda row: row.clean),
-                f"{line.accuracy(lambda row: row.nominal)} ({plain(row.nominal_attack)})",
+                f"{line.accuracy(lambda row: row.protocol)} ({plain(row.protocol_attack)})",
                 *(line.worst_text(), line.gap_text(), millions(line), str(len(line.seeds))),
                 plain(listed([row.device for row in line.seeds])),
             ]
@@ -131,6 +131,6 @@ def _setting(line: Line) -> str:
     judged = "" if worst is None else f", battery {worst.battery} on {worst.count.samples} test images"
     judged += f" ({line.images[:8]})" if line.images else ""
     return (
-        f"{dataset(row.dataset)}{note}, {row.classes} classes, {radius(row.radius)}, scale {row.scale}{judged}, "
+        f"{dataset(row.dataset)}{note}, {row.classes} classes, {eps(row.eps)}, scale {row.scale}{judged}, "
         f"crafted in {row.crafting_precision}"
     )

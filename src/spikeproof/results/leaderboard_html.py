@@ -17,7 +17,7 @@ from spikeproof.results.wording import NONE, interval, listed, network, paper_li
 TITLE = "Robustness of spiking networks: the leaderboard"
 FINDING = (
     "Ranked by the <b>worst case</b>: the share of test images that a network still gets right under every attack of a "
-    "battery. The <b>gap</b> is what its nominal attack alone did not show. Rows are comparable within one table of "
+    "battery. The <b>gap</b> is what its protocol attack alone did not show. Rows are comparable within one table of "
     "this page only, and where the intervals of two rows overlap, their order is not settled."
 )
 
@@ -71,7 +71,7 @@ _HEADS = (
     ("Rank", None),
     ("Row", None),
     ("Clean", _DOWN),
-    ("Nominal", _DOWN),
+    ("Protocol", _DOWN),
     ("Worst case", _DOWN),
     ("Gap", _UP),
     ("Operations (M)", _UP),
@@ -130,7 +130,7 @@ def _row(place: Place) -> str:
         _cell("Rank", str(place.rank), "", place.rank),
         f'<th role="rowheader" scope="row">{escape(place.name)}{about}</th>',
         _accuracy("Clean", line, lambda row: row.clean, ""),
-        _accuracy("Nominal", line, lambda row: row.nominal, row.nominal_attack),
+        _accuracy("Protocol", line, lambda row: row.protocol, row.protocol_attack),
         _cell(
             "Worst case",
             f"{percent(line.worst)}{' ⚑' if line.flags else ''}",

@@ -43,8 +43,8 @@ class Line:
 
     @property
     def gaps(self) -> list[float]:
-        """For each seed, the battery's nominal accuracy less the worst case, in points."""
-        return [worst.nominal.percent - worst.count.percent for worst in self.worsts]
+        """For each seed, the battery's protocol accuracy less the worst case, in points."""
+        return [worst.protocol.percent - worst.count.percent for worst in self.worsts]
 
     @property
     def flags(self) -> list[str]:

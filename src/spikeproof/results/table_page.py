@@ -10,12 +10,12 @@ from spikeproof.results.records import ResultRow, TableHeader, Verdict
 from spikeproof.results.wording import (
     NONE,
     dataset,
+    eps,
     listed,
     over_seeds,
     percent,
     plain,
     published_percent,
-    radius,
     significant,
 )
 
@@ -117,12 +117,12 @@ def _legend(lines: Sequence[Line]) -> str:
     if any(len(line.seeds) > 1 for line in lines):
         text += " Where there are several seeds: mean, range."
     batteries = [
-        f"{line.first.worst.battery} at {radius(line.first.radius)}" for line in lines if line.first.worst is not None
+        f"{line.first.worst.battery} at {eps(line.first.eps)}" for line in lines if line.first.worst is not None
     ]
     if batteries:
         text += (
             f" Worst case: right under every attack of the battery {plain(listed(batteries))}, with its 95 % interval "
-            "(Wilson; of all seeds together). Gap: the battery's nominal accuracy less the worst case, in points."
+            "(Wilson; of all seeds together). Gap: the battery's protocol accuracy less the worst case, in points."
         )
     return f"{text} Steps: of the optimiser. n: test images."
 

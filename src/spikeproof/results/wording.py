@@ -83,7 +83,7 @@ def time(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5970 else f"{seconds / 3600:.1f} h"
 
 
-def radius(value: float) -> str:
+def eps(value: float) -> str:
     """In grey levels where it is a whole number of them: L∞ 8/255."""
     levels = 255 * value
     return f"L∞ {round(levels)}/255" if abs(levels - round(levels)) < 1e-6 else f"L∞ {value:.3g}"

@@ -95,8 +95,8 @@ def _on(name: str, words: str, printed: tuple[Row, Row] | None = None, **network
 
 
 _NETWORKS = (
-    _on("decay-0.99", "decay 0.99", neuron=Neuron(leak=0.99)),
-    _on("decay-0.5", "decay 0.5", neuron=Neuron(leak=0.5)),
+    _on("decay-0.99", "decay 0.99", neuron=Neuron(decay=0.99)),
+    _on("decay-0.5", "decay 0.5", neuron=Neuron(decay=0.5)),
     _on("t-2", "T = 2", num_steps=2),
     _on("t-8", "T = 8", (_of(TABLE1, "c10-vanilla-reg"), _of(TABLE1, "c10-vanilla-mpd-sgr")), num_steps=8),
 )
@@ -115,8 +115,8 @@ _ROWS = (
     _row("vanilla", "Vanilla", _TGO, _VANILLA.recipe, printed=(_VANILLA, _MAIN)),
     _row("tgo", "TGO, noise off", _TGO, _WITH_NOISE, _BAND, (_GUARDED, _MAIN)),
     *(
-        dataclasses.replace(_row(name, label, _TGO, held.recipe, held), noise=True, draws=draws)
-        for name, label, held, draws in (
+        dataclasses.replace(_row(name, label, _TGO, held.recipe, held), noise=True, eot_iter=eot_iter)
+        for name, label, held, eot_iter in (
             ("tgo-noise-one-draw", "TGO, noise on, one draw", _BAND, 1),
             ("tgo-noise-eot", "TGO, noise on, EoT 20", _BAND, 20),
             ("tgo-carried-eot", "TGO, noise carried, EoT 20", _CARRIED, 20),
@@ -131,7 +131,7 @@ AMBIGUITIES = Table(
     source="Readings of MPD-SGR and TGO; printed numbers are those of MPD-SGR's Tables 1 and 2 and TGO's main table",
     columns=_COLUMNS,
     rows=_ROWS,
-    nominal="PGD7",
+    protocol="PGD7",
     calibrations=(_ETA, _ALL_SITES, _NO_WARM_UP, _BAND, _CARRIED, _QUADRATIC),
     claims=tuple(
         Claim(text=f"MPD-SGR over REG, {ours.group}", column="PGD7", higher=ours.name, lower=reg.name)
