@@ -6,6 +6,7 @@ from typing import Any
 import griffe
 
 _ROLE = re.compile(r":(?:class|func|mod|meth|attr):`~?([^`]+)`")
+_QUOTED = re.compile(r"^( +[\w, ]+: )>", flags=re.MULTILINE)  # "weight: > 0", which Markdown takes for a quotation
 _TITLE = re.compile(r"^( *)Example:$", flags=re.MULTILINE)
 
 
@@ -17,7 +18,7 @@ def as_markdown(docstring: str) -> str:
         'See `spikeproof.spiking.Site`:'
     """
     plain = re.sub(r"::$", ":", _ROLE.sub(r"`\1`", docstring), flags=re.MULTILINE)
-    return _TITLE.sub(r"\1Examples:", plain).replace("``", "`")
+    return _QUOTED.sub(r"\1\\>", _TITLE.sub(r"\1Examples:", plain)).replace("``", "`")
 
 
 class Docstrings(griffe.Extension):

@@ -51,8 +51,8 @@ def test_a_link_out_of_the_pages_becomes_a_path():
 
 def test_docstrings_become_markdown():
     pytest.importorskip("griffe")
-    given = "As in :class:`spikeproof.Site`::\n\n    x = 1\n\nExample:\n    >>> 1\n    1\n"
-    wanted = "As in `spikeproof.Site`:\n\n    x = 1\n\nExamples:\n    >>> 1\n    1\n"
+    given = "As in :class:`spikeproof.Site`::\n\n    x = 1\n\nArgs:\n    a, b: > 0.\n\nExample:\n    >>> 1\n    1\n"
+    wanted = "As in `spikeproof.Site`:\n\n    x = 1\n\nArgs:\n    a, b: \\> 0.\n\nExamples:\n    >>> 1\n    1\n"
     assert hook("docstrings").as_markdown(given) == wanted
 
 
