@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # CI and a fresh clone find the real data beside the project; elsewhere set SPIKEPROOF_DATA_DIR yourself.
 export SPIKEPROOF_DATA_DIR ?= $(wildcard $(abspath ../shared/data))
 
-.PHONY: demo test test-all test-machines lint bench peers clean
+.PHONY: demo test test-all test-machines lint bench peers docs dist clean
 
 demo: $(STAMP)
 	$(BIN)/spikeproof demo
@@ -49,5 +49,17 @@ bench: $(STAMP)
 	OMP_WAIT_POLICY=PASSIVE GOMP_SPINCOUNT=1000 MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=2147483647 \
 		$(BIN)/python benchmarks/suite.py
 
+# The pages as a site in build/site; any warning is an error. To look at it: python3 -m http.server --directory build/site
+docs: $(STAMP)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	$(BIN)/mkdocs build --quiet
+
+# What is published: a wheel and a source archive in dist, checked.
+dist: $(STAMP)
+	rm -rf dist
+	$(BIN)/python -m pip install --quiet build twine
+	$(BIN)/python -m build --outdir dist .
+	$(BIN)/twine check --strict dist/*
+
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache
+	rm -rf build dist $(VENV) .mypy_cache .ruff_cache .pytest_cache
