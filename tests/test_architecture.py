@@ -12,8 +12,8 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # From the ground up; rooms of one floor may use each other.
 FLOORS = (
     {
-        *("checked", "contents", "counts", "disk", "errors", "kinds", "machine", "names", "private_rng", "progress"),
-        *("sending", "threat", "version"),
+        *("checked", "contents", "counts", "disk", "errors", "kinds", "machine", "names"),
+        *("doubt", "private_rng", "progress", "sending", "threat", "version"),
     },
     {"data"},
     {"spiking"},

@@ -16,7 +16,7 @@ from spikeproof.defenses import MPDSGR
 from spikeproof.recipes import DIGITS, Share, one_more, overridden, run_comparison, write_comparison
 from spikeproof.recipes.recipe import DataConfig
 from spikeproof.report import read_page
-from spikeproof.report.wording import chance
+from spikeproof.report.numbers import chance
 from spikeproof.spiking import Neuron, Rectangular
 from spikeproof.train import TrainConfig
 

@@ -24,7 +24,7 @@ from spikeproof.attacks import (
 from spikeproof.audit.config import AuditConfig
 from spikeproof.audit.curves import CurvePlan, swept_pair
 from spikeproof.audit.diagnostics import Curves, Flag, Gradients, flags_of, input_gradients
-from spikeproof.audit.doubts import of_draws, of_random_numbers, warnings_of
+from spikeproof.audit.doubts import doubts_of, of_draws, of_random_numbers
 from spikeproof.audit.engine import Attempt, Engine
 from spikeproof.audit.findings import Audit, Result
 from spikeproof.audit.fingerprint import fingerprint, images_fingerprint
@@ -37,6 +37,7 @@ from spikeproof.audit.trials import Trial, Tuned
 from spikeproof.audit.tuning import Tuning, tune
 from spikeproof.data import ImageSet
 from spikeproof.disk import user_path
+from spikeproof.doubt import Doubt
 from spikeproof.errors import SpikeproofError
 from spikeproof.gradients import Bptt
 from spikeproof.insight import describe_sites
@@ -125,10 +126,10 @@ def audit(
     )
     if substitutes and not config.transfer:
         raise SpikeproofError("There are substitutes, but no transfer trial is asked for; 'PGD-20' is usual.")
-    doubts = [*doubts, *of_random_numbers(seen, "The network")]
+    found_doubts = [*(Doubt("note", said) for said in doubts), *of_random_numbers(seen, "The network")]
     for number, other in enumerate(substitutes, 1):
         called = "the substitute" if len(substitutes) == 1 else f"substitute {number}"
-        doubts += of_random_numbers(look_at(other, pixels, called), called.capitalize())
+        found_doubts += of_random_numbers(look_at(other, pixels, called), called.capitalize())
     asked_of = [(trial, model) for trial in config.members()]
     asked_of += [(trial, other) for trial in config.transfers(substitutes) for other in substitutes]
     for trial, network in asked_of:
@@ -141,7 +142,7 @@ def audit(
         if folder is not None:
             name = fingerprint((model, *substitutes), pixels, labels, config, tuning.tuned)
             held = folder / Shard.of_this_process().of_the_first(name)
-        auditor = _Auditor(model, part, images.class_names, config, tuning, tuple(substitutes), doubts)
+        auditor = _Auditor(model, part, images.class_names, config, tuning, tuple(substitutes), found_doubts)
         unfinished = Parts(held)
         found = auditor.run(unfinished, began, show)
     # By the first process alone: another one would remove what this one has not saved yet.
@@ -163,7 +164,7 @@ class _Part:
     classes: dict[str, int]
     fingerprint: str
     audited: str
-    doubts: tuple[str, ...]
+    doubts: tuple[Doubt, ...]
 
 
 def _chosen(model: nn.Module, images: ImageSet, samples: int | None, split: str) -> _Part:
@@ -189,14 +190,15 @@ def _chosen(model: nn.Module, images: ImageSet, samples: int | None, split: str)
     # Two classes may share a name.
     held = {f"{label}: {name}": had for label, (name, had) in enumerate(zip(images.class_names, counts, strict=True))}
     missing = [name for name, had in zip(images.class_names, counts, strict=True) if had == 0]
-    doubts: tuple[str, ...] = ()
+    doubts: tuple[Doubt, ...] = ()
     if brightest < _DARK:
-        doubts += (f"No pixel is above {brightest} of 255, so a radius counts for more of the contrast than it says.",)
+        text = "No pixel is above {} of 255, so a radius counts for more of the contrast than it says."
+        doubts += (Doubt("dark images", text, (str(brightest),)),)
     if missing:
         named = ", ".join(missing[:10]) + (", ..." if len(missing) > 10 else "")
-        doubts += (
-            f"The {count} audited images have none of {len(missing)} of {images.num_classes} classes ({named}).",
-        )
+        text = "The {} audited images have none of {} of {} classes ({})."
+        numbers = (str(count), str(len(missing)), str(images.num_classes), named)
+        doubts += (Doubt("missing classes", text, numbers),)
     return _Part(pixels, labels, rows, len(images), held, images.fingerprint(), images_fingerprint(chosen), doubts)
 
 
@@ -217,7 +219,7 @@ class _Auditor:
         config: AuditConfig,
         tuning: Tuning,
         substitutes: tuple[nn.Module, ...],
-        doubts: Sequence[str],
+        doubts: Sequence[Doubt],
     ) -> None:
         self.model, self.class_names = model, class_names
         self.part, self.pixels, self.labels, self.rows = part, part.pixels, part.labels, part.rows
@@ -279,7 +281,7 @@ class _Auditor:
             step_sweep=plan.by_steps(curve, right[:few]),
             sites=statistics,
             flags=flags,
-            warnings=[*doubts, *warnings_of(results, nominal.own, worst, flags)],
+            doubts=[*doubts, *doubts_of(results, nominal.own, worst, flags)],
             tuning=self.tuning,
             batch_size=batch_size,
             pictures=pictures,
