@@ -101,7 +101,7 @@ def main() -> None:
     for name, each, spent in ((names[0], found, seconds), (names[1], other, other_seconds)):
         low, high = each.worst_case.bounds()
         print(
-            f"  {name:14} {spent:8.1f} s  nominal {100 * each.nominal.accuracy:.1f}  worst case "
+            f"  {name:14} {spent:8.1f} s  protocol {100 * each.protocol.accuracy:.1f}  worst case "
             f"{100 * each.worst_case.accuracy:.1f} % ({100 * low:.1f} to {100 * high:.1f})"
         )
     print(

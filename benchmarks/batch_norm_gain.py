@@ -15,7 +15,7 @@ accuracies under PGD on the test images at the recipe's radius, by
             which says what a wider surrogate does by itself;
   either    an image counts as right if it withstands both.
 
-The share of the nominal gain (own, defended - vanilla) that the widened attack takes away is the loophole's:
+The share of the protocol gain (own, defended - vanilla) that the widened attack takes away is the loophole's:
 
     (own(defended) - either(defended)) - (own(vanilla) - either(vanilla))   over   own(defended) - own(vanilla)
 """
@@ -41,7 +41,7 @@ from spikeproof.machine.device import pick_device
 from spikeproof.models import SpikingModel, load_model
 from spikeproof.recipes.recipe import DataConfig
 from spikeproof.spiking import Drive, PerStepNorm, Site, override_gradient, probe, sites
-from spikeproof.threat import Linf, parse_radius
+from spikeproof.threat import Linf, parse_eps
 
 _BATCH = 250
 
@@ -105,10 +105,10 @@ def look(model: SpikingModel, images: Tensor) -> dict[str, AtSite]:
     return found
 
 
-def attacked(model: SpikingModel, chosen: ImageSet, how: Crafting, radius: float, steps: int) -> Tensor:
+def attacked(model: SpikingModel, chosen: ImageSet, how: Crafting, eps: float, steps: int) -> Tensor:
     """Of each image whether the model is right about what PGD found; batch by batch."""
     parts = [
-        pgd(model, images, labels, Linf(radius), how, steps=steps).correct for images, labels in chosen.batches(_BATCH)
+        pgd(model, images, labels, Linf(eps), how, steps=steps).correct for images, labels in chosen.batches(_BATCH)
     ]
     return torch.cat(parts)
 
@@ -122,7 +122,7 @@ def measure(
         raise SystemExit(f"{vanilla} and {defended} were trained on other data; give two runs on the same.")
     data = _load(recorded[defended]["data"], data_dir)
     chosen = data.test.take(slice(limit)).to(device)
-    radius = parse_radius(recorded[defended]["audit"]["radius"])
+    eps = parse_eps(recorded[defended]["audit"]["eps"])
     models = {
         "vanilla": load_model(vanilla / "model.safetensors").to(device),
         "defended": load_model(defended / "model.safetensors").to(device),
@@ -132,12 +132,12 @@ def measure(
     accuracies = {}
     for which, model in models.items():
         clean = torch.cat([judge(model, images).argmax(1) == labels for images, labels in chosen.batches(_BATCH)])
-        own = attacked(model, chosen, Crafting(), radius, steps)
-        widened = attacked(model, chosen, Crafting(source=Widened(ratios)), radius, steps)
+        own = attacked(model, chosen, Crafting(), eps, steps)
+        widened = attacked(model, chosen, Crafting(source=Widened(ratios)), eps, steps)
         found = {"clean": clean, "own": own, "widened": widened, "either": own & widened}
         accuracies[which] = {name: 100 * right.float().mean().item() for name, right in found.items()}
     return {
-        "radius": radius,
+        "eps": eps,
         "images": len(chosen),
         "steps": steps,
         "ratios": ratios,
@@ -169,13 +169,13 @@ def show(found: dict[str, Any]) -> None:
             tail = f"{ratio:6.2f}" if which == "defended" else ""
             omegas = f"{at['omega']:7.3f} {at['omega_of_spread']:11.3f}"
             print(f"{name:12} {which:9} {gain:>8} {at['spread']:7.3f} {omegas} {tail}")
-    print(f"\nPGD-{found['steps']} at {found['radius']:.4f} on {found['images']} test images, accuracy in %")
+    print(f"\nPGD-{found['steps']} at {found['eps']:.4f} on {found['images']} test images, accuracy in %")
     print(f"{'network':9} {'clean':>7} {'own':>7} {'widened':>8} {'either':>7}")
     for which, row in found["accuracies"].items():
         print(f"{which:9} {row['clean']:7.1f} {row['own']:7.1f} {row['widened']:8.1f} {row['either']:7.1f}")
     gain, loophole = found["gain"], found["loophole"]
     print(
-        f"\nnominal gain {gain:+.1f} points; the widened surrogate takes {loophole:.1f} more from the defended network"
+        f"\nprotocol gain {gain:+.1f} points; the widened surrogate takes {loophole:.1f} more from the defended network"
     )
     if gain > 0:
         print(f"the loophole's share: {100 * loophole / gain:.0f} %")

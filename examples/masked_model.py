@@ -46,7 +46,7 @@ def main() -> None:
     masked = inflate(honest, FACTOR)
     images = data.test.images.float() / 255
     assert torch.equal(honest.eval()(images), masked.eval()(images)), "the masked model computes something else"
-    config = sp.AuditConfig(radius=0.1, samples=200, sweep=(0.05, 0.2))
+    config = sp.AuditConfig(eps=0.1, samples=200, sweep=(0.05, 0.2))
     folders = []
     for name, model in (("honest", honest), ("masked", masked)):
         folders.append(Path("runs/masked") / name)

@@ -19,7 +19,7 @@ from torch import Tensor
 
 import spikeproof as sp
 from spikeproof.attacks import crafting, local_search, margin_of, sa_pgd
-from spikeproof.gradients import Assg
+from spikeproof.gradients import ASSG
 from spikeproof.recipes import load_run
 
 RADIUS, COUNT, REACH = sp.Linf("4/255"), 100, 0.25 / 255
@@ -30,7 +30,7 @@ def main(run: str, picture: str) -> None:
     model, data = load_run(Path(run), None)
     model.eval()
     part = data.validation.take(torch.arange(COUNT))
-    images, labels, how = part.images.float() / 255, part.labels, sp.Crafting(source=Assg())
+    images, labels, how = part.images.float() / 255, part.labels, sp.Crafting(source=ASSG())
     first = sa_pgd(model, images, labels, RADIUS, how, steps=100, objective="margin")
     left = first.correct
     images, labels, nearest = images[left], labels[left], first.nearest[left]

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 import spikeproof as sp
 from spikeproof.attacks import sa_pgd
-from spikeproof.gradients import Assg
+from spikeproof.gradients import ASSG
 from spikeproof.insight import landscape
 from spikeproof.insight.theory import (
     firing_slope,
@@ -74,15 +74,15 @@ def theorem_1(picture: Path) -> None:
     }
     fig, panels = plt.subplots(2, 2, figsize=(10, 6.4), layout="constrained", sharex=True)
     time = range(1, STEPS + 1)
-    for column, leak in enumerate((1.0, 0.5)):
+    for column, decay in enumerate((1.0, 0.5)):
         spread, share = panels[:, column]
-        said = unreset_moments(leak, 0.0, 1.0, STEPS)[1]
+        said = unreset_moments(decay, 0.0, 1.0, STEPS)[1]
         spread.plot(time, said, color="black", linewidth=2.5, alpha=0.4, label="Theorem 1")
         print(
-            f"\nTheorem 1, leak {leak}, currents N(0, 1), T = {STEPS}, n = 100000: sd {said[-1]:.2f} at the last step"
+            f"\nTheorem 1, decay {decay}, currents N(0, 1), T = {STEPS}, n = 100000: sd {said[-1]:.2f} at the last step"
         )
         for place, (name, (currents, resets)) in enumerate(cases.items()):
-            found = simulated_potentials(sp.Neuron(leak=leak), 0.0, 1.0, STEPS, currents=currents, resets=resets)
+            found = simulated_potentials(sp.Neuron(decay=decay), 0.0, 1.0, STEPS, currents=currents, resets=resets)
             spread.plot(time, found.std, color=f"C{place}", label=name)
             share.plot(time, found.window_share, color=f"C{place}", label=name)
             share.plot(time, found.omega, "--", color=f"C{place}")
@@ -90,7 +90,7 @@ def theorem_1(picture: Path) -> None:
                 f"  {name:24} mean {found.mean[-1]:6.2f}  sd {found.std[-1]:.2f}  within 1 of the threshold "
                 f"{found.window_share.mean():.3f}, Omega {found.omega.mean():.3f} (means over steps)"
             )
-        spread.set(title=f"decay {leak:g}", ylabel="standard deviation of u[t]")
+        spread.set(title=f"decay {decay:g}", ylabel="standard deviation of u[t]")
         share.set(xlabel="step t", ylabel="share in the window", ylim=(0, 0.52))
     panels[0, 0].legend(fontsize=8)
     panels[1, 0].plot([], [], "--", color="grey", label="dashed: Omega, as if normal")
@@ -178,7 +178,7 @@ def bound(networks: dict[str, nn.Module], shown: Tensor, labels: Tensor, picture
 
 def measured(model: nn.Module, shown: Tensor, labels: Tensor) -> dict[str, Tensor]:
     """All that is compared of one network, image by image."""
-    threat, adapted = sp.Linf(RADIUS), sp.Crafting(source=Assg())
+    threat, adapted = sp.Linf(RADIUS), sp.Crafting(source=ASSG())
     attacked = sp.fgsm(model, shown, labels, threat)
     adaptive = sa_pgd(model, shown, labels, threat, adapted, steps=50, objective="margin")
     return {

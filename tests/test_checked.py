@@ -73,7 +73,7 @@ def ends(recipe):
 def test_the_fields_are_those_that_are_known():
     fields = {(place, field) for place, field, _ in CASES}
     assert {("train", "microbatch"), ("train", "seed"), ("train", "weight_decay"), ("data", "seed")} <= fields
-    assert {("model", "num_steps"), ("model", "width"), ("neuron", "leak"), ("augmentation", "cutout")} <= fields
+    assert {("model", "num_steps"), ("model", "width"), ("neuron", "decay"), ("augmentation", "cutout")} <= fields
     assert len(fields) >= 18
 
 

@@ -20,7 +20,7 @@ from spikeproof.attacks.stable_adaptive import StableStep
 from spikeproof.audit import AuditConfig, audit
 from spikeproof.data import Augmentation, load_data
 from spikeproof.defenses import MPDSGR, TGO, AdversarialTraining, compose
-from spikeproof.gradients import Assg, Bptt
+from spikeproof.gradients import ASSG, BPTT
 from spikeproof.models import create_model
 from spikeproof.runs import Processes
 from spikeproof.spiking import Neuron, sites
@@ -75,7 +75,7 @@ def waits(device, work):
 def vgg11(device):
     """A small one in float64 whose sites fire, by both kinds of kernels."""
     torch.manual_seed(0)
-    neuron = Neuron(leak=0.9, threshold=0.6)
+    neuron = Neuron(decay=0.9, threshold=0.6)
     model = create_model("vgg11", num_classes=5, image_size=8, width=0.06, num_steps=3, neuron=neuron).double()
     with torch.no_grad():
         for site in sites(model).values():
@@ -153,7 +153,7 @@ def on_digits(device):
 def test_an_attack_step_waits_for_nothing(device, name, precision):
     model, images, labels = on_digits(device)
     threat = Linf(0.2)
-    source = Bptt() if name == "PGD-20" else Assg()
+    source = BPTT() if name == "PGD-20" else ASSG()
 
     def rule():
         return SteepestStep(threat, 0.025) if name == "PGD-20" else StableStep(threat, 20)
@@ -172,7 +172,7 @@ def test_a_chase_waits_once_a_step(device):
     model, images, _ = on_digits(device)
     labels = model(images).argmax(1)
     threat = Linf(1e-6)  # breaks nobody
-    with crafting(model, Crafting(source=Assg())) as craft:
+    with crafting(model, Crafting(source=ASSG())) as craft:
 
         def chased(steps):
             pursuit = Pursuit(craft, images, labels)
@@ -188,7 +188,7 @@ def test_a_chase_waits_once_a_step(device):
 def test_an_audit_of_eight_digits_runs(device):
     model, _, _ = on_digits(device)
     trials = ("FGSM", "PGD-3", "SA-PGD-3@ASSG", "APGD-DLR-3", "SQUARE-3")
-    config = AuditConfig(radius=0.2, samples=8, battery=None, trials=trials, diagnostics=False, tune_samples=0)
+    config = AuditConfig(eps=0.2, samples=8, battery=None, trials=trials, diagnostics=False, tune_samples=0)
     found = audit(model, digits().test, config, show=False)
     assert len(found.outcomes) >= 8
     assert found.to_json("command")

@@ -31,7 +31,7 @@ def recipe():
         DIGITS[1],
         data=DataConfig(name="digits", validation=50, train_limit=64),
         train=TrainConfig(epochs=1, batch_size=32, augmentation=None, device="cpu", precision="fp32"),
-        audit=AuditConfig(radius=0.1, samples=20, battery=None, trials=("FGSM",), tune_samples=0, sweep_samples=20),
+        audit=AuditConfig(eps=0.1, samples=20, battery=None, trials=("FGSM",), tune_samples=0, sweep_samples=20),
     )
 
 

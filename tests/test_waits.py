@@ -125,9 +125,9 @@ class Attacked:
         self.images = load_data("digits", validation=100).test.images[:2].float() / 255
         self.labels = self.model(self.images).argmax(1)
 
-    def waits(self, text, *, radius=1e-6, **how):
+    def waits(self, text, *, eps=1e-6, **how):
         trial = make_trial(text)
-        threat = trial.threat(radius, 64)
+        threat = trial.threat(eps, 64)
         with Waits(self.model, self.images, self.labels) as waits:
             trial.attack(self.model, self.images, self.labels, threat, Crafting(source=trial.source, **how))
         return waits.found
@@ -149,7 +149,7 @@ def attacked():
 
 def most(attack):
     """Two steps ask twice who is broken, and so for each target; one to the last iterate never asks."""
-    if make_trial(attack).kind == "nominal" and attack not in NEAREST:
+    if make_trial(attack).kind == "protocol" and attack not in NEAREST:
         return 0
     return 2 * (9 if attacks.ATTACKS[attack].passes is nine_times else 1)
 
@@ -178,17 +178,17 @@ def test_a_step_waits_once_to_hear_who_is_broken(attacked, attack):
 def test_no_noise_of_the_network_waits(attacked):
     model = attacked.model
     for site in sites(model).values():
-        site.noise_std, site.noise_at_inference, site.random_leak = 1e-6, True, (0.5, 0.500001)
+        site.noise_std, site.noise_at_inference, site.random_decay = 1e-6, True, (0.5, 0.500001)
     try:
         assert not attacked.of_further_steps("PGD", "ASSG", draws=2)
     finally:
         for site in sites(model).values():
-            site.noise_std, site.noise_at_inference, site.random_leak = 0.0, False, None
+            site.noise_std, site.noise_at_inference, site.random_decay = 0.0, False, None
 
 
 def test_samples_that_leave_are_found_once(attacked):
     """At a radius that breaks both: whatever is remembered of a sample goes by its place, without another look."""
-    found = attacked.waits("SA-PGD-5@ASSG", radius=0.8)
+    found = attacked.waits("SA-PGD-5@ASSG", eps=0.8)
     assert found["attacks/pursuit.py offer: aten.nonzero.default"] > 1
     masks = {where.partition(":")[0] for where in found if where.endswith("with a mask")}
     assert masks <= {"attacks/objective.py check_classes", "attacks/pursuit.py finish"}

@@ -8,7 +8,7 @@ from spikeproof.data import Augmentation, Data, ImageSet, load_data
 from spikeproof.defenses import *  # noqa: F403
 from spikeproof.defenses import DEFENSES, Defense
 from spikeproof.errors import SpikeproofError
-from spikeproof.gradients import Around, Assg, Bptr, Bptt, Hart, Mixed, Pdsg, ReluTransfer, Rga
+from spikeproof.gradients import ASSG, BPTR, BPTT, HART, PDSG, RGA, Around, Mixed, ReluTransfer
 from spikeproof.insight import describe_sites
 from spikeproof.interop import adapt
 from spikeproof.models import create_model, load_model, save_model
@@ -22,26 +22,26 @@ __all__ = [
     *CODINGS,
     "ArcTan",
     "Around",
-    "Assg",
+    "ASSG",
     "Attacked",
     "Audit",
     "AuditConfig",
     "Augmentation",
-    "Bptr",
-    "Bptt",
+    "BPTR",
+    "BPTT",
     "Crafting",
     "Data",
     "Defense",
-    "Hart",
+    "HART",
     "ImageSet",
     "L2",
     "Linf",
     "Mixed",
     "Neuron",
-    "Pdsg",
+    "PDSG",
     "Rectangular",
     "ReluTransfer",
-    "Rga",
+    "RGA",
     "Run",
     "Sigmoid",
     "Site",

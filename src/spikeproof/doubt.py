@@ -15,8 +15,8 @@ class Doubt:
         numbers: what stands in these places, in order and as it is written; a name may be among them.
 
     Example:
-        >>> str(Doubt("gap", "The worst case is {} points below the nominal accuracy.", ("8.6",)))
-        'The worst case is 8.6 points below the nominal accuracy.'
+        >>> str(Doubt("gap", "The worst case is {} points below the protocol accuracy.", ("8.6",)))
+        'The worst case is 8.6 points below the protocol accuracy.'
     """
 
     code: str

@@ -40,9 +40,9 @@ class Case:
     def norm(self):
         return (norms_of(self.form.attack) or ("linf",))[0]
 
-    def threat(self, radius):
+    def threat(self, eps):
         """Of as much room: 64 pixels that may all move by the radius."""
-        return BALLS[self.norm](radius if self.norm == "linf" else 8 * radius)
+        return BALLS[self.norm](eps if self.norm == "linf" else 8 * eps)
 
 
 _TRANSFER = Form(

@@ -12,7 +12,7 @@ from spikeproof import attacks
 from spikeproof.attacks import ATTACKS, Crafting, bim, crafting, cross_entropy_of, fgsm, judge, pgd, sa_pgd
 from spikeproof.audit import AuditConfig
 from spikeproof.errors import SpikeproofError
-from spikeproof.gradients import Assg, Bptt
+from spikeproof.gradients import ASSG, BPTT
 from spikeproof.models import create_model
 from spikeproof.spiking import ArcTan, Neuron, Rectangular, sites
 from spikeproof.threat import BALLS, Linf
@@ -49,23 +49,23 @@ def losses(model, images, labels):
 
 @pytest.mark.sweep
 @each_attack
-@pytest.mark.parametrize("radius", [0.0, 8 / 255, 0.3])
-def test_images_stay_in_ball_and_box_and_the_verdict_is_the_judges(model, batch, attack, radius):
+@pytest.mark.parametrize("eps", [0.0, 8 / 255, 0.3])
+def test_images_stay_in_ball_and_box_and_the_verdict_is_the_judges(model, batch, attack, eps):
     images, labels = batch
     assert images.min() == 0 and images.max() == 1  # the box matters
-    found = attack(model, images, labels, attack.threat(radius))
+    found = attack(model, images, labels, attack.threat(eps))
     assert found.images.min() >= 0 and found.images.max() <= 1
     assert torch.equal(found.correct, judge(model, found.images).argmax(1) == labels)
     if not attack.near:
         return
     if attack.norm == "linf":
-        assert (found.images - images).abs().max() <= radius + 1e-7
+        assert (found.images - images).abs().max() <= eps + 1e-7
     else:
-        assert (found.images - images).flatten(1).norm(dim=1).max() <= attack.threat(radius).radius + 1e-5
-    if radius == 0:
+        assert (found.images - images).flatten(1).norm(dim=1).max() <= attack.threat(eps).eps + 1e-5
+    if eps == 0:
         assert torch.equal(found.images, images)
     elif attack.form.norm == "ball":  # what looks for the nearest need not go far
-        assert (found.images - images).abs().max() > radius / 2
+        assert (found.images - images).abs().max() > eps / 2
 
 
 @pytest.mark.sweep
@@ -73,7 +73,7 @@ def test_images_stay_in_ball_and_box_and_the_verdict_is_the_judges(model, batch,
 def test_a_larger_radius_is_not_safer_and_a_huge_one_is_fatal(model, batch, attack):
     if not attack.near:
         pytest.skip("its images are no nearer under a smaller radius")
-    standing = [attack(model, *batch, attack.threat(radius)).correct.sum().item() for radius in (0.0, 0.1, 0.2, 0.5)]
+    standing = [attack(model, *batch, attack.threat(eps)).correct.sum().item() for eps in (0.0, 0.1, 0.2, 0.5)]
     assert standing == sorted(standing, reverse=True)
     assert standing[0] > 54
     if attack.form.name in ("PGD", "BIM", "SA-PGD"):
@@ -97,12 +97,12 @@ def test_more_steps_break_whatever_fewer_broke(exact_model, batch):
 
 @chasing
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-@pytest.mark.parametrize("radius", [0.03, 0.05])
-def test_no_image_is_less_harmful_than_the_clean_one(model, batch, attack, radius, precision):
+@pytest.mark.parametrize("eps", [0.03, 0.05])
+def test_no_image_is_less_harmful_than_the_clean_one(model, batch, attack, eps, precision):
     images, labels = batch
     labels[:5] = (labels[:5] + 1) % 10  # wrong from the start
     known = judge(model, images).argmax(1) == labels
-    found = attack(model, images, labels, Linf(radius), Crafting(source=Bptt(), precision=precision))
+    found = attack(model, images, labels, Linf(eps), Crafting(source=BPTT(), precision=precision))
     assert not (found.correct & ~known).any()
     assert torch.equal(found.images[~known], images[~known])
     held = found.correct
@@ -112,7 +112,7 @@ def test_no_image_is_less_harmful_than_the_clean_one(model, batch, attack, radiu
 
 
 @chasing
-@pytest.mark.parametrize("source", [Bptt(), Assg()], ids=lambda source: source.name)
+@pytest.mark.parametrize("source", [BPTT(), ASSG()], ids=lambda source: source.name)
 def test_a_sample_is_attacked_alike_among_few_and_among_many(exact_model, batch, attack, source):
     """The first samples of a batch draw the same start alone; the others, and who leaves when, must not matter."""
     images, labels = batch[0][:20].double(), batch[1][:20]
@@ -154,7 +154,7 @@ def odd_model(model):
 
 @pytest.mark.sweep
 @each_attack
-@pytest.mark.parametrize("source", [Bptt(), Bptt(ArcTan()), Assg()], ids=lambda source: source.name)
+@pytest.mark.parametrize("source", [BPTT(), BPTT(ArcTan()), ASSG()], ids=lambda source: source.name)
 def test_model_and_rng_are_left_as_they_were(odd_model, batch, attack, source):
     before = snapshot(odd_model)
     attack(odd_model, *batch, attack.threat(0.1), Crafting(source=source))
@@ -175,7 +175,7 @@ def test_also_when_the_model_fails_midway(odd_model, batch, attack, fails_at):
     handle = odd_model.body[5].register_forward_pre_hook(fail)
     before = snapshot(odd_model)
     try:
-        attack(odd_model, *batch, attack.threat(0.1), Crafting(source=Assg()))
+        attack(odd_model, *batch, attack.threat(0.1), Crafting(source=ASSG()))
     except ZeroDivisionError:
         pass
     else:
@@ -237,7 +237,7 @@ def test_without_any_gradient_images_are_finite_and_allowed(model, batch, attack
         gradient, _ = craft.gradient(images, cross_entropy_of(labels))
     zero = (gradient == 0).flatten(1).all(1)
     assert zero.any()
-    found = attack(blind, images, labels, attack.threat(0.1), Crafting(source=Bptt()))  # ASSG is not blind
+    found = attack(blind, images, labels, attack.threat(0.1), Crafting(source=BPTT()))  # ASSG is not blind
     assert found.images.isfinite().all()
     assert found.images.min() >= 0 and found.images.max() <= 1
     if attack.near and attack.norm == "linf":
@@ -272,16 +272,16 @@ def test_a_network_without_sites_is_attacked_by_bptt(batch, attack):
     plain = nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10))
     images = batch[0]
     labels = plain(images).argmax(1)
-    how = Crafting(source=Bptt())
+    how = Crafting(source=BPTT())
     found = attack(plain, images, labels, attack.threat(0.1), how)
-    if attack.form.kind in ("nominal", "fixed"):
+    if attack.form.kind in ("protocol", "fixed"):
         assert found.correct.sum() < len(labels)
     assert torch.equal(found.correct, plain(found.images).argmax(1) == labels)
     if attack.form.name == "TRANSFER":
         return  # its gradients are another network's, which has sites
     before = torch.get_rng_state()
     with pytest.raises(SpikeproofError, match="sites"):
-        attack(plain, images, labels, attack.threat(0.1), Crafting(source=Assg()))
+        attack(plain, images, labels, attack.threat(0.1), Crafting(source=ASSG()))
     assert plain.training and torch.equal(torch.get_rng_state(), before)
 
 
@@ -298,5 +298,5 @@ def test_default_step_of_pgd_is_two_and_a_half_radii_shared_among_the_steps(mode
 
 def test_sa_pgd_uses_assg_unless_told_otherwise(model, batch):
     plain = sa_pgd(model, *batch, Linf(0.1), steps=5).images
-    assert torch.equal(plain, sa_pgd(model, *batch, Linf(0.1), Crafting(source=Assg()), steps=5).images)
-    assert not torch.equal(plain, sa_pgd(model, *batch, Linf(0.1), Crafting(source=Bptt()), steps=5).images)
+    assert torch.equal(plain, sa_pgd(model, *batch, Linf(0.1), Crafting(source=ASSG()), steps=5).images)
+    assert not torch.equal(plain, sa_pgd(model, *batch, Linf(0.1), Crafting(source=BPTT()), steps=5).images)

@@ -8,7 +8,7 @@ from torch.nn.functional import cross_entropy
 
 from spikeproof.attacks import Crafting, bim, fgsm, judge, pgd, rfgsm, sa_pgd
 from spikeproof.attacks.stable_adaptive import halving_steps
-from spikeproof.gradients import Bptt
+from spikeproof.gradients import BPTT
 from spikeproof.spiking import ArcTan
 from spikeproof.threat import L2, Linf
 
@@ -108,7 +108,7 @@ def published_sa_pgd(model, image, label, start, eps, steps):
 def test_sa_pgd_is_the_published_loop(exact_model, batch):
     images, labels = batch[0][:24].double(), batch[1][:24]
     steps, eps = 12, 0.06
-    source = Bptt(ArcTan(2.0))  # has no end, so no gradient is zero
+    source = BPTT(ArcTan(2.0))  # has no end, so no gradient is zero
     found = sa_pgd(exact_model, images, labels, Linf(eps), Crafting(source=source, seed=3), steps=steps)
     with torch.random.fork_rng():
         torch.manual_seed(3)

@@ -21,7 +21,7 @@ from spikeproof.attacks.fab import fab_targeted, least_move
 from spikeproof.attacks.multi_targeted import mtpgd
 from spikeproof.attacks.objective import margin_of
 from spikeproof.attacks.square import square
-from spikeproof.gradients import Assg, Bptt, Mixed, ReluTransfer, Rga
+from spikeproof.gradients import ASSG, BPTT, RGA, Mixed, ReluTransfer
 from spikeproof.threat import L2, Linf
 
 with warnings.catch_warnings():
@@ -69,7 +69,7 @@ def first_mistakes(asked, images, labels, threat, clean_logits):
     for candidates, logits, _ in asked:
         # No two digits are so alike that an image in the ball of one could be taken for one of another's.
         owners = torch.cdist(candidates.flatten(1), images.flatten(1)).argmin(1)
-        allowed = threat.distance(candidates, images[owners]) <= threat.radius + 1e-6
+        allowed = threat.distance(candidates, images[owners]) <= threat.eps + 1e-6
         candidates, logits, owners = candidates[allowed], logits[allowed], owners[allowed]
         assert len(owners.unique()) == len(owners)
         loss = cross_entropy(logits, labels[owners], reduction="none")
@@ -89,7 +89,7 @@ def compare(ours, original, model, batch, threat, only_queries=False):
     asked = [question for question in recorder.asked if not (only_queries and question[2])]
     wanted, right = first_mistakes(asked, images, labels, threat, judge(model, images))
     assert torch.equal(right, judge(model, theirs).argmax(1) == labels)
-    found = ours(model, images, labels, threat, Crafting(source=Bptt(), seed=SEED))
+    found = ours(model, images, labels, threat, Crafting(source=BPTT(), seed=SEED))
     assert torch.equal(found.correct, right)
     torch.testing.assert_close(found.images, wanted, rtol=0, atol=1e-5)
 
@@ -109,7 +109,7 @@ def test_apgds_images_and_outcomes_are_as_pyautoattacks(exact_model, batch, thre
             n_iter=steps,
             norm=norm_of(threat),
             n_restarts=restarts,
-            eps=threat.radius,
+            eps=threat.eps,
             seed=SEED,
             loss=objective,
             logger=QUIET,
@@ -128,7 +128,7 @@ def test_apgd_ts_images_and_outcomes_are_as_pyautoattacks(exact_model, batch, th
             model,
             n_iter=12,
             norm=norm_of(threat),
-            eps=threat.radius,
+            eps=threat.eps,
             seed=SEED,
             n_target_classes=4,
             logger=QUIET,
@@ -149,14 +149,14 @@ def test_fab_ts_images_and_outcomes_are_as_pyautoattacks(exact_model, batch, thr
             norm=norm_of(threat),
             n_iter=8,
             n_restarts=2,
-            eps=1.3 * threat.radius,
+            eps=1.3 * threat.eps,
             seed=SEED,
             targeted=True,
             n_target_classes=2,
         ),
         exact_model,
         batch,
-        type(threat)(1.3 * threat.radius),  # it finds less than the others
+        type(threat)(1.3 * threat.eps),  # it finds less than the others
         only_queries=True,
     )
 
@@ -166,7 +166,7 @@ def test_squares_images_and_outcomes_are_as_pyautoattacks(exact_model, batch, th
     compare(
         partial(square, queries=100),
         lambda model: SquareAttack(
-            model, norm=norm_of(threat), n_queries=100, eps=threat.radius, seed=SEED, resc_schedule=False
+            model, norm=norm_of(threat), n_queries=100, eps=threat.eps, seed=SEED, resc_schedule=False
         ),
         exact_model,
         batch,
@@ -202,7 +202,7 @@ class SlowMtpgd:
 
 @each_threat
 def test_mtpgds_images_and_outcomes_are_those_of_the_slow_loop(exact_model, batch, threat):
-    size = threat.radius / 4
+    size = threat.eps / 4
     with torch.random.fork_rng():
         compare(
             partial(mtpgd, steps=8, classes=3, step_size=size),
@@ -242,14 +242,14 @@ def test_all_wrong_classes_are_tried_and_no_more(exact_model, batch, attack, cla
     asked = {}
     for tried in (classes - 1, 9):
         recorder = Recorder(model)
-        found = attack(recorder, images, labels, threat, Crafting(source=Bptt()), steps=3, classes=tried)
+        found = attack(recorder, images, labels, threat, Crafting(source=BPTT()), steps=3, classes=tried)
         assert found.correct.all() and found.images.isfinite().all()
         asked[tried] = recorder.asked
     gradients = [question for question in asked[9] if question[2]]
     assert len(gradients) == 3 * (classes - 1)
     assert len(asked[classes - 1]) == len(asked[9])
     assert all(torch.equal(one[0], other[0]) for one, other in zip(asked[classes - 1], asked[9], strict=True))
-    found = attack(model, images, labels, Linf(0.5), Crafting(source=Bptt()), steps=10)
+    found = attack(model, images, labels, Linf(0.5), Crafting(source=BPTT()), steps=10)
     assert found.correct.sum() < len(labels) / 2
 
 
@@ -262,8 +262,8 @@ def test_of_two_classes_the_one_target_is_the_other(exact_model, batch, targeted
     """The only wrong class is the nearest one. (Where there are two classes the DLR is constant: no use.)"""
     model, images, labels = known(exact_model, batch, 2)
     for threat in (Linf(0.1), Linf(0.3)):
-        expected = plain(model, images, labels, threat, Crafting(source=Bptt()), steps=10)
-        found = targeted(model, images, labels, threat, Crafting(source=Bptt()), steps=10)
+        expected = plain(model, images, labels, threat, Crafting(source=BPTT()), steps=10)
+        found = targeted(model, images, labels, threat, Crafting(source=BPTT()), steps=10)
         assert torch.equal(found.correct, expected.correct)
         torch.testing.assert_close(found.images, expected.images, rtol=0, atol=1e-6)
         assert (found.images - images).abs().max() > 0.05
@@ -277,24 +277,24 @@ def test_ball_box_verdict_and_never_a_worse_image(model, batch, attack, threat):
     images, labels = (part[:30].clone() for part in batch)
     labels[:4] = (labels[:4] + 1) % 10  # wrong from the start
     known = judge(model, images).argmax(1) == labels
-    found = attack(model, images, labels, threat, Crafting(source=Bptt()))
-    assert (threat.distance(found.images, images) <= threat.radius + 1e-6).all()
+    found = attack(model, images, labels, threat, Crafting(source=BPTT()))
+    assert (threat.distance(found.images, images) <= threat.eps + 1e-6).all()
     assert found.images.min() >= 0 and found.images.max() <= 1
     assert torch.equal(found.correct, judge(model, found.images).argmax(1) == labels)
     assert torch.equal(found.images[~known], images[~known])
     assert not (found.correct & ~known).any()
     before, after = (cross_entropy(judge(model, each), labels, reduction="none") for each in (images, found.images))
     assert (after[found.correct] >= before[found.correct] - 1e-5).all()
-    if threat.radius == 0:
+    if threat.eps == 0:
         torch.testing.assert_close(found.images, images, rtol=0, atol=1e-7)
     else:
-        assert threat.distance(found.images, images).max() > threat.radius / 2
+        assert threat.distance(found.images, images).max() > threat.eps / 2
     if threat in (Linf(0.3), L2(2.0)):
         assert found.correct.sum() < known.sum() / 2
 
 
 @pytest.mark.parametrize("objective", ["ce", "margin"])
-@pytest.mark.parametrize("source", [Bptt(), Assg()], ids=lambda source: source.name)
+@pytest.mark.parametrize("source", [BPTT(), ASSG()], ids=lambda source: source.name)
 def test_a_sample_ends_alike_among_few_and_among_many(exact_model, batch, objective, source):
     """Who leaves when must not matter to others. (With several starts the draws differ: see the originals, above.)"""
     right = exact_model(batch[0]).argmax(1) == batch[1]
@@ -308,7 +308,7 @@ def test_a_sample_ends_alike_among_few_and_among_many(exact_model, batch, object
 
 
 @pytest.mark.parametrize(
-    ("attack", "radius"),
+    ("attack", "eps"),
     [
         (partial(apgd, steps=3), 0.05),
         (partial(apgd_targeted, steps=3, classes=1), 0.05),
@@ -317,8 +317,8 @@ def test_a_sample_ends_alike_among_few_and_among_many(exact_model, batch, object
     ],
     ids=["apgd", "apgd-t", "mtpgd", "fab-t"],
 )
-def test_more_restarts_break_whatever_fewer_broke_and_more(exact_model, batch, attack, radius):
-    standing = [attack(exact_model, *batch, Linf(radius), restarts=many).correct for many in (1, 2, 5)]
+def test_more_restarts_break_whatever_fewer_broke_and_more(exact_model, batch, attack, eps):
+    standing = [attack(exact_model, *batch, Linf(eps), restarts=many).correct for many in (1, 2, 5)]
     for fewer, more in zip(standing, standing[1:], strict=False):
         assert not (more & ~fewer).any()
     assert standing[-1].sum() < standing[0].sum()
@@ -337,10 +337,10 @@ def test_apgd_reaches_its_targets(model, batch):
 @pytest.mark.parametrize(
     "how",
     [
-        Crafting(source=Assg(), draws=2),
+        Crafting(source=ASSG(), eot_iter=2),
         Crafting(source=ReluTransfer()),
-        Crafting(source=Mixed((Bptt(), Rga())), draws=2),
-        Crafting(source=Bptt(), precision="bf16"),
+        Crafting(source=Mixed((BPTT(), RGA())), draws=2),
+        Crafting(source=BPTT(), precision="bf16"),
     ],
     ids=["assg", "relu", "mixed", "bf16"],
 )

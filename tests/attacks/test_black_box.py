@@ -13,7 +13,7 @@ from spikeproof.attacks.carlini_wagner import lead_of
 from spikeproof.attacks.spsa import estimate, spsa
 from spikeproof.attacks.tpgd import tpgd
 from spikeproof.attacks.transfer import transfer
-from spikeproof.gradients import Assg, Bptt, Hart, ReluTransfer
+from spikeproof.gradients import ASSG, BPTT, HART, ReluTransfer
 from spikeproof.models import create_model
 from spikeproof.spiking import ArcTan, Neuron, Rectangular
 from spikeproof.threat import L2, Linf
@@ -49,9 +49,9 @@ def other(model):
     return substitute
 
 
-def allowed(found, images, radius):
+def allowed(found, images, eps):
     return bool(
-        (found.images - images).abs().max() <= radius + 1e-6 and found.images.min() >= 0 and found.images.max() <= 1
+        (found.images - images).abs().max() <= eps + 1e-6 and found.images.min() >= 0 and found.images.max() <= 1
     )
 
 
@@ -60,7 +60,7 @@ QUICK = partial(spsa, steps=6, samples=32, delta=0.03, learning_rate=0.04)
 
 def test_spsa_breaks_what_gradients_cannot(blind, batch):
     images, labels = batch[0][:30], batch[1][:30]
-    how = Crafting(source=Bptt())
+    how = Crafting(source=BPTT())
     with crafting(blind, how) as craft:
         gradient, _ = craft.gradient(images, cross_entropy_of(labels))
     assert (gradient == 0).flatten(1).all(1).float().mean() > 0.9
@@ -85,7 +85,7 @@ def test_the_estimate_is_the_gradient_of_a_linear_model():
     torch.manual_seed(0)
     linear = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 3))
     images, labels = torch.rand(5, 1, 4, 4), torch.tensor([0, 1, 2, 0, 1])
-    with crafting(linear, Crafting(source=Bptt())) as craft:
+    with crafting(linear, Crafting(source=BPTT())) as craft:
         objective = lead_of(labels, (labels + 1) % 3)
         exact, _ = craft.gradient(images, objective)
         found = estimate(craft, images, objective, pairs=4000, delta=1e-3)
@@ -96,7 +96,7 @@ def test_the_estimate_is_the_gradient_of_a_linear_model():
 def test_the_estimate_queries_a_bounded_number_of_images_at_once(model, batch):
     seen = []
     handle = model.register_forward_pre_hook(lambda module, inputs: seen.append(len(inputs[0])))
-    with crafting(model, Crafting(source=Bptt())) as craft:
+    with crafting(model, Crafting(source=BPTT())) as craft:
         estimate(craft, batch[0], lead_of(batch[1]), pairs=20, delta=0.03)
         big = batch[0].repeat(10, 1, 1, 1)
         estimate(craft, big, lead_of(batch[1].repeat(10)), pairs=1, delta=0.03)
@@ -115,17 +115,17 @@ def test_spsa_reaches_targets(model, batch):
     assert found.reached.float().mean() > 0.5
 
 
-@pytest.mark.parametrize("source", [Assg(), Hart(), ReluTransfer()], ids=lambda source: source.name)
+@pytest.mark.parametrize("source", [ASSG(), HART(), ReluTransfer()], ids=lambda source: source.name)
 def test_spsa_gives_no_thought_to_the_source(model, batch, source):
     images, labels = batch[0][:12], batch[1][:12]
-    plain = QUICK(model, images, labels, Linf(EPS), Crafting(source=Bptt(), seed=3))
+    plain = QUICK(model, images, labels, Linf(EPS), Crafting(source=BPTT(), seed=3))
     same = QUICK(model, images, labels, Linf(EPS), Crafting(source=source, seed=3))
     assert torch.equal(plain.images, same.images) and not plain.correct.all()
 
 
 def test_spsa_in_bfloat16_and_on_no_images(model, batch):
     images, labels = batch[0][:20], batch[1][:20]
-    found = QUICK(model, images, labels, Linf(EPS), Crafting(precision="bf16", draws=2))
+    found = QUICK(model, images, labels, Linf(EPS), Crafting(precision="bf16", eot_iter=2))
     assert found.images.dtype == torch.float32 and allowed(found, images, EPS)
     assert torch.equal(found.correct, judge(model, found.images).argmax(1) == labels)
     assert (~found.correct).sum() > 5
@@ -174,7 +174,7 @@ def test_the_source_is_the_substitutes(other, batch):
     plain = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10))
     images = batch[0]
     labels = plain(images).argmax(1)
-    how = Crafting(source=Assg(), precision="bf16")
+    how = Crafting(source=ASSG(), precision="bf16")
     found = transfer(plain, images, labels, Linf(0.3), how, substitutes=[other])
     assert torch.equal(found.correct, judge(plain, found.images).argmax(1) == labels)
     assert not found.correct.all()
@@ -222,7 +222,7 @@ def test_tpgd_is_the_published_loop(batch):
 
 def test_tpgd_on_spikes_is_the_published_loop(exact_model, batch):
     images, labels = batch[0].double(), batch[1]
-    source = Bptt(ArcTan(2.0))
+    source = BPTT(ArcTan(2.0))
     attack = partial(tpgd, steps=6, step_size=0.02, keep="last")
     found = attack(exact_model, images, labels, Linf(0.06), Crafting(source=source, seed=3))
     start = start_of_tpgd(images, 3)
@@ -240,10 +240,10 @@ def test_tpgd_on_spikes_is_the_published_loop(exact_model, batch):
 def test_tpgd_keeps_ball_box_and_the_best(model, batch, threat, precision):
     images, labels = batch
     clean = judge(model, images).argmax(1) == labels
-    best = tpgd(model, images, labels, threat, Crafting(source=Assg(), precision=precision))
-    last = tpgd(model, images, labels, threat, Crafting(source=Assg(), precision=precision), keep="last")
+    best = tpgd(model, images, labels, threat, Crafting(source=ASSG(), precision=precision))
+    last = tpgd(model, images, labels, threat, Crafting(source=ASSG(), precision=precision), keep="last")
     for found in (best, last):
-        assert (threat.distance(found.images, images) <= threat.radius + 1e-5).all()
+        assert (threat.distance(found.images, images) <= threat.eps + 1e-5).all()
         assert found.images.min() >= 0 and found.images.max() <= 1
         assert torch.equal(found.correct, judge(model, found.images).argmax(1) == labels)
         assert found.correct.sum() < clean.sum() - 5
@@ -252,7 +252,7 @@ def test_tpgd_keeps_ball_box_and_the_best(model, batch, threat, precision):
 
 def test_a_wider_start_of_tpgd_frees_samples_whose_spikes_stood_still(model, batch):
     images, labels = batch
-    attack = partial(tpgd, model, images, labels, Linf(0.1), Crafting(source=Bptt()), keep="last")
+    attack = partial(tpgd, model, images, labels, Linf(0.1), Crafting(source=BPTT()), keep="last")
     narrow, wide = (
         (found.images - images).abs().flatten(1).amax(1) < 0.09 for found in (attack(), attack(start_std=0.05))
     )
@@ -262,7 +262,7 @@ def test_a_wider_start_of_tpgd_frees_samples_whose_spikes_stood_still(model, bat
 def test_a_chased_sample_keeps_its_own_clean_prediction(exact_model, batch):
     """The sample that lasts longest is attacked as it would be alone, whoever left before it."""
     images, labels = batch[0][:16].double(), batch[1][:16]
-    attack = partial(tpgd, exact_model, threat=Linf(0.08), how=Crafting(source=Bptt(ArcTan(2.0)), seed=1), steps=8)
+    attack = partial(tpgd, exact_model, threat=Linf(0.08), how=Crafting(source=BPTT(ArcTan(2.0)), seed=1), steps=8)
     together = attack(images=images, labels=labels)
     assert 0 < together.correct.sum() < 16
     few = attack(images=images[:9], labels=labels[:9])

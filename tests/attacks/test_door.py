@@ -11,7 +11,7 @@ from torch import nn
 from spikeproof import attacks
 from spikeproof.attacks import Crafting, judge, norms_of, pgd
 from spikeproof.attacks.judge import working_dtype
-from spikeproof.gradients import Assg, Bptt
+from spikeproof.gradients import ASSG, BPTT
 from spikeproof.models import create_model, unwrapped
 from spikeproof.spiking import sites
 from spikeproof.threat import BALLS, L2, Linf
@@ -237,7 +237,7 @@ def test_a_network_in_double_is_judged_and_attacked_in_double(model, batch):
     assert pgd(double, images, labels, Linf(0.1), steps=3).images.dtype == torch.float32
 
 
-@pytest.mark.parametrize("source", [Bptt(), Assg()], ids=lambda source: source.name)
+@pytest.mark.parametrize("source", [BPTT(), ASSG()], ids=lambda source: source.name)
 def test_an_l2_step_may_be_longer_than_one(batch, source):
     model = create_model("conv", num_classes=10, image_size=8, in_channels=1, num_steps=2, width=0.25)
     assert sites(model)

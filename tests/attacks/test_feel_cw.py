@@ -103,9 +103,9 @@ def test_beyond_the_radius_nothing_counts(model, known):
     images, labels = known
     settings = {"steps": 25, "c": 20.0}
     far = (cw_feel(model, images, labels, ANYWHERE, **settings).images - images).flatten(1).norm(dim=1)
-    radius = far[far > 0].median().item()
-    found = cw_feel(model, images, labels, L2(radius), **settings)
-    assert torch.equal(~found.correct, (far > 0) & (far <= radius))
+    eps = far[far > 0].median().item()
+    found = cw_feel(model, images, labels, L2(eps), **settings)
+    assert torch.equal(~found.correct, (far > 0) & (far <= eps))
 
 
 @pytest.mark.parametrize("bad", [{"steps": 0}, {"c": 0.0}, {"learning_rate": -1.0}], ids=str)

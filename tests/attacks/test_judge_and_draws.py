@@ -6,7 +6,7 @@ from torch.nn.functional import cross_entropy
 
 from spikeproof.attacks import Crafting, crafting, cross_entropy_of, evaluating, fgsm, judge
 from spikeproof.errors import SpikeproofError
-from spikeproof.gradients import Assg, Bptt
+from spikeproof.gradients import ASSG, BPTT
 from spikeproof.spiking import ArcTan, sites
 from spikeproof.threat import Linf
 
@@ -57,10 +57,10 @@ def test_evaluating_restores_frozen_and_unfrozen(model):
     assert [p is model.body[1].bias for p in model.parameters()] == [not p.requires_grad for p in model.parameters()]
 
 
-@pytest.mark.parametrize("source", [Bptt(), Bptt(ArcTan())], ids=lambda source: source.name)
+@pytest.mark.parametrize("source", [BPTT(), BPTT(ArcTan())], ids=lambda source: source.name)
 def test_gradient_is_the_average_of_the_draws(noisy_model, batch, source):
     images, labels = batch
-    with crafting(noisy_model, Crafting(source=source, draws=3, seed=8)) as craft:
+    with crafting(noisy_model, Crafting(source=source, eot_iter=3, seed=8)) as craft:
         gradient, logits = craft.gradient(images, cross_entropy_of(labels))
     gradients, outputs = [], []
     with torch.random.fork_rng(), source.attach(noisy_model):
@@ -88,7 +88,7 @@ def test_only_the_first_draw_moves_assgs_state(model, batch):
     images, labels = batch
     found = []
     for draws in (1, 3):
-        with crafting(model, Crafting(source=Assg(), draws=draws)) as craft:
+        with crafting(model, Crafting(source=ASSG(), eot_iter=draws)) as craft:
             for _ in range(3):
                 gradient, _ = craft.gradient(images, cross_entropy_of(labels))
         found.append(gradient)
@@ -99,7 +99,7 @@ def test_the_crafts_judge_does_not_move_assgs_state(model, batch):
     images, labels = batch
     found = []
     for looks in (0, 5):
-        with crafting(model, Crafting(source=Assg())) as craft:
+        with crafting(model, Crafting(source=ASSG())) as craft:
             craft.gradient(images, cross_entropy_of(labels))
             for _ in range(looks):
                 craft.judge(1 - images)
@@ -113,7 +113,7 @@ def test_averaging_makes_the_gradient_steadier(noisy_model, batch):
     def spread(draws):
         gradients = []
         for seed in range(16):
-            with crafting(noisy_model, Crafting(draws=draws, seed=seed)) as craft:
+            with crafting(noisy_model, Crafting(eot_iter=draws, seed=seed)) as craft:
                 gradients.append(craft.gradient(images, cross_entropy_of(labels))[0])
         return torch.stack(gradients).var(0).mean().item()
 
@@ -123,10 +123,10 @@ def test_averaging_makes_the_gradient_steadier(noisy_model, batch):
 
 @pytest.mark.sweep
 def test_a_noisy_models_attack_is_repeatable(noisy_model, batch):
-    first, again = (fgsm(noisy_model, *batch, Linf(0.1), Crafting(draws=2, seed=5)) for _ in range(2))
+    first, again = (fgsm(noisy_model, *batch, Linf(0.1), Crafting(eot_iter=2, seed=5)) for _ in range(2))
     assert torch.equal(first.images, again.images) and torch.equal(first.correct, again.correct)
 
 
 def test_no_draws_is_refused():
     with pytest.raises(SpikeproofError, match="draws"):
-        Crafting(draws=0)
+        Crafting(eot_iter=0)

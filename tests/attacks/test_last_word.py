@@ -69,7 +69,7 @@ def test_what_counts_as_broken_is_broken(model, batch, kind):
     network, images, labels = kind(model), batch[0][:24], batch[1][:24]
     claimed = false = 0
     for found in (
-        pgd(network, images, labels, Linf(0.15), Crafting(draws=4), steps=5),
+        pgd(network, images, labels, Linf(0.15), Crafting(eot_iter=4), steps=5),
         square(network, images, labels, Linf(0.15), queries=10),
     ):
         broken = ~found.correct
@@ -96,7 +96,7 @@ def test_a_lucky_draw_is_no_break(model, batch):
 def test_targets_are_confirmed_too(model, batch):
     images, labels = batch[0][:24], batch[1][:24]
     targets = (labels + 1) % 10
-    found = pgd(Noisy(model), images, labels, Linf(0.3), Crafting(draws=4), steps=10, targets=targets)
+    found = pgd(Noisy(model), images, labels, Linf(0.3), Crafting(eot_iter=4), steps=10, targets=targets)
     at = found.reached
     assert at.any() and not found.correct[at].any()
     truth = judged(Noisy(model), found.images[at], draws=2000).argmax(1)
@@ -111,7 +111,7 @@ def test_same_seed_same_last_word(model, batch):
 def test_a_network_without_randomness_pays_nothing(model, batch):
     asked = []
     hook = model.register_forward_pre_hook(lambda _, given: asked.append(len(given[0])))
-    found = fgsm(model, *batch, Linf(0.1), Crafting(draws=2))
+    found = fgsm(model, *batch, Linf(0.1), Crafting(eot_iter=2))
     hook.remove()
     assert found.undecided is None
     assert asked == [2] * 4 + [len(batch[0])] * 4  # the look, two gradients, two looks of the judge

@@ -11,7 +11,7 @@ from spikeproof.attacks.door import check_start
 from spikeproof.attacks.local_search import _changed, _windows
 from spikeproof.data import load_data
 from spikeproof.errors import SpikeproofError
-from spikeproof.gradients import Assg
+from spikeproof.gradients import ASSG
 from spikeproof.threat import L2, Linf
 
 THREAT = Linf(0.05)
@@ -27,7 +27,7 @@ def margins(model, images, labels):
 def chased(model, batch):
     """What SA-PGD leaves, and where it ends."""
     images, labels = batch
-    found = sa_pgd(model, images, labels, THREAT, Crafting(source=Assg()), steps=40)
+    found = sa_pgd(model, images, labels, THREAT, Crafting(source=ASSG()), steps=40)
     left = found.correct
     assert left.sum() > 10
     return images[left], labels[left], found.nearest[left]
@@ -88,14 +88,14 @@ def test_the_margin_never_grows_and_nearest_is_the_least(model, batch, threat):
     held = many.correct.numpy()
     assert (one <= clean + 1e-5)[held].all() and (other <= one + 1e-5)[held].all()
     assert other[held].sum() < clean[held].sum()
-    assert (threat.distance(many.nearest, images) <= threat.radius + 1e-5).all()
+    assert (threat.distance(many.nearest, images) <= threat.eps + 1e-5).all()
 
 
 def test_it_breaks_what_gradients_leave(model):
     """And from there more than from the image itself, at equal queries."""
     test = load_data("digits", validation=100).test
     images, labels = test.images[:250].float() / 255, test.labels[:250]
-    found = sa_pgd(model, images, labels, THREAT, Crafting(source=Assg()), steps=40)
+    found = sa_pgd(model, images, labels, THREAT, Crafting(source=ASSG()), steps=40)
     left = found.correct
     images, labels, start = images[left], labels[left], found.nearest[left]
     assert len(images) > 70 and margins(model, start, labels).sum() < margins(model, images, labels).sum()
@@ -116,7 +116,7 @@ def test_a_start_that_is_broken_leaves_at_once(model, batch):
 @pytest.mark.parametrize("attack", [sa_pgd, apgd], ids=["sa-pgd", "apgd"])
 def test_gradient_attacks_go_on_from_the_best_image(model, chased, attack):
     images, labels, start = chased
-    went_on = attack(model, images, labels, THREAT, Crafting(source=Assg()), steps=1, start=start)
+    went_on = attack(model, images, labels, THREAT, Crafting(source=ASSG()), steps=1, start=start)
     held = went_on.correct.numpy()
     assert (margins(model, went_on.nearest, labels) <= margins(model, start, labels) + 1e-5)[held].all()
 
@@ -165,7 +165,7 @@ class Noisy(torch.nn.Module):
 @pytest.mark.thorough
 def test_a_random_network_is_searched_by_means(model, batch):
     images, labels = batch
-    found = local_search(Noisy(model), images, labels, Linf(0.1), Crafting(draws=4), queries=30)
+    found = local_search(Noisy(model), images, labels, Linf(0.1), Crafting(eot_iter=4), queries=30)
     held = found.correct.numpy()
     assert (margins(model, found.nearest, labels)[held] < margins(model, images, labels)[held]).mean() > 0.5
 

@@ -12,7 +12,7 @@ from torch import nn
 from spikeproof.attacks import Crafting, judge, pgd
 from spikeproof.attacks.carlini_wagner import cw_l2, lead_of
 from spikeproof.attacks.ddn import ddn
-from spikeproof.gradients import Assg, Bptt, ReluTransfer
+from spikeproof.gradients import ASSG, BPTT, ReluTransfer
 from spikeproof.models import create_model
 from spikeproof.spiking import Rectangular, sites
 from spikeproof.threat import L2
@@ -167,19 +167,19 @@ def test_saturated_pixels_of_digits_move(model, known, attack):
 
 @pytest.mark.sweep
 @each_attack
-@pytest.mark.parametrize("radius", [0.0, 0.25, 1.0])
-def test_only_what_lies_within_the_radius_counts(model, batch, attack, radius):
+@pytest.mark.parametrize("eps", [0.0, 0.25, 1.0])
+def test_only_what_lies_within_the_radius_counts(model, batch, attack, eps):
     images, labels = batch
     labels[:5] = (labels[:5] + 1) % 10  # wrong from the start
     clean = judge(model, images).argmax(1) == labels
-    free, bound = attack(model, images, labels, ANYWHERE), attack(model, images, labels, L2(radius))
-    near = distances(free.images, images) <= radius
+    free, bound = attack(model, images, labels, ANYWHERE), attack(model, images, labels, L2(eps))
+    near = distances(free.images, images) <= eps
     assert torch.equal(bound.correct, free.correct | ~(near | ~clean))
     assert torch.equal(bound.images[near], free.images[near])
     assert torch.equal(bound.images[~near], images[~near])
     assert torch.equal(bound.images[~clean], images[~clean])
     assert torch.equal(bound.correct, judge(model, bound.images).argmax(1) == labels)
-    if radius == 0.25:
+    if eps == 0.25:
         assert bound.correct.any() and (clean & ~bound.correct).any()
 
 
@@ -188,9 +188,9 @@ def test_cw_breaks_within_a_radius_what_pgd_would(model, known):
     images, labels = known
     attack = partial(cw_l2, steps=30, searches=4, initial_c=0.1, learning_rate=0.05)
     closest = distances(attack(model, images, labels, ANYWHERE).images, images)
-    radius = 0.9 * closest.median().item()
-    broken = ~pgd(model, images, labels, L2(radius), steps=20, objective="margin").correct
-    assert (closest <= radius).sum() >= broken.sum() > 10
+    eps = 0.9 * closest.median().item()
+    broken = ~pgd(model, images, labels, L2(eps), steps=20, objective="margin").correct
+    assert (closest <= eps).sum() >= broken.sum() > 10
 
 
 @each_attack
@@ -229,7 +229,7 @@ def test_a_search_for_c_comes_closer_than_one_c(model, known):
 
 
 @each_attack
-@pytest.mark.parametrize("source", [Bptt(), Assg(), ReluTransfer()], ids=lambda source: source.name)
+@pytest.mark.parametrize("source", [BPTT(), ASSG(), ReluTransfer()], ids=lambda source: source.name)
 def test_any_source_and_bfloat16(model, known, attack, source):
     images, labels = known
     found = attack(model, images, labels, ANYWHERE, Crafting(source=source, precision="bf16"))
@@ -246,8 +246,8 @@ def test_a_noisy_model_and_two_classes(attack):
     for site in sites(noisy).values():
         site.noise_std, site.noise_at_inference = 0.3, True
     images, labels = torch.rand(4, 1, 8, 8), torch.tensor([0, 1, 0, 1])
-    found = attack(noisy, images, labels, L2(3.0), Crafting(draws=3, seed=1))
-    again = attack(noisy, images, labels, L2(3.0), Crafting(draws=3, seed=1))
+    found = attack(noisy, images, labels, L2(3.0), Crafting(eot_iter=3, seed=1))
+    again = attack(noisy, images, labels, L2(3.0), Crafting(eot_iter=3, seed=1))
     assert torch.equal(found.images, again.images) and torch.equal(found.correct, again.correct)
     assert (distances(found.images, images) <= 3.0).all()
     assert not torch.equal(noisy(images), noisy(images))  # noisy indeed
@@ -257,10 +257,10 @@ def test_without_any_gradient_ddn_walks_at_random_and_cw_stands_still(model, kno
     blind = model
     for site in sites(blind).values():
         site.neuron = dataclasses.replace(site.neuron, surrogate=Rectangular(1e-7))
-    found = ddn(blind, *known, ANYWHERE, Crafting(source=Bptt()), steps=60)
+    found = ddn(blind, *known, ANYWHERE, Crafting(source=BPTT()), steps=60)
     assert (~found.correct).float().mean() > 0.5
     assert found.images.isfinite().all()
-    stuck = cw_l2(blind, *known, ANYWHERE, Crafting(source=Bptt()), steps=5, searches=2)
+    stuck = cw_l2(blind, *known, ANYWHERE, Crafting(source=BPTT()), steps=5, searches=2)
     assert stuck.correct.float().mean() > 0.9
 
 

@@ -10,7 +10,7 @@ from scipy.ndimage import gaussian_filter
 from spikeproof.attacks import Crafting, judge
 from spikeproof.attacks.corruptions import SIZES, corrupt, corruption
 from spikeproof.attacks.noise import gaussian_noise, uniform_noise
-from spikeproof.gradients import Assg
+from spikeproof.gradients import ASSG
 from spikeproof.threat import L2, Linf
 
 NOISES = pytest.mark.parametrize("noise", [gaussian_noise, uniform_noise])
@@ -50,7 +50,7 @@ def test_more_trials_break_more_and_what_fewer_broke(model, batch, noise):
 @NOISES
 def test_no_image_is_easier_than_the_clean_one(model, batch, noise):
     images, labels = batch
-    found = noise(model, images, labels, Linf(0.1), Crafting(source=Assg(), precision="bf16"), trials=2)
+    found = noise(model, images, labels, Linf(0.1), Crafting(source=ASSG(), precision="bf16"), trials=2)
     loss = partial(torch.nn.functional.cross_entropy, target=labels, reduction="none")
     held = found.correct
     assert (loss(judge(model, found.images))[held] >= loss(judge(model, images))[held] - 1e-5).all()
@@ -62,7 +62,7 @@ def test_uniform_noise_stays_in_ball_and_box_and_gaussian_noise_in_the_box(model
     images, labels = batch
     for threat in (Linf(0.1), L2(0.5)):
         found = uniform_noise(model, images, labels, threat, trials=2).images
-        assert (threat.distance(found, images) <= threat.radius + 1e-6).all()
+        assert (threat.distance(found, images) <= threat.eps + 1e-6).all()
         assert found.min() >= 0 and found.max() <= 1
     grey = torch.full((60, 1, 8, 8), 0.5)
     found = gaussian_noise(model, grey, labels, Linf(0.1), keep="last").images

@@ -40,17 +40,17 @@ for name, function in vars(attacks).items():
             calls[f"{name}.{key}"] = (
                 functools.partial(function, model, images, labels, ball, **needed | small), key, parameter.default
             )
-for kind in (sp.AuditConfig, sp.Crafting, gradients.Assg, gradients.Rga, gradients.Hart):
+for kind in (sp.AuditConfig, sp.Crafting, gradients.ASSG, gradients.RGA, gradients.HART):
     for field in dataclasses.fields(kind):
         calls[f"{kind.__name__}.{field.name}"] = (kind, field.name, field.default)
-calls["Bptt.surrogate"], calls["Mixed.sources"] = (sp.Bptt, "surrogate", None), (sp.Mixed, "sources", None)
+calls["BPTT.surrogate"], calls["Mixed.sources"] = (sp.BPTT, "surrogate", None), (sp.Mixed, "sources", None)
 for key in ("draws", "batch_size"):
     calls[f"judge.{key}"] = (functools.partial(sp.judge, model, images), key, 1)
 for key in ("radius", "points", "seed"):
     fixed = {"radius": 0.1, "points": 3}
     fixed.pop(key, None)
     calls[f"landscape.{key}"] = (functools.partial(landscape, model, images, labels, **fixed), key, 3)
-calls["Linf.radius"], calls["L2.radius"] = (sp.Linf, "radius", None), (sp.L2, "radius", None)
+calls["Linf.eps"], calls["L2.eps"] = (sp.Linf, "radius", None), (sp.L2, "radius", None)
 
 refused, other = 0, []
 for name, (call, key, default) in calls.items():

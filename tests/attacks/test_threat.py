@@ -7,9 +7,9 @@ from spikeproof.errors import SpikeproofError
 from spikeproof.threat import Linf
 
 
-@pytest.mark.parametrize(("text", "radius"), [("8/255", 8 / 255), ("0.03", 0.03), ("0", 0.0), (1, 1.0), ("1e-2", 0.01)])
-def test_radius_as_written(text, radius):
-    assert Linf(text).radius == radius and Linf(text) == Linf(radius)
+@pytest.mark.parametrize(("text", "eps"), [("8/255", 8 / 255), ("0.03", 0.03), ("0", 0.0), (1, 1.0), ("1e-2", 0.01)])
+def test_radius_as_written(text, eps):
+    assert Linf(text).eps == eps and Linf(text) == Linf(eps)
 
 
 @pytest.mark.parametrize(

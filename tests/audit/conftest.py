@@ -67,7 +67,7 @@ def quick():
 
     def make(**changes):
         trials = ("FGSM", "R+FGSM", "PGD-3", "SA-PGD-6@ASSG")
-        settings = {"radius": 0.1, "samples": 40, "battery": None, "trials": trials}
+        settings = {"eps": 0.1, "samples": 40, "battery": None, "trials": trials}
         return AuditConfig(**(settings | {"diagnostics": False, "tune_samples": 0} | changes))
 
     return make
@@ -94,7 +94,7 @@ def attacked(monkeypatch):
         trial = trials.make_trial(text, tuned, ball)
 
         def attack(model, images, labels, threat, how, **start):
-            seen.append((trial.name, threat.radius, len(images)))
+            seen.append((trial.name, threat.eps, len(images)))
             if len(seen) == seen.stop_at:
                 raise KeyboardInterrupt
             return trial.attack(model, images, labels, threat, how, **start)

@@ -8,7 +8,7 @@ import torch
 
 from spikeproof.attacks import Crafting
 from spikeproof.audit import BATTERIES, AuditConfig, audit, make_trial
-from spikeproof.gradients import Assg, Bptr, Bptt, Hart, Mixed, Pdsg, ReluTransfer, Rga
+from spikeproof.gradients import ASSG, BPTR, BPTT, HART, PDSG, RGA, Mixed, ReluTransfer
 
 EVERY_TRIAL = sorted({text for battery in BATTERIES.values() for text in battery.trials})
 
@@ -17,8 +17,8 @@ EVERY_TRIAL = sorted({text for battery in BATTERIES.values() for text in battery
 def test_a_battery_is_in_order_and_has_a_headline(name):
     members = AuditConfig(battery=name).members()
     assert Counter(trial.name for trial in members) == Counter(BATTERIES[name].trials)
-    kinds = [trial.kind == "nominal" for trial in members]
-    assert kinds == sorted(kinds, reverse=True)  # the nominal ones attack everyone, so they come first
+    kinds = [trial.kind == "protocol" for trial in members]
+    assert kinds == sorted(kinds, reverse=True)  # the protocol ones attack everyone, so they come first
     ranked = [trial for trial in members if trial.rank is not None]
     assert max(ranked, key=lambda trial: trial.rank).attack_name == "PGD"
 
@@ -33,8 +33,8 @@ def test_the_papers_tables_have_an_accuracy_in_every_cell():
 
 def test_the_reliable_battery_has_the_papers_protocol_and_attacks_that_adapt():
     members = AuditConfig(battery="reliable").members()
-    assert {trial.kind for trial in members} == {"nominal", "adaptive", "black-box"}
-    assert {type(trial.source) for trial in members} == {Bptt, Assg}
+    assert {trial.kind for trial in members} == {"protocol", "adaptive", "black-box"}
+    assert {type(trial.source) for trial in members} == {BPTT, ASSG}
     assert members[-1].continues  # the search begins where the gradients end
 
 
@@ -45,7 +45,7 @@ def test_everything_is_everything():
         *("FGSM", "FFGSM", "R+FGSM", "MI-FGSM", "RFGSM", "BIM", "PGD", "PGD-ANY", "TPGD", "SA-PGD", "SA-PGD-MARGIN"),
         *("APGD-CE", "APGD-DLR", "APGD-T", "FAB-T", "MTPGD", "SQUARE", "SPSA", "UNIFORM"),
     }
-    assert {type(trial.source) for trial in members} == {Bptt, Bptr, Rga, Hart, Pdsg, Assg, ReluTransfer, Mixed}
+    assert {type(trial.source) for trial in members} == {BPTT, BPTR, RGA, HART, PDSG, ASSG, ReluTransfer, Mixed}
 
 
 def test_further_trials_join_a_battery_once():
@@ -74,7 +74,7 @@ def test_every_trial_runs_and_stays_in_its_ball(tiny, digits, text):
     found = trial.attack(tiny, images, labels, threat, Crafting(source=trial.source, seed=1))
     assert found.images.shape == images.shape
     if trial.norm != "none":  # noise and corruptions of other kinds lie in no ball
-        assert float(threat.distance(found.images, images).max()) <= threat.radius + 1e-6
+        assert float(threat.distance(found.images, images).max()) <= threat.eps + 1e-6
     assert 0 <= float(found.images.min()) <= float(found.images.max()) <= 1
     # The verdict is the model's own on these very images, and they are not the ones that were given. (CW gives back
     # the ones that were given where it finds nothing.)
@@ -86,7 +86,7 @@ def test_every_trial_runs_and_stays_in_its_ball(tiny, digits, text):
 def test_everything_as_one_audit(tiny, digits):
     """All of "everything" in one go, each with few steps: whole, and no survivor that its own rows deny."""
     trials = tuple(dict.fromkeys(small(text) for text in BATTERIES["everything"].trials))
-    config = AuditConfig(battery=None, trials=trials, radius=0.05, samples=12, diagnostics=False, tune_samples=0)
+    config = AuditConfig(battery=None, trials=trials, eps=0.05, samples=12, diagnostics=False, tune_samples=0)
     found = audit(tiny, digits.test, config, show=False)
     assert [result.trial.name for result in found.results] == [trial.name for trial in config.members()]
     assert sum(result.newly for result in found.results) == found.clean.correct - found.worst_case.correct

@@ -11,7 +11,7 @@ from spikeproof.audit import AuditConfig, audit
 
 def test_the_default_is_the_reliable_battery():
     config = AuditConfig()
-    assert (config.battery, config.trials, config.radius) == ("reliable", (), 8 / 255)
+    assert (config.battery, config.trials, config.eps) == ("reliable", (), 8 / 255)
     assert not config.every_member_attacks_all
     assert config.diagnostics
     assert config.tune_samples == 0  # no gain of tuning outlasted the local search
@@ -30,24 +30,24 @@ def test_tuning_may_be_left_out_and_steps_start_at_one(refuses, quick, changes):
         quick(**changes)
 
 
-@pytest.mark.parametrize("radius", [-0.1, 1.5, math.nan, math.inf])
-def test_radii_lie_in_the_box(refuses, quick, radius):
-    with refuses("radius", radius):
-        quick(radius=radius)
-    with refuses("radius", radius):
-        quick(sweep=(0.1, radius))
+@pytest.mark.parametrize("eps", [-0.1, 1.5, math.nan, math.inf])
+def test_radii_lie_in_the_box(refuses, quick, eps):
+    with refuses("eps", eps):
+        quick(eps=eps)
+    with refuses("eps", eps):
+        quick(sweep=(0.1, eps))
 
 
 def test_an_audit_at_radius_zero_says_nothing(refuses, quick):
     with refuses("radius > 0"):
-        quick(radius=0)
+        quick(eps=0)
 
 
 @pytest.mark.parametrize(
     "trials", [(), ("SA-PGD-5@ASSG",), ("SQUARE-10", "UNIFORM"), ("PGD-20@RGA", "CW-10")], ids=",".join
 )
-def test_a_battery_has_a_nominal_trial(refuses, quick, trials):
-    with refuses("nominal", "PGD-20"):
+def test_a_battery_has_a_protocol_trial(refuses, quick, trials):
+    with refuses("protocol", "PGD-20"):
         quick(trials=trials)
 
 
@@ -67,19 +67,19 @@ def test_an_unknown_word_is_refused(refuses, quick, field, value):
 
 
 def test_config_is_frozen_data(quick):
-    config = quick(radius="51/255", sweep=("8/255", 0.05))
-    assert (config.radius, config.sweep) == (0.2, (8 / 255, 0.05))
-    assert dataclasses.replace(config, radius=0.1, sweep=()) == quick()
+    config = quick(eps="51/255", sweep=("8/255", 0.05))
+    assert (config.eps, config.sweep) == (0.2, (8 / 255, 0.05))
+    assert dataclasses.replace(config, eps=0.1, sweep=()) == quick()
     with pytest.raises(dataclasses.FrozenInstanceError):
-        config.radius = 0.3
+        config.eps = 0.3
 
 
 def test_members_take_what_was_tuned(quick):
     from spikeproof.audit import Tuned
-    from spikeproof.gradients import Assg
+    from spikeproof.gradients import ASSG
 
     (_, adaptive) = quick(trials=("FGSM", "SA-PGD-2@ASSG")).members(Tuned(half_mass=0.4))
-    assert adaptive.source == Assg(half_mass=0.4)
+    assert adaptive.source == ASSG(half_mass=0.4)
 
 
 @pytest.mark.parametrize("number", [8, np.int64(8), np.uint8(8)])

@@ -24,14 +24,14 @@ def test_the_headline_and_the_first_adaptive_trial_are_swept(tiny, digits, quick
         assert accuracies[0] > accuracies[-1]
         assert {by_point[at, trial].samples for at in (0, 0.05, 0.1, 0.3)} == {12}
     said = found.to_json("")["sweep"]
-    assert [(point["radius"], point["trial"]) for point in said] == curve(found.sweep)
+    assert [(point["eps"], point["trial"]) for point in said] == curve(found.sweep)
     assert [point["correct"] for point in said] == [point.measured.correct for point in found.sweep]
 
 
 def test_a_sweep_is_what_an_audit_at_that_radius_finds(tiny, digits, quick):
     settings = {"sweep_samples": 12, "samples": 12, "per_member": True}
     found = audit(tiny, digits.test, quick(sweep=(0.05,), **settings), show=False)
-    there = audit(tiny, digits.test, quick(radius=0.05, **settings), show=False)
+    there = audit(tiny, digits.test, quick(eps=0.05, **settings), show=False)
     swept = {point.trial.name: point.measured for point in found.sweep if point.at == 0.05}
     assert swept == {r.trial.name: r.own for r in there.results if r.trial.name in ("PGD-3", "SA-PGD-6@ASSG")}
 
@@ -58,7 +58,7 @@ def test_steps_are_swept_at_the_audits_radius(tiny, digits, quick):
     }
     said = found.to_json("")["step_sweep"]
     assert [(point["steps"], point["kind"]) for point in said] == [
-        (steps, kind) for kind in ("nominal", "adaptive") for steps in (1, 3, 9)
+        (steps, kind) for kind in ("protocol", "adaptive") for steps in (1, 3, 9)
     ]
 
 

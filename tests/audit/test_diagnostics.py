@@ -68,7 +68,7 @@ def flags(digits):
         images = digits.test.images[:8].float() / 255
         with torch.no_grad():
             labels = model.eval()(images).argmax(1)
-        curves, how = Curves(**(HEALTHY | changed)), Crafting(draws=draws)
+        curves, how = Curves(**(HEALTHY | changed)), Crafting(eot_iter=draws)
         found = flags_of(model, images, labels, Linf(0.1), how, curves, gradients or like(), noisy=noisy)
         assert len({flag.name for flag in found}) == len(found) == 11
         assert all(flag.to_json()["raised"] == flag.raised for flag in found)
@@ -120,7 +120,7 @@ def test_black_box_beats_white_box(flags, left, raised):
 @pytest.mark.parametrize(("last", "raised"), [(0.0, False), (0.16, False), (0.17, True)])
 def test_not_monotone_in_radius(flags, last, raised):
     curve = {1.0: 0.0, 0.2: last, 0.1: 0.1, 0.05: 0.6}  # in any order
-    found = flags(by_radius=curve, one_step=0.4, black_box=0.1)
+    found = flags(by_eps=curve, one_step=0.4, black_box=0.1)
     assert ("not monotone in radius" in found) == raised
 
 
@@ -183,7 +183,7 @@ def test_no_sentence_contradicts_itself(samples, broken):
 
 def test_exactly_three_per_cent_is_not_above():
     curves = Curves(**HEALTHY | {"by_radius": {0.1: 0.97}, "black_box": 0.94, "one_step": 0.9})
-    assert curves.by_radius[0.1] - curves.black_box > 0.03  # in floats
+    assert curves.by_eps[0.1] - curves.black_box > 0.03  # in floats
     flags = flags_of(Linear(), *PAIR, Linf(0.1), Crafting(), curves, like(), noisy=False)
     (flag,) = (each for each in flags if each.name == "black box beats white box")
     assert not flag.raised and "break 3.0 %" in flag.value and flag.threshold == "above 3.0 %"
@@ -300,7 +300,7 @@ def test_a_masked_model_is_found_out(learned, masked, digits, quick, factor):
     config = quick(trials=trials, diagnostics=True, sweep_samples=12)
     found = audit(spoilt, digits.test, config, show=False)
     assert found.clean == honest.clean
-    assert found.nominal.accuracy > honest.nominal.accuracy + 0.3
+    assert found.protocol.accuracy > honest.protocol.accuracy + 0.3
     # The worst case is not taken in, and neither is the reader.
     assert found.worst_case.accuracy < honest.worst_case.accuracy + 0.15
     assert found.masking_gap > 0.5
@@ -316,8 +316,8 @@ def test_a_masked_model_is_found_out(learned, masked, digits, quick, factor):
 def test_queries_alone_break_the_masked_model(masked, digits, quick):
     """So narrow a surrogate that no image has a gradient: BIM stands still, and queries do not care."""
     found = audit(masked(2.0**30), digits.test, quick(trials=("BIM-20", "SQUARE-300"), samples=20), show=False)
-    nominal, queries = found.results
-    assert nominal.broken == 0
+    protocol, queries = found.results
+    assert protocol.broken == 0
     assert found.clean.correct > 15
     assert queries.newly > 4
 
@@ -330,7 +330,7 @@ def test_warnings_say_what_is_doubtful(model, digits, quick):
     assert not any("No adaptive" in warning for warning in strong.warnings)
     # One small step of the adaptive attack from a random start is weaker than twenty of PGD.
     weak = audit(model, digits.test, quick(trials=("PGD-20", "SA-PGD-1@ASSG"), per_member=True), show=False)
-    assert any("weaker than the nominal" in warning for warning in weak.warnings)
+    assert any("weaker than the protocol" in warning for warning in weak.warnings)
     assert not any("points" in warning for warning in weak.warnings)
     fixed = audit(model, digits.test, quick(trials=("PGD-20", "APGD-CE-3"), samples=10), show=False)
     assert any("No adaptive" in warning for warning in fixed.warnings)

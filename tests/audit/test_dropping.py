@@ -29,7 +29,7 @@ def test_a_trial_gets_what_all_before_it_left(model, digits, quick):
     assert found.clean.correct == len(left)
     for result in found.results:
         verdicts = rows[result.trial.name]
-        everyone = result.trial.kind == "nominal"
+        everyone = result.trial.kind == "protocol"
         assert result.everyone == everyone
         if everyone:
             assert samples(verdicts) == digits.test.part(40).tolist()
@@ -46,7 +46,7 @@ def test_a_trial_gets_what_all_before_it_left(model, digits, quick):
         assert result.measured == (result.own if everyone else result.left)
     assert found.worst_case.correct == len(left)
     assert sum(result.newly for result in found.results) == found.clean.correct - found.worst_case.correct
-    # Or nothing was shown: some trial after the nominal ones broke what they had left.
+    # Or nothing was shown: some trial after the protocol ones broke what they had left.
     assert any(result.newly for result in found.results[2:])
 
 
@@ -69,29 +69,29 @@ def test_dropping_changes_no_number_that_both_tell(model, digits, quick):
         for kept in (False, True)
     )
     assert dropped.worst_case == whole.worst_case
-    assert dropped.nominal == whole.nominal
-    assert dropped.nominal_trial == whole.nominal_trial == "BIM-6"
+    assert dropped.protocol == whole.protocol
+    assert dropped.protocol_trial == whole.protocol_trial == "BIM-6"
     assert [result.left for result in dropped.results] == [result.left for result in whole.results]
     assert [result.newly for result in dropped.results] == [result.newly for result in whole.results]
     assert sum(result.attempted for result in dropped.results) < sum(result.attempted for result in whole.results)
-    assert 0 < dropped.worst_case.correct < dropped.nominal.correct
+    assert 0 < dropped.worst_case.correct < dropped.protocol.correct
 
 
 @pytest.mark.parametrize("per_member", [False, True])
-def test_nominal_accuracy_does_not_depend_on_the_other_trials(model, digits, quick, per_member):
+def test_protocol_accuracy_does_not_depend_on_the_other_trials(model, digits, quick, per_member):
     alone = audit(model, digits.test, quick(trials=("PGD-3",), per_member=per_member), show=False)
     among = audit(
         model, digits.test, quick(trials=("FGSM", "PGD-3", "SA-PGD-6@ASSG"), per_member=per_member), show=False
     )
-    assert alone.nominal == among.nominal
+    assert alone.protocol == among.protocol
     assert rows_by_trial(alone)["PGD-3"] == rows_by_trial(among)["PGD-3"]
 
 
 @pytest.mark.parametrize("per_member", [False, True])
 def test_cw_is_told_and_never_enters_the_worst_case(model, digits, quick, per_member):
     trials = ("PGD-3", "CW-20", "SA-PGD-6@ASSG")
-    found = audit(model, digits.test, quick(trials=trials, per_member=per_member, radius=0.02), show=False)
-    without = audit(model, digits.test, quick(trials=trials[::2], per_member=per_member, radius=0.02), show=False)
+    found = audit(model, digits.test, quick(trials=trials, per_member=per_member, eps=0.02), show=False)
+    without = audit(model, digits.test, quick(trials=trials[::2], per_member=per_member, eps=0.02), show=False)
     cw = next(result for result in found.results if result.trial.attack_name == "CW")
     assert (cw.own.correct, cw.newly, cw.attempted) == (cw.attempted - cw.broken, 0, found.clean.correct)
     assert cw.broken > 0
@@ -101,14 +101,14 @@ def test_cw_is_told_and_never_enters_the_worst_case(model, digits, quick, per_me
     assert found.worst_case == without.worst_case
     pairs = zip((result for result in found.results if result is not cw), without.results, strict=True)
     assert all((a.attempted, a.broken, a.newly, a.left) == (b.attempted, b.broken, b.newly, b.left) for a, b in pairs)
-    assert {(row["norm"], row["radius"]) for row in rows_by_trial(found)["CW-20"]} == {("l2", 8.0)}
+    assert {(row["norm"], row["eps"]) for row in rows_by_trial(found)["CW-20"]} == {("l2", 8.0)}
     assert cw.to_json()["norm"] == "l2"
-    assert found.nominal_trial == "PGD-3"
+    assert found.protocol_trial == "PGD-3"
 
 
 @pytest.mark.parametrize("trial", ["GAUSSIAN", "CONTRAST-5"])
 def test_noise_beyond_the_ball_is_told_and_never_enters_the_worst_case(model, digits, quick, trial):
-    found = audit(model, digits.test, quick(trials=("FGSM", trial), radius=0.01), show=False)
+    found = audit(model, digits.test, quick(trials=("FGSM", trial), eps=0.01), show=False)
     (_, noise) = found.results
     assert (noise.newly, noise.left) == (0, found.results[0].left)
     assert found.worst_case == found.results[0].left
@@ -119,6 +119,6 @@ def test_a_model_that_is_never_right_leaves_nothing_to_attack(model, digits, qui
     labels = (digits.test.labels[:12] + 1) % 10
     wrong = type(digits.test)(digits.test.images[:12], labels, digits.test.class_names)
     found = audit(model, wrong, quick(samples=None, diagnostics=True, sweep=(0.05,), sweep_samples=5), show=False)
-    assert (found.clean.correct, found.worst_case.correct, found.nominal.correct) in [(n, 0, 0) for n in range(2)]
+    assert (found.clean.correct, found.worst_case.correct, found.protocol.correct) in [(n, 0, 0) for n in range(2)]
     assert all(result.broken <= result.attempted <= 1 for result in found.results)
     assert len(found.outcomes) == 12 * 4 + found.results[-1].attempted

@@ -65,7 +65,7 @@ def test_pictures_show_turned_samples_first(quick):
     brightness = torch.tensor([250, 200, 130, 220, 140, 180, 190, 230, 135, 240], dtype=torch.uint8)
     images = brightness.view(-1, 1, 1, 1).expand(-1, 1, 4, 4).contiguous()
     data = ImageSet(images, torch.ones(10, dtype=torch.int64), ("dark", "bright"))
-    config = quick(radius=0.1, trials=("PGD-9",), samples=None, batch_size=4)
+    config = quick(eps=0.1, trials=("PGD-9",), samples=None, batch_size=4)
     found = audit(Brightness(), data, config, show=False)
     assert found.results[0].broken == 3  # those within 0.1 of 1/2; others have to fill up
     shown = found.pictures["adversarial_predictions"] != found.pictures["labels"]
@@ -215,14 +215,14 @@ def test_the_model_is_untouched_after_an_error(digits, quick):
     assert all(parameter.requires_grad for parameter in plain.parameters())
 
 
-def test_a_plain_module_has_nominal_and_black_box_trials(digits, quick, tmp_path):
+def test_a_plain_module_has_protocol_and_black_box_trials(digits, quick, tmp_path):
     torch.manual_seed(0)
     plain = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
     trials = ("FGSM", "R+FGSM", "PGD-3", "BIM-3", "SQUARE-10")
     found = audit(plain, digits.test, quick(trials=trials, sweep=(0.05,)), show=False)
     assert found.sites == []
-    assert found.nominal_trial == "PGD-3"
-    assert found.worst_case.accuracy <= found.nominal.accuracy
+    assert found.protocol_trial == "PGD-3"
+    assert found.worst_case.accuracy <= found.protocol.accuracy
     # Saved, it is a run without training that can be reported.
     found.save(tmp_path / "plain")
     assert "PGD-3" in write_report([tmp_path / "plain"], tmp_path / "report.html").read_text()

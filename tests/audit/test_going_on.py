@@ -17,7 +17,7 @@ RADIUS = 0.05
 
 @pytest.fixture
 def config(quick):
-    return quick(radius=RADIUS, samples=60, batch_size=25)
+    return quick(eps=RADIUS, samples=60, batch_size=25)
 
 
 @pytest.fixture
@@ -89,7 +89,7 @@ def test_a_transferred_trial_begins_at_the_images():
 def test_what_an_attack_keeps_is_handed_on_where_its_images_are_others(learned, digits, config, begun, monkeypatch):
     def odd(model, images, labels, threat, how):
         return Attacked(
-            images, judge(model, images).argmax(1) == labels, nearest=(images + 0.5 * threat.radius).clamp(max=1)
+            images, judge(model, images).argmax(1) == labels, nearest=(images + 0.5 * threat.eps).clamp(max=1)
         )
 
     make = trials.make_trial

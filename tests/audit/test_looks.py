@@ -52,7 +52,7 @@ def test_a_network_that_resets_itself_is_none(tiny, digits):
 def test_randomness_is_no_state_and_is_averaged(tiny, digits, quick):
     config = quick(trials=("FGSM", "PGD-3"), samples=12, diagnostics=True, sweep_samples=5)
     found = audit(Drops(tiny), digits.test, config, show=False)
-    assert (found.config.noise, found.config.draws, found.config.verdict_draws) == (True, 10, 100)
+    assert (found.config.noise, found.config.eot_iter, found.config.verdict_draws) == (True, 10, 100)
     assert not any(flag.raised for flag in found.flags if flag.name == "randomness without EoT")
     one = audit(Drops(tiny), digits.test, quick(trials=("FGSM",), draws=1, diagnostics=True, samples=12), show=False)
     assert any(flag.raised for flag in one.flags if flag.name == "randomness without EoT")
@@ -161,7 +161,7 @@ def test_randomness_that_the_seed_does_not_fix_is_named(learned, digits, kind, n
 @pytest.mark.parametrize("kind", [ByNumpy, Own])
 def test_randomness_that_the_seed_does_not_fix_is_averaged(learned, digits, quick, kind):
     found = audit(kind(learned), digits.test, quick(trials=("FGSM",), samples=12), show=False)
-    assert (found.config.noise, found.config.draws, found.config.verdict_draws) == (True, 10, 100)
+    assert (found.config.noise, found.config.eot_iter, found.config.verdict_draws) == (True, 10, 100)
     assert any("torch's seed does not fix" in said and UNFIXED[kind] in said for said in found.warnings)
     asked = quick(trials=("FGSM",), transfer=("FGSM",), samples=12)
     told = audit(learned, digits.test, asked, substitutes=[kind(learned)], show=False).warnings
@@ -218,13 +218,13 @@ class Without(Wrapped):
 @pytest.mark.sweep
 @pytest.mark.parametrize("kind", [Hard, Without])
 def test_no_path_to_the_image_is_told_and_queries_decide(learned, digits, quick, kind):
-    config = quick(trials=("FGSM", "PGD-5", "APGD-CE-5", "SQUARE-100"), radius=0.2, diagnostics=True, sweep_samples=20)
+    config = quick(trials=("FGSM", "PGD-5", "APGD-CE-5", "SQUARE-100"), eps=0.2, diagnostics=True, sweep_samples=20)
     found = audit(kind(learned), digits.test, config, show=False)
     raised = {flag.name for flag in found.flags if flag.raised}
     assert "zero input gradients" in raised and found.zero_gradient_share == 1
     (queries,) = (result for result in found.results if result.trial.name == "SQUARE-100")
     assert queries.newly > 3
-    assert found.worst_case.correct < found.nominal.correct
+    assert found.worst_case.correct < found.protocol.correct
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from planted_masks import AFTER, BEFORE, Masked, planted
 from spikeproof.attacks import Crafting, judged
 from spikeproof.audit import audit
 from spikeproof.audit.masks import look_at_gradients
-from spikeproof.gradients import Around, Pdsg
+from spikeproof.gradients import PDSG, Around
 from spikeproof.report.audit_file import read_audit
 from spikeproof.report.wording import worst_case
 from spikeproof.threat import Linf
@@ -20,7 +20,7 @@ TRIALS = ("PGD-5", "SA-PGD-60@ASSG", "SA-PGD-MARGIN-60@ASSG")
 
 def look(network, digits, source=None, count=60):
     images, labels = digits.test.images[:count].float() / 255, digits.test.labels[:count]
-    how = Crafting(source=source or Pdsg())
+    how = Crafting(source=source or PDSG())
     return look_at_gradients(network, images, labels, Linf(0.1), how, 250)
 
 
@@ -28,7 +28,7 @@ def look(network, digits, source=None, count=60):
 def test_every_mask_is_seen_and_gone_round(learned, digits, name):
     network, _ = planted(learned)[name]
     assert look(network, digits).signs
-    assert look(network, digits, Around(Pdsg())).doubts(0.9) == ()
+    assert look(network, digits, Around(PDSG())).doubts(0.9) == ()
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -50,7 +50,7 @@ def test_networks_that_hide_nothing(learned, tiny, masked, digits):
 def test_the_number_is_that_of_bpda(learned, digits, quick, name):
     network, bare = planted(learned)[name]
     found, oracle = (
-        audit(each, digits.test, quick(trials=TRIALS, samples=60, radius=0.05), show=False) for each in (network, bare)
+        audit(each, digits.test, quick(trials=TRIALS, samples=60, eps=0.05), show=False) for each in (network, bare)
     )
     assert found.no_number is None
     assert any("went round it" in warning for warning in found.warnings)
@@ -63,7 +63,7 @@ def test_the_number_is_that_of_bpda(learned, digits, quick, name):
 def test_every_number_is_within_three_points_of_bpda(learned, digits, quick, name):
     network, bare = planted(learned)[name]
     trials = ("PGD-20", "SA-PGD-100@ASSG", "SA-PGD-MARGIN-100@ASSG", "LOCAL-300")
-    config = quick(trials=trials, samples=200, radius=0.05)
+    config = quick(trials=trials, samples=200, eps=0.05)
     found, oracle = (audit(each, digits.test, config, show=False) for each in (network, bare))
     assert found.no_number is None
     assert found.worst_case.correct <= oracle.worst_case.correct + 6

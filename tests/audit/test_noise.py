@@ -43,7 +43,7 @@ def test_both_numbers_of_draws_are_told(noisy, digits, quick, draws, judge_draws
 
 
 def trial_of(function):
-    return Form(name="FGSM", attack=function, kind="nominal", rank=0)
+    return Form(name="FGSM", attack=function, kind="protocol", rank=0)
 
 
 def test_fresh_draws_have_the_last_word_with_noise(noisy, digits, quick, monkeypatch):
@@ -55,9 +55,9 @@ def test_fresh_draws_have_the_last_word_with_noise(noisy, digits, quick, monkeyp
 
     monkeypatch.setitem(ATTACKS, "FGSM", trial_of(boastful))
     found = audit(noisy, digits.test, quick(trials=("FGSM",), noise=True, draws=1, judge_draws=4), show=False)
-    assert found.clean.correct - 1 <= found.nominal.correct > 20
+    assert found.clean.correct - 1 <= found.protocol.correct > 20
     # Without noise the attack's own verdict, which is the judge's, stands.
-    assert audit(noisy, digits.test, quick(trials=("FGSM",), noise=False), show=False).nominal.correct == 0
+    assert audit(noisy, digits.test, quick(trials=("FGSM",), noise=False), show=False).protocol.correct == 0
 
 
 def test_fresh_draws_are_not_those_of_the_attack(noisy, digits, quick, monkeypatch):
@@ -101,7 +101,7 @@ def test_random_networks_get_ten_draws_a_gradient_and_a_hundred_a_verdict(noisy,
     drawn = [
         audit(noisy, digits.test, quick(trials=("FGSM",), samples=3, noise=on), show=False) for on in (None, False)
     ]
-    assert [(found.config.draws, found.config.verdict_draws) for found in drawn] == [(10, 100), (1, 1)]
+    assert [(found.config.eot_iter, found.config.verdict_draws) for found in drawn] == [(10, 100), (1, 1)]
 
 
 @pytest.mark.thorough
@@ -127,7 +127,7 @@ def test_a_gradient_of_one_draw_is_a_red_flag(noisy, digits, quick):
     assert flag.raised
     assert "1 draw(s)" in flag.value
     assert any("andomness without EoT" in warning for warning in found.warnings)
-    # Noise itself is no leak of state, and makes no batch norm look wrong.
+    # Noise itself is no decay of state, and makes no batch norm look wrong.
     assert not any(flag.raised for flag in found.flags if flag.name == "train-mode batch norm")
 
 

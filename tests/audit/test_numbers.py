@@ -46,8 +46,8 @@ def test_worst_case_recomputed_from_the_files(model, digits, quick, tmp_path):
         "SA-PGD-6@ASSG",
         "CURVES AND CHECKS",
     ]
-    assert said["nominal"]["correct"] == said["trials"][3]["correct"]
-    assert said["masking_gap"] == said["nominal"]["accuracy"] - said["worst_case"]["accuracy"] == found.masking_gap
+    assert said["protocol"]["correct"] == said["trials"][3]["correct"]
+    assert said["masking_gap"] == said["protocol"]["accuracy"] - said["worst_case"]["accuracy"] == found.masking_gap
     assert 0 < said["worst_case"]["correct"] < said["trials"][0]["correct"]  # or the audit showed nothing
 
 
@@ -59,11 +59,11 @@ def test_the_outcomes_table_holds_every_verdict(model, digits, quick):
     assert all(row["label"] == int(digits.test.labels[row["sample"]]) for row in rows)
     shared = {(row["norm"], row["seed"], row["draws"], row["judge_draws"], row["noise"]) for row in rows}
     assert shared == {("linf", 3, 2, 3, "off")}
-    assert {(row["trial"], row["kind"], row["attack"], row["source"], row["radius"]) for row in rows} == {
+    assert {(row["trial"], row["kind"], row["attack"], row["source"], row["eps"]) for row in rows} == {
         ("clean", "clean", "none", "none", 0.0),
-        ("FGSM", "nominal", "FGSM", "BPTT", 0.1),
-        ("R+FGSM", "nominal", "R+FGSM", "BPTT", 0.1),
-        ("PGD-3", "nominal", "PGD-3", "BPTT", 0.1),
+        ("FGSM", "protocol", "FGSM", "BPTT", 0.1),
+        ("R+FGSM", "protocol", "R+FGSM", "BPTT", 0.1),
+        ("PGD-3", "protocol", "PGD-3", "BPTT", 0.1),
         ("SA-PGD-6@ASSG", "adaptive", "SA-PGD-6", "ASSG", 0.1),
     }
 
@@ -79,16 +79,16 @@ def test_clean_verdicts_are_the_models(model, digits, quick):
 def test_worst_case_by_hand():
     outcomes, label = Outcomes(), torch.zeros(4, dtype=torch.int64)
     shared = {"attack": "", "source": "", "seed": 0, "draws": 1, "judge_draws": 1, "noise": "off"}
-    for trial, kind, norm, radius, numbers, correct in (
+    for trial, kind, norm, eps, numbers, correct in (
         ("clean", "clean", "linf", 0.0, [0, 1, 2, 3], [1, 1, 1, 0]),
-        ("a", "nominal", "linf", 0.1, [0, 1, 2, 3], [1, 1, 0, 1]),
+        ("a", "protocol", "linf", 0.1, [0, 1, 2, 3], [1, 1, 0, 1]),
         ("b", "adaptive", "linf", 0.1, [1, 0], [1, 1]),
         ("b", "adaptive", "linf", 0.2, [0, 1, 2, 3], [0, 1, 0, 0]),
-        ("cw", "nominal", "l2", 0.1, [0, 1, 2, 3], [1, 0, 0, 0]),
+        ("cw", "protocol", "l2", 0.1, [0, 1, 2, 3], [1, 0, 0, 0]),
     ):
         verdicts = torch.tensor(correct, dtype=torch.bool)
         at = torch.tensor(numbers)
-        outcomes.add(at, label[at], verdicts, trial=trial, kind=kind, norm=norm, radius=radius, **shared)
+        outcomes.add(at, label[at], verdicts, trial=trial, kind=kind, norm=norm, eps=eps, **shared)
     table = outcomes.table()
     # Norm by norm and radius by radius; a wrong clean image is broken at every one of them.
     assert worst_case(table, 0.1) == Measured(2, 4)
@@ -97,7 +97,7 @@ def test_worst_case_by_hand():
 
 
 @pytest.mark.parametrize(
-    ("trials", "nominal"),
+    ("trials", "protocol"),
     [
         (("PGD-3", "BIM-40", "R+FGSM", "FGSM", "SA-PGD-2@ASSG"), "PGD-3"),
         (("SA-PGD-2@ASSG", "BIM-3", "PGD-3", "PGD-4", "CW-2"), "PGD-4"),
@@ -105,11 +105,11 @@ def test_worst_case_by_hand():
         (("SA-PGD-2@ASSG", "PGD-ANY-9", "SQUARE-10", "FGSM"), "FGSM"),
     ],
 )
-def test_nominal_is_the_longest_pgd_where_there_is_one_and_never_adaptive(tiny, digits, quick, trials, nominal):
+def test_protocol_is_the_longest_pgd_where_there_is_one_and_never_adaptive(tiny, digits, quick, trials, protocol):
     found = audit(tiny, digits.test, quick(trials=trials, samples=10), show=False)
-    assert found.nominal_trial == nominal
-    assert found.nominal == {result.trial.name: result.own for result in found.results}[nominal]
-    assert found.to_json("")["nominal"]["trial"] == nominal
+    assert found.protocol_trial == protocol
+    assert found.protocol == {result.trial.name: result.own for result in found.results}[protocol]
+    assert found.to_json("")["protocol"]["trial"] == protocol
 
 
 class HalfBlind(nn.Module):
@@ -128,7 +128,7 @@ def test_zero_gradient_share_is_exact():
     brightness = torch.tensor([0, 10, 60, 100, 130, 160, 200, 250, 251, 252], dtype=torch.uint8)
     images = brightness.view(-1, 1, 1, 1).expand(-1, 1, 4, 4).contiguous()
     data = ImageSet(images, torch.zeros(10, dtype=torch.int64), ("a", "b"))
-    config = AuditConfig(radius=0.01, battery=None, trials=("FGSM",), batch_size=3)
+    config = AuditConfig(eps=0.01, battery=None, trials=("FGSM",), batch_size=3)
     found = audit(HalfBlind(), data, config, show=False)
     assert found.zero_gradient_share == 0.4
     assert any("40.0 %" in warning and "ero input gradient" in warning for warning in found.warnings)
@@ -179,20 +179,18 @@ def test_two_batches_draw_different_numbers(tiny, digits, quick):
 
 
 def test_threat_is_taken_instead_of_the_configs_radius(tiny, digits, quick):
-    config = quick(radius=0.3, trials=("FGSM",))
+    config = quick(eps=0.3, trials=("FGSM",))
     found = audit(tiny, digits.test, config, threat=Linf("8/255"), show=False)
-    assert found.config.radius == 8 / 255
-    assert {row["radius"] for row in rows_of(found)} == {0.0, 8 / 255}
-    assert found.to_json("")["threat"] == {"norm": "linf", "radius": 8 / 255}
-    assert config.radius == 0.3
-    direct = audit(tiny, digits.test, quick(radius=8 / 255, trials=("FGSM",)), show=False)
+    assert found.config.eps == 8 / 255
+    assert {row["eps"] for row in rows_of(found)} == {0.0, 8 / 255}
+    assert found.to_json("")["threat"] == {"norm": "linf", "eps": 8 / 255}
+    assert config.eps == 0.3
+    direct = audit(tiny, digits.test, quick(eps=8 / 255, trials=("FGSM",)), show=False)
     assert found.outcomes.equals(direct.outcomes)
 
 
 def test_a_larger_radius_breaks_more(model, digits, quick):
-    accuracies = [
-        audit(model, digits.test, quick(radius=radius), show=False).worst_case.accuracy for radius in (0.02, 0.1, 0.3)
-    ]
+    accuracies = [audit(model, digits.test, quick(eps=eps), show=False).worst_case.accuracy for eps in (0.02, 0.1, 0.3)]
     assert accuracies == sorted(accuracies, reverse=True)
     assert accuracies[0] > accuracies[-1]
 

@@ -113,7 +113,7 @@ def test_two_interruptions(tiny, digits, config, attacked, tmp_path):
 
 
 CHANGES = {
-    "radius": {"radius": 0.11},
+    "eps": {"eps": 0.11},
     "seed": {"seed": 1},
     "samples": {"samples": 39},
     "batch size": {"batch_size": 14},
@@ -150,7 +150,7 @@ def another_weight(model):
 
 def another_neuron(model):
     site = next(iter(sites(model).values()))
-    site.neuron = dataclasses.replace(site.neuron, leak=site.neuron.leak * 0.99)
+    site.neuron = dataclasses.replace(site.neuron, decay=site.neuron.decay * 0.99)
 
 
 def another_statistic(model):
@@ -302,7 +302,7 @@ def test_other_substitutes_have_parts_of_their_own(tiny, learned, digits, config
         audit(tiny, digits.test, config, substitutes=[substitute], show=False) for substitute in (tiny, learned)
     )
     assert not fresh.outcomes.equals(other.outcomes)  # or nothing would be shown
-    battery = sum(radius == 0.1 for _, radius, _ in attacked) // 2 - 2  # less the curve's two
+    battery = sum(eps == 0.1 for _, eps, _ in attacked) // 2 - 2  # less the curve's two
     # Stopped in the sweep, behind every trial of the battery, of which the transfer is one.
     interrupted(attacked, battery + 1, tiny, digits.test, config, substitutes=[learned], parts=tmp_path)
     resumed = audit(tiny, digits.test, config, substitutes=[tiny], parts=tmp_path, show=False)

@@ -22,21 +22,21 @@ def audited_images(found, data):
 def test_an_l2_audit_agrees_with_the_attack_called_alone(model, digits, quick):
     """In float64, where the batch at hand rounds no verdict away."""
     model, data = InDouble(model).eval(), digits.test
-    config = quick(norm="l2", radius=RADIUS, trials=("PGD-10",), samples=40)
+    config = quick(norm="l2", eps=RADIUS, trials=("PGD-10",), samples=40)
     found = audit(model, data, config, show=False)
     chosen = audited_images(found, data)
     images, labels = chosen.images.double() / 255, chosen.labels
     alone = pgd(model, images, labels, L2(RADIUS), steps=10).images
     right = (judge(model, images).argmax(1) == labels) & (judge(model, alone).argmax(1) == labels)
     assert found.results[0].left.correct == int(right.sum())
-    linf = audit(model, data, quick(radius=RADIUS / 8, trials=("PGD-10",), samples=40), show=False)
+    linf = audit(model, data, quick(eps=RADIUS / 8, trials=("PGD-10",), samples=40), show=False)
     assert found.results[0].left.correct != linf.results[0].left.correct
 
 
 def test_a_threat_given_to_audit_is_the_one_that_is_recorded_and_kept(model, digits, quick):
     found = audit(model, digits.test, quick(trials=("FGSM", "PGD-3")), threat=L2(0.5), show=False)
     said = found.to_json("")
-    assert said["threat"] == {"norm": "l2", "radius": 0.5}
+    assert said["threat"] == {"norm": "l2", "eps": 0.5}
     assert {row["norm"] for row in found.outcomes.to_pylist()} == {"l2"}
     assert {trial["norm"] for trial in said["trials"]} == {"l2"}
     moved = torch.from_numpy(found.pictures["adversarial"]) - torch.from_numpy(found.pictures["clean"]).float() / 255
@@ -47,22 +47,22 @@ def test_a_threat_given_to_audit_is_the_one_that_is_recorded_and_kept(model, dig
 @pytest.mark.parametrize("name", [name for name, battery in BATTERIES.items() if battery.l2 is not None])
 def test_every_battery_for_l2_keeps_to_the_ball(tiny, digits, quick, name):
     battery = tuple(BATTERIES[name].l2)
-    config = dataclasses.replace(quick(), norm="l2", radius=0.5, trials=battery[:40], samples=3)
+    config = dataclasses.replace(quick(), norm="l2", eps=0.5, trials=battery[:40], samples=3)
     found = audit(tiny, digits.test, config, show=False)
     rows = [row for row in found.outcomes.to_pylist() if row["kind"] != "clean"]
-    assert {row["norm"] for row in rows} == {"l2"} and {row["radius"] for row in rows} == {0.5}
+    assert {row["norm"] for row in rows} == {"l2"} and {row["eps"] for row in rows} == {0.5}
 
 
 @pytest.mark.parametrize("name", [name for name, battery in BATTERIES.items() if battery.l2 is None])
 def test_a_battery_without_such_a_protocol_refuses(tiny, digits, quick, refuses, name):
     with refuses("L2", name):
-        dataclasses.replace(quick(), norm="l2", radius=0.5, battery=name)
+        dataclasses.replace(quick(), norm="l2", eps=0.5, battery=name)
 
 
 @pytest.mark.parametrize("trial", ["SA-PGD-20@ASSG", "RFGSM-4", "R+FGSM"])
 def test_a_trial_that_cannot_do_the_norm_refuses_before_any_attack(tiny, digits, quick, refuses, attacked, trial):
     with refuses(trial, "no trial of an L2 threat"):
-        audit(tiny, digits.test, quick(norm="l2", radius=0.5, trials=("FGSM", trial)), show=False)
+        audit(tiny, digits.test, quick(norm="l2", eps=0.5, trials=("FGSM", trial)), show=False)
     assert not attacked
 
 

@@ -9,7 +9,7 @@ from torch import nn
 from spikeproof.attacks import Crafting, judge, transfer
 from spikeproof.audit import AuditConfig, audit, make_trial
 from spikeproof.audit.trials import Tuned, make_transfer
-from spikeproof.gradients import Assg, Bptt, Hart, Rga
+from spikeproof.gradients import ASSG, BPTT, HART, RGA
 from spikeproof.threat import Linf
 
 BLACK_BOX = ("FGSM", "PGD-7", "BIM-7")
@@ -33,7 +33,7 @@ def transfers_of(found):
 def test_the_default_is_pgd_20(quick):
     (trial,) = quick().transfers([Plain(), Plain()])
     assert (trial.name, trial.kind, trial.attack_name, trial.number) == ("TRANSFER:PGD-20", "black-box", *trial_of(20))
-    assert (trial.source, trial.rank, trial.bounded, trial.cost) == (Bptt(), None, True, 40.0)
+    assert (trial.source, trial.rank, trial.bounded, trial.cost) == (BPTT(), None, True, 40.0)
     assert dataclasses.replace(quick(), transfer=()).transfers([Plain()]) == []
 
 
@@ -51,8 +51,8 @@ def test_what_is_crafted_is_the_trial_itself(text):
 
 def test_sources_are_not_tuned_on_the_model_that_the_attacker_cannot_see(quick):
     config = quick(transfer=("PGD-2@ASSG", "PGD-2@HART"))
-    assert [trial.source for trial in config.transfers([Plain()])] == [Assg(), Hart()]
-    assert Tuned() == Tuned(half_mass=Assg().half_mass, hart_width=Hart().width)
+    assert [trial.source for trial in config.transfers([Plain()])] == [ASSG(), HART()]
+    assert Tuned() == Tuned(half_mass=ASSG().half_mass, hart_width=HART().width)
 
 
 @pytest.mark.parametrize("text", ["CW-10", "GAUSSIAN", "UNIFORM", "CONTRAST-3"])
@@ -105,7 +105,7 @@ def test_each_has_an_accuracy_of_its_own_and_it_is_the_attacks(tiny, learned, di
     assert len(rows) == 40
     assert {(row["kind"], row["attack"], row["source"]) for row in rows} == {("black-box", "TRANSFER:BIM-7", "BPTT")}
     assert found.worst_case.correct <= min(result.own.correct for result in results.values())
-    assert found.nominal_trial == "FGSM"
+    assert found.protocol_trial == "FGSM"
 
 
 def test_the_default_is_the_transfer_attacks_own(tiny, learned, digits, quick):
@@ -130,7 +130,7 @@ def test_the_gradient_source_is_the_substitutes(tiny, learned, digits, quick):
     config = quick(trials=("FGSM",), transfer=("PGD-3", "PGD-3@RGA"), per_member=True, batch_size=40)
     found = audit(tiny, digits.test, config, substitutes=[learned], show=False)
     told = {trial["name"]: trial["source"] for trial in found.to_json("command")["trials"]}
-    assert told["TRANSFER:PGD-3@RGA"] == Rga().name
+    assert told["TRANSFER:PGD-3@RGA"] == RGA().name
     chosen = digits.test.take(digits.test.part(40))
     images, labels = chosen.images.float() / 255, chosen.labels
     right = judge(tiny, images).argmax(1) == labels

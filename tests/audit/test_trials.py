@@ -8,7 +8,7 @@ import torch
 from spikeproof import attacks
 from spikeproof.attacks import Crafting
 from spikeproof.audit import NINETEEN_SOURCES, Tuned, make_trial
-from spikeproof.gradients import Assg, Bptr, Bptt, Hart, Mixed, Pdsg, ReluTransfer, Rga
+from spikeproof.gradients import ASSG, BPTR, BPTT, HART, PDSG, RGA, Mixed, ReluTransfer
 from spikeproof.spiking import Exponential, Rectangular, Sigmoid, StraightThrough, Triangle
 from spikeproof.threat import L2, Linf
 
@@ -47,7 +47,7 @@ NUMBERED = [name for name, number in DEFAULTS.items() if number not in (None, 3)
 def test_a_bare_attack_has_its_default_number_in_its_name(name):
     trial, number = make_trial(name), DEFAULTS[name]
     assert trial.name == (name if number is None else f"{name}-{number}")
-    assert (trial.attack_name, trial.number, trial.source) == (name, number, Bptt())
+    assert (trial.attack_name, trial.number, trial.source) == (name, number, BPTT())
 
 
 @pytest.mark.parametrize("name", NUMBERED)
@@ -67,21 +67,21 @@ def test_more_steps_cost_more(name):
 @pytest.mark.parametrize(
     ("text", "source"),
     [
-        ("BPTT", Bptt()),
-        ("BPTT:sigmoid(4)", Bptt(Sigmoid(4.0))),
-        ("BPTT:triangle(0.25)", Bptt(Triangle(0.25))),
-        ("BPTT:rectangular", Bptt(Rectangular())),
-        ("BPTT:exp(0.3,1)", Bptt(Exponential(0.3, 1.0))),
-        ("STE", Bptt(StraightThrough())),
-        ("BPTR", Bptr()),
-        ("RGA", Rga()),
-        ("HART", Hart(width=1.5)),
-        ("HART:0.5", Hart(width=0.5)),
-        ("PDSG", Pdsg()),
-        ("ASSG", Assg(half_mass=0.41)),
-        ("ASSG:0.45", Assg(half_mass=0.45)),
+        ("BPTT", BPTT()),
+        ("BPTT:sigmoid(4)", BPTT(Sigmoid(4.0))),
+        ("BPTT:triangle(0.25)", BPTT(Triangle(0.25))),
+        ("BPTT:rectangular", BPTT(Rectangular())),
+        ("BPTT:exp(0.3,1)", BPTT(Exponential(0.3, 1.0))),
+        ("STE", BPTT(StraightThrough())),
+        ("BPTR", BPTR()),
+        ("RGA", RGA()),
+        ("HART", HART(width=1.5)),
+        ("HART:0.5", HART(width=0.5)),
+        ("PDSG", PDSG()),
+        ("ASSG", ASSG(half_mass=0.41)),
+        ("ASSG:0.45", ASSG(half_mass=0.45)),
         ("RELU", ReluTransfer()),
-        ("MIXED", Mixed((Bptt(), Hart(width=1.5)))),
+        ("MIXED", Mixed((BPTT(), HART(width=1.5)))),
     ],
 )
 def test_sources_and_their_values(text, source):
@@ -92,21 +92,24 @@ def test_sources_and_their_values(text, source):
 
 
 def test_without_tuning_sources_have_their_own_defaults():
-    assert make_trial("PGD@ASSG").source == Assg()
-    assert make_trial("PGD@HART").source == Hart()
+    assert make_trial("PGD@ASSG").source == ASSG()
+    assert make_trial("PGD@HART").source == HART()
 
 
 def test_nineteen_different_sources():
     trials = [make_trial(f"PGD-ANY-20@{source}") for source in NINETEEN_SOURCES]
     assert len({trial.name for trial in trials}) == len({trial.source for trial in trials}) == 19
-    windows = {type(trial.source.surrogate).__name__ for trial in trials if isinstance(trial.source, Bptt)}
+    windows = {type(trial.source.surrogate).__name__ for trial in trials if isinstance(trial.source, BPTT)}
     assert windows == {"Triangle", "Exponential", "Rectangular", "StraightThrough"}
 
 
 @pytest.mark.parametrize(
     ("kind", "texts"),
     [
-        ("nominal", ["FGSM", "FFGSM", "R+FGSM", "MI-FGSM", "RFGSM", "BIM-7", "PGD-7", "CW-10", "CW-FEEL", "PGD-7@RGA"]),
+        (
+            "protocol",
+            ["FGSM", "FFGSM", "R+FGSM", "MI-FGSM", "RFGSM", "BIM-7", "PGD-7", "CW-10", "CW-FEEL", "PGD-7@RGA"],
+        ),
         ("fixed", ["PGD-ANY", "TPGD", "APGD-CE", "APGD-T", "FAB-T", "MTPGD", "SA-PGD", "APGD-DLR@RGA", "PGD-ANY@STE"]),
         ("fixed", ["APGD-CE@BPTT:sigmoid(4)", "APGD-CE@BPTR", "APGD-CE@RELU"]),
         ("adaptive", ["SA-PGD@ASSG", "SA-PGD-MARGIN@ASSG", "APGD-CE@HART", "APGD-DLR@PDSG", "FAB-T@MIXED"]),
@@ -158,14 +161,14 @@ def test_a_corruptions_number_is_its_severity(severity):
 @pytest.mark.parametrize(("steps", "size"), [(7, 2.55 / 255), (10, 2.5 * 8 / 255 / 10), (20, 2.5 * 8 / 255 / 20)])
 def test_the_papers_step_at_seven_and_ours_elsewhere(model, digits, attack, steps, size):
     images, labels = digits.test.images[:5].float() / 255, digits.test.labels[:5]
-    for radius in (8 / 255, 4 / 255):  # at another radius the step shrinks with it
-        found = make_trial(f"{attack}-{steps}").attack(model, images, labels, Linf(radius), Crafting(seed=4))
-        settings = {"steps": steps, "step_size": size * radius / (8 / 255), "keep": "last"}
-        by_hand = getattr(attacks, attack.lower())(model, images, labels, Linf(radius), Crafting(seed=4), **settings)
+    for eps in (8 / 255, 4 / 255):  # at another radius the step shrinks with it
+        found = make_trial(f"{attack}-{steps}").attack(model, images, labels, Linf(eps), Crafting(seed=4))
+        settings = {"steps": steps, "step_size": size * eps / (8 / 255), "keep": "last"}
+        by_hand = getattr(attacks, attack.lower())(model, images, labels, Linf(eps), Crafting(seed=4), **settings)
         assert torch.equal(found.images, by_hand.images)
 
 
-def test_the_nominal_pgd_keeps_its_last_image(model, digits):
+def test_the_protocol_pgd_keeps_its_last_image(model, digits):
     images, labels = digits.test.images[:20].float() / 255, digits.test.labels[:20]
     by_text = make_trial("PGD-20").attack(model, images, labels, Linf(0.1), Crafting())
     best = attacks.pgd(model, images, labels, Linf(0.1), Crafting(), steps=20, keep="best")

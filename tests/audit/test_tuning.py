@@ -7,7 +7,7 @@ import torch
 
 from spikeproof.attacks import Attacked, Crafting, judge, sa_pgd
 from spikeproof.audit import Tuned, audit
-from spikeproof.gradients import TUNABLES, Assg, Hart, Mixed
+from spikeproof.gradients import ASSG, HART, TUNABLES, Mixed
 
 HALF_MASSES, HART_WIDTHS = TUNABLES["half_mass"].values, TUNABLES["hart_width"].values
 TUNING = importlib.import_module("spikeproof.audit.tuning")
@@ -22,7 +22,7 @@ def searched(monkeypatch):
     seen = {"left": {}, "images": [], "labels": [], "values": []}
 
     def attack(model, images, labels, threat, how, *, steps):
-        value = how.source.half_mass if isinstance(how.source, Assg) else how.source.width
+        value = how.source.half_mass if isinstance(how.source, ASSG) else how.source.width
         seen["images"].append(images)
         seen["labels"].append(labels)
         seen["values"].append((type(how.source), value, steps))
@@ -43,7 +43,7 @@ def test_only_validation_images_are_searched_on(tiny, digits, quick, searched):
         assert torch.equal(images, digits.validation.images[rows].float() / 255)
         assert torch.equal(labels, digits.validation.labels[rows])
     # As many steps as the longest trial that will use the value: what is best for few is not for many.
-    wanted = [(Assg, value, 4) for value in HALF_MASSES] + [(Hart, value, 3) for value in HART_WIDTHS]
+    wanted = [(ASSG, value, 4) for value in HALF_MASSES] + [(HART, value, 3) for value in HART_WIDTHS]
     assert searched["values"] == wanted
 
 
@@ -54,11 +54,11 @@ def test_the_value_that_leaves_the_lowest_accuracy_is_taken(tiny, digits, quick,
     found = audit(tiny, digits.test, quick(tune_samples=20, trials=trials), validation=digits.validation, show=False)
     assert found.tuning.tuned == Tuned(half_mass=assg, hart_width=hart)
     sources = {result.trial.name: result.trial.source for result in found.results}
-    assert sources["SA-PGD-2@ASSG"] == Assg(half_mass=assg)
-    assert sources["PGD-ANY-2@HART"] == Hart(width=hart)
-    assert Hart(width=hart) in sources["PGD-ANY-2@MIXED"].sources
+    assert sources["SA-PGD-2@ASSG"] == ASSG(half_mass=assg)
+    assert sources["PGD-ANY-2@HART"] == HART(width=hart)
+    assert HART(width=hart) in sources["PGD-ANY-2@MIXED"].sources
     assert isinstance(sources["PGD-ANY-2@MIXED"], Mixed)
-    assert sources["PGD-ANY-2@ASSG:0.2"] == Assg(half_mass=0.2)  # what the text fixes stays
+    assert sources["PGD-ANY-2@ASSG:0.2"] == ASSG(half_mass=0.2)  # what the text fixes stays
     said = found.to_json("")["tuning"]
     assert (said["samples"], said["half_mass"], said["hart_width"]) == (20, assg, hart)
     for name, values in (("half_mass", HALF_MASSES), ("hart_width", HART_WIDTHS)):
@@ -76,7 +76,7 @@ def test_the_search_is_of_real_attacks(tiny, digits, quick):
     images, labels = searched.images.float() / 255, searched.labels
     left = {}
     for value in HALF_MASSES:
-        how = Crafting(source=Assg(half_mass=value), seed=2)
+        how = Crafting(source=ASSG(half_mass=value), seed=2)
         by_hand = sa_pgd(tiny, images, labels, config.threat, how, steps=6)
         loss = torch.nn.functional.cross_entropy(judge(tiny, by_hand.images), labels)
         left[value] = (by_hand.correct.float().mean().item(), -loss.item())
@@ -106,7 +106,7 @@ def test_without_validation_the_defaults_are_taken(tiny, digits, quick, searched
     validation = digits.validation if way == "no samples" else None
     found = audit(tiny, digits.test, config, validation=validation, show=False)
     assert not searched["values"]
-    assert found.tuning.tuned == Tuned() == Tuned(half_mass=Assg().half_mass, hart_width=Hart().width)
+    assert found.tuning.tuned == Tuned() == Tuned(half_mass=ASSG().half_mass, hart_width=HART().width)
     said = found.to_json("")["tuning"]
     labels = {"half_mass": "ASSG's A′", "hart_width": "HART's width"}
     assert said == {"samples": 0, "half_mass": 0.43, "hart_width": 1.0, "tried": {}, "labels": labels}

@@ -44,7 +44,7 @@ def test_help_lists_the_choices(call, command, choices):
         ("--epoch", "--train.epochs"),
         ("--timesteps", "--model.num-steps"),
         ("--dataset", "--data.name"),
-        ("--eps", "--audit.radius"),
+        ("--eps", "--audit.eps"),
         ("--sr.strength", "--with sr"),
         ("--mpd-sgr.eta", "--with mpd-sgr"),
     ],
@@ -91,15 +91,15 @@ def test_compare_prints_its_table_and_json(call, train_words, tmp_path):
     assert (code, err) == (0, "")
     assert "| demo-digits-vanilla | 1 |" in out and "Report:" in out
     (row,) = json.loads(call(*words, "--json")[1])
-    assert row["recipe"] == "demo-digits-vanilla" and 0 <= row["worst_case"] <= row["nominal"] <= 1
-    assert row["accuracies"]["PGD-2"] == row["nominal"]
+    assert row["recipe"] == "demo-digits-vanilla" and 0 <= row["worst_case"] <= row["protocol"] <= 1
+    assert row["accuracies"]["PGD-2"] == row["protocol"]
 
 
 def test_an_audit_in_l2(call, trained, audit_in, refused):
-    refused("audit", trained, "--norm", "l2", "--trials", "PGD-2", says=["--radius", "128/255"])
-    code, out, _ = call("audit", trained, "--device", "cpu", "--norm", "l2", "--radius", "0.5", "--trials", "PGD-2")
+    refused("audit", trained, "--norm", "l2", "--trials", "PGD-2", says=["--eps", "128/255"])
+    code, out, _ = call("audit", trained, "--device", "cpu", "--norm", "l2", "--eps", "0.5", "--trials", "PGD-2")
     assert code == 0 and "L2 0.5" in out
-    assert json.loads((audit_in(trained) / "audit.json").read_text())["threat"] == {"norm": "l2", "radius": 0.5}
+    assert json.loads((audit_in(trained) / "audit.json").read_text())["threat"] == {"norm": "l2", "eps": 0.5}
 
 
 def test_audits_stand_side_by_side_and_nothing_is_replaced_unasked(call, refused, trained):

@@ -37,7 +37,7 @@ def two_quick_demos(monkeypatch):
             recipe,
             data=dataclasses.replace(recipe.data, train_limit=256, validation=50),
             train=dataclasses.replace(recipe.train, epochs=1, device="cpu"),
-            audit=AuditConfig(radius=0.1, samples=20, battery=None, trials=TRIALS, tune_samples=0, diagnostics=False),
+            audit=AuditConfig(eps=0.1, samples=20, battery=None, trials=TRIALS, tune_samples=0, diagnostics=False),
         )
         for recipe in DIGITS[:2]
     ]
@@ -55,7 +55,7 @@ def test_train_audit_report(call, train_words, tmp_path, audit_in):
     config = json.loads((folder / "config.json").read_text())
     assert config["recipe"]["model"]["neuron"]["surrogate"] == {"name": "Sigmoid", "alpha": 2.5}
     assert config["recipe"]["train"]["epochs"] == 1
-    assert config["recipe"]["audit"]["radius"] == 8 / 255
+    assert config["recipe"]["audit"]["eps"] == 8 / 255
     assert config["recipe"]["audit"]["sweep"] == [0.05]
     assert config["command"].startswith("spikeproof train demo-digits-vanilla --train.epochs 1")
     assert "'sigmoid(2.5)'" in config["command"]  # quoted, so that it can be pasted
@@ -68,7 +68,7 @@ def test_train_audit_report(call, train_words, tmp_path, audit_in):
     assert str(folder / "report.html") in out
     said = json.loads((audit_in(folder) / "audit.json").read_text())
     assert said["samples"] == 20
-    assert said["threat"]["radius"] == 8 / 255
+    assert said["threat"]["eps"] == 8 / 255
     assert [trial["name"] for trial in said["trials"]] == ["clean", "PGD-2", "SA-PGD-4@ASSG", "CURVES AND CHECKS"]
     assert said["command"] == f"spikeproof audit {folder} --device cpu --trials PGD-2 SA-PGD-4@ASSG"
     # The weights carry the surrogate too, so the windows are the sigmoid's: 4 / 2.5.
@@ -156,7 +156,7 @@ def test_help_of_train_names_the_fields(call):
         "--model.neuron.surrogate",
         "--at.eps",
         "--tgo.sigma",
-        "--audit.radius",
+        "--audit.eps",
         "--data-dir",
         "--out",
         "--resume",
@@ -177,7 +177,7 @@ def test_help_tells_of_the_precision(call):
 def test_help_of_audit_names_the_fields(call, trained):
     code, out, err = call("audit", trained, "--help")
     assert (code, err) == (0, "")
-    for field in ("--radius", "--samples", "--trials", "--battery", "--draws", "--noise", "--sweep", "--device"):
+    for field in ("--eps", "--samples", "--trials", "--battery", "--eot-iter", "--noise", "--sweep", "--device"):
         assert field in out
 
 
@@ -218,11 +218,11 @@ def test_overrides_reach_the_defenses_and_the_data(call, train_words, tmp_path, 
 def test_audit_overrides_leave_the_run_alone(call, trained, audit_in):
     before = (trained / "config.json").read_text()
     code, _, _ = call(
-        "audit", trained, "--device", "cpu", "--trials", "FGSM", "PGD-2", "--radius", "4/255", "--split", "validation"
+        "audit", trained, "--device", "cpu", "--trials", "FGSM", "PGD-2", "--eps", "4/255", "--split", "validation"
     )
     assert code == 0
     said = json.loads((audit_in(trained) / "audit.json").read_text())
-    assert (said["split"], said["threat"]["radius"]) == ("validation", 4 / 255)
+    assert (said["split"], said["threat"]["eps"]) == ("validation", 4 / 255)
     assert [trial["name"] for trial in said["trials"]] == ["clean", "FGSM", "PGD-2", "CURVES AND CHECKS"]
     assert (trained / "config.json").read_text() == before
 
@@ -331,7 +331,7 @@ def test_a_defense_is_added_and_set(call, train_words, tmp_path):
 def test_a_coding_is_set_and_audited(call, train_words, tmp_path, coding, recorded, audit_in):
     assert call(*train_words(tmp_path / "run", model__coding=coding))[0] == 0
     assert json.loads((tmp_path / "run" / "config.json").read_text())["recipe"]["model"]["coding"] == recorded
-    assert call("audit", tmp_path / "run", "--device", "cpu", "--samples", "5", "--draws", "2")[0] == 0
+    assert call("audit", tmp_path / "run", "--device", "cpu", "--samples", "5", "--eot-iter", "2")[0] == 0
     said = json.loads((audit_in(tmp_path / "run") / "audit.json").read_text())
     assert (said["noise"], said["draws"]) == (("on", 2) if recorded["name"] == "RSC" else ("off", 2))
 

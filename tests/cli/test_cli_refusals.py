@@ -60,10 +60,10 @@ def test_commands_that_are_none(refused, words, says):
         (["--train.learning-rate", "nan"], ["learning_rate > 0", "nan"]),
         (["--train.precision", "fp16"], ["fp16", "bf16", "auto"]),
         (["--train.device", "tpu"], ["tpu", "cuda"]),
-        (["--audit.radius", "-1"], ["--audit.radius", "-1", "8/255"]),
-        (["--audit.radius", "abc"], ["--audit.radius", "abc", "8/255"]),
-        (["--audit.radius", "1/0"], ["--audit.radius", "1/0"]),
-        (["--audit.radius", "nan"], ["--audit.radius", "nan"]),
+        (["--audit.eps", "-1"], ["--audit.eps", "-1", "8/255"]),
+        (["--audit.eps", "abc"], ["--audit.eps", "abc", "8/255"]),
+        (["--audit.eps", "1/0"], ["--audit.eps", "1/0"]),
+        (["--audit.eps", "nan"], ["--audit.eps", "nan"]),
         (["--audit.sweep", "0.1", "2"], ["--audit.sweep", "2"]),
         (["--audit.trials", "CWW"], ["CWW", "PGD-20@RGA"]),
         (["--audit.trials", "PGD-20@HARD"], ["HARD", "HART"]),
@@ -72,7 +72,7 @@ def test_commands_that_are_none(refused, words, says):
         (["--audit.samples", "0"], ["samples >= 1"]),
         (["--model.neuron.surrogate", "step"], ["step", "triangle"]),
         (["--model.neuron.surrogate", "sigmoid(-1)"], ["sigmoid(-1)", "alpha"]),
-        (["--model.neuron.leak", "2"], ["leak", "2"]),
+        (["--model.neuron.decay", "2"], ["decay", "2"]),
         (["--model.name", "resnet50"], ["resnet50", "conv"]),
         (["--model.width", "0"], ["width", "0"]),
         (["--model.name", "vgg16", "--model.width", "0.01"], ["8 pixels", "too small"]),
@@ -152,27 +152,27 @@ def test_a_file_where_the_folder_should_be(refused, train_words, tmp_path):
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (["--radius", "-1"], ["--radius", "-1", "8/255"]),
-        (["--radius", "abc"], ["--radius", "abc", "8/255"]),
-        (["--radiu", "0.1"], ["--radiu", "--radius"]),
+        (["--eps", "-1"], ["--eps", "-1", "8/255"]),
+        (["--eps", "abc"], ["--eps", "abc", "8/255"]),
+        (["--radiu", "0.1"], ["--radiu", "--eps"]),
         (["--samples", "501"], ["500 images", "501"]),
         (["--samples", "60", "--split", "validation"], ["50 images", "60"]),
         (["--split", "train"], ["train", "validation"]),
         (["--trials", "CWW"], ["CWW", "PGD"]),
         (["--trials", "PGD-20@ASSG:high"], ["ASSG:high"]),
-        (["--trials", "SA-PGD@ASSG"], ["nominal", "PGD-20"]),
+        (["--trials", "SA-PGD@ASSG"], ["protocol", "PGD-20"]),
         (["--battery", "quik"], ["quik", "quick"]),
         (["--judge-draws", "0"], ["judge_draws >= 1"]),
         (["--judge-draws", "2147483648"], ["judge_draws", "up to 100000", "2147483648"]),
-        (["--draws", "99999999999999999999"], ["draws", "up to 100000"]),
+        (["--eot-iter", "99999999999999999999"], ["draws", "up to 100000"]),
         (["--step-sweep", "5", "9999999999"], ["step_sweep", "up to 1000000"]),
         (["--seed", "9223372036854775808"], ["seed", "9223372036854775807"]),
         (["--batch-size", "99999999999999999999"], ["batch_size", "up to"]),
         (["--trials", "PGD-99999999999999999999"], ["PGD-9", "at most 1000000"]),
-        (["--radius", "1e400"], ["radius"]),
+        (["--eps", "1e400"], ["eps"]),
         (["--out", "a\x00b"], ["can be no path"]),
         (["--substitutes", "a\x00b"], ["can be no path"]),
-        (["--draws", "0"], ["draws >= 1"]),
+        (["--eot-iter", "0"], ["draws >= 1"]),
         (["--noise", "True"], ["Noise", "TGO"]),
         (["--device", "tpu"], ["tpu", "cpu"]),
     ],
@@ -184,7 +184,7 @@ def test_audit_options_that_do_not_fit(refused, audited, options, says):
     assert {path: path.read_bytes() for path in audited.rglob("*") if path.is_file()} == before
 
 
-@pytest.mark.parametrize("options", [["--trials", "PGD-2", "CW-2"], ["--radius", "0"]], ids=" ".join)
+@pytest.mark.parametrize("options", [["--trials", "PGD-2", "CW-2"], ["--eps", "0"]], ids=" ".join)
 def test_an_audit_never_leaves_a_folder_that_cannot_be_reported(call, audited, options):
     code, _, err = call("audit", audited, "--device", "cpu", *options)
     assert code in (0, 2)
@@ -228,7 +228,7 @@ def test_weights_that_are_none_of_ours(refused, trained):
         {"model__num_steps": 2},
         {"model__width": 0.5},
         {"model__neuron__surrogate": "sigmoid(2.5)"},
-        {"model__neuron__leak": 0.5},
+        {"model__neuron__decay": 0.5},
         {"data__classes": "3"},
     ],
     ids=lambda changes: next(iter(changes)),

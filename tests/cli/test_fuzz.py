@@ -263,7 +263,7 @@ def test_places_that_are_none(ends, refused, tmp_path, name):
             assert ends(*words) == 2
 
 
-WORDS = ["--train.epochs", "--data.validation", "--model.width", "--model.num-steps", "--train.seed", "--audit.radius"]
+WORDS = ["--train.epochs", "--data.validation", "--model.width", "--model.num-steps", "--train.seed", "--audit.eps"]
 VALUES = ["9" * 6000, "-1", "1e400", "nan", "", "None", "0x10", "1/0", "8/255/2", "\ud800", "[]", "--out", "1 2", "é"]
 
 

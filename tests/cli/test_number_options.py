@@ -26,7 +26,7 @@ HUGE = "99999999999999999999"
         ("--model.width", "1e300"),
         ("--model.width", "inf"),
         ("--model.neuron.threshold", "inf"),
-        ("--model.neuron.leak", "1e308"),
+        ("--model.neuron.decay", "1e308"),
     ],
 )
 def test_before_anything_is_written(refused, train_words, tmp_path, option, value):

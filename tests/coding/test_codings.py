@@ -170,9 +170,9 @@ def test_gradients_of_gradients_pass_too():
         (lambda: SignedRate(mean=()), ("mean", "[0, 1]")),
         (lambda: SignedRate(mean=(0.5, 1.2)), ("mean", 1.2)),
         (lambda: SignedRate(mean=(0.5, 0.5)).encode(images(1, 3, 8, 8), 2), ("2 means", "3 channels")),
-        (lambda: Frequency(()), ("radius", "()")),
-        (lambda: Frequency((4, 0)), ("radius", "(4, 0)")),
-        (lambda: Frequency((4.5,)), ("radius", 4.5)),
+        (lambda: Frequency(()), ("eps", "()")),
+        (lambda: Frequency((4, 0)), ("eps", "(4, 0)")),
+        (lambda: Frequency((4.5,)), ("eps", 4.5)),
         (lambda: Frequency((4, 2)).encode(images(1, 3, 8, 8), 3), ("2 radii", "3 steps")),
     ],
 )
@@ -187,7 +187,7 @@ def test_what_cannot_be_is_refused(new, pieces, refuses):
 def new_model(coding, name="conv", **options):
     torch.manual_seed(0)
     sizes = {"num_classes": 5, "num_steps": STEPS, "image_size": 8, "width": 0.5 if name == "conv" else 0.05}
-    neuron = Neuron(threshold=0.2, leak=0.5)  # low, so that an untrained network is alive to its last site
+    neuron = Neuron(threshold=0.2, decay=0.5)  # low, so that an untrained network is alive to its last site
     model = create_model(name, coding=coding, neuron=neuron, **(sizes | options))
     with torch.no_grad():
         for _ in range(3):
@@ -270,7 +270,7 @@ def test_a_coding_can_be_changed_there_and_back(coding):
 
 def test_an_expectation_over_draws_is_a_mean_of_fresh_ones():
     model, x, labels = new_model(Poisson()), images(4, 3, 8, 8), torch.tensor([0, 1, 2, 3])
-    with crafting(model, Crafting(draws=3, seed=5)) as craft:
+    with crafting(model, Crafting(eot_iter=3, seed=5)) as craft:
         found, logits = craft.gradient(x, cross_entropy_of(labels))
     torch.manual_seed(5)
     parts = []

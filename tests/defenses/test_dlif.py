@@ -53,9 +53,9 @@ def last_drive(model, images):
 
 
 @pytest.mark.parametrize(("norm", "power"), [("l2", 2), ("l1", 1)])
-@pytest.mark.parametrize(("alpha", "kappa", "leak"), [(1.0, 0.5, 0.99), (2.5, 0.2, 0.5)])
-def test_loss_is_the_slow_one(norm, power, alpha, kappa, leak):
-    defense = DLIF(alpha=alpha, kappa=kappa, norm=norm, leak=leak)
+@pytest.mark.parametrize(("alpha", "kappa", "decay"), [(1.0, 0.5, 0.99), (2.5, 0.2, 0.5)])
+def test_loss_is_the_slow_one(norm, power, alpha, kappa, decay):
+    defense = DLIF(alpha=alpha, kappa=kappa, norm=norm, decay=decay)
     model, (clean, labels) = new_model(), batch()
     defense.install(model)
     images = (clean + 0.1 * torch.randn(clean.shape, generator=torch.Generator().manual_seed(1))).clamp(0, 1)
@@ -67,7 +67,7 @@ def test_loss_is_the_slow_one(norm, power, alpha, kappa, leak):
         for f in range(perturbed.shape[2]):
             y = 0.0
             for t in range(3):
-                y = leak * y + (unperturbed[t, n, f].item() - perturbed[t, n, f].item())
+                y = decay * y + (unperturbed[t, n, f].item() - perturbed[t, n, f].item())
                 total, count = total + abs(y) ** power, count + 1
     expected = kappa * cross_entropy(clean_logits, labels).item()
     expected += (1 - kappa) * cross_entropy(perturbed_logits, labels).item() + alpha * total / count
@@ -109,12 +109,12 @@ def test_the_leftover_reaches_the_weights_through_the_perturbed_images_alone():
         torch.testing.assert_close(found[name], slope, rtol=1e-8, atol=1e-12 * largest, msg=name)
 
 
-@pytest.mark.parametrize("leak", [0.0, 0.5, 1.0])
-def test_the_leftover_of_currents_that_come_once(leak):
+@pytest.mark.parametrize("decay", [0.0, 0.5, 1.0])
+def test_the_leftover_of_currents_that_come_once(decay):
     draw = torch.Generator().manual_seed(0)
     clean, perturbed = torch.randn(2, 1, 4, 5, dtype=torch.float64, generator=draw)
-    once = leftover(clean[None], perturbed[None], 4, leak)
-    every = leftover(clean.expand(4, 1, 4, 5)[:, 0], perturbed.expand(4, 1, 4, 5)[:, 0], 4, leak)
+    once = leftover(clean[None], perturbed[None], 4, decay)
+    every = leftover(clean.expand(4, 1, 4, 5)[:, 0], perturbed.expand(4, 1, 4, 5)[:, 0], 4, decay)
     torch.testing.assert_close(once[:, 0], every)
     assert once.shape == (4, 1, 4, 5)
 
@@ -169,11 +169,11 @@ def test_gaussian_noise_leaves_the_box():
 
 
 @pytest.mark.parametrize("name", ["conv", "wrn16"])
-def test_every_site_gets_a_gain_a_step_and_the_leak(name, tmp_path):
+def test_every_site_gets_a_gain_a_step_and_the_decay(name, tmp_path):
     model = new_model(name, width=0.1).float()
-    DLIF(leak=0.9).install(model)
+    DLIF(decay=0.9).install(model)
     for site in sites(model).values():
-        assert site.neuron == Neuron(threshold=0.25, leak=0.9)
+        assert site.neuron == Neuron(threshold=0.25, decay=0.9)
         assert torch.equal(site.gain, torch.ones(3, 1)) and site.gain.requires_grad
     with torch.no_grad():
         for at, site in enumerate(sites(model).values()):
@@ -183,7 +183,7 @@ def test_every_site_gets_a_gain_a_step_and_the_leak(name, tmp_path):
     images = torch.rand(4, 1, 8, 8)
     assert torch.equal(loaded(images), model.eval()(images))
     for ours, theirs in zip(sites(model).values(), sites(loaded).values(), strict=True):
-        assert torch.equal(ours.gain, theirs.gain) and theirs.neuron.leak == 0.9
+        assert torch.equal(ours.gain, theirs.gain) and theirs.neuron.decay == 0.9
 
 
 def test_installed_twice_it_goes_on_with_the_gains_it_has():
@@ -205,7 +205,7 @@ def test_gains_of_another_kind_are_refused(refuses):
 
 def test_a_gain_multiplies_the_current():
     model, (clean, _) = new_model(), batch()
-    DLIF(leak=1.0).install(model)
+    DLIF(decay=1.0).install(model)
     with probe(model, "margins") as record:
         model.eval()(clean)
         before = record["body.0"].margins[0] + 0.25
@@ -273,7 +273,7 @@ def test_what_goes_together(refuses):
         {"alpha": math.inf},
         {"kappa": 1.1},
         {"kappa": math.nan},
-        {"leak": 1.1},
+        {"decay": 1.1},
     ],
     ids=str,
 )

@@ -88,14 +88,14 @@ def test_a_leading_part_far_from_the_largest_row():
 
 @pytest.fixture
 def learned():
-    """A network with gradients of a batch, and a leak [T, H, W, C] that another defense put at a site."""
+    """A network with gradients of a batch, and a decay [T, H, W, C] that another defense put at a site."""
     torch.manual_seed(0)
     neuron = Neuron(threshold=0.25)  # low, so that every site of an untrained network fires
     model = create_model("conv", num_classes=10, image_size=8, in_channels=1, num_steps=2, neuron=neuron)
     site = sites(model)["body.0"]
-    site.leak = nn.Parameter(torch.ones(2, 8, 8, 16))
+    site.decay = nn.Parameter(torch.ones(2, 8, 8, 16))
     cross_entropy(model.train()(torch.rand(16, 1, 8, 8)), torch.arange(16) % 10).backward()
-    assert site.leak.grad.abs().max() > 0
+    assert site.decay.grad.abs().max() > 0
     return model
 
 

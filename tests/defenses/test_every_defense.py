@@ -108,10 +108,10 @@ def test_the_very_network_that_was_stopped_goes_on_as_any(digits, name, tmp_path
 
 @pytest.mark.parametrize("name", ["hire", "dlif", "feel", "lsg", "stog"])
 def test_what_it_has_learned_and_was_frozen_stays(digits, name):
-    """Leaks, gains and gates; of widths and thresholds see below."""
+    """Decays, gains and gates; of widths and thresholds see below."""
     model = new_model()
     DEFENSES[name].install(model)
-    parts = [part for site in sites(model).values() for part in (site.leak, site.gain, site.gate and site.gate.rate)]
+    parts = [part for site in sites(model).values() for part in (site.decay, site.gain, site.gate and site.gate.rate)]
     learned = [part for part in parts if part is not None]
     for part in learned:
         part.requires_grad_(False).mul_(0.75)
@@ -167,7 +167,7 @@ def test_learned_widths_that_are_fixed_say_so(digits, refuses):
     trained(model, digits, [LearnableWidth()])
 
 
-@pytest.mark.parametrize(("first", "piece"), [(FEEL(frequency=False), "leak"), (RandHet(), "at random")], ids=str)
+@pytest.mark.parametrize(("first", "piece"), [(FEEL(frequency=False), "decay"), (RandHet(), "at random")], ids=str)
 def test_lsg_says_the_true_reason(refuses, first, piece):
     model = new_model()
     first.install(model)

@@ -77,7 +77,7 @@ def test_a_network_with_moving_thresholds_is_the_one_written_out_with_all_its_gr
 
 def test_the_gradient_of_theta_is_that_of_differences_where_nothing_fires():
     """Margins are smooth in theta until a spike: their sum against central differences."""
-    site = Site(Neuron(leak=0.8, threshold=5.0), 4).double()
+    site = Site(Neuron(decay=0.8, threshold=5.0), 4).double()
     theta = torch.tensor([[0.1, 0.3, 0.0]], dtype=torch.float64)
     site.setpoint = torch.rand(4, 3, dtype=torch.float64)
     current = torch.rand(4 * 5, 3, dtype=torch.float64)
@@ -104,7 +104,7 @@ def test_fused_kernels_do_the_same():
     current = torch.rand(2 * 9, 7, generator=generator, dtype=torch.float64) * 3 - 0.5
     seen = []
     for kernels in ("reference", "fused"):
-        site = Site(Neuron(leak=0.9), 2, kernels)
+        site = Site(Neuron(decay=0.9), 2, kernels)
         site.adaptation, site.setpoint = nn.Parameter(theta.clone()), setpoint
         leaf = current.clone().requires_grad_()
         spikes = site(leaf)
@@ -172,7 +172,7 @@ def test_more_current_adds_fewer_spikes_where_thresholds_follow_it():
     current = torch.rand(4 * 500, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     rates = {}
     for theta in (0.0, 0.3):
-        site = Site(Neuron(leak=0.5), 4).double()
+        site = Site(Neuron(decay=0.5), 4).double()
         with probe(site, "margins") as record:
             site(current)
         site.setpoint = (record[""].margins + 1).mean(1)

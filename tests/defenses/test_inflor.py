@@ -31,15 +31,15 @@ def test_what_is_above_the_threshold_stays():
     assert Site(Neuron(), 3)(currents).flatten().tolist() == [1, 0, 0]
 
 
-@pytest.mark.parametrize("leak", [1.0, 0.5])
-def test_the_rectifier_changes_no_spike(leak):
+@pytest.mark.parametrize("decay", [1.0, 0.5])
+def test_the_rectifier_changes_no_spike(decay):
     """As a potential is carried as it is, firing by f(u) is firing by u."""
     torch.manual_seed(0)
     currents = torch.randn(3, 500, dtype=torch.float64)
-    spikes = installed(leak=leak, threshold=0.5)(currents)
+    spikes = installed(decay=decay, threshold=0.5)(currents)
     carried = torch.zeros(500, dtype=torch.float64)
     for current, found in zip(currents, spikes, strict=True):
-        potential = leak * carried + current
+        potential = decay * carried + current
         expected = torch.tensor([float(rectified(u) >= 0.5) for u in potential.tolist()], dtype=torch.float64)
         assert torch.equal(found, expected)
         carried = potential - 0.5 * expected

@@ -1,4 +1,4 @@
-"""Learned widths: the gradient of the smooth spike, bounds, LSG's widths by its leaks, Dspike's choice, and files."""
+"""Learned widths: the gradient of the smooth spike, bounds, LSG's widths by its decays, Dspike's choice, and files."""
 
 import itertools
 import math
@@ -70,35 +70,35 @@ def test_learned_widths_train_and_stay_within_their_bounds(images):
 
 
 @pytest.mark.parametrize(("surrogate", "threshold"), [(Rectangular(1.0), 0.5), (Sigmoid(4.0), 1.0)], ids=str)
-def test_lsgs_window_follows_its_leak(surrogate, threshold):
+def test_lsgs_window_follows_its_decay(surrogate, threshold):
     model = new_model(neuron=Neuron(surrogate=surrogate, threshold=threshold))
     defense = LSG(start=0.2)
     defense.install(model)
     for site in sites(model).values():
-        assert site.leak.item() == pytest.approx(0.2)
+        assert site.decay.item() == pytest.approx(0.2)
         assert not site.sharpness.requires_grad
         # The paper's alpha = 2 V_th sqrt(1 + beta^2) is the whole width of its rectangle.
         assert 2 * surrogate.window / site.sharpness.item() == pytest.approx(2 * threshold * math.sqrt(1.04))
     first, second, third = sites(model).values()
     with torch.no_grad():
-        first.leak.fill_(0.8)
-        second.leak.fill_(1.7)
-        third.leak.fill_(-0.3)
+        first.decay.fill_(0.8)
+        second.decay.fill_(1.7)
+        third.decay.fill_(-0.3)
     defense.after_step(model, 0)
-    assert [site.leak.item() for site in sites(model).values()] == pytest.approx([0.8, 1.0, 0.0])
-    expected = [threshold * math.sqrt(1 + leak**2) for leak in (0.8, 1.0, 0.0)]
+    assert [site.decay.item() for site in sites(model).values()] == pytest.approx([0.8, 1.0, 0.0])
+    expected = [threshold * math.sqrt(1 + decay**2) for decay in (0.8, 1.0, 0.0)]
     assert [surrogate.window / site.sharpness.item() for site in sites(model).values()] == pytest.approx(expected)
     if threshold == 0.5:
         assert 2 * surrogate.window / first.sharpness.item() == pytest.approx(1.2806, abs=1e-4)  # the paper's example
 
 
-def test_lsgs_leak_is_the_neurons_and_learns(images):
+def test_lsgs_decay_is_the_neurons_and_learns(images):
     model = new_model()
     LSG(start=0.3).install(model)
-    plain = new_model(neuron=Neuron(leak=0.3))
+    plain = new_model(neuron=Neuron(decay=0.3))
     assert torch.equal(model.eval()(images), plain.eval()(images))
     cross_entropy(model.train()(images), LABELS).backward()
-    assert all(site.leak.grad.abs().max() > 0 and site.sharpness.grad is None for site in sites(model).values())
+    assert all(site.decay.grad.abs().max() > 0 and site.sharpness.grad is None for site in sites(model).values())
 
 
 def test_dspikes_alignment_is_that_of_slow_differences(images):
@@ -185,7 +185,7 @@ def test_two_that_set_widths_do_not_go_together(refuses):
         with refuses(first.label, second.label, "the surrogate"):
             compose([first, second])
     model = new_model()
-    sites(model)["body.0"].random_leak = (0.5, 1.0)
+    sites(model)["body.0"].random_decay = (0.5, 1.0)
     with refuses("LSG", "body.0", "at random"):
         LSG().install(model)
 

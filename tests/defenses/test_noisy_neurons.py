@@ -42,9 +42,9 @@ def test_a_neuron_fires_as_often_as_the_paper_says(margin):
 
 
 def test_noise_stays_in_the_potential():
-    """What was added in a first, silent step is there in the second, by the leak."""
+    """What was added in a first, silent step is there in the second, by the decay."""
     torch.manual_seed(0)
-    site = noisy_site(2, leak=0.5, threshold=10.0)
+    site = noisy_site(2, decay=0.5, threshold=10.0)
     with probe(site, "margins") as record:
         assert site(torch.full((2, MANY), 1.0)).sum() == 0
     first, second = (record[""].margins + 10).flatten(1)
@@ -85,7 +85,7 @@ def literal(current, noise, neuron, cotangent):
         for c in range(channels):
             m, u, s = 0.0, [], []
             for t in range(steps):
-                u.append(neuron.leak * m + current[t, n, c].item() + noise[t, n, c].item())
+                u.append(neuron.decay * m + current[t, n, c].item() + noise[t, n, c].item())
                 s.append(1.0 if u[t] >= neuron.threshold else 0.0)
                 m = (1 - s[t]) * u[t]
                 spikes[t, n, c] = s[t]
@@ -94,7 +94,7 @@ def literal(current, noise, neuron, cotangent):
                 h = density(u[t] - neuron.threshold, neuron.surrogate.sigma)
                 on_u = cotangent[t, n, c].item() * h + on_m * ((1 - s[t]) - u[t] * h)
                 gradient[t, n, c] = on_u
-                on_m = neuron.leak * on_u
+                on_m = neuron.decay * on_u
     return spikes, gradient
 
 
@@ -102,13 +102,13 @@ def literal(current, noise, neuron, cotangent):
 @pytest.mark.parametrize("kernels", ["reference", "fused"])
 def test_both_kernels_are_the_loop_over_neurons(kernels):
     steps, samples, channels = 3, 40, 5
-    site = Site(Neuron(leak=0.9, threshold=0.6), steps, kernels).eval()
+    site = Site(Neuron(decay=0.9, threshold=0.6), steps, kernels).eval()
     NDL(sigma=SIGMA).install(site)
-    assert site.neuron == Neuron(leak=0.9, threshold=0.6, carries_noise=True, surrogate=Gaussian(SIGMA))
+    assert site.neuron == Neuron(decay=0.9, threshold=0.6, carries_noise=True, surrogate=Gaussian(SIGMA))
     generator = torch.Generator().manual_seed(0)
     current = torch.rand(steps * samples, channels, generator=generator, dtype=torch.float64) - 0.2
     cotangent = torch.randn(steps, samples, channels, generator=generator, dtype=torch.float64)
-    silent = Site(Neuron(leak=0.0, threshold=10.0), steps).eval()  # it only shows the noise
+    silent = Site(Neuron(decay=0.0, threshold=10.0), steps).eval()  # it only shows the noise
     NDL(sigma=SIGMA).install(silent)
     torch.manual_seed(3)
     with probe(silent, "margins") as record:
@@ -125,7 +125,7 @@ def test_both_kernels_are_the_loop_over_neurons(kernels):
 
 
 def test_it_is_noisy_at_inference_and_comes_back_from_disk(tmp_path):
-    model, images, _ = awake_conv(neuron=Neuron(leak=0.5))
+    model, images, _ = awake_conv(neuron=Neuron(decay=0.5))
     assert not draws_at_random(model)
     NDL(sigma=0.2).install(model)
     model, images = model.float(), images.float()
@@ -133,7 +133,7 @@ def test_it_is_noisy_at_inference_and_comes_back_from_disk(tmp_path):
     save_model(model, tmp_path / "noisy")
     loaded = load_model(tmp_path / "noisy")
     for site in sites(loaded).values():
-        assert site.neuron == Neuron(leak=0.5, carries_noise=True, surrogate=Gaussian(0.2))
+        assert site.neuron == Neuron(decay=0.5, carries_noise=True, surrogate=Gaussian(0.2))
         assert site.noise_std == 0.2 and site.noise_at_inference
     seen = []
     for network in (model, loaded):

@@ -15,33 +15,33 @@ from spikeproof.models.spiking_model import draws_at_random
 from spikeproof.spiking import Neuron, Site, probe, sites
 
 
-def test_a_forward_is_the_network_written_out_with_the_leaks_it_drew():
+def test_a_forward_is_the_network_written_out_with_the_decays_it_drew():
     model, images, _ = awake_conv()
     plain = model(images)
     RandHet(low=0.2, high=0.9).install(model)
     torch.manual_seed(5)
     found = model(images)
     torch.manual_seed(5)
-    leaks = {}
+    decays = {}
     for name, neurons in site_shapes(model).items():
-        leaks[name] = (0.2 + 0.7 * torch.rand(neurons)).movedim(-1, 0)
+        decays[name] = (0.2 + 0.7 * torch.rand(neurons)).movedim(-1, 0)
 
     def fire(name, currents):
         carried, spikes = torch.zeros_like(currents[0]), []
         for current in currents:
-            potential = leaks[name].double() * carried + current
+            potential = decays[name].double() * carried + current
             spikes.append(SlowSpike.apply(potential - 1))
             carried = (1 - spikes[-1]) * potential
         return spikes
 
     slow = slow_logits(model, (images.expand(STEPS, *images.shape) - 0.5) / 0.25, fire)
-    torch.testing.assert_close(found, slow, rtol=1e-6, atol=1e-6)  # leaks are drawn in float32
+    torch.testing.assert_close(found, slow, rtol=1e-6, atol=1e-6)  # decays are drawn in float32
     assert not torch.allclose(found, plain, atol=1e-3)
     ours, theirs = (torch.autograd.grad(logits[:, 0].sum(), model.stem.weight)[0] for logits in (found, slow))
     torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
-def test_leaks_are_uniform_between_the_bounds_and_one_for_all_samples_and_steps():
+def test_decays_are_uniform_between_the_bounds_and_one_for_all_samples_and_steps():
     torch.manual_seed(0)
     many = 100_000
     site = Site(Neuron(threshold=100.0), 3).eval()
@@ -49,13 +49,13 @@ def test_leaks_are_uniform_between_the_bounds_and_one_for_all_samples_and_steps(
     with probe(site, "margins") as record:
         site(torch.ones(3 * 2, many))
     potentials = record[""].margins + 100  # 1, 1 + l, 1 + l + l^2
-    leaks = potentials[1] - 1
-    assert torch.equal(leaks[0], leaks[1])
-    torch.testing.assert_close(potentials[2], 1 + leaks + leaks**2, rtol=0, atol=1e-4)
+    decays = potentials[1] - 1
+    assert torch.equal(decays[0], decays[1])
+    torch.testing.assert_close(potentials[2], 1 + decays + decays**2, rtol=0, atol=1e-4)
     for z, within in ((0.35, 0.2), (0.5, 0.5), (0.7, 0.9)):
-        assert abs((leaks[0] < z).float().mean().item() - within) < 0.01
-    assert leaks.min() >= 0.25 - 1e-4 and leaks.max() <= 0.75 + 1e-4
-    assert abs(torch.corrcoef(torch.stack([leaks[0, :-1], leaks[0, 1:]]))[0, 1].item()) < 0.02
+        assert abs((decays[0] < z).float().mean().item() - within) < 0.01
+    assert decays.min() >= 0.25 - 1e-4 and decays.max() <= 0.75 + 1e-4
+    assert abs(torch.corrcoef(torch.stack([decays[0, :-1], decays[0, 1:]]))[0, 1].item()) < 0.02
 
 
 def test_every_forward_draws_anew_in_training_and_in_eval_mode():
@@ -73,7 +73,7 @@ def test_it_comes_back_from_disk(tmp_path):
     model, images = model.float(), images.float()
     save_model(model, tmp_path / "random")
     loaded = load_model(tmp_path / "random")
-    assert {site.random_leak for site in sites(loaded).values()} == {(0.1, 0.6)}
+    assert {site.random_decay for site in sites(loaded).values()} == {(0.1, 0.6)}
     seen = []
     for network in (model, loaded):
         torch.manual_seed(2)
@@ -81,9 +81,9 @@ def test_it_comes_back_from_disk(tmp_path):
     assert torch.equal(*seen)
 
 
-def test_drawn_and_learned_leaks_do_not_go_together(refuses):
+def test_drawn_and_learned_decays_do_not_go_together(refuses):
     for pair in ([RandHet(), FEEL()], [FEEL(frequency=False), RandHet()], [RandHet(), LSG()], [LSG(), FEEL()]):
-        with refuses(pair[0].label, pair[1].label, "leaks"):
+        with refuses(pair[0].label, pair[1].label, "decays"):
             compose(pair)
     compose([RandHet(), FEEL(leak=False)])
 

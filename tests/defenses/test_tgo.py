@@ -195,7 +195,7 @@ def test_install_sets_the_noise_of_every_site(model, images, at_inference):
 
 def noise_of(steps, samples, seed):
     """What a site's noise is after this seed, in units of sigma: a silent neuron that keeps nothing shows it."""
-    silent = Site(Neuron(leak=0.0, threshold=50.0), steps).eval()
+    silent = Site(Neuron(decay=0.0, threshold=50.0), steps).eval()
     TGO(lambda_max=0.0, sigma=1.0, noise="potential", noise_at_inference=True).install(silent)
     torch.manual_seed(seed)
     with probe(silent, "margins") as record:
@@ -206,9 +206,9 @@ def noise_of(steps, samples, seed):
 @pytest.mark.parametrize("kernels", ["reference", "fused"])
 @pytest.mark.parametrize("reset", ["hard", "soft"])
 def test_noise_in_the_potential_is_noise_in_the_current(kernels, reset):
-    """u[t] = leak m[t-1] + x[t] + xi: the op without noise, of currents that have it already."""
+    """u[t] = decay m[t-1] + x[t] + xi: the op without noise, of currents that have it already."""
     current = torch.rand(3 * 200, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    neuron = Neuron(leak=0.5, threshold=0.6, reset=reset)
+    neuron = Neuron(decay=0.5, threshold=0.6, reset=reset)
     noisy, plain = Site(neuron, 3, kernels).eval(), Site(neuron, 3).eval()
     TGO(lambda_max=0.0, sigma=0.25, noise="potential", noise_at_inference=True).install(noisy)
     cost = Hinge(0.3)

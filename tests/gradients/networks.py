@@ -8,7 +8,7 @@ from torch import nn
 
 from spikeproof.attacks import Crafting, crafting, cross_entropy_of
 from spikeproof.audit import Tuned
-from spikeproof.gradients import SOURCES, Bptr, Hart, Rga
+from spikeproof.gradients import BPTR, HART, RGA, SOURCES
 from spikeproof.models import create_model
 from spikeproof.spiking import (
     inference_noise,
@@ -19,8 +19,8 @@ STEPS = 3
 # Of the largest entry of a gradient, in float64; 4e-15 was seen.
 TIGHT = 5e-14
 
-OF_RATES = [Bptr(), Rga(), Hart(), Hart(width=0.5)]
-EVERY = [*(named.make(Tuned()) for named in SOURCES.values()), Hart(width=0.5)]
+OF_RATES = [BPTR(), RGA(), HART(), HART(width=0.5)]
+EVERY = [*(named.make(Tuned()) for named in SOURCES.values()), HART(width=0.5)]
 every_source = pytest.mark.parametrize("source", EVERY, ids=lambda source: source.name)
 
 

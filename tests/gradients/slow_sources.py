@@ -102,7 +102,7 @@ class Rule:
         m, spikes, potentials = torch.zeros_like(x[0]), [], []
         for t in range(len(x)):
             before = m.detach() if self.carried_is_detached else m
-            u = neuron.leak * before + x[t]
+            u = neuron.decay * before + x[t]
             potentials.append(u.detach())
             v = u - neuron.threshold
             fires_at = v if noise is None else v + noise[t]
@@ -245,7 +245,7 @@ class SlowRga(ByRate):
 
     def gain(self, neuron, x, spikes):
         mean = sum(x) / len(x)
-        tau, one = neuron.leak, torch.ones_like(mean)
+        tau, one = neuron.decay, torch.ones_like(mean)
         if neuron.threshold != 1:
             assert tau == 1 and (mean != 0).all()
             inside = (mean >= 0) & (mean <= 2 * neuron.threshold)

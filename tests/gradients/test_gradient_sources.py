@@ -9,11 +9,11 @@ from torch.nn.functional import cross_entropy
 
 from spikeproof.attacks import Crafting, crafting
 from spikeproof.errors import SpikeproofError
-from spikeproof.gradients import Assg, Bptt
+from spikeproof.gradients import ASSG, BPTT
 from spikeproof.models import create_model
 from spikeproof.spiking import ArcTan, Neuron, Rectangular, Sigmoid, Site, SuperSpike, Triangle, inference_noise, sites
 
-SOURCES = [Bptt(), *(Bptt(kind(1.5)) for kind in (Triangle, Rectangular, Sigmoid, SuperSpike, ArcTan)), Assg()]
+SOURCES = [BPTT(), *(BPTT(kind(1.5)) for kind in (Triangle, Rectangular, Sigmoid, SuperSpike, ArcTan)), ASSG()]
 
 
 def new_model(surrogate=None, **options):
@@ -54,7 +54,7 @@ def test_forward_of_a_noisy_model_is_bit_identical(model, images, source):
     with inference_noise(model, True):
         for attached in (False, True):
             torch.manual_seed(5)
-            with (source if attached else Bptt()).attach(model):
+            with (source if attached else BPTT()).attach(model):
                 outcomes.append([model(images), model(images)])
     assert not torch.equal(outcomes[0][0], outcomes[0][1])
     assert all(torch.equal(*pair) for pair in zip(*outcomes, strict=True))
@@ -79,7 +79,7 @@ def test_backward_changes_and_leaves_no_trace(model, images, source):
 def test_bptt_with_a_surrogate_is_the_model_built_with_it(model, images, surrogate):
     """To rounding, as a width runs as a sharpness of the unit shape; so in float64."""
     model, images = model.double(), images.double()
-    with Bptt(surrogate).attach(model):
+    with BPTT(surrogate).attach(model):
         found = input_gradient(model, images)
     expected = input_gradient(new_model(surrogate).double(), images)
     largest = expected.abs().max().item()
@@ -88,9 +88,9 @@ def test_bptt_with_a_surrogate_is_the_model_built_with_it(model, images, surroga
 
 
 def test_names_tell_sources_apart():
-    sources = [*SOURCES, Bptt(Triangle(0.5)), Assg(half_mass=0.4), Assg(momentum=0.5), Assg(half_mass=0.4, relax=1.0)]
+    sources = [*SOURCES, BPTT(Triangle(0.5)), ASSG(half_mass=0.4), ASSG(momentum=0.5), ASSG(half_mass=0.4, relax=1.0)]
     assert len({source.name for source in sources}) == len(sources)
-    assert Assg(half_mass=0.43) == Assg() and Assg(half_mass=0.43).name == "ASSG"
+    assert ASSG(half_mass=0.43) == ASSG() and ASSG(half_mass=0.43).name == "ASSG"
 
 
 class SlowAssg:
@@ -104,7 +104,7 @@ class SlowAssg:
         """(u, v, s) of one neuron over time."""
         carried, found = 0.0, []
         for t in range(self.steps):
-            u = self.neuron.leak * carried + current[t][n][c]
+            u = self.neuron.decay * carried + current[t][n][c]
             v = u - self.neuron.threshold
             s = 1.0 if v >= 0 else 0.0
             carried = (1 - s) * u
@@ -135,14 +135,14 @@ class SlowAssg:
                     on_u = on_spikes[t, n, c].item() * slope
                     on_u += carried * ((1 - s) - (0.0 if self.neuron.detach_reset else u * slope))
                     gradient[t, n, c] = on_u
-                    carried = self.neuron.leak * on_u
+                    carried = self.neuron.decay * on_u
         return gradient
 
 
 @pytest.mark.parametrize(
-    "source", [Assg(), Assg(half_mass=0.2, momentum=0.6, relax=0.5)], ids=lambda source: source.name
+    "source", [ASSG(), ASSG(half_mass=0.2, momentum=0.6, relax=0.5)], ids=lambda source: source.name
 )
-@pytest.mark.parametrize("neuron", [Neuron(), Neuron(leak=0.5, threshold=0.6, detach_reset=True)], ids=str)
+@pytest.mark.parametrize("neuron", [Neuron(), Neuron(decay=0.5, threshold=0.6, detach_reset=True)], ids=str)
 def test_assg_is_the_papers_rule_through_forwards_keep_and_hold(neuron, source):
     steps, channels = 3, 4
     generator = torch.Generator().manual_seed(2)
@@ -183,7 +183,7 @@ def test_assg_keeps_the_state_of_maps_by_sample():
     found = []
     for first, again in ((None, kept), (kept, None)):
         site = Site(Neuron(), 3)
-        with Assg().attach(site) as attached:
+        with ASSG().attach(site) as attached:
             site((batches[0] if first is None else batches[0][:, first]).flatten(0, 1))
             if again is not None:
                 attached.keep(again)
@@ -206,7 +206,7 @@ def test_assg_settles_so_that_the_stated_mass_covers_the_mean_distance():
     site = Site(Neuron(surrogate=Triangle(0.1)), 1)  # a surrogate that gives this margin no gradient at all
     current = torch.full((1, 1), 1 - margin, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.grad(site(current).sum(), current)[0].item() == 0
-    with Assg(half_mass=half_mass).attach(site):
+    with ASSG(half_mass=half_mass).attach(site):
         for _ in range(300):
             spikes = site(current)
     slope = torch.autograd.grad(spikes.sum(), current)[0].item()
@@ -218,28 +218,28 @@ def test_assg_settles_so_that_the_stated_mass_covers_the_mean_distance():
 @pytest.mark.parametrize("bad", [0.0, 0.5, -1.0, math.nan])
 def test_assg_refuses_an_impossible_mass(bad):
     with pytest.raises(SpikeproofError, match="half_mass"):
-        Assg(half_mass=bad)
+        ASSG(half_mass=bad)
 
 
 @pytest.mark.parametrize("bad", [{"momentum": 1.5}, {"momentum": -0.1}, {"relax": -1.0}, {"relax": math.nan}], ids=str)
 def test_assg_refuses_an_impossible_average(bad):
     with pytest.raises(SpikeproofError, match=next(iter(bad))):
-        Assg(**bad)
+        ASSG(**bad)
 
 
 def test_assg_needs_sites_and_plain_bptt_does_not():
     plain = nn.Linear(2, 2)
-    with pytest.raises(SpikeproofError, match="sites"), Assg().attach(plain):
+    with pytest.raises(SpikeproofError, match="sites"), ASSG().attach(plain):
         pass
-    with Bptt().attach(plain) as attached:
+    with BPTT().attach(plain) as attached:
         attached.keep(torch.tensor([0]))
         attached.hold(True)
 
 
 def test_sources_nest_and_the_inner_one_counts(model, images):
-    with Bptt(Sigmoid()).attach(model):
+    with BPTT(Sigmoid()).attach(model):
         outer = input_gradient(model, images)
-        with Bptt(ArcTan()).attach(model):
+        with BPTT(ArcTan()).attach(model):
             inner = input_gradient(model, images)
         assert torch.equal(input_gradient(model, images), outer)
     assert torch.equal(inner, input_gradient(new_model(ArcTan()), images))

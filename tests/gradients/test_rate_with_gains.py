@@ -1,4 +1,4 @@
-"""Gradient sources on a network whose sites learned a gain a step and a leak (DLIF), against literal twins."""
+"""Gradient sources on a network whose sites learned a gain a step and a decay (DLIF), against literal twins."""
 
 import pytest
 import torch
@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn.functional import avg_pool2d, cross_entropy
 
 from spikeproof.defenses.dlif import DLIF
-from spikeproof.gradients import Bptr, Bptt, Hart, Rga
+from spikeproof.gradients import BPTR, BPTT, HART, RGA
 from spikeproof.spiking import Neuron, sites
 
 
@@ -36,7 +36,7 @@ class SlowHartByStep(SlowHart):
         with torch.no_grad():
             m, spikes, slopes = torch.zeros_like(x[0]), [], []
             for step in x:
-                u = neuron.leak * m + step
+                u = neuron.decay * m + step
                 s = (u - neuron.threshold >= 0).to(u.dtype)
                 slopes.append(self.h(u - neuron.threshold))
                 m = (1 - s) * u
@@ -54,10 +54,10 @@ def gradient(model, images, labels, rule):
     return sum(found), logits.detach()
 
 
-def with_gains(name, *, differ=True, leak=0.9):
+def with_gains(name, *, differ=True, decay=0.9):
     """A network after some DLIF training, whose every layer fires."""
-    model, images, labels = awake(name, Neuron(leak=0.5))
-    DLIF(leak=leak).install(model)
+    model, images, labels = awake(name, Neuron(decay=0.5))
+    DLIF(decay=decay).install(model)
     torch.manual_seed(1)
     for site in sites(model).values():
         nn.init.uniform_(site.gain, 0.7, 1.3)
@@ -67,11 +67,11 @@ def with_gains(name, *, differ=True, leak=0.9):
 
 
 TWINS = {
-    Bptt(): lambda: SlowBptt(triangle(1.0)),
-    Bptr(): SlowBptr,
-    Rga(): SlowRga,
-    Hart(): lambda: SlowHartByStep(1.0),
-    Hart(width=0.5): lambda: SlowHartByStep(0.5),
+    BPTT(): lambda: SlowBptt(triangle(1.0)),
+    BPTR(): SlowBptr,
+    RGA(): SlowRga,
+    HART(): lambda: SlowHartByStep(1.0),
+    HART(width=0.5): lambda: SlowHartByStep(0.5),
 }
 
 
@@ -89,13 +89,13 @@ def test_gradient_is_the_literal_one(name, source):
     assert alike(found, crafted(model, images, labels, source=source)[0]) < 0.999
 
 
-@pytest.mark.parametrize("leak", [0.5, 0.99])
+@pytest.mark.parametrize("decay", [0.5, 0.99])
 @pytest.mark.parametrize("width", [0.5, 1.0])
-def test_hart_with_gains_that_are_the_same_at_every_step_is_the_papers(width, leak):
+def test_hart_with_gains_that_are_the_same_at_every_step_is_the_papers(width, decay):
     """Then every step has the same gradient by its spikes, and the average of the products is that of the slopes."""
-    model, images, labels = with_gains("vgg11", differ=False, leak=leak)
+    model, images, labels = with_gains("vgg11", differ=False, decay=decay)
     agree(
-        crafted(model, images, labels, source=Hart(width=width))[0], gradient(model, images, labels, SlowHart(width))[0]
+        crafted(model, images, labels, source=HART(width=width))[0], gradient(model, images, labels, SlowHart(width))[0]
     )
 
 
@@ -103,6 +103,6 @@ def test_hart_with_gains_that_differ_is_near_the_papers():
     """There the paper averages products of two factors that vary by step, and ours averages one of them."""
     for name in ("conv", "vgg11", "wrn16"):
         model, images, labels = with_gains(name)
-        found, _ = crafted(model, images, labels, source=Hart())
+        found, _ = crafted(model, images, labels, source=HART())
         expected, _ = gradient(model, images, labels, SlowHart(1.0))
         assert 0.9 < alike(found, expected) < 1 - 1e-9

@@ -13,7 +13,7 @@ from spikeproof.attacks import Crafting, crafting, cross_entropy_of
 from spikeproof.attacks.judge import judge
 from spikeproof.coding import Direct
 from spikeproof.errors import SpikeproofError
-from spikeproof.gradients import Around, Bptr, Bptt, Hart, Mixed, Pdsg, ReluTransfer, Rga
+from spikeproof.gradients import BPTR, BPTT, HART, PDSG, RGA, Around, Mixed, ReluTransfer
 from spikeproof.models.spiking_model import ModelDescription, SiteFactory, SpikingModel
 from spikeproof.models.vgg import build_vgg
 from spikeproof.spiking import (
@@ -60,7 +60,7 @@ def test_no_trace_is_left(source, fails_in):
     model, images, labels = awake("conv")
     model.body[0].train()
     model.stem.weight.requires_grad_(False)
-    outer = Bptr() if source != Bptr() else Rga()
+    outer = BPTR() if source != BPTR() else RGA()
     calls = []
 
     def forward(module, given):
@@ -77,7 +77,7 @@ def test_no_trace_is_left(source, fails_in):
     demanded = contextlib.nullcontext() if fails_in == "nothing" else pytest.raises(ZeroDivisionError)
     with noisy(model), outer.attach(model):  # a source inside another puts the other one's backward back
         before = everything(model)
-        with demanded, crafting(model, Crafting(source=source, draws=2)) as craft:
+        with demanded, crafting(model, Crafting(source=source, eot_iter=2)) as craft:
             if fails_in == "the body":
                 raise ZeroDivisionError
             craft.gradient(images, objective)
@@ -96,7 +96,7 @@ def quiet(model):
 
 
 @pytest.mark.parametrize(
-    "source", [source for source in EVERY if not isinstance(source, Bptt | Around)], ids=lambda source: source.name
+    "source", [source for source in EVERY if not isinstance(source, BPTT | Around)], ids=lambda source: source.name
 )
 def test_a_model_without_sites_is_refused(source, refuses):
     plain = nn.Sequential(nn.Flatten(), nn.Linear(4, 2)).train()
@@ -109,10 +109,10 @@ def test_a_model_without_sites_is_refused(source, refuses):
 @pytest.mark.parametrize("bad", [0.0, -1.0, math.nan, math.inf])
 def test_hart_refuses_an_impossible_width(bad, refuses):
     with refuses("HART", "width", bad):
-        Hart(width=bad)
+        HART(width=bad)
 
 
-@pytest.mark.parametrize("few", [(), (Bptt(),)])
+@pytest.mark.parametrize("few", [(), (BPTT(),)])
 def test_a_mix_of_less_than_two_is_refused(few, refuses):
     with refuses("two"):
         Mixed(few)
@@ -125,13 +125,13 @@ def test_a_mix_of_less_than_two_is_refused(few, refuses):
 @pytest.mark.parametrize(
     ("source", "head"),
     [
-        (Hart(width=0.7), (8,)),
-        (Pdsg(), (8,)),
+        (HART(width=0.7), (8,)),
+        (PDSG(), (8,)),
         (ReluTransfer(), (8,)),
         (Mixed(), ()),
-        (Bptt(Triangle(0.4)), ()),
-        (Bptt(Exponential()), ()),
-        (Bptt(StraightThrough()), ()),
+        (BPTT(Triangle(0.4)), ()),
+        (BPTT(Exponential()), ()),
+        (BPTT(StraightThrough()), ()),
     ],
     ids=lambda value: f"head {len(value)}" if isinstance(value, tuple) else value.name,
 )

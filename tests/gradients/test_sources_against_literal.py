@@ -24,7 +24,7 @@ from slow_sources import (
 from torch import nn
 
 from spikeproof.attacks import Crafting, crafting, cross_entropy_of
-from spikeproof.gradients import Assg, Bptr, Bptt, Hart, Mixed, Pdsg, ReluTransfer, Rga
+from spikeproof.gradients import ASSG, BPTR, BPTT, HART, PDSG, RGA, Mixed, ReluTransfer
 from spikeproof.spiking import (
     ArcTan,
     Exponential,
@@ -39,21 +39,21 @@ from spikeproof.spiking.ops.noise import draw_tapes, standard_normals
 
 # Source by source, its literal twin. Mixed gradients are means of these.
 TWINS = {
-    Bptt(): lambda: SlowBptt(triangle(1.0)),
-    Bptt(Triangle(0.4)): lambda: SlowBptt(triangle(0.4)),
-    Bptt(Rectangular(2.0)): lambda: SlowBptt(rectangle(2.0)),
-    Bptt(Sigmoid(4.0)): lambda: SlowBptt(logistic(4.0)),
-    Bptt(ArcTan(2.0)): lambda: SlowBptt(arctan(2.0)),
-    Bptt(Exponential()): lambda: SlowBptt(exponential(1.0, 1.0)),
-    Bptt(Exponential(0.3, 2.0)): lambda: SlowBptt(exponential(0.3, 2.0)),
-    Bptt(StraightThrough()): lambda: SlowBptt(straight_through),
-    Bptr(): SlowBptr,
-    Rga(): SlowRga,
-    Rga(slope=0.5): lambda: SlowRga(0.5),
-    Hart(): lambda: SlowHart(1.0),
-    Hart(width=0.5): lambda: SlowHart(0.5),
-    Pdsg(): SlowPdsg,
-    Assg(): SlowAssg,
+    BPTT(): lambda: SlowBptt(triangle(1.0)),
+    BPTT(Triangle(0.4)): lambda: SlowBptt(triangle(0.4)),
+    BPTT(Rectangular(2.0)): lambda: SlowBptt(rectangle(2.0)),
+    BPTT(Sigmoid(4.0)): lambda: SlowBptt(logistic(4.0)),
+    BPTT(ArcTan(2.0)): lambda: SlowBptt(arctan(2.0)),
+    BPTT(Exponential()): lambda: SlowBptt(exponential(1.0, 1.0)),
+    BPTT(Exponential(0.3, 2.0)): lambda: SlowBptt(exponential(0.3, 2.0)),
+    BPTT(StraightThrough()): lambda: SlowBptt(straight_through),
+    BPTR(): SlowBptr,
+    RGA(): SlowRga,
+    RGA(slope=0.5): lambda: SlowRga(0.5),
+    HART(): lambda: SlowHart(1.0),
+    HART(width=0.5): lambda: SlowHart(0.5),
+    PDSG(): SlowPdsg,
+    ASSG(): SlowAssg,
     ReluTransfer(): SlowRelu,
 }
 
@@ -62,7 +62,7 @@ TWINS = {
 
 
 @pytest.mark.parametrize(
-    ("leak", "detach", "expected"),
+    ("decay", "detach", "expected"),
     [
         (1.0, False, (0.524659, -0.11772, 1.028, 0.8)),
         (1.0, True, (1.5, 0.9, 1.1, 0.8)),
@@ -72,21 +72,21 @@ TWINS = {
         (0.5, True, (1.26875, 1.3375, 1.075, 0.75)),
     ],
 )
-def test_the_slow_recurrence_has_the_published_gradient(leak, detach, expected):
+def test_the_slow_recurrence_has_the_published_gradient(decay, detach, expected):
     x = [torch.tensor([[value]], dtype=torch.float64, requires_grad=True) for value in (0.6, 0.5, 0.3, 0.9)]
-    spikes = SlowBptt(triangle(1.0))(0, Neuron(leak=leak, detach_reset=detach), x, None)
+    spikes = SlowBptt(triangle(1.0))(0, Neuron(decay=decay, detach_reset=detach), x, None)
     found = torch.autograd.grad(sum(spikes).sum(), x)
     assert [part.item() for part in found] == pytest.approx(expected, abs=1e-6)
 
 
 @pytest.mark.parametrize(
-    ("leak", "current", "expected"),
+    ("decay", "current", "expected"),
     [(1.0, 0.5, 0.5), (1.0, 0.0, 0.7), (0.99, 0.3, 0.501508), (0.9, 0.05, 0.2), (0.9, 1.0, 0.515789), (0.5, 0.5, 0.8)]
-    + [(leak, current, 0.0) for leak in (1.0, 0.5) for current in (2.1, -0.1)],
+    + [(decay, current, 0.0) for decay in (1.0, 0.5) for current in (2.1, -0.1)],
 )
-def test_the_slow_rga_has_the_published_gain(leak, current, expected):
+def test_the_slow_rga_has_the_published_gain(decay, current, expected):
     x = torch.full((2, 1, 1), current, dtype=torch.float64)
-    assert SlowRga().gain(Neuron(leak=leak), x, None).item() == pytest.approx(expected, abs=1e-6)
+    assert SlowRga().gain(Neuron(decay=decay), x, None).item() == pytest.approx(expected, abs=1e-6)
 
 
 # Sources against twins.
@@ -98,16 +98,16 @@ def test_the_slow_rga_has_the_published_gain(leak, current, expected):
     ("name", "neuron"),
     [
         ("conv", Neuron()),
-        ("conv", Neuron(leak=0.5)),
-        ("conv", Neuron(leak=0.99, detach_reset=True)),
+        ("conv", Neuron(decay=0.5)),
+        ("conv", Neuron(decay=0.99, detach_reset=True)),
         ("conv", Neuron(threshold=0.6)),
         ("vgg11", Neuron()),
-        ("vgg11", Neuron(leak=0.5)),
-        ("vgg11", Neuron(leak=0.99)),
+        ("vgg11", Neuron(decay=0.5)),
+        ("vgg11", Neuron(decay=0.99)),
         ("wrn16", Neuron()),
-        ("wrn16", Neuron(leak=0.5)),
+        ("wrn16", Neuron(decay=0.5)),
     ],
-    ids=lambda value: value if isinstance(value, str) else f"leak {value.leak} threshold {value.threshold}",
+    ids=lambda value: value if isinstance(value, str) else f"decay {value.decay} threshold {value.threshold}",
 )
 def test_gradient_is_the_literal_one(name, neuron, source):
     model, images, labels = awake(name, neuron)
@@ -118,14 +118,14 @@ def test_gradient_is_the_literal_one(name, neuron, source):
     assert torch.equal(seen, model(images).float())
     if rule.spiking:
         agree(logits, model(images).detach())
-    if source != Bptt():
+    if source != BPTT():
         own, _ = gradient(model, images, labels, SlowBptt(triangle(1.0)))
         assert not torch.allclose(expected, own, rtol=1e-2, atol=1e-2 * own.abs().max().item())
 
 
 def test_sources_point_where_no_other_does():
     """Had two twins the same gradient, agreeing with one would tell nothing."""
-    model, images, labels = awake("vgg11", Neuron(leak=0.5))
+    model, images, labels = awake("vgg11", Neuron(decay=0.5))
     found = [gradient(model, images, labels, twin())[0] for twin in TWINS.values()]
     assert max(alike(a, b) for at, a in enumerate(found) for b in found[:at]) < 0.999
 
@@ -142,14 +142,14 @@ def test_bptt_and_hart_mixed_is_the_mean_of_both(name):
 
 def test_three_sources_mixed_is_their_mean():
     model, images, labels = awake("conv")
-    sources = (Rga(), Pdsg(), Bptt(Exponential()))
+    sources = (RGA(), PDSG(), BPTT(Exponential()))
     expected = sum(gradient(model, images, labels, TWINS[source]())[0] for source in sources) / 3
     agree(crafted(model, images, labels, source=Mixed(sources))[0], expected)
 
 
 def test_a_transfer_source_in_a_mix_keeps_the_loss_of_its_own_network():
     model, images, labels = awake("conv")
-    sources = (Bptt(), ReluTransfer())
+    sources = (BPTT(), ReluTransfer())
     expected = sum(gradient(model, images, labels, TWINS[source]())[0] for source in sources) / 2
     agree(crafted(model, images, labels, source=Mixed(sources))[0], expected)
 
@@ -159,7 +159,7 @@ def test_pdsg_of_few_samples(samples):
     """Of one sample a linear layer has one potential at the first step, which is spread by nothing: s = 1."""
     model, images, labels = awake("conv")
     expected, _ = gradient(model, images[:samples], labels[:samples], SlowPdsg())
-    agree(crafted(model, images[:samples], labels[:samples], source=Pdsg())[0], expected)
+    agree(crafted(model, images[:samples], labels[:samples], source=PDSG())[0], expected)
 
 
 def test_pdsg_of_a_channel_that_never_moves():
@@ -168,7 +168,7 @@ def test_pdsg_of_a_channel_that_never_moves():
     nn.init.zeros_(norm.weight[:1])
     nn.init.constant_(norm.bias[:1], 0.25)
     expected, _ = gradient(model, images, labels, SlowPdsg())
-    agree(crafted(model, images, labels, source=Pdsg())[0], expected)
+    agree(crafted(model, images, labels, source=PDSG())[0], expected)
 
 
 @pytest.mark.parametrize("draws", [1, 3])
@@ -177,7 +177,7 @@ def test_assg_over_the_forwards_of_an_attack(draws):
     model, images, labels = awake("vgg11")
     rule, generator = SlowAssg(), torch.Generator().manual_seed(4)
     found = []
-    with crafting(model, Crafting(source=Assg(), draws=draws)) as craft:
+    with crafting(model, Crafting(source=ASSG(), eot_iter=draws)) as craft:
         for step in range(5):
             if step == 3:
                 kept = torch.tensor([0, 2, 3])
@@ -212,7 +212,7 @@ def test_bptt_does_not_give_every_step_the_same():
     first, *others = gradient_by_copy(model, images, labels, SlowBptt(triangle(1.0)))[0]
     assert all(alike(first, other) < 0.999 for other in others)
     # The readout's logits are averaged, so the last of the layers has the same at every step.
-    *grads, _ = layer_gradients(model, images, labels, Bptt())
+    *grads, _ = layer_gradients(model, images, labels, BPTT())
     assert all(not torch.equal(layer[0], layer[1]) for layer in grads)
 
 
@@ -245,7 +245,7 @@ def drawn_noise(x):
 @pytest.mark.parametrize("source", TWINS, ids=lambda source: source.name)
 @pytest.mark.parametrize("draws", [1, 3])
 def test_expectation_over_noise_is_the_mean_of_literal_gradients(draws, source):
-    model, images, labels = awake("conv", Neuron(leak=0.5))
+    model, images, labels = awake("conv", Neuron(decay=0.5))
     rule, found_by_draw = TWINS[source](), []
     with noisy(model):
         with torch.random.fork_rng():

@@ -18,22 +18,22 @@ from slow_sources import (
 
 from spikeproof.attacks import Crafting, crafting, cross_entropy_of
 from spikeproof.coding import Poisson
-from spikeproof.gradients import Assg, Bptr, Bptt, Hart, Mixed, Pdsg, ReluTransfer, Rga
+from spikeproof.gradients import ASSG, BPTR, BPTT, HART, PDSG, RGA, Mixed, ReluTransfer
 from spikeproof.spiking import Neuron, StraightThrough, sites
 
 TWINS = {
-    Bptt(): lambda: SlowBptt(triangle(1.0)),
-    Bptt(StraightThrough()): lambda: SlowBptt(straight_through),
-    Bptr(): SlowBptr,
-    Rga(): SlowRga,
-    Hart(): lambda: SlowMeanSlope(triangle(1.0)),
-    Hart(width=0.5): lambda: SlowMeanSlope(triangle(0.5)),
-    Pdsg(): SlowPdsg,
-    Assg(): SlowAssg,
+    BPTT(): lambda: SlowBptt(triangle(1.0)),
+    BPTT(StraightThrough()): lambda: SlowBptt(straight_through),
+    BPTR(): SlowBptr,
+    RGA(): SlowRga,
+    HART(): lambda: SlowMeanSlope(triangle(1.0)),
+    HART(width=0.5): lambda: SlowMeanSlope(triangle(0.5)),
+    PDSG(): SlowPdsg,
+    ASSG(): SlowAssg,
     ReluTransfer(): SlowRelu,
 }
 NETWORKS = ["conv", "wrn16", "resnet17", "resnet18", "sew-resnet19"]
-RATES = [Bptr(), Rga(), Hart()]
+RATES = [BPTR(), RGA(), HART()]
 every_twin = pytest.mark.parametrize("source", TWINS, ids=lambda source: source.name)
 every_source = pytest.mark.parametrize("source", EVERY, ids=lambda source: source.name)
 
@@ -42,8 +42,8 @@ every_source = pytest.mark.parametrize("source", EVERY, ids=lambda source: sourc
 @every_twin
 @pytest.mark.parametrize(
     ("name", "neuron"),
-    [(name, Neuron()) for name in NETWORKS] + [("conv", Neuron(leak=0.5))],
-    ids=lambda value: value if isinstance(value, str) else f"leak {value.leak}",
+    [(name, Neuron()) for name in NETWORKS] + [("conv", Neuron(decay=0.5))],
+    ids=lambda value: value if isinstance(value, str) else f"decay {value.decay}",
 )
 def test_gradient_by_norms_of_each_step_is_the_literal_one(name, neuron, source):
     model, images, labels = awake(name, batch_norm="per-step", neuron=neuron)
@@ -60,10 +60,10 @@ def test_gradient_by_norms_of_each_step_is_the_literal_one(name, neuron, source)
 def test_hart_s_mean_over_steps_is_not_the_original_s_here():
     """The original averages the gradients of the steps too, which differ behind norms of each step."""
     model, images, labels = awake("conv", batch_norm="per-step")
-    ours, original = (literal(model, images, labels, rule, copies)[0] for rule in (TWINS[Hart()](), SlowHart(1.0)))
+    ours, original = (literal(model, images, labels, rule, copies)[0] for rule in (TWINS[HART()](), SlowHart(1.0)))
     assert 0.5 < alike(ours, original) < 1 - 1e-6
     merged, images, labels = awake("conv")
-    ours, original = (literal(merged, images, labels, rule, copies)[0] for rule in (TWINS[Hart()](), SlowHart(1.0)))
+    ours, original = (literal(merged, images, labels, rule, copies)[0] for rule in (TWINS[HART()](), SlowHart(1.0)))
     agree(ours, original)
 
 
@@ -96,7 +96,7 @@ def test_one_copy_runs_only_where_the_steps_are_alike(name, batch_norm, one_copy
 
 def test_norms_of_each_step_go_with_frames_of_each_step():
     model, images, labels = awake("resnet17", batch_norm="per-step", coding=Poisson())
-    for source, rule in ((Bptt(), SlowBptt(triangle(1.0))), (Rga(), SlowRga())):
+    for source, rule in ((BPTT(), SlowBptt(triangle(1.0))), (RGA(), SlowRga())):
 
         def frames(x):
             return [(x.detach() >= u).double() + (x - x.detach()) for u in torch.rand(STEPS, *x.shape)]
@@ -109,7 +109,7 @@ def test_norms_of_each_step_go_with_frames_of_each_step():
 @pytest.mark.sweep
 @pytest.mark.parametrize(
     ("name", "source"),
-    [("sew-resnet19", each) for each in (Bptt(), *RATES, Pdsg(), Assg(), ReluTransfer(), Mixed())] + [("conv", Rga())],
+    [("sew-resnet19", each) for each in (BPTT(), *RATES, PDSG(), ASSG(), ReluTransfer(), Mixed())] + [("conv", RGA())],
     ids=lambda value: value if isinstance(value, str) else value.name,
 )
 def test_fused_kernels_give_the_same(name, source):

@@ -10,17 +10,17 @@ from slow_networks import STEPS, awake, copies, literal
 from slow_sources import SlowAssg, SlowBptr, SlowBptt, SlowHart, SlowPdsg, SlowRelu, SlowRga, triangle
 
 from spikeproof.coding import RSC, SQE, Direct, Frequency, Poisson, SignedRate
-from spikeproof.gradients import Assg, Bptr, Bptt, Hart, Mixed, Pdsg, ReluTransfer, Rga
+from spikeproof.gradients import ASSG, BPTR, BPTT, HART, PDSG, RGA, Mixed, ReluTransfer
 from spikeproof.models.spiking_model import SpikingModel
 from spikeproof.spiking import Neuron, sites
 
 TWINS = {
-    Bptt(): lambda: SlowBptt(triangle(1.0)),
-    Bptr(): SlowBptr,
-    Rga(): SlowRga,
-    Hart(width=0.5): lambda: SlowHart(0.5),
-    Pdsg(): SlowPdsg,
-    Assg(): SlowAssg,
+    BPTT(): lambda: SlowBptt(triangle(1.0)),
+    BPTR(): SlowBptr,
+    RGA(): SlowRga,
+    HART(width=0.5): lambda: SlowHart(0.5),
+    PDSG(): SlowPdsg,
+    ASSG(): SlowAssg,
     ReluTransfer(): SlowRelu,
 }
 CODINGS = [Frequency(), Frequency((4, 2, 3)), Poisson(), SQE(levels=3), RSC(sigma=0.2), SignedRate(mean=(0.4,))]
@@ -31,7 +31,7 @@ every_coding = pytest.mark.parametrize("coding", CODINGS, ids=str)
 def frames_of(coding, x):
     """The frames with their gradients by x written out; random numbers from where torch's generator stands."""
     if isinstance(coding, Frequency):
-        return [low_pass(x, radius) for radius in coding.radii or (4, 3, 2)]
+        return [low_pass(x, eps) for eps in coding.radii or (4, 3, 2)]
     if isinstance(coding, RSC):
         return [x + coding.sigma * normal for normal in torch.randn(STEPS, *x.shape)]
     if isinstance(coding, SignedRate):
@@ -43,10 +43,10 @@ def frames_of(coding, x):
     return [centred.sign() * level / levels + (x - x.detach()) for level in drawn]
 
 
-def low_pass(x, radius):
+def low_pass(x, eps):
     """The modulus of W x W^T, with W the matrix that keeps the frequencies -r..r-1 of one axis."""
     size = x.shape[-1]
-    kept = [k for k in range(-(size // 2), -(size // 2) + size) if -radius <= k < radius]
+    kept = [k for k in range(-(size // 2), -(size // 2) + size) if -eps <= k < eps]
     waves = [
         [sum(cmath.exp(2j * math.pi * k * (a - b) / size) for k in kept) / size for b in range(size)]
         for a in range(size)
@@ -68,8 +68,8 @@ def expected_of(model, images, labels, source, coding):
 @every_source
 @pytest.mark.parametrize(
     ("name", "neuron"),
-    [("conv", Neuron()), ("conv", Neuron(leak=0.5)), ("wrn16", Neuron()), ("resnet17", Neuron())],
-    ids=lambda value: value if isinstance(value, str) else f"leak {value.leak}",
+    [("conv", Neuron()), ("conv", Neuron(decay=0.5)), ("wrn16", Neuron()), ("resnet17", Neuron())],
+    ids=lambda value: value if isinstance(value, str) else f"decay {value.decay}",
 )
 def test_gradient_is_that_of_t_literal_frames(name, neuron, source, coding):
     model, images, labels = awake(name, coding=coding, neuron=neuron)
@@ -96,7 +96,7 @@ def twins_of_the_mix():
 
 
 @every_coding
-@pytest.mark.parametrize("source", [Bptr(), Rga(), Hart()], ids=lambda source: source.name)
+@pytest.mark.parametrize("source", [BPTR(), RGA(), HART()], ids=lambda source: source.name)
 def test_rate_gradients_still_run_one_copy(coding, source):
     model, images, labels = awake("conv", coding=coding)
     rows = []

@@ -11,7 +11,7 @@ from spikeproof.audit import AuditConfig
 from spikeproof.recipes import audit_run, find_recipe, train_recipe
 
 AUDIT = AuditConfig(
-    radius=0.1,
+    eps=0.1,
     samples=40,
     battery=None,
     trials=("FGSM", "PGD-2", "SA-PGD-3@ASSG"),

@@ -28,7 +28,7 @@ def test_front_matter(audited, tmp_path):
     audit = read_one(audited).audit
     assert clean.metric_value == pytest.approx(100 * audit.trials[0].own.accuracy, abs=0.01)
     assert worst.metric_value == pytest.approx(100 * audit.worst_case.accuracy, abs=0.01)
-    assert worst.metric_args == {"norm": "linf", "radius": 0.1, "battery": "custom", "samples": 40}
+    assert worst.metric_args == {"norm": "linf", "eps": 0.1, "battery": "custom", "samples": 40}
     assert (worst.dataset_name, worst.dataset_split, worst.task_type) == (
         "digits (at most 256 training images)",
         "test",
@@ -44,7 +44,7 @@ def test_what_an_audit_found_and_does_not_prove(audited):
     text = card_of(audited, source="hub:someone/robust").text
     audit = read_one(audited).audit
     for piece in (
-        "Nominal: `PGD-2`",
+        "Protocol: `PGD-2`",
         "Worst case",
         f"{100 * audit.worst_case.low:.1f}–{100 * audit.worst_case.high:.1f}",
         "L∞ 25.5/255",

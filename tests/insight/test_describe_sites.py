@@ -35,7 +35,7 @@ def images():
     "neuron",
     [
         Neuron(),
-        Neuron(threshold=0.5, leak=0.5, surrogate=Triangle(0.4)),
+        Neuron(threshold=0.5, decay=0.5, surrogate=Triangle(0.4)),
         Neuron(threshold=2.0, reset="soft", surrogate=Sigmoid(8.0)),
     ],
     ids=["if", "lif", "soft"],
@@ -114,7 +114,7 @@ def test_one_site_by_hand():
 
 
 def test_steps_count_separately():
-    # Currents of 0.6 at every step, no leak lost: margins -0.4, then +0.2 (a spike), then -0.4, then +0.2.
+    # Currents of 0.6 at every step, no decay lost: margins -0.4, then +0.2 (a spike), then -0.4, then +0.2.
     (site,) = describe_sites(OneSite(Neuron(), num_steps=4), torch.full((8, 1, 1, 1), 0.6))
     assert site.firing_rate == 0.5
     assert site.proximal_share == 1.0

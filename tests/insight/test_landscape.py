@@ -63,8 +63,8 @@ def spiking(coding=None):
 def test_every_point_is_the_loss_there(labels):
     model = spiking()
     images = torch.rand(12, 1, 8, 8, generator=torch.Generator().manual_seed(2))
-    radius, points, seed = 0.2, 5, 3
-    found = landscape(model, images, labels, radius, points, seed)
+    eps, points, seed = 0.2, 5, 3
+    found = landscape(model, images, labels, eps, points, seed)
     asked = images.clone().requires_grad_()
     (gradient,) = torch.autograd.grad(cross_entropy(model(asked), labels, reduction="sum"), asked)
     assert (gradient != 0).any(dim=0).all()
@@ -170,7 +170,7 @@ def test_refusals(refuses, images, labels):
             landscape(Linear(), images, labels, 0.1, points)
     with refuses("radius > 0", 0.0):
         landscape(Linear(), images, labels, 0.0)
-    with refuses("radius", "'wide'"):
+    with refuses("eps", "'wide'"):
         landscape(Linear(), images, labels, "wide")
     with refuses("draws >= 1", 0):
         landscape(Linear(), images, labels, 0.1, draws=0)

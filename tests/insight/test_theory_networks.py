@@ -8,7 +8,7 @@ from torch import nn
 
 from digit_networks import InDouble, network
 from spikeproof.attacks import Crafting
-from spikeproof.gradients import Bptr
+from spikeproof.gradients import BPTR
 from spikeproof.insight.theory import flipped_shares, jacobian_norms, local_bound, near_shares, site_spreads
 from spikeproof.models import create_model
 from spikeproof.spiking import Neuron, Site, inference_noise, sites
@@ -151,7 +151,7 @@ def test_site_spreads_of_independent_currents():
     class Noise(nn.Module):
         def __init__(self):
             super().__init__()
-            self.site = Site(Neuron(leak=0.5, threshold=1e4), 4)
+            self.site = Site(Neuron(decay=0.5, threshold=1e4), 4)
 
         def forward(self, images):
             currents = torch.randn(4, 2000, 3, generator=torch.Generator().manual_seed(0))
@@ -173,12 +173,12 @@ def test_what_theory_does_not_take(images, labels, refuses):
     with refuses("no sites"):
         near_shares(nn.Flatten(), images, 0.5)
     site = next(iter(sites(model).values()))
-    site.leak = nn.Parameter(torch.ones(1, 1))
-    with refuses("learned leaks", "body.0"):
+    site.decay = nn.Parameter(torch.ones(1, 1))
+    with refuses("learned decays", "body.0"):
         site_spreads(model, images)
 
 
 def test_how_chooses_the_gradient(images, labels):
     model = network("tiny")
-    own, other = (jacobian_norms(model, images[:4], how) for how in (None, Crafting(source=Bptr())))
+    own, other = (jacobian_norms(model, images[:4], how) for how in (None, Crafting(source=BPTR())))
     assert not torch.allclose(own, other)

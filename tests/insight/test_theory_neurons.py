@@ -20,22 +20,22 @@ COUNT = 40_000
 NEAR = 5 / math.sqrt(2 * COUNT)
 
 
-@pytest.mark.parametrize("leak", [0.0, 0.5, 0.99, 1.0])
-def test_the_theorem_is_the_sum_of_its_terms(leak):
-    mean, spread = unreset_moments(leak, 0.3, 0.7, 6)
-    _, constant = unreset_moments(leak, 0.3, 0.7, 6, "constant")
+@pytest.mark.parametrize("decay", [0.0, 0.5, 0.99, 1.0])
+def test_the_theorem_is_the_sum_of_its_terms(decay):
+    mean, spread = unreset_moments(decay, 0.3, 0.7, 6)
+    _, constant = unreset_moments(decay, 0.3, 0.7, 6, "constant")
     for t in range(1, 7):
-        kept = [leak ** (t - i) for i in range(1, t + 1)]
+        kept = [decay ** (t - i) for i in range(1, t + 1)]
         assert mean[t - 1] == pytest.approx(0.3 * sum(kept))
         assert spread[t - 1] == pytest.approx(0.7 * math.sqrt(sum(part**2 for part in kept)))
         assert constant[t - 1] == pytest.approx(0.7 * sum(kept))
 
 
 @pytest.mark.parametrize("currents", ["independent", "constant"])
-@pytest.mark.parametrize("leak", [0.5, 1.0])
-def test_neurons_without_resets_follow_the_formula(leak, currents):
-    said, spread = unreset_moments(leak, 0.2, 1.0, 8, currents)
-    found = simulated_potentials(Neuron(leak=leak), 0.2, 1.0, 8, currents=currents, resets=False, count=COUNT)
+@pytest.mark.parametrize("decay", [0.5, 1.0])
+def test_neurons_without_resets_follow_the_formula(decay, currents):
+    said, spread = unreset_moments(decay, 0.2, 1.0, 8, currents)
+    found = simulated_potentials(Neuron(decay=decay), 0.2, 1.0, 8, currents=currents, resets=False, count=COUNT)
     assert torch.allclose(found.std / spread, torch.ones(8, dtype=torch.float64), atol=NEAR)
     assert ((found.mean - said).abs() < 5 * spread / math.sqrt(COUNT)).all()
     # Their potentials are normal, so Omega is the share.
@@ -113,7 +113,7 @@ def test_the_slope_falls_with_sigma_exactly_where_z_is_below_one():
 def test_what_is_no_neuron_current_or_noise(refuses):
     with refuses("steps >= 1", "got 0"):
         unreset_moments(1.0, 0.0, 1.0, 0)
-    with refuses("leak", "[0, 1]", "1.5"):
+    with refuses("decay", "[0, 1]", "1.5"):
         unreset_moments(1.5, 0.0, 1.0, 2)
     with refuses("standard deviation", "-1.0"):
         simulated_potentials(Neuron(), 0.0, -1.0, 2)

@@ -14,20 +14,20 @@ NEURONS = {
     "IF": (Neuron(), None, lambda **rest: neuron.IFNode(**rest)),
     "IF soft": (Neuron(reset="soft"), None, lambda **rest: neuron.IFNode(v_reset=None, **rest)),
     "IF detached": (Neuron(detach_reset=True), None, lambda **rest: neuron.IFNode(detach_reset=True, **rest)),
-    "LIF": (Neuron(leak=0.5), 0.5, lambda **rest: neuron.LIFNode(tau=2.0, **rest)),
-    "LIF own input": (Neuron(leak=0.75), None, lambda **rest: neuron.LIFNode(tau=4.0, decay_input=False, **rest)),
+    "LIF": (Neuron(decay=0.5), 0.5, lambda **rest: neuron.LIFNode(tau=2.0, **rest)),
+    "LIF own input": (Neuron(decay=0.75), None, lambda **rest: neuron.LIFNode(tau=4.0, decay_input=False, **rest)),
     "LIF soft detached": (
-        Neuron(leak=0.5, reset="soft", detach_reset=True),
+        Neuron(decay=0.5, reset="soft", detach_reset=True),
         None,
         lambda **rest: neuron.LIFNode(tau=2.0, decay_input=False, v_reset=None, detach_reset=True, **rest),
     ),
     "LIF low rest": (
-        Neuron(leak=0.5),
+        Neuron(decay=0.5),
         0.5,
         lambda **rest: neuron.LIFNode(tau=2.0, v_threshold=0.75, v_reset=-0.25, **rest),
     ),
-    "simple LIF": (Neuron(leak=0.5), 0.5, lambda **rest: neuron.SimpleLIFNode(tau=2.0, decay_input=True, **rest)),
-    "learned tau": (Neuron(leak=0.5), 0.5, lambda **rest: neuron.ParametricLIFNode(init_tau=2.0, **rest)),
+    "simple LIF": (Neuron(decay=0.5), 0.5, lambda **rest: neuron.SimpleLIFNode(tau=2.0, decay_input=True, **rest)),
+    "learned tau": (Neuron(decay=0.5), 0.5, lambda **rest: neuron.ParametricLIFNode(init_tau=2.0, **rest)),
 }
 
 

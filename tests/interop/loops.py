@@ -57,14 +57,14 @@ class Fire(torch.autograd.Function):
 class CallsFunction(nn.Module):
     """As SNN-RAT has it: merged steps come in, the class's apply is called in the loop."""
 
-    def __init__(self, steps, leak=1.0):
+    def __init__(self, steps, decay=1.0):
         super().__init__()
-        self.steps, self.leak = steps, leak
+        self.steps, self.decay = steps, decay
 
     def forward(self, merged):
         potential, spikes = 0, []
         for current in merged.unflatten(0, (self.steps, -1)):
-            potential = self.leak * potential + current
+            potential = self.decay * potential + current
             spikes.append(Fire.apply(potential - 1.0, 1.0))
             potential = (1 - spikes[-1]) * potential
         return torch.stack(spikes).flatten(0, 1)
@@ -73,14 +73,14 @@ class CallsFunction(nn.Module):
 class HoldsFunction(nn.Module):
     """As TET has it: the function is an attribute, steps come second."""
 
-    def __init__(self, steps, leak=1.0):
+    def __init__(self, steps, decay=1.0):
         super().__init__()
-        self.act, self.leak = Fire.apply, leak
+        self.act, self.decay = Fire.apply, decay
 
     def forward(self, currents):
         potential, spikes = 0, []
         for step in range(currents.shape[1]):
-            potential = self.leak * potential + currents[:, step]
+            potential = self.decay * potential + currents[:, step]
             spikes.append(self.act(potential - 1.0, 1.0))
             potential = (1 - spikes[-1]) * potential
         return torch.stack(spikes, 1)

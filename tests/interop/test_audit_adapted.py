@@ -39,7 +39,7 @@ def ball(function):
 
 def test_an_audit_is_that_of_the_twin(adapted, digits):
     config = sp.AuditConfig(
-        radius=0.1, samples=10, battery=None, trials=("FGSM", "SA-PGD-4@ASSG"), tune_samples=0,
+        eps=0.1, samples=10, battery=None, trials=("FGSM", "SA-PGD-4@ASSG"), tune_samples=0,
         sweep_samples=4,
     )  # fmt: skip
     found, expected = (sp.audit(each.double(), digits.test, config=config) for each in (adapted, network("tiny")))
@@ -69,7 +69,7 @@ def test_every_attack_refuses_what_was_not_adapted(net, digits, refuses, name):
 
 def test_an_audit_refuses_what_was_not_adapted(net, digits, refuses):
     with refuses("spikeproof.adapt(net, num_steps=T)"):
-        sp.audit(net, digits.test, config=sp.AuditConfig(radius=0.1, samples=10))
+        sp.audit(net, digits.test, config=sp.AuditConfig(eps=0.1, samples=10))
 
 
 def test_pictures_see_its_layers(adapted, digits):

@@ -12,15 +12,15 @@ import spikeproof as sp
 from spikeproof.spiking import Exponential, Neuron, SuperSpike, probe, sites
 
 
-def snntorch_loop(leak, reset):
+def snntorch_loop(decay, reset):
     snn = pytest.importorskip("snntorch")
     from snntorch import surrogate
 
-    neuron = Neuron(leak=leak, reset=reset, detach_reset=True, surrogate=sp.ArcTan(2.0))
+    neuron = Neuron(decay=decay, reset=reset, detach_reset=True, surrogate=sp.ArcTan(2.0))
     mechanism = {"hard": "zero", "soft": "subtract"}[reset]
 
     def make(model):
-        leaky = lambda: snn.Leaky(beta=leak, reset_mechanism=mechanism, spike_grad=surrogate.atan(alpha=2.0))  # noqa: E731
+        leaky = lambda: snn.Leaky(beta=decay, reset_mechanism=mechanism, spike_grad=surrogate.atan(alpha=2.0))  # noqa: E731
         return Loop(layers(model, leaky), snn.Leaky, STEPS)
 
     return neuron, None, make, {}
@@ -31,16 +31,16 @@ def own_code(kind, **told):
         parts = layers(model, lambda: kind(STEPS, 0.5))
         return Merged(nn.Sequential(*parts), STEPS) if kind is CallsFunction else StepsSecond(parts, STEPS)
 
-    return Neuron(leak=0.5), None, make, told
+    return Neuron(decay=0.5), None, make, told
 
 
 def norse_loop():
     norse = pytest.importorskip("norse.torch")
     double = {"dtype": torch.float64}
     parameters = norse.LIFBoxParameters(
-        tau_mem_inv=torch.tensor(400.0, **double), v_leak=torch.tensor(0.0, **double), v_th=torch.tensor(0.5, **double)
+        tau_mem_inv=torch.tensor(400.0, **double), v_decay=torch.tensor(0.0, **double), v_th=torch.tensor(0.5, **double)
     )
-    neuron = Neuron(leak=0.6, threshold=0.5, surrogate=SuperSpike(1.0))
+    neuron = Neuron(decay=0.6, threshold=0.5, surrogate=SuperSpike(1.0))
     make = lambda model: Loop(layers(model, lambda: norse.LIFBoxCell(parameters)), norse.LIFBoxCell, STEPS)  # noqa: E731
     return neuron, 0.4, make, {}
 
@@ -49,9 +49,9 @@ def sinabs_squeezed():
     sl = pytest.importorskip("sinabs.layers")
     import sinabs.activation as sa
 
-    leak = math.exp(-1 / 3.0)
+    decay = math.exp(-1 / 3.0)
     # exp(-|v| / 0.5) / 0.5, sinabs's default
-    neuron = Neuron(leak=leak, reset="soft", surrogate=Exponential(scale=2.0, decay=2.0))
+    neuron = Neuron(decay=decay, reset="soft", surrogate=Exponential(scale=2.0, decay=2.0))
 
     def make(model):
         single = lambda: sl.LIFSqueeze(  # noqa: E731
@@ -99,8 +99,8 @@ def test_logits_and_margins_are_the_twin_s(name):
 @pytest.mark.parametrize("name", CASES)
 def test_every_source_has_the_twin_s_gradient(source, name, refuses):
     model, adapted, images, labels = twins(name)
-    if isinstance(source, sp.Rga) and "function" in name:
-        with refuses("one known leak", "your code"):
+    if isinstance(source, sp.RGA) and "function" in name:
+        with refuses("one known decay", "your code"):
             crafted(adapted, images, labels, source=source)
         return
     # These libraries fire in float32 always, so their own backward is float32, whatever the weights are.
@@ -114,7 +114,7 @@ def test_nothing_is_left_behind(name):
     _, adapted, images, labels = twins(name)
     apply, state = Fire.apply, {key: part.clone() for key, part in adapted.net.state_dict().items()}
     attributes = {place: sorted(vars(module)) for place, module in adapted.net.named_modules()}
-    for source in (sp.Assg(), sp.Hart()):
+    for source in (sp.ASSG(), sp.HART()):
         crafted(adapted, images, labels, source=source)
     handle = list(adapted.net.modules())[-1].register_forward_pre_hook(lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):

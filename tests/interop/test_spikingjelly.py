@@ -66,7 +66,7 @@ def test_the_same_in_a_deep_network(source):
     agree(crafted(adapted, images, labels, source=source)[0], crafted(model, images, labels, source=source)[0])
 
 
-@pytest.mark.parametrize("source", [sp.Assg(), sp.Pdsg(), sp.Hart(), sp.Mixed()], ids=lambda source: source.name)
+@pytest.mark.parametrize("source", [sp.ASSG(), sp.PDSG(), sp.HART(), sp.Mixed()], ids=lambda source: source.name)
 def test_sources_remember_and_forget_samples_alike(source):
     model, adapted, images, labels = twins("LIF")
     found = []
@@ -185,10 +185,10 @@ def test_a_copy_is_another_network():
     before = adapted(images)
     again = copy.deepcopy(adapted)
     nn.init.zeros_(again.net.inner[0].weight)
-    assert torch.equal(crafted(again, images, labels, source=sp.Bptt(sp.ArcTan()))[1], again(images).float())
+    assert torch.equal(crafted(again, images, labels, source=sp.BPTT(sp.ArcTan()))[1], again(images).float())
     assert not torch.equal(again(images), before)
     assert torch.equal(adapted(images), before)
-    agree(crafted(adapted, images, labels, source=sp.Rga())[0], crafted(model, images, labels, source=sp.Rga())[0])
+    agree(crafted(adapted, images, labels, source=sp.RGA())[0], crafted(model, images, labels, source=sp.RGA())[0])
 
 
 def test_its_sites_bear_the_names_of_its_layers():
@@ -203,8 +203,8 @@ def test_what_is_the_library_s_own_is_not_changed(refuses):
     _, adapted, images, _ = twins()
     adapted(images)
     site = next(iter(sites(adapted).values()))
-    with refuses("changes the leak", "SpikingJelly's own", "create_model"):
-        site.leak = nn.Parameter(torch.ones(1, 1))
+    with refuses("changes the decay", "SpikingJelly's own", "create_model"):
+        site.decay = nn.Parameter(torch.ones(1, 1))
     with refuses("changes the neuron", "SpikingJelly's own"):
         site.neuron = site.neuron
     with refuses("reset", "not seen"), probe(adapted, "moments", after_reset=True):

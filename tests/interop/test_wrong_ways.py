@@ -225,7 +225,7 @@ def test_weights_of_another_network(refuses):
     net = jelly()
     net[-1] = layer.Linear(net[-1].in_features, 5)
     with refuses("5 classes"):
-        sp.audit(sp.adapt(net, num_steps=T), load_data("digits").test, config=sp.AuditConfig(radius=0.1, samples=10))
+        sp.audit(sp.adapt(net, num_steps=T), load_data("digits").test, config=sp.AuditConfig(eps=0.1, samples=10))
 
 
 def test_what_needs_no_adapting(refuses):

@@ -80,7 +80,7 @@ def test_neurons_per_step_of_the_papers_code(name, neurons):
 )
 def test_every_size_runs_forward_and_back(name, image_size, in_channels, num_steps):
     torch.manual_seed(0)
-    neuron = Neuron(threshold=0.1, leak=0.5)  # low, so that an untrained network is alive to its last site
+    neuron = Neuron(threshold=0.1, decay=0.5)  # low, so that an untrained network is alive to its last site
     sizes = {"image_size": image_size, "in_channels": in_channels, "num_steps": num_steps}
     model = create_model(name, num_classes=5, width=0.03, neuron=neuron, **sizes)
     images = torch.rand(2, in_channels, image_size, image_size, requires_grad=True)
@@ -133,7 +133,7 @@ def test_start_is_kaiming_fan_out_with_zero_linear_bias():
 
 
 def test_neuron_and_steps_reach_every_site():
-    neuron = Neuron(leak=0.5, reset="soft")
+    neuron = Neuron(decay=0.5, reset="soft")
     model = on_meta("wrn16", num_classes=10, num_steps=6, neuron=neuron, kernels="fused")
     assert all((s.neuron, s.num_steps, s.kernels) == (neuron, 6, "fused") for s in sites(model).values())
     assert not any(isinstance(module, Site) for module in model.stem.modules())

@@ -16,7 +16,7 @@ STEPS = 4
 @functools.cache
 def _prepared(name):
     torch.manual_seed(0)
-    neuron = Neuron(threshold=0.5, leak=0.9)
+    neuron = Neuron(threshold=0.5, decay=0.9)
     sizes = {"num_classes": 5, "num_steps": STEPS, "image_size": 8, "width": 0.25 if name == "conv" else 0.05}
     model = create_model(name, neuron=neuron, mean=(0.4,) * 3, **sizes)
     with torch.no_grad():

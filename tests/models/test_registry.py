@@ -41,7 +41,7 @@ def on_meta(*args, **kwargs):
 
 def narrow(name, image_size, **options):
     torch.manual_seed(0)
-    neuron = Neuron(threshold=0.1, leak=0.5)  # low, so that an untrained network is alive to its last site
+    neuron = Neuron(threshold=0.1, decay=0.5)  # low, so that an untrained network is alive to its last site
     sizes = {"num_classes": 5, "num_steps": 2, "width": 0.03, "image_size": image_size, "neuron": neuron}
     return create_model(name, **(sizes | options))
 

@@ -16,7 +16,7 @@ from spikeproof.spiking import Neuron, Sigmoid, sites
 def new_model(**changed):
     torch.manual_seed(0)
     options = {"num_classes": 4, "image_size": 8, "in_channels": 1, "num_steps": 2, "mean": (0.31,), "std": (1 / 3,)}
-    neuron = Neuron(leak=0.9, threshold=0.3, reset="soft", detach_reset=True, surrogate=Sigmoid(3.3))
+    neuron = Neuron(decay=0.9, threshold=0.3, reset="soft", detach_reset=True, surrogate=Sigmoid(3.3))
     return create_model("conv", neuron=neuron, **(options | changed))
 
 
@@ -148,9 +148,9 @@ def test_a_description_of_odd_values(path, odd):
         {"noise": [-0.1, True]},
         {"noise": [0.1, 1]},
         {"noise": [0.1]},
-        {"random_leak": [0.1]},
-        {"random_leak": ["a", "b"]},
-        {"random_leak": 0.5},
+        {"random_decay": [0.1]},
+        {"random_decay": ["a", "b"]},
+        {"random_decay": 0.5},
     ],
     ids=str,
 )
@@ -168,4 +168,4 @@ def test_what_a_defense_sets_by_a_rule_of_its_own_stays_so(tmp_path):
     LSG().install(model)
     save_model(model, tmp_path / "model.safetensors")
     for site in sites(load_model(tmp_path / "model.safetensors")).values():
-        assert site.leak.requires_grad and not site.sharpness.requires_grad
+        assert site.decay.requires_grad and not site.sharpness.requires_grad

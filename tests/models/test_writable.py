@@ -112,7 +112,7 @@ def remove_mask(model):
         remove_mask,
         lambda model: setattr(model.body[0].norm, "momentum", 0.5),
         lambda model: setattr(model, "note", "mine"),
-        lambda model: setattr(model.body[0], "neuron", Neuron(threshold=0.5, leak=0.5)),
+        lambda model: setattr(model.body[0], "neuron", Neuron(threshold=0.5, decay=0.5)),
         lambda model: model.set_coding(Poisson()),
         lambda model: model.set_coding(Frequency((4, 3))),
         lambda model: model.requires_grad_(False),

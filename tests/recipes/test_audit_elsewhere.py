@@ -17,7 +17,7 @@ from spikeproof.report import read_runs
 from spikeproof.runs import RunFolder
 
 CONFIG = AuditConfig(
-    radius=0.1, samples=20, battery=None, trials=("FGSM", "PGD-2"), tune_samples=0, diagnostics=False, batch_size=10
+    eps=0.1, samples=20, battery=None, trials=("FGSM", "PGD-2"), tune_samples=0, diagnostics=False, batch_size=10
 )
 AUDIT_FILES = {"config.json", "metrics.jsonl", "audit.json", "outcomes.parquet", "pictures.npz", ".lock"}
 
@@ -71,7 +71,7 @@ def test_a_report_of_it_shows_the_training_as_well(run, tmp_path):
 
 
 def test_several_audits_of_one_run_side_by_side_and_one_of_them_anew(run, tmp_path, refuses):
-    wide = dataclasses.replace(CONFIG, radius=0.3)
+    wide = dataclasses.replace(CONFIG, eps=0.3)
     narrow_found, wide_found = audit_into(run, tmp_path / "narrow"), audit_into(run, tmp_path / "wide", wide)
     assert wide_found.worst_case.correct < narrow_found.worst_case.correct
     with refuses(tmp_path / "wide", "--force"):

@@ -21,7 +21,7 @@ from spikeproof.spiking import Neuron, Rectangular
 from spikeproof.train import TrainConfig
 
 AUDIT = AuditConfig(
-    radius=0.1, samples=20, battery=None, trials=("FGSM", "PGD-3"), tune_samples=0, diagnostics=False, sweep=()
+    eps=0.1, samples=20, battery=None, trials=("FGSM", "PGD-3"), tune_samples=0, diagnostics=False, sweep=()
 )
 
 
@@ -63,9 +63,9 @@ def test_overrides_reach_every_row_and_nothing_else(rows):
 def test_an_override_deep_inside_leaves_the_rest_of_a_row_alone(rows):
     own = dataclasses.replace(rows[1].model, neuron=Neuron(surrogate=Rectangular()))
     rows[1] = dataclasses.replace(rows[1], model=own)
-    after = dataclasses.replace(rows[0], model=dataclasses.replace(rows[0].model, neuron=Neuron(leak=0.5)))
+    after = dataclasses.replace(rows[0], model=dataclasses.replace(rows[0].model, neuron=Neuron(decay=0.5)))
     first, second = overridden(rows, rows[0], after)
-    assert (first.model.neuron, second.model.neuron) == (Neuron(leak=0.5), Neuron(leak=0.5, surrogate=Rectangular()))
+    assert (first.model.neuron, second.model.neuron) == (Neuron(decay=0.5), Neuron(decay=0.5, surrogate=Rectangular()))
 
 
 def test_seeds_have_an_option_of_their_own(rows, refuses):
@@ -138,9 +138,7 @@ def test_rows_are_compared_image_by_image(rows, tmp_path):
             for _, place in folders[name]:
                 right = {}
                 for row in pq.read_table(place / "outcomes.parquet").to_pylist():
-                    if row["radius"] in (0.0, 0.1) and (
-                        row["kind"] == "clean" or column in (row["trial"], "worst case")
-                    ):
+                    if row["eps"] in (0.0, 0.1) and (row["kind"] == "clean" or column in (row["trial"], "worst case")):
                         right[row["sample"]] = right.get(row["sample"], True) and row["correct"]
                 balance.update({sample: sign * held for sample, held in right.items()})
         better, worse = (sum(sign * by > 0 for by in balance.values()) for sign in (1, -1))
@@ -172,7 +170,7 @@ def test_the_page_keeps_what_stands_around_the_table(rows, tmp_path):
 
 
 def test_rows_audited_under_other_conditions_are_not_put_side_by_side(rows, tmp_path, refuses):
-    rows[1] = dataclasses.replace(rows[1], audit=dataclasses.replace(AUDIT, radius=0.05))
+    rows[1] = dataclasses.replace(rows[1], audit=dataclasses.replace(AUDIT, eps=0.05))
     folders = run(rows, tmp_path)
     with refuses("other conditions", "demo-digits-at-s0"):
         write_comparison(folders, tmp_path / "page.md", tmp_path / "report.html")

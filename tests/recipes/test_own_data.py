@@ -13,7 +13,7 @@ from spikeproof.audit import AuditConfig
 from spikeproof.recipes import audit_run, find_recipe, fitted_to_own_data, train_recipe
 
 NAMES = ("ant", "bee", "cat")
-CONFIG = AuditConfig(radius=0.1, samples=12, battery=None, trials=("FGSM",), tune_samples=0, diagnostics=False)
+CONFIG = AuditConfig(eps=0.1, samples=12, battery=None, trials=("FGSM",), tune_samples=0, diagnostics=False)
 
 
 @pytest.fixture

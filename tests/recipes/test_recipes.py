@@ -146,7 +146,7 @@ def test_a_family_differs_in_its_defenses_alone(family):
             recipe,
             name="",
             defenses=(),
-            audit=dataclasses.replace(recipe.audit, radius=1),
+            audit=dataclasses.replace(recipe.audit, eps=1),
         )
         for name, recipe in RECIPES.items()
         if name.startswith(family) and name.removeprefix(f"{family}-") in SUFFIXES
@@ -161,8 +161,8 @@ def test_a_family_differs_in_its_defenses_alone(family):
         assert members[first].defense(kind) == members[second].defense(kind)
         assert members[first].defense(kind) is not None
     # The rows with adversarial training are compared with each other, at one radius, and so are those without.
-    assert len({members[suffix].audit.radius for suffix in ("at", "at-mpd-sgr", "at-tgo")}) == 1
-    assert len({members[suffix].audit.radius for suffix in ("vanilla", "mpd-sgr", "tgo")}) == 1
+    assert len({members[suffix].audit.eps for suffix in ("at", "at-mpd-sgr", "at-tgo")}) == 1
+    assert len({members[suffix].audit.eps for suffix in ("vanilla", "mpd-sgr", "tgo")}) == 1
 
 
 @pytest.mark.sweep
@@ -191,7 +191,7 @@ def test_the_papers_protocol():
             recipe = RECIPES[name]
             train, audit = recipe.train, recipe.audit
             assert (train.epochs, train.batch_size, train.learning_rate, train.momentum) == (200, 64, 0.1, 0.9)
-            assert audit.radius == 8 / 255
+            assert audit.eps == 8 / 255
             assert {"PGD-7", "BIM-7"} <= {trial.name for trial in audit.members()}
             assert recipe.model.num_steps == 4
             if at := recipe.defense(AdversarialTraining):
@@ -300,7 +300,7 @@ def tiny():
         recipe,
         data=dataclasses.replace(recipe.data, train_limit=256, validation=60),
         train=dataclasses.replace(recipe.train, epochs=1, device="cpu"),
-        audit=AuditConfig(radius=0.1, samples=20, battery=None, trials=("FGSM",), tune_samples=0, diagnostics=False),
+        audit=AuditConfig(eps=0.1, samples=20, battery=None, trials=("FGSM",), tune_samples=0, diagnostics=False),
     )
 
 

@@ -20,7 +20,7 @@ RECORDED = json.loads("""
 {"name": "demo-digits-at-mpd-sgr",
  "data": {"name": "digits", "classes": null, "validation": 50, "train_limit": 64, "test_limit": null, "seed": 0},
  "model": {"name": "conv", "num_steps": 4, "width": 1.0,
-  "neuron": {"leak": 1.0, "threshold": 1.0, "reset": "hard", "detach_reset": false,
+  "neuron": {"decay": 1.0, "threshold": 1.0, "reset": "hard", "detach_reset": false,
    "surrogate": {"name": "Triangle", "gamma": 1.0}, "carries_noise": false},
   "coding": {"name": "Direct"}, "batch_norm": "merged", "kernels": "reference"},
  "at": {"eps": 0.1, "attack": "fgsm", "steps": 2, "step_size": null},
@@ -79,7 +79,7 @@ def test_it_is_gone_on_with_audited_and_reported(old, recipe, tmp_path_factory):
     asked = recorded_audit_config(old)
     assert asked == recipe.audit
     found = audit_run(old, asked, data_dir=None, show=False, into=old)
-    assert found.nominal.accuracy >= 0
+    assert found.protocol.accuracy >= 0
     assert "demo-digits-at-mpd-sgr" in text_table([read_run(old, old)])
     page = write_report([old], old / "report.html").read_text()
     assert "AT (eps 0.1" in page and "MPD-SGR (eta 0.5" in page

@@ -71,7 +71,7 @@ def test_what_a_network_is_worth(chosen, name, size, images, device, expected):
 def test_a_small_network_is_trained_and_audited_by_one_thread(chosen, used, tmp_path):
     train_recipe(recipe(), data_dir=None, out=tmp_path, show=False)
     assert recorded(tmp_path) == 1
-    config = AuditConfig(radius=0.1, samples=8, battery="quick", sweep=(), diagnostics=False)
+    config = AuditConfig(eps=0.1, samples=8, battery="quick", sweep=(), diagnostics=False)
     audit_run(tmp_path, config, data_dir=None, device="cpu", show=False)
     assert used == [1, 2, 1, 2]
 

@@ -81,7 +81,7 @@ def make_audit(
     *,
     correct: tuple[int, int, int, int] = (431, 300, 219, 176),
     samples: int = 500,
-    radius: float = 0.00784,
+    eps: float = 0.00784,
     spread: float = 1.0,
     sites: int = 3,
     seed: int = 0,
@@ -99,12 +99,12 @@ def make_audit(
     known = {"clean": clean, "samples": samples}
     sweep, step_sweep = [], []
     for level in (1, 2, 4, 6, 8):
-        for trial, kind, count in (("PGD-20", "nominal", pgd), ("SA-PGD-100@ASSG", "adaptive", adaptive)):
+        for trial, kind, count in (("PGD-20", "protocol", pgd), ("SA-PGD-100@ASSG", "adaptive", adaptive)):
             accuracy = round(128 * clean / samples * (max(count, 1) / clean) ** (level / 2)) / 128
-            row = {"radius": level / 255, "trial": trial, "kind": kind, "samples": 128}
+            row = {"eps": level / 255, "trial": trial, "kind": kind, "samples": 128}
             sweep.append(row | wilson(accuracy, 128))
     for steps in (5, 20, 40):
-        for attack, source, kind, count in (("PGD", "", "nominal", pgd), ("SA-PGD", "@ASSG", "adaptive", adaptive)):
+        for attack, source, kind, count in (("PGD", "", "protocol", pgd), ("SA-PGD", "@ASSG", "adaptive", adaptive)):
             row = {"steps": steps, "trial": f"{attack}-{steps}{source}", "kind": kind}
             step_sweep.append(row | counted(min(128, round(128 * count / samples) + 20 // steps), 128))
     return {
@@ -113,7 +113,7 @@ def make_audit(
         "split": "test",
         "images": "5e" * 8,
         "audited_images": f"{samples:08x}" + "ab" * 4,
-        "threat": {"norm": "linf", "radius": radius},
+        "threat": {"norm": "linf", "eps": eps},
         "noise": "off",
         "draws": 1,
         "judge_draws": 1,
@@ -127,11 +127,11 @@ def make_audit(
         "command": f"spikeproof audit runs/x --battery reliable --samples {samples}",
         "trials": [
             make_trial("clean", "clean", clean, before=samples, **known),
-            make_trial("FGSM", "nominal", fgsm, before=clean, **known),
-            make_trial("PGD-20", "nominal", pgd, before=fgsm, **known),
+            make_trial("FGSM", "protocol", fgsm, before=clean, **known),
+            make_trial("PGD-20", "protocol", pgd, before=fgsm, **known),
             make_trial("SA-PGD-100@ASSG", "adaptive", adaptive, before=pgd, everyone=everyone, **known),
         ],
-        "nominal": {"trial": "PGD-20"} | counted(pgd, samples),
+        "protocol": {"trial": "PGD-20"} | counted(pgd, samples),
         "worst_case": counted(adaptive, samples),
         "masking_gap": (pgd - adaptive) / samples,
         "zero_gradient_share": 0.0,
@@ -173,7 +173,7 @@ def make_epochs(
     return rows
 
 
-def make_pictures(samples: int = 2, radius: float = 0.00784) -> dict[str, Any]:
+def make_pictures(samples: int = 2, eps: float = 0.00784) -> dict[str, Any]:
     """The arrays of pictures.npz: smooth colour pictures and a perturbation of full radius; sample 0 is fooled."""
     random = np.random.default_rng(0)
     y, x = np.mgrid[0:32, 0:32] / 31
@@ -184,7 +184,7 @@ def make_pictures(samples: int = 2, radius: float = 0.00784) -> dict[str, Any]:
             ground, light = random.uniform(20, 120), random.uniform(60, 130)
             clean[i, channel] = np.clip(ground + light * blob + 30 * y, 0, 255)
     signs = random.choice([-1.0, 1.0], clean.shape)
-    adversarial = np.clip(clean / 255 + radius * signs, 0, 1).astype(np.float32)
+    adversarial = np.clip(clean / 255 + eps * signs, 0, 1).astype(np.float32)
     labels = np.arange(samples) % 10
     fooled = labels.copy()
     fooled[0] = (labels[0] + 3) % 10

@@ -11,7 +11,7 @@ from report_folders import FLAGS, make_audit, read_one, write_run
 from spikeproof.report import write_comparison_picture
 from spikeproof.report.comparison_picture import COLOURS
 
-CLEAN, NOMINAL, WORST = COLOURS.values()
+CLEAN, PROTOCOL, WORST = COLOURS.values()
 SVG = "{http://www.w3.org/2000/svg}"
 
 
@@ -26,9 +26,9 @@ def marks(folder: Path, audit: dict[str, Any]) -> list[dict[str, str]]:
 
 def test_a_worst_case_with_a_red_flag_is_hollow(tmp_path: Path) -> None:
     fills = [mark["fill"] for mark in marks(tmp_path / "plain", make_audit())]
-    assert fills == [CLEAN, NOMINAL, WORST] * 2
+    assert fills == [CLEAN, PROTOCOL, WORST] * 2
     fills = [mark["fill"] for mark in marks(tmp_path / "flagged", make_audit(raised=FLAGS[0]))]
-    assert fills == [CLEAN, NOMINAL, WORST, CLEAN, NOMINAL, "white"]
+    assert fills == [CLEAN, PROTOCOL, WORST, CLEAN, PROTOCOL, "white"]
 
 
 def test_a_worst_case_without_an_adaptive_attack_is_hollow(tmp_path: Path) -> None:
@@ -38,9 +38,9 @@ def test_a_worst_case_without_an_adaptive_attack_is_hollow(tmp_path: Path) -> No
 
 
 def test_marks_stand_where_the_numbers_are_and_differ_in_shape(tmp_path: Path) -> None:
-    clean, nominal, worst = marks(tmp_path / "plain", make_audit())[3:]
-    assert len({mark["d"] for mark in (clean, nominal, worst)}) == 3
-    at = [float(mark["transform"].removeprefix("translate(").split()[0]) for mark in (clean, nominal, worst)]
+    clean, protocol, worst = marks(tmp_path / "plain", make_audit())[3:]
+    assert len({mark["d"] for mark in (clean, protocol, worst)}) == 3
+    at = [float(mark["transform"].removeprefix("translate(").split()[0]) for mark in (clean, protocol, worst)]
     assert abs((at[0] - at[1]) / (at[1] - at[2]) - (431 - 219) / (219 - 176)) < 0.01
 
 

@@ -86,9 +86,9 @@ def test_page_says_numbers_and_conditions(folders: list[Path], tmp_path: Path) -
     text = write_report(folders, tmp_path / "report.html").read_text(encoding="utf-8")
     words = " ".join(Balanced(text).text.split())
     assert "mpd-sgr keeps 35.2 % in the worst case at L∞ 2/255" in words
-    assert "where its nominal accuracy says 43.8 %" in words
+    assert "where its protocol accuracy says 43.8 %" in words
     assert "No other run's interval reaches its own." in words
-    assert "nominal 6.2 · worst case 0.4 · gap 5.8" in words
+    assert "protocol 6.2 · worst case 0.4 · gap 5.8" in words
     for stated in ("n = 500", "noise off", "crafted in bf16", "device cpu", "seed 0", "test split"):
         assert stated in words
     assert words.count("spikeproof audit runs/x --battery reliable --samples 500") == 4
@@ -128,14 +128,14 @@ def test_overlapping_intervals_leave_the_order_open(tmp_path: Path) -> None:
 
 
 def test_unlike_audits_are_not_ranked(folders: list[Path], tmp_path: Path) -> None:
-    other = write_run(tmp_path / "d", name="other", audit=make_audit(radius=8 / 255))
+    other = write_run(tmp_path / "d", name="other", audit=make_audit(eps=8 / 255))
     words = Balanced(write_report([folders[1], other], tmp_path / "report.html").read_text(encoding="utf-8")).text
     assert "different conditions (threat). So this page does not rank them." in words
     assert "keeps" not in words
 
 
 def test_each_norm_has_its_own_axis(folders: list[Path], tmp_path: Path) -> None:
-    euclidean = make_audit(radius=0.5) | {"threat": {"norm": "l2", "radius": 0.5}}
+    euclidean = make_audit(eps=0.5) | {"threat": {"norm": "l2", "eps": 0.5}}
     other = write_run(tmp_path / "d", name="other", audit=euclidean)
     words = Balanced(write_report([*folders[:2], other], tmp_path / "report.html").read_text(encoding="utf-8")).text
     before_runs = words.split("Each run")[0]
@@ -149,16 +149,16 @@ def test_the_sweep_of_several_runs_takes_the_lowest_trial_of_each_kind(folders: 
     audit["sweep"] = [*weaker, *audit["sweep"]]
     other = write_run(tmp_path / "d", name="other", audit=audit)
     text = write_report([folders[1], other], tmp_path / "report.html").read_text(encoding="utf-8").split("Each run")[0]
-    assert "other: PGD-20 (nominal) at 2/255" in text and "other: SA-PGD-100@ASSG (adaptive) at 2/255" in text
+    assert "other: PGD-20 (protocol) at 2/255" in text and "other: SA-PGD-100@ASSG (adaptive) at 2/255" in text
     assert "weaker" not in text
 
 
-def test_the_dashed_outline_ends_at_the_nominal_accuracy(folders: list[Path], tmp_path: Path) -> None:
+def test_the_dashed_outline_ends_at_the_protocol_accuracy(folders: list[Path], tmp_path: Path) -> None:
     text = write_report(folders[1:2], tmp_path / "report.html").read_text(encoding="utf-8")
     rects = r'<rect class="{} c0" x="([\d.]+)" y="[\d.]+" width="([\d.]+)"'
     ends = [
         sum(map(float, found.groups()))
-        for style in ("nominal", "ghost")
+        for style in ("protocol", "ghost")
         if (found := re.search(rects.format(style), text)) is not None
     ]
     assert len(ends) == 2 and ends[0] == pytest.approx(ends[1], abs=0.02)

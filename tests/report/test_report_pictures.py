@@ -20,7 +20,7 @@ def decode(uri: str) -> np.ndarray:
 
 
 def shown(folder: Path, **change: np.ndarray) -> tuple[str, Pictures]:
-    run = read_one(write_run(folder, audit=make_audit(radius=8 / 255), pictures=make_pictures(radius=8 / 255) | change))
+    run = read_one(write_run(folder, audit=make_audit(eps=8 / 255), pictures=make_pictures(eps=8 / 255) | change))
     assert run.pictures is not None
     return html_pictures(run.pictures, run.audit), run.pictures
 
@@ -58,8 +58,8 @@ def test_verdict_and_alternative_text(tmp_path: Path) -> None:
 
 
 def test_in_another_norm_the_largest_change_sets_the_scale(tmp_path: Path) -> None:
-    audit = make_audit() | {"threat": {"norm": "l2", "radius": 0.5}}
-    run = read_one(write_run(tmp_path / "x", audit=audit, pictures=make_pictures(radius=4 / 255)))
+    audit = make_audit() | {"threat": {"norm": "l2", "eps": 0.5}}
+    run = read_one(write_run(tmp_path / "x", audit=audit, pictures=make_pictures(eps=4 / 255)))
     assert run.pictures is not None and run.audit is not None
     assert abs(perturbation_scale(run.pictures, run.audit) - 4 / 255) < 1e-6
     assert "largest change of any pixel" in html_pictures(run.pictures, run.audit)

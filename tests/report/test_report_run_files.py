@@ -20,8 +20,8 @@ def test_reads_every_file(tmp_path: Path) -> None:
     assert [epoch.epoch for epoch in run.epochs] == [0, 1, 2, 3, 4]
     assert run.epochs[0].validation_accuracy is None and run.epochs[1].validation_accuracy is not None
     assert run.audit is not None and run.pictures is not None
-    assert (run.audit.nominal_trial, run.audit.nominal.accuracy) == ("PGD-20", 219 / 500)
-    assert [trial.kind for trial in run.audit.trials] == ["clean", "nominal", "nominal", "adaptive"]
+    assert (run.audit.protocol_trial, run.audit.protocol.accuracy) == ("PGD-20", 219 / 500)
+    assert [trial.kind for trial in run.audit.trials] == ["clean", "protocol", "protocol", "adaptive"]
     assert run.audit.has_adaptive
     assert run.pictures.class_names[7] == "horse" and run.pictures.trial == "PGD-20"
 
@@ -76,19 +76,19 @@ def test_cut_file(tmp_path: Path, name: str) -> None:
         ({"step_sweep": [{"accuracy": 0.5, "low": 0.4, "high": 0.6, "steps": 0}]}, "'trial' should be a text"),
         ({"samples": "many"}, "'samples' should be a whole number"),
         ({"samples": True}, "'samples' should be a whole number"),
-        ({"nominal": None}, "'nominal' should be a JSON object"),
+        ({"protocol": None}, "'protocol' should be a JSON object"),
         ({"worst_case": {"accuracy": 1.2, "low": 0.1, "high": 0.3}}, "'accuracy' should be a fraction"),
         ({"worst_case": {"accuracy": 0.5, "low": 0.1, "high": 0.3}}, "between its bounds"),
         ({"masking_gap": 0.5}, "masking gap"),
         ({"masking_gap": float("nan")}, "masking gap"),
-        ({"nominal": {"trial": "PGD-7", **counted(219, 500)}}, "one of the nominal trials"),
+        ({"protocol": {"trial": "PGD-7", **counted(219, 500)}}, "one of the protocol trials"),
         ({"warnings": "none"}, "'warnings' should be a list"),
         ({"warnings": [{"code": 1}]}, "'warnings' entry 0: 'code' should be a text"),
         (
             {"warnings": [{"code": "a", "text": "{}", "numbers": ["1", "2"]}]},
             "'numbers' should be one for each",
         ),
-        ({"threat": {"norm": "linf", "radius": 0}}, "'radius' should be a positive number"),
+        ({"threat": {"norm": "linf", "eps": 0}}, "'eps' should be a positive number"),
         ({"trials": [3]}, "'trials' entry 0 should be a JSON object"),
     ],
 )
@@ -98,7 +98,7 @@ def test_wrong_audit(tmp_path: Path, change: dict[str, Any], complaint: str) -> 
         read_one(folder)
 
 
-def test_a_worst_case_above_the_nominal_is_refused(tmp_path: Path) -> None:
+def test_a_worst_case_above_the_protocol_is_refused(tmp_path: Path) -> None:
     audit = make_audit(correct=(431, 300, 176, 219))
     with pytest.raises(SpikeproofError, match="not negative"):
         read_one(write_run(tmp_path / "x", audit=audit))
@@ -113,7 +113,7 @@ def test_a_worst_case_above_the_nominal_is_refused(tmp_path: Path) -> None:
         (1, {"correct": 299}, "should be correct / samples, got 0.6 from 299 of 500"),
         (3, counted(150, 500), "has no accuracy but what it left, got 150 and 176"),
         (3, {"left": 176}, "'left' should be a JSON object"),
-        (2, {"everyone": False} | counted(219, 500), "one of the nominal trials"),
+        (2, {"everyone": False} | counted(219, 500), "one of the protocol trials"),
     ],
 )
 def test_a_trial_that_disagrees_with_itself(tmp_path: Path, at: int, change: dict[str, Any], complaint: str) -> None:

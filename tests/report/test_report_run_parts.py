@@ -79,7 +79,7 @@ def test_the_waterfall_tells_own_accuracies_from_what_is_left(tmp_path: Path) ->
 
 def test_an_unbounded_trial_has_no_bar(tmp_path: Path) -> None:
     audit = make_audit()
-    audit["trials"].insert(2, make_trial("CW-10", "nominal", 300, clean=431, before=300) | {"norm": "l2"})
+    audit["trials"].insert(2, make_trial("CW-10", "protocol", 300, clean=431, before=300) | {"norm": "l2"})
     html = waterfall(read(tmp_path / "x", audit))
     assert len(rects(html, "new")) == 4 and "no part of the worst case" in html
     assert "are judged at any L2 distance" in html
@@ -140,8 +140,8 @@ def test_steps_are_one_line_per_attack_on_a_logarithmic_axis(tmp_path: Path) -> 
     five, twenty, forty = across[0]
     assert twenty - five == pytest.approx(2 * (forty - twenty), abs=0.03)  # 5 to 20 doubles twice, 20 to 40 once
     first = audit["step_sweep"][0]
-    assert f"PGD-5 (nominal): {100 * first['accuracy']:.1f} %" in html and "n = 128" in html
-    assert "PGD (nominal)" in html and "SA-PGD@ASSG (adaptive)" in html
+    assert f"PGD-5 (protocol): {100 * first['accuracy']:.1f} %" in html and "n = 128" in html
+    assert "PGD (protocol)" in html and "SA-PGD@ASSG (adaptive)" in html
 
 
 def test_one_number_of_steps_and_none(tmp_path: Path) -> None:
@@ -167,7 +167,7 @@ def test_accuracy_against_queries_ends_in_a_forecast(tmp_path: Path) -> None:
     for trial, queries in zip(audit["trials"], (0, 3, 60, 300), strict=False):
         trial["queries"] = queries
     audit |= {"worst_case": counted(left - 7, 500), "search": make_search(left=left - 7)}
-    audit["masking_gap"] = audit["nominal"]["accuracy"] - audit["worst_case"]["accuracy"]
+    audit["masking_gap"] = audit["protocol"]["accuracy"] - audit["worst_case"]["accuracy"]
     html = against_queries(read(tmp_path / "x", audit))
     *_, measured, ahead = re.findall(r'class="line" d="(M[^"]+)"', html)
     assert len(re.findall("[ML]", measured)) == 4 + 3 and len(re.findall("[ML]", ahead)) == 2

@@ -83,11 +83,14 @@ def test_band_runs_along_low_and_back_along_high() -> None:
 
 
 def test_bars_and_their_ghost() -> None:
-    group = [Bar("nominal", 0.8, 0.7, 0.9, "80.0", "nominal"), Bar("worst", 0.2, 0.1, 0.3, "20.0", "worst", ghost=0.8)]
+    group = [
+        Bar("protocol", 0.8, 0.7, 0.9, "80.0", "protocol"),
+        Bar("worst", 0.2, 0.1, 0.3, "20.0", "worst", ghost=0.8),
+    ]
     svg = bars("t", [("run", 1, group)])
-    (nominal,), (worst,), (ghost,) = rects(svg, "nominal"), rects(svg, "worst"), rects(svg, "ghost")
-    assert nominal["width"] == pytest.approx(4 * worst["width"], abs=0.05)
-    assert worst["width"] + ghost["width"] == pytest.approx(nominal["width"], abs=0.03)
+    (protocol,), (worst,), (ghost,) = rects(svg, "protocol"), rects(svg, "worst"), rects(svg, "ghost")
+    assert protocol["width"] == pytest.approx(4 * worst["width"], abs=0.05)
+    assert worst["width"] + ghost["width"] == pytest.approx(protocol["width"], abs=0.03)
     assert ghost["x"] == pytest.approx(worst["x"] + worst["width"], abs=0.02)
 
 

@@ -15,7 +15,7 @@ from spikeproof.recipes.comparison import comparison_json
 from spikeproof.report import comparison_table, read_runs, text_table, write_report
 from spikeproof.report.compare import finding
 from spikeproof.report.html_table import html_table
-from spikeproof.report.numbers import percent, radius_text
+from spikeproof.report.numbers import eps_text, percent
 from spikeproof.report.table import WIDEST
 from spikeproof.report.wording import labels
 
@@ -49,7 +49,7 @@ def test_the_stated_reach_covers_every_interval(tmp_path: Path) -> None:
 
 
 def test_differing_conditions_become_columns(tmp_path: Path) -> None:
-    second = make_audit(correct=(100, 90, 80, 60), samples=128, radius=8 / 255) | {"split": "validation"}
+    second = make_audit(correct=(100, 90, 80, 60), samples=128, eps=8 / 255) | {"split": "validation"}
     text = table_of(tmp_path, one=make_audit(), two=second)
     lines = text.splitlines()
     assert cells(lines[0])[:5] == ["Run", "Threat", "Samples", "Split", "Images"]
@@ -87,10 +87,10 @@ def test_other_images_are_other_conditions(tmp_path: Path) -> None:
 
 
 def test_a_different_set_of_attacks_is_said_too(tmp_path: Path) -> None:
-    nominal_only = make_audit(correct=(431, 300, 219, 219))
-    nominal_only["trials"].pop()
-    nominal_only["battery"] = "custom"
-    text = table_of(tmp_path, one=make_audit(), two=nominal_only)
+    protocol_only = make_audit(correct=(431, 300, 219, 219))
+    protocol_only["trials"].pop()
+    protocol_only["battery"] = "custom"
+    text = table_of(tmp_path, one=make_audit(), two=protocol_only)
     assert cells(text.splitlines()[3]) == [
         *("two", "battery custom", "86.2", "60.0", "43.8*", "-", "43.8", "0.0?", "0 of 3")
     ]
@@ -136,10 +136,10 @@ def test_an_own_accuracy_is_not_compared_with_what_is_left(tmp_path: Path) -> No
     assert cells(table_of(tmp_path, one=audit).splitlines()[2])[4] == "SA-PGD-100@ASSG -8.6"
 
 
-def test_many_nominal_trials_give_way_to_the_width_of_a_terminal(tmp_path: Path) -> None:
+def test_many_protocol_trials_give_way_to_the_width_of_a_terminal(tmp_path: Path) -> None:
     audit = make_audit()
     names = [f"MI-FGSM-{number}@RGA" for number in range(10, 40)]
-    audit["trials"][2:2] = [make_trial(name, "nominal", 310, clean=431, before=300) for name in names]
+    audit["trials"][2:2] = [make_trial(name, "protocol", 310, clean=431, before=300) for name in names]
     lines = table_of(tmp_path, one=audit).splitlines()
     assert len(lines[0]) <= WIDEST
     assert "FGSM" in cells(lines[0]) and "PGD-20" in cells(lines[0]) and names[0] in cells(lines[0])
@@ -150,7 +150,7 @@ def test_many_nominal_trials_give_way_to_the_width_of_a_terminal(tmp_path: Path)
 
 def test_an_unbounded_trial_is_marked_and_comes_last(tmp_path: Path) -> None:
     audit = make_audit()
-    unbounded = make_trial("CW-10", "nominal", 300, clean=431, before=300) | {"norm": "l2"}
+    unbounded = make_trial("CW-10", "protocol", 300, clean=431, before=300) | {"norm": "l2"}
     audit["trials"].insert(2, unbounded)
     run = read_one(write_run(tmp_path / "x", name="x", audit=audit))
     assert "CW-10 (any L2)" in cells(text_table([run]).splitlines()[0])
@@ -158,7 +158,7 @@ def test_an_unbounded_trial_is_marked_and_comes_last(tmp_path: Path) -> None:
 
 
 def test_in_an_l2_audit_the_trials_in_l2_count(tmp_path: Path) -> None:
-    audit = make_audit(radius=0.5) | {"threat": {"norm": "l2", "radius": 0.5}}
+    audit = make_audit(eps=0.5) | {"threat": {"norm": "l2", "eps": 0.5}}
     audit["trials"] = [trial | {"norm": "l2"} for trial in audit["trials"]]
     run = read_one(write_run(tmp_path / "x", name="x", audit=audit))
     text, html = text_table([run]), html_table([run])
@@ -266,13 +266,13 @@ def test_runs_of_one_name_are_told_apart(tmp_path: Path) -> None:
 
 
 def test_radii_and_percentages_are_written_as_the_field_writes_them() -> None:
-    assert [radius_text("linf", radius) for radius in (8 / 255, 0.00784, 0.01, 0.5 / 255)] == [
+    assert [eps_text("linf", eps) for eps in (8 / 255, 0.00784, 0.01, 0.5 / 255)] == [
         "8/255",
         "2/255",
         "2.55/255",
         "0.5/255",
     ]
-    assert radius_text("l2", 0.5) == "0.5"
+    assert eps_text("l2", 0.5) == "0.5"
     assert [percent(value) for value in (0.862, 0.0, -1e-17, 1.0, float("nan"))] == [
         "86.2",
         "0.0",

@@ -36,7 +36,7 @@ TABLE = Table(
     columns=(
         Column(label="Clean"),
         Column(label="PGD", trial="PGD-3"),
-        Column(label="Noise", trial="UNIFORM", radius=0.2),
+        Column(label="Noise", trial="UNIFORM", eps=0.2),
         Column(label="Black box", trial="FGSM", on_substitute=True),
         Column(label="Proximal", measure="proximal share"),
     ),
@@ -67,7 +67,7 @@ TABLE = Table(
             substitute=OTHER,
         ),
     ),
-    nominal="PGD",
+    protocol="PGD",
     calibrations=(
         Calibration(
             name="eta",
@@ -82,7 +82,7 @@ TABLE = Table(
         Claim(text="MPD-SGR over vanilla", column="PGD", higher="mpd-sgr", lower="vanilla"),
         Claim(text="vanilla has more near the threshold", column="Proximal", higher="vanilla", lower="mpd-sgr"),
     ),
-    audit=AuditConfig(radius=0.1, battery="quick", tune_samples=0, diagnostics=False),
+    audit=AuditConfig(eps=0.1, battery="quick", tune_samples=0, diagnostics=False),
 )
 
 

@@ -68,7 +68,7 @@ def test_every_cell_stands_beside_the_published_one(done):
     assert vanilla.cells["Black box"].count.correct >= vanilla.cells["PGD"].count.correct
     assert 0 < vanilla.cells["Proximal"].value < 1
     assert vanilla.worst.count.samples == 20
-    assert vanilla.worst.count.correct <= vanilla.worst.nominal.correct
+    assert vanilla.worst.count.correct <= vanilla.worst.protocol.correct
     assert vanilla.recipe_hash == network_key(VANILLA)
     # Asked for was "auto": a network's address says so, and the row says what ran.
     assert VANILLA.train.precision == VANILLA.audit.precision == "auto"

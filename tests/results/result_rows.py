@@ -17,12 +17,12 @@ def cell(correct: int, published: float | None = None) -> Cell:
     return Cell(count=count(correct), value=None, published=published)
 
 
-def make_worst(correct: int = 50, nominal: int = 80, samples: int = 100, **changes: Any) -> Worst:
+def make_worst(correct: int = 50, protocol: int = 80, samples: int = 100, **changes: Any) -> Worst:
     held = Worst(
         battery="reliable",
         count=count(correct, samples),
-        nominal_trial="PGD-20",
-        nominal=count(nominal, samples),
+        protocol_trial="PGD-20",
+        protocol=count(protocol, samples),
         flags=(),
     )
     return dataclasses.replace(held, **changes)
@@ -57,10 +57,10 @@ def make_row(row: str = "vanilla", **changes: Any) -> ResultRow:
         training_seconds=61.5,
         audit_seconds=30.0,
         peak_memory_bytes=None,
-        radius=8 / 255,
+        eps=8 / 255,
         clean=count(180),
-        nominal_attack="PGD-7",
-        nominal=count(90),
+        protocol_attack="PGD-7",
+        protocol=count(90),
         worst=make_worst(),
         cells={"Clean": cell(180, 93.2), "PGD-7": cell(90, 0.05)},
         synaptic_operations=1_234_567.0,

@@ -96,14 +96,14 @@ def test_only_tables_are_read(tmp_path: Path) -> None:
         ("training_seconds", -0.1, "'training_seconds' should be a finite number from 0"),
         ("audit_seconds", float("inf"), "'audit_seconds' should be a finite number"),
         ("peak_memory_bytes", 1.5, "'peak_memory_bytes' should be a whole number from 0 up to 9007199254740991, or"),
-        ("radius", 0, "'radius' should be a finite number above 0 up to 1, got 0"),
-        ("radius", 8, "'radius' should be a finite number above 0 up to 1, got 8"),
+        ("eps", 0, "'eps' should be a finite number above 0 up to 1, got 0"),
+        ("eps", 8, "'eps' should be a finite number above 0 up to 1, got 8"),
         ("clean.samples", 0, "'clean.samples' should be a whole number from 1"),
         ("clean.samples", 10**400, "'clean.samples' should be a whole number from 1"),
         ("clean.correct", -1, "'clean.correct' should be a whole number from 0"),
         ("clean.correct", 201, "'clean.correct' should be at most the 200 samples, not 201"),
-        ("nominal.correct", True, "'nominal.correct' should be a whole number"),
-        ("nominal", 45.0, "'nominal' should be a JSON object, got 45.0"),
+        ("protocol.correct", True, "'protocol.correct' should be a whole number"),
+        ("protocol", 45.0, "'protocol' should be a JSON object, got 45.0"),
         ("cells.Clean.count.correct", 201, "'cells.Clean.count.correct' should be at most the 200 samples"),
         ("cells.Clean.value", 1.0, "'cells.Clean' should be a count or a value, not both"),
         ("cells.Clean.published", float("nan"), "'cells.Clean.published' should be a finite number"),
@@ -113,9 +113,9 @@ def test_only_tables_are_read(tmp_path: Path) -> None:
         ("cells", [], "'cells' should be a JSON object"),
         ("worst.battery", "", "'worst.battery' should be a text"),
         ("worst.count.correct", 101, "'worst.count.correct' should be at most the 100 samples"),
-        ("worst.count.correct", 81, "'worst.count.correct' should be at most the nominal 80, not 81"),
+        ("worst.count.correct", 81, "'worst.count.correct' should be at most the protocol 80, not 81"),
         ("worst.count.samples", 201, "'worst.count.samples' should be at most clean's 200"),
-        ("worst.nominal.samples", 99, "'worst.nominal.samples' should be the worst case's 100"),
+        ("worst.protocol.samples", 99, "'worst.protocol.samples' should be the worst case's 100"),
         ("worst.flags", [""], "'worst.flags"),
         ("synaptic_operations", -1, "'synaptic_operations' should be a finite number from 0"),
         ("worst_case", 1, "'worst_case' is no field of a result"),
@@ -193,7 +193,7 @@ def test_a_wrong_header_is_one_sentence(
     [
         ({"label": "Another"}, "label"),
         ({"width": 1.0}, "width"),
-        ({"radius": 0.5}, "radius"),
+        ({"eps": 0.5}, "eps"),
         ({"clean": count(180, 300)}, "clean.samples"),
         ({"worst": None}, "worst.battery"),
         ({"worst": make_worst(10, 20, 50)}, "worst.count.samples"),
@@ -228,8 +228,8 @@ def test_seeds_of_a_row_share_their_images(tmp_path: Path, refuses: Callable) ->
 
 
 def test_what_cannot_be_read_is_not_written(tmp_path: Path, refuses: Callable) -> None:
-    with refuses("vanilla-s0.json of toy-table1-mini", "'radius'"):
-        write_row(make_row(radius=float("nan")), tmp_path)
+    with refuses("vanilla-s0.json of toy-table1-mini", "'eps'"):
+        write_row(make_row(eps=float("nan")), tmp_path)
     with refuses("'clean.correct' should be at most"):
         write_row(make_row(clean=count(201)), tmp_path)
     with refuses("table.json of toy-table1-mini", "'verdicts[0].column'"):

@@ -107,7 +107,7 @@ def test_the_leaderboard_ranks_by_the_worst_case(tmp_path: Path) -> None:
         ({"dataset": "cifar100"}, "CIFAR-100 (JPEG-recompressed), 3 classes, L∞ 8/255, scale mini, {}"),
         ({"data_note": ""}, "CIFAR-10, 3 classes, L∞ 8/255, scale mini, {}"),
         ({"classes": 10}, "CIFAR-10 (JPEG-recompressed), 10 classes, L∞ 8/255, scale mini, {}"),
-        ({"radius": 0.01}, "CIFAR-10 (JPEG-recompressed), 3 classes, L∞ 2.55/255, scale mini, {}"),
+        ({"eps": 0.01}, "CIFAR-10 (JPEG-recompressed), 3 classes, L∞ 2.55/255, scale mini, {}"),
         ({"scale": "full"}, "CIFAR-10 (JPEG-recompressed), 3 classes, L∞ 8/255, scale full, {}"),
         (
             {"worst": make_worst(battery="quick")},
@@ -172,7 +172,7 @@ def test_the_board_can_be_sorted(tmp_path: Path) -> None:
     _, text = pages(tmp_path, some_rows())
     html = Balanced(text)
     heads = [attributes for tag, attributes in html.tags if tag == "th" and attributes["scope"] == "col"]
-    first = {"Clean": "descending", "Nominal": "descending", "Worst case": "descending", "Gap": "ascending"}
+    first = {"Clean": "descending", "Protocol": "descending", "Worst case": "descending", "Gap": "ascending"}
     assert [head.get("data-first") for head in heads] == [None, None, *first.values(), "ascending", None]
     assert [head.get("aria-sort") for head in heads] == [None] * 4 + ["descending"] + [None] * 3
     for label in (*first, "Operations (M)"):
@@ -194,9 +194,9 @@ def test_the_board_loads_nothing_and_runs_its_own_script_only(tmp_path: Path) ->
 
 
 def test_what_strangers_write_is_escaped(tmp_path: Path) -> None:
-    texts = ("label", "group", "dataset", "data_note", "network", "coding", "nominal_attack", "device", "command")
+    texts = ("label", "group", "dataset", "data_note", "network", "coding", "protocol_attack", "device", "command")
     bad = dict.fromkeys((*texts, "code_version", "torch_version", "submitted_by", "training_precision"), BAD)
-    worst = make_worst(battery=BAD, nominal_trial=BAD, flags=(BAD,))
+    worst = make_worst(battery=BAD, protocol_trial=BAD, flags=(BAD,))
     row = make_row(worst=worst, cells={BAD: make_row().cells["Clean"]}, **bad)
     page, html = pages(tmp_path, [row])
     assert "<b>x" not in html and Balanced(html).text.count(BAD) >= 8

@@ -29,7 +29,7 @@ Data: CIFAR-10 is JPEG-recompressed.
 
 Accuracy in percent: ours (the paper's). Where there are several seeds: mean, range. Worst case: right under every \
 attack of the battery reliable at L∞ 8/255, with its 95 % interval (Wilson; of all seeds together). Gap: the battery's \
-nominal accuracy less the worst case, in points. Steps: of the optimiser. n: test images.
+protocol accuracy less the worst case, in points. Steps: of the optimiser. n: test images.
 
 Raised red flags (the worst case may be too high):
 

@@ -115,7 +115,7 @@ OLD = Recipe(
     name="old",
     defenses=(AdversarialTraining(eps=0.05),),
     train=TrainConfig(epochs=2, batch_size=64, augmentation=None, device="cpu"),
-    audit=AuditConfig(radius=0.1),
+    audit=AuditConfig(eps=0.1),
 )
 
 

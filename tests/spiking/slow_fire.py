@@ -41,25 +41,25 @@ def slope_of(surrogate, v):
 
 
 def slow_fire(
-    current, neuron, cotangents, *, surrogate=None, leak=None, gain=None, noise=None, sharpness=None, hinge_width=0.0
+    current, neuron, cotangents, *, surrogate=None, decay=None, gain=None, noise=None, sharpness=None, hinge_width=0.0
 ):
-    """Values of the op and d(loss)/d(current, leak, gain) for loss = sum of cotangents times outputs, all float64.
+    """Values of the op and d(loss)/d(current, decay, gain) for loss = sum of cotangents times outputs, all float64.
 
-    cotangents: of the spikes [T,M,C], and of the sums of v, v^2 and the hinge [T,C]. leak and gain: [T,M,C], one for
+    cotangents: of the spikes [T,M,C], and of the sums of v, v^2 and the hinge [T,C]. decay and gain: [T,M,C], one for
     each neuron and step, as their gradients are.
     """
     steps, many, channels = current.shape
     surrogate = neuron.surrogate if surrogate is None else surrogate
     x, (on_spikes, on_total, on_squares, on_hinge) = current.double(), (part.double() for part in cotangents)
-    spikes, margins, gradient, on_leak, on_gain = (torch.zeros_like(x) for _ in range(5))
+    spikes, margins, gradient, on_decay, on_gain = (torch.zeros_like(x) for _ in range(5))
     total, squares, hinge = (torch.zeros(steps, channels, dtype=torch.float64) for _ in range(3))
     for m, c in itertools.product(range(many), range(channels)):
         carried, u, v, s, h, before = 0.0, [], [], [], [], []
-        leaks = [neuron.leak if leak is None else leak[t, m, c].item() for t in range(steps)]
+        decays = [neuron.decay if decay is None else decay[t, m, c].item() for t in range(steps)]
         gains = [1.0 if gain is None else gain[t, m, c].item() for t in range(steps)]
         for t in range(steps):
             before.append(carried)
-            u.append(leaks[t] * carried + gains[t] * x[t, m, c].item())
+            u.append(decays[t] * carried + gains[t] * x[t, m, c].item())
             v.append(u[t] - neuron.threshold)
             decision = v[t] + (0.0 if noise is None else noise[t, m, c].item())
             s.append(1.0 if decision >= 0 else 0.0)
@@ -81,8 +81,8 @@ def slow_fire(
                 on_u -= ((v[t] > 0) - (v[t] < 0)) * on_hinge[t, c].item()  # 0 at the hinge's tip
             gradient[t, m, c] = gains[t] * on_u
             on_gain[t, m, c] = x[t, m, c].item() * on_u
-            on_leak[t, m, c] = before[t] * on_u
-            on_carried = leaks[t] * on_u
+            on_decay[t, m, c] = before[t] * on_u
+            on_carried = decays[t] * on_u
     return {
         "spikes": spikes,
         "margins": margins,
@@ -90,7 +90,7 @@ def slow_fire(
         "squares": squares,
         "hinge": hinge,
         "gradient": gradient,
-        "on_leak": on_leak,
+        "on_decay": on_decay,
         "on_gain": on_gain,
     }
 
@@ -107,12 +107,12 @@ def draw_case(shape=(3, 7, 5), *, seed=0, dtype=torch.float32, noisy=False):
 
 
 def run_op(op, current, neuron, cotangents, **options):
-    """The op under test with every statistic asked for, and its gradients by current, leak and gain, as float64."""
+    """The op under test with every statistic asked for, and its gradients by current, decay and gain, as float64."""
     surrogate = options.pop("surrogate", neuron.surrogate)
     options["cost"] = Hinge(options.pop("hinge_width"))
     current = current.clone().requires_grad_()
     leaves = {"gradient": current}
-    for name in ("leak", "gain"):
+    for name in ("decay", "gain"):
         if options.get(name) is not None:
             options[name] = leaves[f"on_{name}"] = options[name].clone().requires_grad_()
     fired = op(current, neuron, surrogate=surrogate, want_margins=True, want_moments=True, **options)

@@ -11,7 +11,7 @@ from spikeproof.spiking.ops.noise import draw_tapes, standard_normals
 from spikeproof.spiking.ops.reference import fire
 
 STEPS, HINGE, EPS = 3, Hinge(0.4), 1e-5
-NEURON = Neuron(leak=0.9, threshold=0.6)
+NEURON = Neuron(decay=0.9, threshold=0.6)
 
 
 def rand(*shape, seed=0):
@@ -28,7 +28,7 @@ class Case:
         self.weight, self.bias = (rand(channels, seed=seed).add(0.5).requires_grad_() for seed in (1, 2))
         self.mean, self.var = rand(channels, seed=3), rand(channels, seed=4) + 0.5
         less = (STEPS, *size, channels)
-        self.leak = rand(*less, seed=5).requires_grad_() if neuronwise else None
+        self.decay = rand(*less, seed=5).requires_grad_() if neuronwise else None
         self.gain = (rand(STEPS, 1, 1, channels, seed=6) + 0.5).requires_grad_() if neuronwise else None
         torch.manual_seed(17)
         self.tapes = draw_tapes(STEPS, self.values) if noisy else None
@@ -44,13 +44,19 @@ class Case:
         if self.tapes is not None:
             noise = [self.std * standard_normals(tape, currents[0]).to(currents[0].dtype) for tape in self.tapes]
         asked = {"surrogate": NEURON.surrogate, "noise": noise, "want_moments": True, "cost": HINGE}
-        fired = fire(currents, NEURON, leak=self.leak, gain=self.gain, **asked)
+        fired = fire(currents, NEURON, decay=self.decay, gain=self.gain, **asked)
         spikes = fired.spikes
         if self.pooled:
             spikes = avg_pool2d(spikes.flatten(0, 1).movedim(-1, 1), 2).movedim(1, -1).unflatten(0, (STEPS, -1))
         outputs = (spikes, *fired[2:])
         cotangents = Cotangents(*(rand(*out.shape, seed=20 + n) - 0.5 for n, out in enumerate(outputs)))
-        leaves = {"values": self.values, "weight": self.weight, "bias": self.bias, "leak": self.leak, "gain": self.gain}
+        leaves = {
+            "values": self.values,
+            "weight": self.weight,
+            "bias": self.bias,
+            "decay": self.decay,
+            "gain": self.gain,
+        }
         leaves = {name: leaf for name, leaf in leaves.items() if leaf is not None}
         loss = sum((out * given).sum() for out, given in zip(outputs, cotangents, strict=True))
         gradients = torch.autograd.grad(loss, list(leaves.values()))
@@ -71,12 +77,12 @@ class Case:
     def drive(self):
         mean, var = self.statistics()
         scale = self.weight.detach() * (var + EPS).rsqrt()
-        leak = None if self.leak is None else self.leak.detach().reshape(STEPS, *self.rows().shape[2:])
+        decay = None if self.decay is None else self.decay.detach().reshape(STEPS, *self.rows().shape[2:])
         gain = self.gain
         if gain is not None and self.pooled:
             gain = gain[:, :, None, :, None]
         return Drive(
-            self.rows(), scale, self.bias.detach() - mean * scale, leak, gain, noise_std=self.std, noise=self.tapes
+            self.rows(), scale, self.bias.detach() - mean * scale, decay, gain, noise_std=self.std, noise=self.tapes
         )
 
 
@@ -89,7 +95,7 @@ KINDS = {
     "odd constant maps": {"constant": True, "size": (5, 3), "pooled": False},
     "pooled": {"constant": False, "size": (6, 2), "pooled": True},
     "pooled constant": {"constant": True, "size": (2, 6), "pooled": True},
-    "noisy, leak and gain": {"constant": False, "size": (3, 5), "pooled": False, "noisy": True, "neuronwise": True},
+    "noisy, decay and gain": {"constant": False, "size": (3, 5), "pooled": False, "noisy": True, "neuronwise": True},
     "all at once": {"constant": True, "size": (4, 6), "pooled": True, "noisy": True, "neuronwise": True},
 }
 
@@ -117,7 +123,7 @@ def test_eval_gradients_are_those_of_autograd(kind):
     close(found.current * drive.scale, expected["values"])
     close(found.sum, expected["bias"])
     close(found.sum_with_values * (case.var + EPS).rsqrt(), expected["weight"])
-    for name in ("leak", "gain"):
+    for name in ("decay", "gain"):
         if name in expected:
             close(getattr(found, name), expected[name])
 
@@ -135,7 +141,7 @@ def test_training_gradients_are_those_of_autograd(kind):
     slope = -drive.scale * rstd**2 * found.sum_with_values / count
     constant = -drive.scale * found.sum / count - slope * mean
     close(plain.add_affine(None, found.current, drive.values, drive.scale, constant, slope), expected["values"])
-    for name in ("leak", "gain"):
+    for name in ("decay", "gain"):
         if name in expected:
             close(getattr(found, name), expected[name])
 

@@ -10,18 +10,18 @@ from spikeproof.spiking.ops.reference import fire
 
 NEURONS = [
     Neuron(),
-    Neuron(detach_reset=True, leak=0.9),
+    Neuron(detach_reset=True, decay=0.9),
     Neuron(reset="soft", threshold=0.7, surrogate=Sigmoid(3.0)),
-    Neuron(reset="soft", detach_reset=True, leak=0.5, surrogate=SuperSpike()),
-    Neuron(threshold=0.5, leak=0.5, surrogate=Rectangular(1.2)),
-    Neuron(leak=0.0, surrogate=ArcTan(3.0)),
+    Neuron(reset="soft", detach_reset=True, decay=0.5, surrogate=SuperSpike()),
+    Neuron(threshold=0.5, decay=0.5, surrogate=Rectangular(1.2)),
+    Neuron(decay=0.0, surrogate=ArcTan(3.0)),
 ]
 
 
 def check(op, current, neuron, cotangents, **options):
     """Assert that the op agrees with the slow one in every output and in the gradient."""
     found = run_op(op, current, neuron, cotangents, **options)
-    every = {k: v.expand_as(current) for k, v in options.items() if k in ("leak", "gain")}
+    every = {k: v.expand_as(current) for k, v in options.items() if k in ("decay", "gain")}
     expected = slow_fire(current, neuron, cotangents, **(options | every))
     noise = options.get("noise")
     decisions = expected["margins"] + (0 if noise is None else noise.double())
@@ -31,7 +31,7 @@ def check(op, current, neuron, cotangents, **options):
     assert torch.equal(found.pop("spikes"), expected["spikes"])
     gradient, rounding = found.pop("gradient"), torch.finfo(current.dtype).eps
     wide = torch.finfo(torch.promote_types(current.dtype, torch.float32)).eps
-    for name in ("on_leak", "on_gain"):
+    for name in ("on_decay", "on_gain"):
         if name in found:  # the slow op gives it neuron by neuron
             summed = expected[name].sum_to_size(found[name].shape)
             atol = 64 * wide * summed.abs().max().item()
@@ -73,29 +73,29 @@ LESS = {"a number for each step": (3, 1, 1), "each channel": (3, 1, 5), "each po
 @pytest.mark.parametrize("less", LESS.values(), ids=LESS)
 @pytest.mark.parametrize("detach_reset", [False, True], ids=["through the reset", "detached"])
 @pytest.mark.parametrize("reset", ["hard", "soft"])
-def test_leak_and_gain_agree_with_the_slow_op(reset, detach_reset, less, dtype):
-    neuron = Neuron(leak=0.3, threshold=0.7, reset=reset, detach_reset=detach_reset)
+def test_decay_and_gain_agree_with_the_slow_op(reset, detach_reset, less, dtype):
+    neuron = Neuron(decay=0.3, threshold=0.7, reset=reset, detach_reset=detach_reset)
     current, noise, cotangents = draw_case(dtype=dtype, noisy=True, seed=4)
-    leak, gain = _draw_like(less, 0.2, 1.0).to(dtype), _draw_like(less, 0.6, 1.5).to(dtype)
-    check(fire, current, neuron, cotangents, leak=leak, gain=gain, noise=noise, hinge_width=0.45)
+    decay, gain = _draw_like(less, 0.2, 1.0).to(dtype), _draw_like(less, 0.6, 1.5).to(dtype)
+    check(fire, current, neuron, cotangents, decay=decay, gain=gain, noise=noise, hinge_width=0.45)
 
 
 @pytest.mark.parametrize("shape", [(3, 1), (3, 5)], ids=["a number for each step", "each channel"])
-def test_leak_and_gain_without_the_axes_of_many_broadcast_too(shape):
+def test_decay_and_gain_without_the_axes_of_many_broadcast_too(shape):
     current, _, cotangents = draw_case(dtype=torch.float64, seed=4)
-    leak, gain = _draw_like(shape, 0.2, 1.0), _draw_like(shape, 0.6, 1.5)
-    short = run_op(fire, current, Neuron(), cotangents, leak=leak, gain=gain, hinge_width=0.3)
-    long = run_op(fire, current, Neuron(), cotangents, leak=leak[:, None], gain=gain[:, None], hinge_width=0.3)
+    decay, gain = _draw_like(shape, 0.2, 1.0), _draw_like(shape, 0.6, 1.5)
+    short = run_op(fire, current, Neuron(), cotangents, decay=decay, gain=gain, hinge_width=0.3)
+    long = run_op(fire, current, Neuron(), cotangents, decay=decay[:, None], gain=gain[:, None], hinge_width=0.3)
     for name, part in short.items():
         torch.testing.assert_close(part, long[name].view(part.shape), rtol=1e-12, atol=1e-12)
 
 
-def test_a_leak_equal_to_the_neurons_and_a_gain_of_one_change_nothing():
+def test_a_decay_equal_to_the_neurons_and_a_gain_of_one_change_nothing():
     current, _, cotangents = draw_case(dtype=torch.float64, seed=4)
-    neuron = Neuron(leak=0.7)
+    neuron = Neuron(decay=0.7)
     plain = run_op(fire, current, neuron, cotangents, hinge_width=0.3)
-    leak, gain = torch.full((3, 1), 0.7, dtype=torch.float64), torch.ones(3, 1, dtype=torch.float64)
-    given = run_op(fire, current, neuron, cotangents, leak=leak, gain=gain, hinge_width=0.3)
+    decay, gain = torch.full((3, 1), 0.7, dtype=torch.float64), torch.ones(3, 1, dtype=torch.float64)
+    given = run_op(fire, current, neuron, cotangents, decay=decay, gain=gain, hinge_width=0.3)
     assert all(torch.equal(given[name], part) for name, part in plain.items())
 
 
@@ -126,14 +126,14 @@ def test_with_the_surrogates_primitive_for_the_step_every_gradient_is_the_true_d
     monkeypatch.setattr(reference, "_Spike", _SmoothSpike)
     neuron = Neuron(threshold=0.6, reset=reset, surrogate=Sigmoid(4.0))
     current, noise, _ = draw_case((3, 4, 2), dtype=torch.float64, noisy=noisy, seed=1)
-    leak, gain = _draw_like((3, 1, 2), 0.4, 1.0), _draw_like((3, 4, 1), 0.6, 1.5)
+    decay, gain = _draw_like((3, 1, 2), 0.4, 1.0), _draw_like((3, 4, 1), 0.6, 1.5)
 
-    def outputs(current, leak, gain):
+    def outputs(current, decay, gain):
         options = {"noise": noise, "want_moments": True, "cost": Hinge(0.8)}
-        fired = fire(current, neuron, surrogate=neuron.surrogate, leak=leak, gain=gain, **options)
+        fired = fire(current, neuron, surrogate=neuron.surrogate, decay=decay, gain=gain, **options)
         return fired.spikes, fired.total, fired.total_of_squares, fired.cost_total
 
-    leaves = [part.requires_grad_() for part in (current, leak, gain)]
+    leaves = [part.requires_grad_() for part in (current, decay, gain)]
     assert torch.autograd.gradcheck(outputs, leaves, eps=1e-6, atol=1e-7)
 
 
@@ -156,10 +156,10 @@ def _statistics(neuron, hinge_width):
 @pytest.mark.parametrize(
     "neuron",
     [
-        Neuron(leak=0.8, detach_reset=True),
-        Neuron(leak=0.8, detach_reset=True, reset="soft"),
-        Neuron(leak=0.8, surrogate=Triangle(0.001)),  # undetached, but no potential comes under the surrogate
-        Neuron(leak=0.8, surrogate=Rectangular(0.002), reset="soft"),
+        Neuron(decay=0.8, detach_reset=True),
+        Neuron(decay=0.8, detach_reset=True, reset="soft"),
+        Neuron(decay=0.8, surrogate=Triangle(0.001)),  # undetached, but no potential comes under the surrogate
+        Neuron(decay=0.8, surrogate=Rectangular(0.002), reset="soft"),
     ],
     ids=str,
 )

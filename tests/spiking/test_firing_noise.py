@@ -33,7 +33,7 @@ def test_firing_probability_is_that_of_the_paper(margin):
 def test_carried_potential_is_free_of_noise():
     """After a silent first step every neuron carries the same potential, whatever its noise was."""
     torch.manual_seed(0)
-    site = noisy_site(2, leak=0.5)
+    site = noisy_site(2, decay=0.5)
     current = torch.cat([torch.full((MANY, 1), 0.8), torch.full((MANY, 1), 0.5)])
     with probe(site, "margins") as record:
         first, second = site(current).view(2, MANY)
@@ -62,7 +62,7 @@ def test_statistics_are_free_of_noise():
 
 def test_noise_of_steps_neurons_and_samples_is_independent():
     torch.manual_seed(0)
-    spikes = noisy_site(2, leak=0.0)(torch.ones(2 * MANY, 2)).view(2, MANY, 2)  # each fires with probability 1/2
+    spikes = noisy_site(2, decay=0.0)(torch.ones(2 * MANY, 2)).view(2, MANY, 2)  # each fires with probability 1/2
     a, b, c = spikes[0, :, 0], spikes[1, :, 0], spikes[0, :, 1]
     for left, right in ((a, b), (a, c), (a[1:], a[:-1])):
         both = (left * right).mean().item()

@@ -6,7 +6,7 @@ import pytest
 import torch
 from twin import NEURON, STEPS, assert_same, currents, freeze, new_site
 
-from spikeproof.gradients import Assg, Bptt
+from spikeproof.gradients import ASSG, BPTT
 from spikeproof.models import create_model
 from spikeproof.spiking import ArcTan, probe, sites
 
@@ -67,7 +67,7 @@ def test_bptt_with_another_surrogate_on_a_fused_site_equals_a_reference_site():
         site = freeze(new_site(kernels, 5, with_norm=True, pool=2)).eval()
         leaf = currents((4, 5, 6, 2)).requires_grad_()
         (own,) = torch.autograd.grad(site(leaf).cumsum(0).sum(), leaf)
-        with Bptt(ArcTan(3.0)).attach(site):
+        with BPTT(ArcTan(3.0)).attach(site):
             spikes = site(leaf)
             (gradient,) = torch.autograd.grad(spikes.cumsum(0).sum(), leaf)
         assert not torch.allclose(own, gradient)
@@ -80,7 +80,7 @@ def assg_gradients(kernels, shape, **options):
     site, found = freeze(new_site(kernels, shape[1], **options)).eval(), {}
     kept = (torch.arange(shape[0]) % 3 != 1).nonzero().flatten()
     constant = options.get("constant", False)
-    with Assg().attach(site) as attached:
+    with ASSG().attach(site) as attached:
         for forward in range(5):
             leaf = currents(shape, constant=constant, seed=forward)
             if forward == 2:
@@ -105,7 +105,7 @@ def test_a_gradient_source_on_a_network_in_training_sees_the_batchs_statistics(n
     """The override then gets the normalised current, and batch norm's own backward does the rest."""
     seen = {}
     for kernels, twin in twins(network).items():
-        with Bptt(NEURON.surrogate).attach(twin):
+        with BPTT(NEURON.surrogate).attach(twin):
             seen[kernels] = everything(twin, training=True)
     assert_same(seen["fused"], seen["reference"], tolerance=1e-9)
     assert_same(seen["fused"], everything(twins(network)["reference"], training=True), tolerance=1e-9)

@@ -106,22 +106,22 @@ def test_batch_norms_of_other_kinds_run_as_they_are(unusual):
 
 
 def every_ask(site):
-    """Noise, and a leak and a gain to learn: one of each position, the other of each channel."""
+    """Noise, and a decay and a gain to learn: one of each position, the other of each channel."""
     site.noise_std, site.noise_at_inference = 0.3, True
     generator = torch.Generator().manual_seed(3)
-    for name, shape in (("leak", (STEPS, 4, 6, 5)), ("gain", (STEPS, 1, 1, 5))):
+    for name, shape in (("decay", (STEPS, 4, 6, 5)), ("gain", (STEPS, 1, 1, 5))):
         drawn = torch.rand(shape, generator=generator, dtype=torch.float64)
         setattr(site, name, torch.nn.Parameter(drawn * 0.5 + 0.5))
 
 
 @pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
-def test_noise_leak_gain_and_moments_at_one_pooled_site(training):
+def test_noise_decay_gain_and_moments_at_one_pooled_site(training):
     """The backward draws the noise of the forward once more, or its gradients would be of other spikes."""
     options = {"asked": ("moments",), "with_norm": True, "pool": 2}
     noisy = assert_twins((3, 5, 4, 6), training=training, prepare=every_ask, **options)
     silent = assert_twins((3, 5, 4, 6), training=training, with_norm=True, pool=2)
     assert not torch.equal(noisy["spikes"], silent["spikes"])
-    assert all(noisy[f"gradient of {name}"].abs().max() > 0 for name in ("leak", "gain"))
+    assert all(noisy[f"gradient of {name}"].abs().max() > 0 for name in ("decay", "gain"))
 
 
 def test_noise_follows_torchs_generator_and_is_drawn_anew_each_time():
@@ -130,13 +130,13 @@ def test_noise_follows_torchs_generator_and_is_drawn_anew_each_time():
     options = {"training": True, "asked": ("moments",)}
     current = currents((3, 5, 4, 6))
     first, again, other = (observe(site, current, seed=seed, **options) for seed in (1, 1, 2))
-    for name in ("spikes", "gradient of input", "gradient of leak"):
+    for name in ("spikes", "gradient of input", "gradient of decay"):
         assert torch.equal(first[name], again[name]) and not torch.equal(first[name], other[name])
 
 
-def test_a_leak_and_a_gain_of_one_number_for_each_step_hold_for_every_channel():
+def test_a_decay_and_a_gain_of_one_number_for_each_step_hold_for_every_channel():
     def prepare(site):
-        for name, values in (("leak", (0.9, 0.7, 0.8)), ("gain", (1.1, 0.6, 1.0))):
+        for name, values in (("decay", (0.9, 0.7, 0.8)), ("gain", (1.1, 0.6, 1.0))):
             setattr(site, name, torch.nn.Parameter(torch.tensor(values, dtype=torch.float64)[:, None]))
 
     for shape in ((3, 5, 4), (3, 1, 4)):

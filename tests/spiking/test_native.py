@@ -30,7 +30,7 @@ from spikeproof.spiking.ops.noise import draw_tapes
 DTYPES = (torch.float64, torch.float32, torch.bfloat16)
 TOLERANCE = {torch.float64: 1e-12, torch.float32: 2e-5, torch.bfloat16: 1e-2}
 THOROUGH = pytest.mark.thorough
-SETTING = Setting(Neuron(leak=0.9, threshold=0.6), ArcTan(), 3)
+SETTING = Setting(Neuron(decay=0.9, threshold=0.6), ArcTan(), 3)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -151,7 +151,7 @@ def test_every_number_of_steps(steps):
 @pytest.mark.parametrize("reset", ["hard", "soft"])
 @pytest.mark.parametrize("detach_reset", [False, True])
 def test_every_reset(reset, detach_reset):
-    neuron = Neuron(leak=0.8, reset=reset, detach_reset=detach_reset)
+    neuron = Neuron(decay=0.8, reset=reset, detach_reset=detach_reset)
     Case(dataclasses.replace(SETTING, neuron=neuron), torch.float64).check()
 
 
@@ -173,14 +173,14 @@ COSTS = (
 def test_sums_and_costs_before_and_after_a_reset(cost, reset, after, moments):
     assert {type(each) for each in COSTS} == set(native._COSTS)
     asked = {"want_moments": moments, "want_margins": not after, "cost": cost, "after_reset": after}
-    Case(dataclasses.replace(SETTING, neuron=Neuron(leak=0.8, reset=reset), **asked), torch.float64).check()
+    Case(dataclasses.replace(SETTING, neuron=Neuron(decay=0.8, reset=reset), **asked), torch.float64).check()
 
 
 @pytest.mark.thorough
 @pytest.mark.parametrize("cost", COSTS, ids=str)
 def test_all_sums_and_costs_before_and_after_either_reset(cost):
     for reset, after, moments in itertools.product(("hard", "soft"), (False, True), (False, True)):
-        neuron = Neuron(leak=0.8, reset=reset)
+        neuron = Neuron(decay=0.8, reset=reset)
         asked = {"want_moments": moments, "want_margins": not after, "cost": cost, "after_reset": after}
         for dtype in DTYPES[:2]:
             Case(dataclasses.replace(SETTING, neuron=neuron, **asked), dtype).check()
@@ -188,30 +188,30 @@ def test_all_sums_and_costs_before_and_after_either_reset(cost):
 
 @pytest.mark.sweep
 @pytest.mark.parametrize("by", ["neuron", pytest.param("channel", marks=THOROUGH)])
-@pytest.mark.parametrize("names", [("leak",), ("leak", "gain"), ("adaptation", "setpoint")], ids=str)
+@pytest.mark.parametrize("names", [("decay",), ("decay", "gain"), ("adaptation", "setpoint")], ids=str)
 def test_what_is_learned(names, by):
     reset, pooled = ("hard", True) if by == "neuron" else ("soft", False)
-    neuron = Neuron(leak=0.9, threshold=0.6, reset=reset)
+    neuron = Neuron(decay=0.9, threshold=0.6, reset=reset)
     setting = dataclasses.replace(SETTING, neuron=neuron, pooled=pooled, want_moments=True, after_reset=pooled)
     Case(setting, torch.float64, (6, 6), samples=4).learned(*names, by=by).check()
 
 
 @pytest.mark.thorough
 @pytest.mark.parametrize("by", ["neuron", "channel"])
-@pytest.mark.parametrize("names", [("leak",), ("gain",), ("leak", "gain"), ("adaptation", "setpoint")], ids=str)
+@pytest.mark.parametrize("names", [("decay",), ("gain",), ("decay", "gain"), ("adaptation", "setpoint")], ids=str)
 def test_all_that_is_learned(names, by):
     for pooled, reset in ((False, "hard"), (True, "hard"), (False, "soft")):
-        neuron = Neuron(leak=0.9, threshold=0.6, reset=reset)
+        neuron = Neuron(decay=0.9, threshold=0.6, reset=reset)
         setting = dataclasses.replace(SETTING, neuron=neuron, pooled=pooled, want_moments=True, after_reset=pooled)
         for dtype in DTYPES[:2]:
             Case(setting, dtype, (6, 6), samples=4).learned(*names, by=by).check()
 
 
 @pytest.mark.thorough
-def test_a_leak_with_one_number_for_each_step_or_for_each_row():
+def test_a_decay_with_one_number_for_each_step_or_for_each_row():
     for shape in ((3, 1, 1), (3, 24, 1)):
         case = Case(SETTING, torch.float64)
-        case.drive = case.drive._replace(leak=case.rand(*shape).sigmoid())
+        case.drive = case.drive._replace(decay=case.rand(*shape).sigmoid())
         case.check()
 
 
@@ -231,7 +231,7 @@ def test_a_sharpness_of_each_channel_step_or_element(shape):
 @pytest.mark.parametrize("carries", [False, pytest.param(True, marks=THOROUGH)], ids=["decision", "carried"])
 def test_noise(carries):
     for pooled, dtype in ((True, torch.float64), (False, torch.bfloat16)):
-        neuron = Neuron(leak=0.9, threshold=0.6, carries_noise=carries)
+        neuron = Neuron(decay=0.9, threshold=0.6, carries_noise=carries)
         case = Case(dataclasses.replace(SETTING, neuron=neuron, pooled=pooled), dtype).noisy()
         case.check()
         if not pooled:
@@ -254,7 +254,7 @@ def test_what_gradient_sources_ask_for(dtype):
 
 
 def test_the_gain_at_a_mean_current_follows_what_is_learned():
-    case = Case(SETTING, torch.float64).learned("leak").learned("gain", by="channel")
+    case = Case(SETTING, torch.float64).learned("decay").learned("gain", by="channel")
     (gain,) = case.same(plain.gain_of_mean, setting=OfMean(SETTING, 0.2))
     assert (gain == 0).any() and (gain > 0).any()
 
@@ -285,7 +285,7 @@ def everything(dtype):
     found = [part.clone() for part in native.run(plain.forward, setting, case.drive)]
     cotangents, middle = case.cotangents(), case.rand(24)
     found += native.run(plain.all_gradients, setting, case.drive, cotangents, middle)
-    case.learned("leak").learned("gain", by="channel")
+    case.learned("decay").learned("gain", by="channel")
     found += native.run(plain.all_gradients, setting, case.drive, cotangents, middle)
     pooled = Case(dataclasses.replace(SETTING, pooled=True), dtype, (16, 16), 24, samples=40)
     found += native.run(plain.forward, pooled.setting, pooled.drive)

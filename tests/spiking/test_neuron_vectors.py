@@ -7,7 +7,7 @@ from spikeproof.errors import SpikeproofError
 from spikeproof.spiking import Neuron, Site
 
 CURRENT = (0.6, 0.5, 0.3, 0.9)
-VECTORS = {  # leak: spikes, gradient undetached, gradient detached
+VECTORS = {  # decay: spikes, gradient undetached, gradient detached
     1.0: ((0, 1, 0, 1), (0.524659, -0.11772, 1.028, 0.8), (1.5, 0.9, 1.1, 0.8)),
     0.99: ((0, 1, 0, 1), (0.537758, -0.098236, 1.023423, 0.803), (1.49694, 0.906, 1.09497, 0.803)),
     0.5: ((0, 0, 0, 1), (0.907336, 0.960425, 0.89125, 0.75), (1.26875, 1.3375, 1.075, 0.75)),
@@ -16,11 +16,11 @@ VECTORS = {  # leak: spikes, gradient undetached, gradient detached
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 @pytest.mark.parametrize("detached", [False, True])
-@pytest.mark.parametrize("leak", VECTORS)
-def test_spikes_and_gradients_of_the_papers_code(leak, detached, dtype):
-    spikes, *gradients = VECTORS[leak]
+@pytest.mark.parametrize("decay", VECTORS)
+def test_spikes_and_gradients_of_the_papers_code(decay, detached, dtype):
+    spikes, *gradients = VECTORS[decay]
     current = torch.tensor(CURRENT, dtype=dtype).view(4, 1).requires_grad_()
-    fired = Site(Neuron(leak=leak, detach_reset=detached), num_steps=4)(current)
+    fired = Site(Neuron(decay=decay, detach_reset=detached), num_steps=4)(current)
     assert fired.dtype == dtype
     assert fired.flatten().tolist() == list(spikes)
     (gradient,) = torch.autograd.grad(fired.sum(), current)
@@ -53,12 +53,12 @@ def test_threshold_itself_fires_and_just_below_does_not():
         (Neuron(reset="soft"), [1, 0, 1, 1]),  # soft: 1.5 -> .5, .9, 2.0 -> 1.0, 1.1
         (Neuron(threshold=0.4), [1, 1, 1, 0]),
         (Neuron(threshold=1.6), [0, 1, 0, 0]),  # 1.5, 1.9 -> 0, 1.1, 1.2
-        (Neuron(threshold=1.6, leak=0.0), [0, 0, 0, 0]),
-        (Neuron(leak=0.5, reset="soft", threshold=0.6), [1, 1, 1, 0]),  # 1.5->.9; .85->.25; 1.225->.625; .4125
+        (Neuron(threshold=1.6, decay=0.0), [0, 0, 0, 0]),
+        (Neuron(decay=0.5, reset="soft", threshold=0.6), [1, 1, 1, 0]),  # 1.5->.9; .85->.25; 1.225->.625; .4125
     ],
     ids=str,
 )
-def test_reset_leak_and_threshold_by_hand(neuron, spikes):
+def test_reset_decay_and_threshold_by_hand(neuron, spikes):
     current = torch.tensor([1.5, 0.4, 1.1, 0.1], dtype=torch.float64).view(4, 1)
     assert Site(neuron, 4)(current).flatten().tolist() == spikes
 
@@ -66,9 +66,9 @@ def test_reset_leak_and_threshold_by_hand(neuron, spikes):
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"leak": -0.1},
-        {"leak": 1.1},
-        {"leak": float("nan")},
+        {"decay": -0.1},
+        {"decay": 1.1},
+        {"decay": float("nan")},
         {"threshold": 0.0},
         {"threshold": float("inf")},
         {"threshold": float("nan")},

@@ -8,7 +8,7 @@ from slow_fire import slow_fire
 from torch import nn
 
 from spikeproof.errors import SpikeproofError
-from spikeproof.gradients import Assg, Bptt
+from spikeproof.gradients import ASSG, BPTT
 from spikeproof.models import create_model
 from spikeproof.spiking import Hinge, Neuron, Sigmoid, Site, override_gradient, probe, sites
 
@@ -31,7 +31,7 @@ def test_merged_maps_are_the_neurons_one_by_one(layout):
     torch.manual_seed(4)
     maps = torch.rand(steps * samples, channels, height, width).contiguous(memory_format=layout)
     maps = maps.requires_grad_()
-    neuron = Neuron(leak=0.9)
+    neuron = Neuron(decay=0.9)
     weights = torch.randn(maps.shape)
     site = Site(neuron, steps)
     with probe(site, "margins", "moments") as record:
@@ -159,7 +159,7 @@ def test_nested_probes_see_their_own_forwards(model, images):
         assert all(torch.equal(seen.total, first[name]) for name, seen in outer.items())
 
 
-@pytest.mark.parametrize("source", [Bptt(Sigmoid()), Assg()], ids=lambda source: source.name)
+@pytest.mark.parametrize("source", [BPTT(Sigmoid()), ASSG()], ids=lambda source: source.name)
 def test_a_probe_also_sees_forwards_under_a_gradient_source(model, images, source):
     with probe(model, "margins") as plain:
         model(images)

@@ -8,7 +8,7 @@ from torch import nn
 
 from spikeproof.spiking import Neuron, Site, probe
 
-NEURON = Neuron(leak=0.9, threshold=0.6)
+NEURON = Neuron(decay=0.9, threshold=0.6)
 STEPS = 3
 
 

@@ -41,9 +41,9 @@ def parts(held):
     [
         ("plain", "reg", {"reg": None}),
         ("mpd-sgr-with-reg", "mpd-sgr", {"reg": REG(beta=0.001)}),
-        ("decay-0.99-reg", "reg", {"model.neuron.leak": 0.99}),
-        ("decay-0.99-mpd-sgr", "mpd-sgr", {"model.neuron.leak": 0.99}),
-        ("decay-0.5-mpd-sgr", "mpd-sgr", {"model.neuron.leak": 0.5}),
+        ("decay-0.99-reg", "reg", {"model.neuron.decay": 0.99}),
+        ("decay-0.99-mpd-sgr", "mpd-sgr", {"model.neuron.decay": 0.99}),
+        ("decay-0.5-mpd-sgr", "mpd-sgr", {"model.neuron.decay": 0.5}),
         ("t-2-mpd-sgr", "mpd-sgr", {"model.num_steps": 2}),
         ("t-8-reg", "reg", {"model.num_steps": 8}),
         ("mpd-sgr-all-sites", "mpd-sgr", {"mpd_sgr.eta": 0.01, "mpd_sgr.sites": "all"}),
@@ -90,7 +90,7 @@ def test_rows_of_noise_are_one_network_under_audits_of_their_own(scale, tmp_path
         (tasks[name],) = Plan.of(TABLE, scale, seeds=(0,), only=(name,)).waiting(Store(tmp_path))
     assert len({task.key for task in tasks.values()}) == 1
     asked = {
-        name: {(audit.config.noise, audit.config.draws, audit.config.judge_draws) for audit in task.audits}
+        name: {(audit.config.noise, audit.config.eot_iter, audit.config.judge_draws) for audit in task.audits}
         for name, task in tasks.items()
     }
     assert asked == {

@@ -34,7 +34,7 @@ def test_the_recipe_is_the_published_one():
         REG(beta=0.004),
     ]
     train = RAT_CURVE.train
-    assert (RAT_CURVE.model.name, RAT_CURVE.model.num_steps, RAT_CURVE.model.neuron.leak) == ("wrn16", 8, 1.0)
+    assert (RAT_CURVE.model.name, RAT_CURVE.model.num_steps, RAT_CURVE.model.neuron.decay) == ("wrn16", 8, 1.0)
     assert (train.epochs, train.batch_size, train.validate_every, train.augmentation.cutout) == (200, 64, 1, 16)
 
 

@@ -14,7 +14,7 @@ from spikeproof.recipes.recipe import Recipe
 from spikeproof.spiking import Rectangular
 from spikeproof.tables import RAT_CURVE, TABLES, Scale, at_scale, audit_sizes, describe, find_table
 from spikeproof.tables.settings import AT
-from spikeproof.threat import parse_radius
+from spikeproof.threat import parse_eps
 
 SCALES = get_args(Scale)
 ROWS = [(table, row) for table in TABLES.values() for row in table.rows]
@@ -197,7 +197,7 @@ def test_a_substitute_is_a_plain_network_of_another_seed():
 @pytest.mark.parametrize("table", TABLES.values(), ids=TABLES)
 def test_a_table_is_whole(table):
     labels = [column.label for column in table.columns]
-    assert table.nominal in labels and table.note and table.source and "Clean" in labels
+    assert table.protocol in labels and table.note and table.source and "Clean" in labels
     places = [(row.group, row.label) for row in table.rows]
     assert len(set(places)) == len(places)
     assert all(row.name == row.name.lower() and " " not in row.name for row in table.rows)
@@ -205,8 +205,8 @@ def test_a_table_is_whole(table):
         if column.trial is not None:
             made = make_transfer(column.trial, []) if column.on_substitute else make_trial(column.trial)
             assert made.name
-        if column.radius is not None:
-            assert 0 < parse_radius(column.radius) <= 0.1
+        if column.eps is not None:
+            assert 0 < parse_eps(column.eps) <= 0.1
     for held in table.calibrations:
         (kind,) = {type(candidate) for candidate in held.candidates}
         # The row of the table that it decides, and a reference that the table trains anyway.
@@ -216,7 +216,7 @@ def test_a_table_is_whole(table):
         assert held.reference in [row.recipe for row in table.rows]
         assert held.recipe.defense(REG) is None and held.recipe != held.reference
     assert {name for row in table.rows for name in row.calibrated} == {held.name for held in table.calibrations}
-    assert isinstance(table.audit, AuditConfig) and table.audit.radius == 8 / 255
+    assert isinstance(table.audit, AuditConfig) and table.audit.eps == 8 / 255
 
 
 @pytest.mark.parametrize(("table", "row"), ROWS, ids=[f"{table.name}/{row.name}" for table, row in ROWS])

@@ -23,12 +23,12 @@ def with_values(model, part, values):
 @pytest.mark.parametrize(
     ("defense", "part", "values", "expected"),
     [
-        (HIRE(), "leak", (0.0, 0.5, 1.0), {}),
-        (HIRE(), "leak", (0.9, 1.5, -0.25), {"body.2.leak": 1.5, "body.5.leak": -0.25}),
+        (HIRE(), "decay", (0.0, 0.5, 1.0), {}),
+        (HIRE(), "decay", (0.9, 1.5, -0.25), {"body.2.decay": 1.5, "body.5.decay": -0.25}),
         (HIRE(), "gain", (3.0, 0.0, -1.0), {"body.2.gain": 0.0, "body.5.gain": -1.0}),
         (DLIF(), "gain", (0.1, 5.0, -0.5), {"body.5.gain": -0.5}),
-        (FEEL(frequency=False), "leak", (1.0, 1.125, 0.5), {"body.2.leak": 1.125}),
-        (LSG(), "leak", (0.0, 0.5, 1.0), {}),
+        (FEEL(frequency=False), "decay", (1.0, 1.125, 0.5), {"body.2.decay": 1.125}),
+        (LSG(), "decay", (0.0, 0.5, 1.0), {}),
     ],
     ids=str,
 )
@@ -42,28 +42,28 @@ def test_it_is_what_a_neuron_refuses(refuses, new_model):
     model = new_model()
     HIRE().install(model)
     for value in (-0.1, 0.0, 0.7, 1.0, 1.3):
-        found = beyond(with_values(model, "leak", (value, 0.5, 0.5)))
+        found = beyond(with_values(model, "decay", (value, 0.5, 0.5)))
         if found:
-            with refuses("leak"):
-                Neuron(leak=value)
+            with refuses("decay"):
+                Neuron(decay=value)
         else:
-            Neuron(leak=value)
+            Neuron(decay=value)
 
 
 def test_a_site_that_is_out_at_both_ends_tells_the_farther(new_model):
     model = new_model()
     FEEL(frequency=False).install(model)
-    leak = sites(model)["body.0"].leak
+    decay = sites(model)["body.0"].decay
     with torch.no_grad():
-        leak.fill_(0.5)[0, 0, 0, :2] = torch.tensor([-3.0, 1.25])
-    assert beyond(model)["body.0.leak"] == -3.0
+        decay.fill_(0.5)[0, 0, 0, :2] = torch.tensor([-3.0, 1.25])
+    assert beyond(model)["body.0.decay"] == -3.0
 
 
 def test_what_a_run_tells_is_what_its_sites_hold(new_model, few_digits, quick, tmp_path):
     run = train(new_model(), few_digits, [HIRE(eps=0.05)], quick(epochs=6, learning_rate=0.3), out=tmp_path, show=False)
-    leaks = {f"{name}.leak": site.leak.item() for name, site in sites(run.model).items()}
-    out = {name: value for name, value in leaks.items() if not 0 <= value <= 1}
-    told = {name: value for name, value in beyond(run.model).items() if name.endswith(".leak")}
+    decays = {f"{name}.decay": site.decay.item() for name, site in sites(run.model).items()}
+    out = {name: value for name, value in decays.items() if not 0 <= value <= 1}
+    told = {name: value for name, value in beyond(run.model).items() if name.endswith(".decay")}
     assert told == out
     last = RunFolder(tmp_path).metrics()[-1]
     assert last.get("beyond", {}) == beyond(run.model)
@@ -72,13 +72,16 @@ def test_what_a_run_tells_is_what_its_sites_hold(new_model, few_digits, quick, t
 def test_a_report_and_a_line_of_progress_tell_it(new_model, few_digits, quick, tmp_path):
     model = new_model()
     HIRE(eps=0.05).install(model)
-    with_values(model, "leak", (1.5, 1.25, 0.5))
+    with_values(model, "decay", (1.5, 1.25, 0.5))
     run = train(model, few_digits, [HIRE(eps=0.05)], quick(epochs=1, learning_rate=1e-6), out=tmp_path, show=False)
     line = run.metrics[-1]
-    assert line["beyond"] == {"body.0.leak": pytest.approx(1.5, abs=1e-3), "body.2.leak": pytest.approx(1.25, abs=1e-3)}
-    assert "2 learned values beyond their bounds (body.0.leak 1.50)" in sentence("run", line, 1)
+    assert line["beyond"] == {
+        "body.0.decay": pytest.approx(1.5, abs=1e-3),
+        "body.2.decay": pytest.approx(1.25, abs=1e-3),
+    }
+    assert "2 learned values beyond their bounds (body.0.decay 1.50)" in sentence("run", line, 1)
     (said,) = [each for each in trained_sentences(read_run(tmp_path)) if "Beyond" in each]
-    assert "2 learned values" in said and "body.0.leak = 1.5" in said
+    assert "2 learned values" in said and "body.0.decay = 1.5" in said
 
 
 def test_most_runs_have_nothing_to_say(new_model, few_digits, quick, tmp_path):

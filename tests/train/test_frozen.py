@@ -46,4 +46,4 @@ def test_nothing_to_learn_is_said_and_leaves_no_folder(new_model, few_digits, qu
         for parameter in model.parameters():
             parameter.mul_(4)  # or nothing would fire
     run = train(model, few_digits, [LSG()], quick(), show=False)
-    assert (sites(run.model)["body.0"].leak != 0.2).all()
+    assert (sites(run.model)["body.0"].decay != 0.2).all()

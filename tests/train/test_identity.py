@@ -75,7 +75,7 @@ def stopped(new_model, few_digits, quick, tmp_path):
 NETWORKS = {
     "steps": ({"num_steps": 8}, "model.num_steps: 4 then, 8 now"),
     "threshold": ({"neuron": Neuron(threshold=4.0)}, "model.neuron.threshold: 1.0 then, 4.0 now"),
-    "leak": ({"neuron": Neuron(leak=0.5)}, "model.neuron.leak: 1.0 then, 0.5 now"),
+    "decay": ({"neuron": Neuron(decay=0.5)}, "model.neuron.decay: 1.0 then, 0.5 now"),
     "reset": ({"neuron": Neuron(reset="soft")}, "model.neuron.reset: hard then, soft now"),
     "surrogate": ({"neuron": Neuron(surrogate=Sigmoid())}, "model.neuron.surrogate.class: Triangle then, Sigmoid now"),
     "coding": ({"coding": Poisson()}, "model.coding.class: Direct then, Poisson now"),
@@ -114,9 +114,9 @@ def frozen(model):
         (set_at_a_site, "model.changed.body.0.neuron"),
         (other_momentum, "model.changed.body.0.norm.momentum: None then, 0.5 now"),
         (frozen, "model.frozen: [] then, ['stem.weight', 'stem.bias'] now"),
-        (lambda model: LSG().install(model), "model.changed.body.0.leak: None then, float32 [1, 1] now"),
+        (lambda model: LSG().install(model), "model.changed.body.0.decay: None then, float32 [1, 1] now"),
     ],
-    ids=["a site", "batch norm's momentum", "frozen", "learned leaks"],
+    ids=["a site", "batch norm's momentum", "frozen", "learned decays"],
 )
 def test_what_was_made_of_a_network_counts(stopped, new_model, refuses, change, says):
     resume = stopped()

@@ -129,7 +129,7 @@ def _run(
         return
     craft, clean = pursuit.craft, pursuit.images
     if start is None:
-        current = threat.project(clean + threat.radius * threat.random_direction(clean), clean)
+        current = threat.project(clean + threat.eps * threat.random_direction(clean), clean)
     else:
         current = start[pursuit.index]
     climb = _Climb(threat, steps, current)
@@ -153,7 +153,7 @@ class _Climb:
 
     def __init__(self, threat: Threat, steps: int, start: Float[Tensor, "n c h w"]) -> None:
         self._threat, self._checkpoints, self._last_check = threat, halving_steps(steps), 0
-        self._size = torch.full_like(start[:, :1, :1, :1], 2 * threat.radius)
+        self._size = torch.full_like(start[:, :1, :1, :1], 2 * threat.eps)
         self._previous = self._best = start
         self._best_gradient = torch.zeros_like(start)
         # The authors' code compares the first step's loss with 0, not with the start's (its index wraps around to a

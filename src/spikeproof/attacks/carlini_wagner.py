@@ -177,7 +177,7 @@ class Closest:
 
     def finish(self, threat: L2) -> Attacked:
         """The closest images where they are within the radius, else the clean ones, and the verdicts."""
-        within = self._distance <= threat.radius
+        within = self._distance <= threat.eps
         images, broken = self._clean.clone(), self._broken.clone()
         images[self._index[within]], broken[self._index[within]] = self._best[within], True
         if self._targets is None:
@@ -192,7 +192,7 @@ FORMS = (
     Form(
         name="CW",
         attack=cw_l2,
-        kind="nominal",
+        kind="protocol",
         number=10,
         settings={"searches": 1, "initial_c": 0.5},
         norm="l2",

@@ -15,7 +15,7 @@ from spikeproof.attacks.evaluating import evaluating, working_dtype
 from spikeproof.attacks.judge import checked, outputs
 from spikeproof.attacks.objective import Objective
 from spikeproof.checked import MOST_DRAWS, check_seed, whole
-from spikeproof.gradients import Attached, Bptt, GradientSource, check_source
+from spikeproof.gradients import BPTT, Attached, GradientSource, check_source
 from spikeproof.machine.precision import Precision, check_precision, for_verdicts, resolved
 from spikeproof.models import is_compiled, unwrapped
 from spikeproof.private_rng import private_rng
@@ -62,7 +62,7 @@ class Crafting:
         SpikeproofError: a source that is none, draws below 1, an unknown precision, or a seed that is none.
     """
 
-    source: GradientSource = Bptt()
+    source: GradientSource = BPTT()
     draws: int = 1
     judge_draws: int | None = None
     precision: Precision = "auto"
@@ -126,14 +126,14 @@ class Craft:
         """
         images = images.detach().requires_grad_()
         gradient, mean_logits = torch.zeros_like(images), None
-        for draw in range(self._how.draws):
+        for draw in range(self._how.eot_iter):
             self._attached.hold(draw > 0)
             with torch.enable_grad():
                 found, logits = self._attached.gradient(self._call, images, objective)
             if finite:
                 found = torch.where(found.isfinite(), found, 0.0)
-            gradient = gradient + found / self._how.draws
-            share = logits.detach().float() / self._how.draws
+            gradient = gradient + found / self._how.eot_iter
+            share = logits.detach().float() / self._how.eot_iter
             mean_logits = share if mean_logits is None else mean_logits + share
         self._attached.hold(False)
         assert mean_logits is not None
@@ -143,7 +143,7 @@ class Craft:
     def logits(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k"]:
         """A forward without a gradient at crafting precision, averaged over the draws: for attacks by queries."""
         with override_gradient(self._model, dict.fromkeys(sites(self._model))):  # a source must not learn from queries
-            return torch.stack([self._call(images).float() for _ in range(self._how.draws)]).mean(0)
+            return torch.stack([self._call(images).float() for _ in range(self._how.eot_iter)]).mean(0)
 
     def _call(self, images: Tensor) -> Tensor:
         # A copy, since a network may work in place; the compiler wants the leaf itself.

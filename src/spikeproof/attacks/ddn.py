@@ -90,4 +90,4 @@ def _random_where_zero(gradient: Tensor) -> Tensor:
     return torch.where(zero[:, None, None, None], torch.randn_like(gradient), gradient)
 
 
-FORMS = (Form(name="DDN", attack=ddn, kind="nominal", number=100, norm="l2"),)
+FORMS = (Form(name="DDN", attack=ddn, kind="protocol", number=100, norm="l2"),)

@@ -17,13 +17,13 @@ from spikeproof.attacks.last_word import last_word
 from spikeproof.attacks.look import refuse_state
 from spikeproof.checked import told
 from spikeproof.errors import SpikeproofError
-from spikeproof.gradients import Bptt, GradientSource
+from spikeproof.gradients import BPTT, GradientSource
 from spikeproof.models import SpikingModel, unwrapped
 from spikeproof.threat import L2, NORMS, Linf, Norm
 
 Given = ParamSpec("Given")
 
-_OWN = Bptt()  # the network's own backward
+_OWN = BPTT()  # the network's own backward
 _ROUNDING = 1e-5  # how far a pixel may lie outside the ball: float32 arithmetic elsewhere
 
 
@@ -145,7 +145,7 @@ def check_start(start: Any, images: Float[Tensor, "n c h w"], threat: Linf | L2)
     away = ~((inside - start).abs() <= _ROUNDING).flatten(1).all(1)  # also true for NaN
     if away.any():
         raise SpikeproofError(
-            f"Image {int(away.nonzero()[0])} of the start lies outside the ball of radius {threat.radius:g} or "
+            f"Image {int(away.nonzero()[0])} of the start lies outside the ball of radius {threat.eps:g} or "
             "outside [0, 1]; give the images of an attack under the same threat."
         )
     return inside

@@ -72,7 +72,7 @@ def fab_targeted(
             for restart in range(restarts):
                 start = pursuit.images
                 if restart > 0:
-                    start = (start + threat.radius / 2 * threat.random_direction(start)).clamp(0, 1)
+                    start = (start + threat.eps / 2 * threat.random_direction(start)).clamp(0, 1)
                 _walk(pursuit, start, threat, steps, towards(wrong, margin_of, pursuit), clean_logits)
         return pursuit.finish()
 
@@ -95,7 +95,7 @@ def _walk(
         logits = pursuit.craft.logits(current)
         mistaken = logits.argmax(1) != pursuit.labels
         # What lies outside the ball is no candidate: the clean image stands in for it.
-        allowed = threat.distance(current, originals) <= threat.radius
+        allowed = threat.distance(current, originals) <= threat.eps
         kept = pursuit.offer(
             torch.where(allowed[:, None, None, None], current, originals),
             torch.where(allowed[:, None], logits, clean_logits[pursuit.index]),

@@ -104,7 +104,7 @@ FORMS = (
     Form(
         name="CW-FEEL",
         attack=cw_feel,
-        kind="nominal",
+        kind="protocol",
         number=10,
         norm="l2",
         apart="the papers' own, for their column: weak by its code, and no measure of robustness",

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from spikeproof.attacks.craft import Attacked
 
-Kind = Literal["nominal", "fixed", "adaptive", "black-box", "noise"]
+Kind = Literal["protocol", "fixed", "adaptive", "black-box", "noise"]
 Attack = Callable[..., Attacked]  # of (model, images, labels, threat, how), and perhaps a start
 
 
@@ -20,7 +20,7 @@ class Form:
     Args:
         name: in a trial's text, such as "PGD" in "PGD-20@RGA".
         attack: the function.
-        kind: nominal (the papers' protocol: fixed surrogate, last iterate), fixed (stronger, through a fixed backward),
+        kind: protocol (the papers' protocol: fixed surrogate, last iterate), fixed (stronger, through a fixed backward),
             black-box, or noise. Adaptive is no form's own: a trial becomes it by its gradient source.
         number: which number it has where a trial's text gives none; None for one that takes no number.
         counted: the argument of the attack that the number is.
@@ -28,7 +28,7 @@ class Form:
         settings: further arguments of the attack.
         instead: other attacks, by the numbers that they stand for.
         passes: forwards and backwards of a sample, roughly, by the number (0 where there is none).
-        rank: whose accuracy stands for a nominal battery: that of the highest rank.
+        rank: whose accuracy stands for a protocol battery: that of the highest rank.
         norm: where its images lie: in the threat's "ball"; as near as can be in "l2", beside an Linf ball at any
             distance; or anywhere ("none"), for noise and corruptions of other kinds. What a form with "none" promises
             is the box alone.

@@ -42,7 +42,7 @@ def fgsm(
     """
     with crafting(model, how or Crafting()) as craft:
         gradient, _ = craft.gradient(images, cross_entropy_of(labels, targets))
-        attacked = threat.project(images + threat.radius * threat.steepest(gradient), images)
+        attacked = threat.project(images + threat.eps * threat.steepest(gradient), images)
         return craft.verdict(attacked, labels, targets)
 
 
@@ -65,9 +65,9 @@ def rfgsm(
         SpikeproofError: images outside [0, 1], or labels that do not fit.
     """
     with crafting(model, how or Crafting()) as craft:
-        start = (images + threat.radius / 2 * torch.randn_like(images).sign()).clamp(0, 1)
+        start = (images + threat.eps / 2 * torch.randn_like(images).sign()).clamp(0, 1)
         gradient, _ = craft.gradient(start, cross_entropy_of(labels, targets))
-        attacked = threat.project(start + threat.radius / 2 * gradient.sign(), images)
+        attacked = threat.project(start + threat.eps / 2 * gradient.sign(), images)
         return craft.verdict(attacked, labels, targets)
 
 
@@ -90,7 +90,7 @@ def ffgsm(
     Raises:
         SpikeproofError: a step size that is not a number >= 0, images outside [0, 1], or labels that do not fit.
     """
-    size = 1.25 * threat.radius if step_size is None else threat.parse(step_size, "step size")
+    size = 1.25 * threat.eps if step_size is None else threat.parse(step_size, "step size")
     with crafting(model, how or Crafting()) as craft:
         start = threat.random_start(images)
         gradient, _ = craft.gradient(start, cross_entropy_of(labels, targets))
@@ -99,7 +99,7 @@ def ffgsm(
 
 
 FORMS = (
-    Form(name="FGSM", attack=fgsm, kind="nominal", passes=once, rank=0),
-    Form(name="FFGSM", attack=ffgsm, kind="nominal", passes=once, rank=1),
-    Form(name="R+FGSM", attack=rfgsm, kind="nominal", passes=once, rank=2),
+    Form(name="FGSM", attack=fgsm, kind="protocol", passes=once, rank=0),
+    Form(name="FFGSM", attack=ffgsm, kind="protocol", passes=once, rank=1),
+    Form(name="R+FGSM", attack=rfgsm, kind="protocol", passes=once, rank=2),
 )

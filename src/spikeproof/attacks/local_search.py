@@ -169,12 +169,12 @@ def _changed(current: Tensor, originals: Tensor, threat: Threat) -> Float[Tensor
     """Each image with one window of it changed."""
     window = _windows(current)
     if isinstance(threat, Linf):
-        faces = threat.project(originals + threat.radius * _signs(current), originals)
+        faces = threat.project(originals + threat.eps * _signs(current), originals)
         return torch.where(window, faces, current)
     share = torch.rand(len(current), 1, 1, 1, dtype=current.dtype, device=current.device)
-    pushed = threat.steepest(window * _signs(current)) * (threat.radius * share)
+    pushed = threat.steepest(window * _signs(current)) * (threat.eps * share)
     offset = current + pushed - originals
-    return threat.project(originals + threat.radius * threat.steepest(offset), originals)
+    return threat.project(originals + threat.eps * threat.steepest(offset), originals)
 
 
 def _windows(images: Float[Tensor, "n c h w"]) -> Tensor:

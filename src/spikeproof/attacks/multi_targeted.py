@@ -55,8 +55,8 @@ def mtpgd(
         torch.Size([2])
     """
     counts("MTPGD", steps=steps, classes=classes, restarts=restarts)
-    size = 2.5 * threat.radius / steps if step_size is None else threat.parse(step_size, "step size")
-    if size == 0 and threat.radius > 0:
+    size = 2.5 * threat.eps / steps if step_size is None else threat.parse(step_size, "step size")
+    if size == 0 and threat.eps > 0:
         raise SpikeproofError("MTPGD's step size must be positive, got 0; leave it out for the default.")
     with crafting(model, how or Crafting()) as craft:
         pursuit = Pursuit(craft, images, labels)

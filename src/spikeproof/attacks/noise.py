@@ -15,7 +15,7 @@ from spikeproof.attacks.projected_gradient import Keep
 from spikeproof.attacks.pursuit import Pursuit
 from spikeproof.checked import whole
 from spikeproof.errors import SpikeproofError
-from spikeproof.threat import Linf, Threat, parse_radius
+from spikeproof.threat import Linf, Threat, parse_eps
 
 
 @attack("Gaussian noise", norms=("linf",))
@@ -50,7 +50,7 @@ def gaussian_noise(
         >>> gaussian_noise(model, torch.rand(2, 1, 8, 8), torch.tensor([3, 7]), Linf("8/255"), trials=3).correct.shape
         torch.Size([2])
     """
-    size = threat.radius if std is None else parse_radius(std, "std")
+    size = threat.eps if std is None else parse_eps(std, "std")
     return _noisy(
         model, images, labels, how, lambda clean: (clean + size * torch.randn_like(clean)).clamp(0, 1), trials, keep
     )

@@ -1,6 +1,6 @@
 """PGD (Madry et al. 2018) and its kin: BIM (Kurakin et al. 2017), MI-FGSM (Dong et al. 2018), iterated RFGSM.
 
-EOT-PGD (Athalye et al. 2018) is ``pgd`` with ``Crafting(draws=E)``: on any attack the draws average the gradient.
+EOT-PGD (Athalye et al. 2018) is ``pgd`` with ``Crafting(eot_iter=E)``: on any attack the draws average the gradient.
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ def mi_fgsm(
         SpikeproofError: steps < 1, a step size that is not positive, a decay outside [0, 1], or images outside [0, 1].
     """
     counts("MI-FGSM", steps=steps)
-    size = _step_size(threat, steps, threat.radius / steps if step_size is None else step_size, "MI-FGSM")
+    size = _step_size(threat, steps, threat.eps / steps if step_size is None else step_size, "MI-FGSM")
     real(decay, "MI-FGSM", "decay", 0, 1)
     return iterate(
         model,
@@ -183,7 +183,7 @@ def iterated_rfgsm(
     Raises:
         SpikeproofError: steps < 1, a step size that is not positive, or images outside [0, 1].
     """
-    size = _step_size(threat, steps, threat.radius / 4 if step_size is None else step_size, "RFGSM")
+    size = _step_size(threat, steps, threat.eps / 4 if step_size is None else step_size, "RFGSM")
     return iterate(
         model,
         images,
@@ -242,8 +242,8 @@ def iterate(
 
 def _step_size(threat: Threat, steps: int, asked: float | str | None, attack: str) -> float:
     counts(attack, steps=steps)
-    size = 2.5 * threat.radius / steps if asked is None else threat.parse(asked, "step size")
-    if asked is not None and size == 0 and threat.radius > 0:
+    size = 2.5 * threat.eps / steps if asked is None else threat.parse(asked, "step size")
+    if asked is not None and size == 0 and threat.eps > 0:
         raise SpikeproofError(f"{attack}'s step size must be positive, got 0; leave it out for the default.")
     return size
 
@@ -263,18 +263,18 @@ def _seven_steps(
     search: Callable[..., Attacked],
 ) -> Attacked:
     """PGD-7 or BIM-7 by the papers' step, to the last iterate."""
-    size = _PAPERS_SHARE_AT_SEVEN * threat.radius
+    size = _PAPERS_SHARE_AT_SEVEN * threat.eps
     return search(model, images, labels, threat, how, steps=7, step_size=size, keep="last")
 
 
-def _nominal(name: str, search: Callable[..., Attacked], number: int, rank: int, **more: Any) -> Form:
-    return Form(name=name, attack=search, kind="nominal", number=number, settings={"keep": "last"}, rank=rank, **more)
+def _protocol(name: str, search: Callable[..., Attacked], number: int, rank: int, **more: Any) -> Form:
+    return Form(name=name, attack=search, kind="protocol", number=number, settings={"keep": "last"}, rank=rank, **more)
 
 
 FORMS = (
-    _nominal("MI-FGSM", mi_fgsm, 10, rank=3),
-    _nominal("RFGSM", iterated_rfgsm, 10, rank=4),
-    _nominal("BIM", bim, 20, rank=5, instead={7: partial(_seven_steps, search=bim)}),
-    _nominal("PGD", pgd, 20, rank=6, instead={7: partial(_seven_steps, search=pgd)}),
+    _protocol("MI-FGSM", mi_fgsm, 10, rank=3),
+    _protocol("RFGSM", iterated_rfgsm, 10, rank=4),
+    _protocol("BIM", bim, 20, rank=5, instead={7: partial(_seven_steps, search=bim)}),
+    _protocol("PGD", pgd, 20, rank=6, instead={7: partial(_seven_steps, search=pgd)}),
     Form(name="PGD-ANY", attack=pgd, kind="fixed", number=100),
 )

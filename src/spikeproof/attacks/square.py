@@ -97,7 +97,7 @@ class _Squares:
 
     def start(self, originals: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
         """Vertical stripes, one pixel wide."""
-        return self._threat.project(originals + self._threat.radius * _signs(originals[:, :, :1]), originals)
+        return self._threat.project(originals + self._threat.eps * _signs(originals[:, :, :1]), originals)
 
     def propose(self, current: Tensor, originals: Tensor, share: float) -> Tensor:
         """A square of one sign per channel."""
@@ -105,7 +105,7 @@ class _Squares:
         side = min(max(round(math.sqrt(share * height * width)), 1), height, width)
         top, left = _place(height - side), _place(width - side)
         change = torch.zeros_like(current[0])
-        change[:, top : top + side, left : left + side] = 2 * self._threat.radius * _signs(current[0, :, :1, :1])
+        change[:, top : top + side, left : left + side] = 2 * self._threat.eps * _signs(current[0, :, :1, :1])
         return self._threat.project(current + change, originals)
 
 
@@ -137,7 +137,7 @@ class _Windows:
         either = torch.zeros_like(change, dtype=torch.bool)
         either[filled] = either[emptied] = True
         # What the perturbation is short of the radius is shared among the channels.
-        short = (self._threat.radius**2 - (change**2).sum((1, 2, 3), keepdim=True)).clamp_min(0) / channels
+        short = (self._threat.eps**2 - (change**2).sum((1, 2, 3), keepdim=True)).clamp_min(0) / channels
         length = ((change * either) ** 2).sum((2, 3), keepdim=True).add(short).sqrt()
         fresh = _unit(change[filled]) + _pattern(side, current) * _signs(current[:, :, :1, :1])
         change[emptied] = 0
@@ -145,7 +145,7 @@ class _Windows:
         return self._on_the_border(change, originals)
 
     def _on_the_border(self, change: Tensor, originals: Tensor) -> Tensor:
-        return self._threat.project(originals + self._threat.radius * self._threat.steepest(change), originals)
+        return self._threat.project(originals + self._threat.eps * self._threat.steepest(change), originals)
 
     @staticmethod
     def _window(side: int, height: int, width: int) -> tuple[slice, slice, slice, slice]:

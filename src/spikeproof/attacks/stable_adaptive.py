@@ -11,13 +11,13 @@ from spikeproof.attacks.door import attack, check_start
 from spikeproof.attacks.form import Form
 from spikeproof.attacks.projected_gradient import iterate
 from spikeproof.checked import counts
-from spikeproof.gradients import Assg
+from spikeproof.gradients import ASSG
 from spikeproof.threat import Linf
 
 _PER_SAMPLE = (1, 2, 3)
 
 
-@attack("SA-PGD", norms=("linf",), source=Assg())
+@attack("SA-PGD", norms=("linf",), source=ASSG())
 def sa_pgd(
     model: nn.Module,
     images: Float[Tensor, "n c h w"],
@@ -58,7 +58,7 @@ def sa_pgd(
     begin = None if start is None else check_start(start, images, threat)
 
     def drawn(clean: Tensor) -> Tensor:
-        return threat.project(clean + threat.radius * threat.random_direction(clean), clean)
+        return threat.project(clean + threat.eps * threat.random_direction(clean), clean)
 
     return iterate(
         model,
@@ -78,7 +78,7 @@ class StableStep:
     """SA-PGD's m, v and eta."""
 
     def __init__(self, threat: Linf, steps: int) -> None:
-        self._threat, self._size, self._halvings = threat, threat.radius, halving_steps(steps)
+        self._threat, self._size, self._halvings = threat, threat.eps, halving_steps(steps)
         self._first: Tensor | None = None
         self._second: Tensor | None = None
 

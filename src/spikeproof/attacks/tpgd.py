@@ -14,7 +14,7 @@ from spikeproof.attacks.projected_gradient import Keep, SteepestStep
 from spikeproof.attacks.pursuit import Pursuit, chase, climb
 from spikeproof.checked import counts
 from spikeproof.errors import SpikeproofError
-from spikeproof.threat import Threat, parse_radius
+from spikeproof.threat import Threat, parse_eps
 
 
 @attack("TPGD")
@@ -60,10 +60,10 @@ def tpgd(
     counts("TPGD", steps=steps)
     if keep not in ("best", "last"):
         raise SpikeproofError(f"An attack keeps the 'best' image or the 'last', not {keep!r}.")
-    size = 2.5 * threat.radius / steps if step_size is None else threat.parse(step_size, "step size")
+    size = 2.5 * threat.eps / steps if step_size is None else threat.parse(step_size, "step size")
     if step_size is not None and size == 0:
         raise SpikeproofError("TPGD's step size must be positive, got 0; leave it out for the default.")
-    spread = parse_radius(start_std, "start_std")
+    spread = parse_eps(start_std, "start_std")
     with crafting(model, how or Crafting()) as craft:
         start = threat.project(images + spread * torch.randn_like(images), images)
         rule = SteepestStep(threat, size)

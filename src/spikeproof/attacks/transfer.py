@@ -14,7 +14,7 @@ from spikeproof.attacks.door import attack
 from spikeproof.attacks.projected_gradient import pgd
 from spikeproof.attacks.pursuit import Pursuit
 from spikeproof.errors import SpikeproofError
-from spikeproof.gradients import Bptt
+from spikeproof.gradients import BPTT
 from spikeproof.threat import Threat
 
 _PGD = partial(pgd, keep="last", steps=20)
@@ -62,7 +62,7 @@ def transfer(
     if len(substitutes) == 0:
         raise SpikeproofError("A transfer attack needs at least one substitute network to craft its images on.")
     # The source is the substitutes'; the model under attack is not differentiated, and may not even suit it.
-    with crafting(model, dataclasses.replace(how or Crafting(), source=Bptt())) as craft:
+    with crafting(model, dataclasses.replace(how or Crafting(), source=BPTT())) as craft:
         pursuit = Pursuit(craft, images, labels, targets)
         for substitute in substitutes:
             if len(pursuit) == 0:

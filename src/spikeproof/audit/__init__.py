@@ -1,4 +1,4 @@
-"""Audits: a battery of attacks, every outcome kept, nominal and worst case side by side, flags where to doubt them."""
+"""Audits: a battery of attacks, every outcome kept, protocol and worst case side by side, flags where to doubt them."""
 
 from spikeproof.audit.audit import MOST_AT_ONCE, audit
 from spikeproof.audit.batteries import BATTERIES, NINETEEN_SOURCES, Battery

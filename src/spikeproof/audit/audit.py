@@ -1,4 +1,4 @@
-"""``audit``: nominal accuracy, worst case and the gap between them, for one model, and whether to believe them."""
+"""``audit``: protocol accuracy, worst case and the gap between them, for one model, and whether to believe them."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from spikeproof.data import ImageSet
 from spikeproof.disk import user_path
 from spikeproof.doubt import Doubt
 from spikeproof.errors import SpikeproofError
-from spikeproof.gradients import Bptt
+from spikeproof.gradients import BPTT
 from spikeproof.insight import describe_sites
 from spikeproof.kinds import check_kinds
 from spikeproof.machine.compiling import working_time
@@ -96,16 +96,16 @@ def audit(
         >>> from spikeproof.models import create_model
         >>> data = load_data("digits", validation=50)
         >>> model = create_model("conv", num_classes=10, image_size=8, in_channels=1)
-        >>> config = AuditConfig(radius=0.1, samples=10, battery=None, trials=("PGD-5", "SA-PGD-5@ASSG"))
+        >>> config = AuditConfig(eps=0.1, samples=10, battery=None, trials=("PGD-5", "SA-PGD-5@ASSG"))
         >>> found = audit(model, data.test, config, show=False)
-        >>> found.worst_case.accuracy <= found.nominal.accuracy
+        >>> found.worst_case.accuracy <= found.protocol.accuracy
         True
     """
     config = config or AuditConfig()
     folder = None if parts is None else user_path(parts)
     if threat is not None:
         check_threat(threat, tuple(NORMS), "An audit")
-        config = dataclasses.replace(config, norm=threat.norm, radius=threat.radius)
+        config = dataclasses.replace(config, norm=threat.norm, eps=threat.eps)
     began = working_time()
     part = _chosen(model, images, config.samples, config.split)
     pixels, labels = part.pixels, part.labels
@@ -121,7 +121,7 @@ def audit(
     config = dataclasses.replace(
         config,
         noise=random,
-        draws=config.draws or (10 if random else 1),
+        draws=config.eot_iter or (10 if random else 1),
         precision=resolved(for_verdicts(config.precision), pixels.device),
     )
     if substitutes and not config.transfer:
@@ -228,7 +228,7 @@ class _Auditor:
         self.trials = config.members(tuning.tuned)
         if substitutes:
             self.trials += config.transfers(substitutes)
-        self.radius = config.threat.radius
+        self.eps = config.threat.eps
         self.outcomes = Outcomes()
         self.search: Forecast | None = None
 
@@ -247,11 +247,11 @@ class _Auditor:
             engine = Engine(self.model, self.pixels, self.labels, config, batch_size, parts, progress)
             logits = engine.clean()
             right = logits.argmax(1) == self.labels
-            attempts = engine.battery(self.trials, right, self.radius)
+            attempts = engine.battery(self.trials, right, self.eps)
             clean, results = self._results(right, attempts)
             curve = engine.curve(plan.points, right, few)
             beyond = self._beyond_the_battery(plan.inside(curve), results[-1].left)
-            how = Crafting(draws=config.draws or 1)
+            how = Crafting(eot_iter=config.eot_iter or 1)
             gradients = input_gradients(self.model, self.pixels, self.labels, how, batch_size)
             chosen = right[:few].nonzero().flatten()
             checked = config.diagnostics and len(chosen) > 0
@@ -260,9 +260,9 @@ class _Auditor:
             said, no_number = masks.conclusion(engine, right)
             statistics = describe_sites(self.model, self.pixels[:_INSIGHT_IMAGES])
             pictures = self._pictures(logits.argmax(1), results, attempts)
-        nominal = next(result for result in results if result.trial is headline)
-        assert nominal.own is not None
-        worst = worst_case(self.outcomes.table(), self.radius, config.norm)
+        protocol = next(result for result in results if result.trial is headline)
+        assert protocol.own is not None
+        worst = worst_case(self.outcomes.table(), self.eps, config.norm)
         inside = [attempt for trial, attempt in zip(self.trials, attempts, strict=True) if trial.bounded]
         undecided = self._undecided([*inside, *plan.inside(curve).values()])
         doubts = [*self.doubts, *of_draws(undecided, config), *said]
@@ -270,18 +270,18 @@ class _Auditor:
             config=config,
             clean=clean,
             results=[*results, *beyond],
-            nominal_trial=headline.name,
-            nominal=nominal.own,
+            protocol_trial=headline.name,
+            protocol=protocol.own,
             worst_case=worst,
             undecided=undecided,
             no_number=no_number,
             search=self.search,
             zero_gradient_share=gradients.zero_share,
-            sweep=plan.by_radius(curve, right[:few]),
+            sweep=plan.by_eps(curve, right[:few]),
             step_sweep=plan.by_steps(curve, right[:few]),
             sites=statistics,
             flags=flags,
-            doubts=[*doubts, *doubts_of(results, nominal.own, worst, flags)],
+            doubts=[*doubts, *doubts_of(results, protocol.own, worst, flags)],
             tuning=self.tuning,
             batch_size=batch_size,
             pictures=pictures,
@@ -315,7 +315,7 @@ class _Auditor:
         self._record(None, 0.0, everything, right)
         clean, left, results = _measure(right), right.clone(), []
         for trial, attempt in zip(self.trials, attempts, strict=True):
-            everyone = trial.kind == "nominal" or self.config.every_member_attacks_all
+            everyone = trial.kind == "protocol" or self.config.every_member_attacks_all
             own = torch.zeros_like(right)
             own[attempt.samples] = attempt.correct
             before, standing = int(left.sum()), left[attempt.samples]
@@ -326,7 +326,7 @@ class _Auditor:
                     begun, still = attempt.begun[standing], int(left.sum())
                     self.search = forecast(trial.name, trial.queries, spent, broken, begun, still, len(right))
             recorded = everything if everyone else attempt.samples
-            self._record(trial, self.radius, recorded, own[recorded])
+            self._record(trial, self.eps, recorded, own[recorded])
             results.append(
                 Result(
                     trial=trial,
@@ -348,7 +348,7 @@ class _Auditor:
         """
         if not found:
             return []
-        standing = self.outcomes.standing(self.radius, self.config.norm)
+        standing = self.outcomes.standing(self.eps, self.config.norm)
         looked_at, broken = (torch.zeros(len(self.rows), dtype=torch.bool) for _ in range(2))
         for attempt in found.values():
             looked_at[attempt.samples] = True
@@ -361,40 +361,40 @@ class _Auditor:
             kind="fixed",
             attack_name=BEYOND,
             number=None,
-            source=Bptt(),
+            source=BPTT(),
             cost=0.0,
             rank=None,
             norm=self.config.norm,
             continues=False,
             counts_queries=False,
         )
-        self._record(trial, self.radius, at, ~broken[at])
+        self._record(trial, self.eps, at, ~broken[at])
         less = Measured(left.correct - newly, left.samples)
         return [Result(trial, False, len(at), newly, newly, None, less, seconds)]
 
     def _undecided(self, inside: Sequence[Attempt]) -> int:
         """How many samples of the worst case some attempt inside the ball left undecided."""
-        standing = self.outcomes.standing(self.radius, self.config.norm)
+        standing = self.outcomes.standing(self.eps, self.config.norm)
         doubtful = {int(sample) for attempt in inside for sample in attempt.samples[attempt.undecided]}
         return sum(standing[int(self.rows[sample])] for sample in doubtful)
 
-    def _record(self, trial: Trial | None, radius: float, samples: Tensor, correct: Bool[Tensor, " n"]) -> None:
+    def _record(self, trial: Trial | None, eps: float, samples: Tensor, correct: Bool[Tensor, " n"]) -> None:
         config = self.config
         named = {"trial": "clean", "kind": "clean", "attack": "none", "source": "none"}
         norm: str = config.norm
         if trial is not None:
             attack = trial.attack_name if trial.number is None else f"{trial.attack_name}-{trial.number}"
             named = {"trial": trial.name, "kind": trial.kind, "attack": attack, "source": trial.source.name}
-            norm, radius = trial.norm, trial.threat(radius, self.pixels[0].numel()).radius
+            norm, eps = trial.norm, trial.threat(eps, self.pixels[0].numel()).eps
         self.outcomes.add(
             self.rows[samples],
             self.labels.cpu()[samples],
             correct,
             **named,
             norm=norm,
-            radius=radius,
+            eps=eps,
             seed=config.seed,
-            draws=config.draws,
+            draws=config.eot_iter,
             judge_draws=config.verdict_draws,
             noise="on" if config.noise else "off",
         )

@@ -41,7 +41,7 @@ class Battery:
         trials: for an Linf threat.
         l2: the same for an L2 threat; None where there is no such protocol.
         per_member: every trial attacks every sample, so that each has an accuracy of its own; otherwise all but the
-            nominal trials get only the samples that the ones before left.
+            protocol trials get only the samples that the ones before left.
     """
 
     trials: tuple[str, ...]

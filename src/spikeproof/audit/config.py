@@ -14,7 +14,7 @@ from spikeproof.audit.trials import Trial, Tuned, make_transfer, make_trial
 from spikeproof.checked import LARGEST_SEED, MOST, MOST_DRAWS, told, whole
 from spikeproof.errors import SpikeproofError
 from spikeproof.machine.precision import Precision, for_verdicts
-from spikeproof.threat import BALLS, NORMS, Norm, OptionalRadius, Radius, Threat
+from spikeproof.threat import BALLS, NORMS, Eps, Norm, OptionalEps, Threat
 
 Split = Literal["test", "validation"]
 _USUAL: dict[Norm, float] = {"linf": 8 / 255, "l2": 128 / 255}
@@ -36,7 +36,7 @@ class AuditConfig:
 
     Args:
         norm: of the threat: "linf" or "l2".
-        radius: of the threat; a number or text like "8/255"; in Linf at most 1. None for 8/255 in Linf, 128/255 in L2.
+        eps: of the threat; a number or text like "8/255"; in Linf at most 1. None for 8/255 in Linf, 128/255 in L2.
         samples: how many images of the split, drawn by a seed of its own so that each class has its share; None for
             all.
         split: "test", or "validation" while choosing hyper-parameters.
@@ -45,7 +45,7 @@ class AuditConfig:
         transfer: trials that are crafted on the substitutes, where the audit is given any, and judged on the audited
             model: each a black-box trial after all others, named as in "TRANSFER:PGD-20".
         per_member: every trial attacks every sample, so that each has an accuracy of its own; False gives all but the
-            nominal trials only what is left, which is much cheaper; None as the battery has it.
+            protocol trials only what is left, which is much cheaper; None as the battery has it.
         noise: whether the sites' firing noise (NLIF, NDL) is on at inference; None as the network was made.
         draws: E, forwards averaged in each gradient; None for 10 where the network is random at inference, else 1.
         judge_draws: R, forwards whose logits an attack averages where it looks at its images; None for as many as
@@ -63,11 +63,11 @@ class AuditConfig:
 
     Raises:
         SpikeproofError: counts below 1, an impossible radius, an unknown trial, one that cannot be transferred, or no
-            nominal trial.
+            protocol trial.
     """
 
     norm: Norm = "linf"
-    radius: OptionalRadius = None
+    eps: OptionalEps = None
     samples: int | None = None
     split: Split = "test"
     battery: BatteryName | None = "reliable"
@@ -79,7 +79,7 @@ class AuditConfig:
     judge_draws: int | None = None
     precision: Precision = "auto"
     tune_samples: int = 0
-    sweep: tuple[Radius, ...] = ()
+    sweep: tuple[Eps, ...] = ()
     step_sweep: tuple[int, ...] = ()
     sweep_samples: int = 100
     diagnostics: bool = True
@@ -89,15 +89,15 @@ class AuditConfig:
     def __post_init__(self) -> None:
         self._check_words()
         ball = BALLS[self.norm]
-        object.__setattr__(self, "radius", ball.parse(_USUAL[self.norm] if self.radius is None else self.radius))
-        object.__setattr__(self, "sweep", tuple(ball.parse(radius) for radius in self.sweep))
-        if self.radius == 0:
+        object.__setattr__(self, "eps", ball.parse(_USUAL[self.norm] if self.eps is None else self.eps))
+        object.__setattr__(self, "sweep", tuple(ball.parse(eps) for eps in self.sweep))
+        if self.eps == 0:
             raise SpikeproofError("An audit needs a radius > 0, got 0; the clean images are judged in any case.")
         self._check_numbers()
         self.transfers(())
         if not any(trial.rank is not None for trial in self.members()):
             raise SpikeproofError(
-                "An audit needs at least one nominal trial through the model's own surrogate; PGD-20 tells the most."
+                "An audit needs at least one protocol trial through the model's own surrogate; PGD-20 tells the most."
             )
 
     def _check_words(self) -> None:
@@ -133,12 +133,14 @@ class AuditConfig:
 
     @property
     def threat(self) -> Threat:
-        assert self.radius is not None
-        return BALLS[self.norm](self.radius)
+        assert self.eps is not None
+        return BALLS[self.norm](self.eps)
 
     def crafting(self) -> Crafting:
         """How this audit obtains gradients and verdicts, but for the source."""
-        return Crafting(draws=self.draws or 1, judge_draws=self.judge_draws, precision=self.precision, seed=self.seed)
+        return Crafting(
+            eot_iter=self.draws or 1, judge_draws=self.judge_draws, precision=self.precision, seed=self.seed
+        )
 
     def meaning(self) -> dict[str, Any]:
         """Every setting as a plain value, "auto" as what it means: two that ask for the same audit have the same.
@@ -162,7 +164,7 @@ class AuditConfig:
         return self.battery is not None and BATTERIES[self.battery].per_member
 
     def members(self, tuned: Tuned | None = None) -> list[Trial]:
-        """The trials in the order in which they are run: nominal ones first, all else as it is written.
+        """The trials in the order in which they are run: protocol ones first, all else as it is written.
 
         Example:
             >>> [trial.name for trial in AuditConfig(battery="quick", trials=("R+FGSM",)).members()]
@@ -170,7 +172,7 @@ class AuditConfig:
         """
         listed = (*self._battery_trials(), *self.trials)
         made = {trial.name: trial for trial in (make_trial(text, tuned, self.norm) for text in listed)}
-        return sorted(made.values(), key=lambda trial: trial.kind != "nominal")
+        return sorted(made.values(), key=lambda trial: trial.kind != "protocol")
 
     def going_round(self, members: Sequence[Trial], tuned: Tuned | None = None) -> list[Trial]:
         """These trials and those that go round what hides the gradient, before any that goes on from the best image.

@@ -24,35 +24,35 @@ class CurvePlan:
     """Which trials are run at which radius beside the battery, and what follows from them.
 
     Args:
-        headline: the nominal trial; adaptive: the first adaptive one, if any. These two are swept.
+        headline: the protocol trial; adaptive: the first adaptive one, if any. These two are swept.
         tuned: the settings of sources that the config leaves open.
         pixels: how many values an image has.
     """
 
     def __init__(self, config: AuditConfig, headline: Trial, adaptive: Trial | None, tuned: Tuned, pixels: int) -> None:
         make = partial(make_trial, tuned=tuned, ball=config.norm)
-        self._make, self._radius = make, config.threat.radius
+        self._make, self._eps = make, config.threat.eps
         self._whole = 1.0 if config.norm == "linf" else pixels**0.5  # no two images are further apart
         self._one_step, self._queries, self._anywhere = make("FGSM"), make("SQUARE-300"), make("PGD-ANY-20")
         self._swept = [trial for trial in (headline, adaptive) if trial is not None]
         self._probe = headline if headline.attack_name == "PGD" else make("PGD-20")
-        asked = sorted({config.threat.parse(radius) for radius in config.sweep})
-        planned = [(trial, at) for at in ((*asked, self._radius) if asked else ()) for trial in self._swept]
-        planned += [(self._with_steps(trial, n), self._radius) for n in config.step_sweep for trial in self._swept]
+        asked = sorted({config.threat.parse(eps) for eps in config.sweep})
+        planned = [(trial, at) for at in ((*asked, self._eps) if asked else ()) for trial in self._swept]
+        planned += [(self._with_steps(trial, n), self._eps) for n in config.step_sweep for trial in self._swept]
         if config.diagnostics:
             planned += [(self._probe, at) for at in self._near()] + [(self._anywhere, self._whole)]
-            planned += [(make(f"PGD-{n}"), self._radius) for n in _CHECKED_STEPS]
-            planned += [(self._one_step, self._radius), (self._queries, self._radius)]
+            planned += [(make(f"PGD-{n}"), self._eps) for n in _CHECKED_STEPS]
+            planned += [(self._one_step, self._eps), (self._queries, self._eps)]
         self.points: list[Point] = list({_name(*pair): (_name(*pair), *pair) for pair in planned}.values())
 
-    def by_radius(self, found: Mapping[str, Attempt], right: Bool[Tensor, " n"]) -> list[CurvePoint]:
+    def by_eps(self, found: Mapping[str, Attempt], right: Bool[Tensor, " n"]) -> list[CurvePoint]:
         """The swept trials' accuracies, from radius 0 on."""
         swept = {trial.name: trial for trial in self._swept}
         shown = [point for point in self.points if point[1].name in swept]
         clean = Measured(int(right.sum()), len(right))
         curve = [CurvePoint(0.0, swept[name], clean) for name in dict.fromkeys(point[1].name for point in shown)]
         curve += [CurvePoint(at, trial, _measured(found[name], right)) for name, trial, at in shown]
-        return sorted(curve, key=lambda point: (point.at, point.trial.kind != "nominal"))
+        return sorted(curve, key=lambda point: (point.at, point.trial.kind != "protocol"))
 
     def by_steps(self, found: Mapping[str, Attempt], right: Bool[Tensor, " n"]) -> list[CurvePoint]:
         """The swept trials' accuracies at the audit's radius, by their number of steps."""
@@ -60,26 +60,26 @@ class CurvePlan:
         curve = [
             CurvePoint(float(trial.number or 0), trial, _measured(found[name], right))
             for name, trial, at in self.points
-            if at == self._radius and (trial.attack_name, trial.source) in families
+            if at == self._eps and (trial.attack_name, trial.source) in families
         ]
         # One point is no curve.
         several = [point for point in curve if sum(p.trial.kind == point.trial.kind for p in curve) > 1]
-        return sorted(several, key=lambda point: (point.trial.kind != "nominal", point.at))
+        return sorted(several, key=lambda point: (point.trial.kind != "protocol", point.at))
 
     def for_diagnostics(self, found: Mapping[str, Attempt]) -> Curves:
-        """The nominal attack's shares of the samples that are right when clean."""
+        """The protocol attack's shares of the samples that are right when clean."""
 
         def share(trial: Trial, at: float) -> float:
             return found[_name(trial, at)].correct.float().mean().item()
 
-        probed, asked = (found[_name(trial, self._radius)].correct for trial in (self._probe, self._queries))
+        probed, asked = (found[_name(trial, self._eps)].correct for trial in (self._probe, self._queries))
         left_by_both = probed & asked
-        by_steps = {n: share(self._make(f"PGD-{n}"), self._radius) for n in _CHECKED_STEPS}
+        by_steps = {n: share(self._make(f"PGD-{n}"), self._eps) for n in _CHECKED_STEPS}
         anywhere = share(self._anywhere, self._whole)
         return Curves(
-            by_radius={at: share(self._probe, at) for at in self._near()} | {self._whole: anywhere},
-            by_steps=by_steps | {self._probe.number or 20: share(self._probe, self._radius)},
-            one_step=share(self._one_step, self._radius),
+            by_eps={at: share(self._probe, at) for at in self._near()} | {self._whole: anywhere},
+            by_steps=by_steps | {self._probe.number or 20: share(self._probe, self._eps)},
+            one_step=share(self._one_step, self._eps),
             black_box=left_by_both.float().mean().item(),
             anywhere=anywhere,
             samples=len(left_by_both),
@@ -87,18 +87,18 @@ class CurvePlan:
 
     def inside(self, found: Mapping[str, Attempt]) -> dict[str, Attempt]:
         """Those points whose images lie in the audit's own ball."""
-        return {name: found[name] for name, trial, at in self.points if trial.bounded and at <= self._radius}
+        return {name: found[name] for name, trial, at in self.points if trial.bounded and at <= self._eps}
 
     def _near(self) -> tuple[float, ...]:
-        return self._radius / 2, self._radius, min(2 * self._radius, self._whole)
+        return self._eps / 2, self._eps, min(2 * self._eps, self._whole)
 
     def _with_steps(self, trial: Trial, steps: int) -> Trial:
         _, at, source = trial.name.partition("@")
         return trial if trial.number is None else self._make(f"{trial.attack_name}-{steps}{at}{source}")
 
 
-def _name(trial: Trial, radius: float) -> str:
-    return f"{trial.name} at {radius:.6g}"
+def _name(trial: Trial, eps: float) -> str:
+    return f"{trial.name} at {eps:.6g}"
 
 
 def _measured(attempt: Attempt, right: Bool[Tensor, " n"]) -> Measured:

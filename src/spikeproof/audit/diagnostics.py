@@ -70,18 +70,18 @@ class Flag:
 
 @dataclasses.dataclass(frozen=True)
 class Curves:
-    """Accuracies of the nominal attack on the diagnosed samples, of those that are right when clean.
+    """Accuracies of the protocol attack on the diagnosed samples, of those that are right when clean.
 
     Attributes:
         by_radius: from radius to accuracy; the last is so large that any image is allowed.
         by_steps: from steps to accuracy, at the audit's radius.
         one_step: FGSM's.
-        black_box: what the nominal attack and 300 queries leave together.
+        black_box: what the protocol attack and 300 queries leave together.
         anywhere: what is left where any image is allowed.
         samples: how many samples these are.
     """
 
-    by_radius: dict[float, float]
+    by_eps: dict[float, float]
     by_steps: dict[int, float]
     one_step: float
     black_box: float
@@ -118,7 +118,7 @@ def flags_of(
 
     Args:
         images, labels: samples that are right when clean.
-        how: the nominal attack's crafting, with its own source.
+        how: the protocol attack's crafting, with its own source.
         curves: what was measured on them.
         gradients: what all audited samples have, those that are wrong when clean included.
         noisy: whether the model draws noise in this audit.
@@ -127,7 +127,7 @@ def flags_of(
         _zero_gradients(gradients),
         _sparse_gradients(gradients),
         _broken_gradients(gradients),
-        *_against_expectation(curves, threat.radius),
+        *_against_expectation(curves, threat.eps),
         _survivors_of_everything(curves),
         _stalled(model, images, labels, threat, how),
         _expectation(how, noisy),
@@ -213,8 +213,8 @@ def _broken_gradients(gradients: Gradients) -> Flag:
     )
 
 
-def _against_expectation(curves: Curves, radius: float) -> Iterator[Flag]:
-    many, chance, wobble = curves.by_radius[radius], curves.chance, curves.wobble
+def _against_expectation(curves: Curves, eps: float) -> Iterator[Flag]:
+    many, chance, wobble = curves.by_eps[eps], curves.chance, curves.wobble
     more = curves.less(many, curves.one_step)
     yield Flag(
         "one step beats many",
@@ -233,7 +233,7 @@ def _against_expectation(curves: Curves, radius: float) -> Iterator[Flag]:
         broken > chance,
         "the gradients hide what a search finds: the white-box accuracy is no bound, take the worst case",
     )
-    for what, curve in (("radius", curves.by_radius), ("steps", curves.by_steps)):
+    for what, curve in (("eps", curves.by_eps), ("steps", curves.by_steps)):
         found = curves.less(_worst_rise(curve), 0.0)
         yield Flag(
             f"not monotone in {what}",
@@ -280,7 +280,7 @@ def _stalled(model: nn.Module, images: Tensor, labels: Tensor, threat: Threat, h
     """PGD-20 looked at on its way: do losses still rise in its second half, where nothing more breaks?"""
     losses, right = [], []
     with crafting(model, how) as craft:
-        current, rule = threat.random_start(images), SteepestStep(threat, 2.5 * threat.radius / 20)
+        current, rule = threat.random_start(images), SteepestStep(threat, 2.5 * threat.eps / 20)
         objective = cross_entropy_of(labels)
         for step in range(20):
             gradient, logits = craft.gradient(current, objective)
@@ -307,8 +307,8 @@ def _expectation(how: Crafting, noisy: bool) -> Flag:
         "randomness without EoT",
         f"{'noise on' if noisy else 'no noise'}, {{}} draw(s) a gradient",
         "with noise and under {} draws",
-        (str(how.draws), str(_EOT_DRAWS)),
-        noisy and how.draws < _EOT_DRAWS,
+        (str(how.eot_iter), str(_EOT_DRAWS)),
+        noisy and how.eot_iter < _EOT_DRAWS,
         "one draw's gradient is not the expectation's: average over 10 or more draws, in the verdict too",
     )
 

@@ -38,13 +38,13 @@ def of_draws(undecided: int, config: AuditConfig) -> list[Doubt]:
     return [Doubt("undecided", text, (str(undecided), str(PATIENCE * config.verdict_draws)))]
 
 
-def doubts_of(results: Sequence[Result], nominal: Measured, worst: Measured, flags: Sequence[Flag]) -> list[Doubt]:
-    """Reasons not to believe the nominal number."""
+def doubts_of(results: Sequence[Result], protocol: Measured, worst: Measured, flags: Sequence[Flag]) -> list[Doubt]:
+    """Reasons not to believe the protocol number."""
     found = []
-    gap = (nominal.correct - worst.correct) / nominal.samples  # not of two quotients, which may miss a round number
+    gap = (protocol.correct - worst.correct) / protocol.samples  # not of two quotients, which may miss a round number
     if gap >= _NOTABLE_GAP:
         text = (
-            "The worst case is {} points below the nominal accuracy: a fixed surrogate overstates this model's "
+            "The worst case is {} points below the protocol accuracy: a fixed surrogate overstates this model's "
             "robustness."
         )
         found.append(Doubt("gap", text, (f"{100 * gap:.1f}",)))
@@ -53,7 +53,7 @@ def doubts_of(results: Sequence[Result], nominal: Measured, worst: Measured, fla
         text = "No adaptive attack was run: the worst case is over fixed backwards only."
         found.append(Doubt("no adaptive attack", text))
     own = [result.own.accuracy for result in adaptive if result.own is not None]
-    if own and min(own) > nominal.accuracy:
-        text = "The adaptive attack was weaker than the nominal one; run it for more steps."
+    if own and min(own) > protocol.accuracy:
+        text = "The adaptive attack was weaker than the protocol one; run it for more steps."
         found.append(Doubt("weak adaptive attack", text))
     return found + [flag.doubt for flag in flags if flag.raised]

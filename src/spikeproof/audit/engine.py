@@ -78,10 +78,10 @@ class Engine:
             self.parts.put("clean", held)
         return torch.from_numpy(held["logits"]).to(self.pixels.device)
 
-    def battery(self, trials: Sequence[Trial], right: Bool[Tensor, " n"], radius: float) -> list[Attempt]:
+    def battery(self, trials: Sequence[Trial], right: Bool[Tensor, " n"], eps: float) -> list[Attempt]:
         """Every trial, in this order, on the samples that are right when clean; one attempt for each trial.
 
-        Nominal trials, and all of them where the config says ``per_member``, get every such sample; the others only
+        Protocol trials, and all of them where the config says ``per_member``, get every such sample; the others only
         what all before them left. Batches do not know of each other, so that any process may do any of them.
         """
         mine: dict[str, Arrays] = {}
@@ -93,10 +93,10 @@ class Engine:
             chosen = left = chosen[right[chosen]]
             best = _Best(self.pixels, chosen) if any(trial.continues for trial in trials) else None
             for trial in trials:
-                everyone = trial.kind == "nominal" or self.config.every_member_attacks_all
+                everyone = trial.kind == "protocol" or self.config.every_member_attacks_all
                 name = f"batch-{number:05d}-{_file_name(trial.name)}"
                 asked = chosen if everyone else left
-                mine[name] = found = self._once(name, trial, radius, asked, start, best)
+                mine[name] = found = self._once(name, trial, eps, asked, start, best)
                 broken = torch.from_numpy(found["samples"][~found["correct"]]).to(left.device)
                 if trial.bounded:
                     left = left[~torch.isin(left, broken)]
@@ -117,26 +117,26 @@ class Engine:
         """Each named trial at its radius, on those of the first ``count`` samples that are right when clean."""
         mine: dict[str, Arrays] = {}
         chosen = right[:count].nonzero().flatten()
-        for number, (name, trial, radius) in enumerate(points):
+        for number, (name, trial, eps) in enumerate(points):
             if self.shard.owns(number):
                 file = f"curve-{_file_name(name)}"
-                mine[file] = self._once(file, trial, radius, chosen, 0)
+                mine[file] = self._once(file, trial, eps, chosen, 0)
                 self.progress.advance(round(trial.cost * len(chosen)))
         merged = self.shard.merge(mine)
         return {name: _joined([merged[f"curve-{_file_name(name)}"]]) for name, _, _ in points}
 
     def _once(
-        self, name: str, trial: Trial, radius: float, samples: Tensor, start: int, best: _Best | None = None
+        self, name: str, trial: Trial, eps: float, samples: Tensor, start: int, best: _Best | None = None
     ) -> Arrays:
         found = self.parts.get(name)
         if found is None:
-            found = self._attack(trial, radius, samples, start, best)
+            found = self._attack(trial, eps, samples, start, best)
             self.parts.put(name, found)
         if best is not None and trial.bounded:
             best.note(found)
         return found
 
-    def _attack(self, trial: Trial, radius: float, samples: Tensor, start: int, best: _Best | None) -> Arrays:
+    def _attack(self, trial: Trial, eps: float, samples: Tensor, start: int, best: _Best | None) -> Arrays:
         config, began = self.config, working_time()
         images, labels = self.pixels[samples], self.labels[samples]
         correct, adversarial, undecided = labels == labels, images, labels != labels
@@ -146,7 +146,7 @@ class Engine:
         if len(samples):
             seed = (config.seed * 1_000_003 + start) % 2**63
             how = dataclasses.replace(config.crafting(), source=trial.source, seed=seed)
-            threat = trial.threat(radius, images[0].numel())
+            threat = trial.threat(eps, images[0].numel())
             begin = {"start": best.images(samples)} if best is not None and trial.continues else {}
             if trial.counts_queries:
                 begun = self._margins(begin.get("start", images), labels, how.seed)

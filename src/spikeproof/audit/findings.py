@@ -94,9 +94,9 @@ class Audit:
     Attributes:
         clean: accuracy on the images as they are.
         results: of every trial, in the order in which they ran.
-        nominal: under the papers' protocol attack (PGD where the battery has it, else BIM, R+FGSM, FGSM).
+        protocol: under the papers' protocol attack (PGD where the battery has it, else BIM, R+FGSM, FGSM).
         worst_case: right on the clean image and under every trial within the radius.
-        masking_gap: nominal - worst case accuracy.
+        masking_gap: protocol - worst case accuracy.
         undecided: of the worst case's samples, how many a random network's draws could not decide under some trial.
         no_number: why none of these numbers says how robust the network is, in a sentence; None where they do.
         search: how the last search by queries went, and what ten times its queries would break; None without one.
@@ -112,8 +112,8 @@ class Audit:
     config: AuditConfig
     clean: Measured
     results: list[Result]
-    nominal_trial: str
-    nominal: Measured
+    protocol_trial: str
+    protocol: Measured
     worst_case: Measured
     undecided: int
     no_number: str | None
@@ -137,7 +137,7 @@ class Audit:
 
     @property
     def masking_gap(self) -> float:
-        return self.nominal.accuracy - self.worst_case.accuracy
+        return self.protocol.accuracy - self.worst_case.accuracy
 
     @property
     def warnings(self) -> list[str]:
@@ -159,10 +159,10 @@ class Audit:
             "classes": self.classes,
             "images": self.images,
             "audited_images": self.audited_images,
-            "threat": {"norm": config.norm, "radius": config.threat.radius},
+            "threat": {"norm": config.norm, "eps": config.threat.eps},
             "battery": config.battery or "custom",
             "noise": "on" if config.noise else "off",
-            "draws": config.draws,
+            "draws": config.eot_iter,
             "judge_draws": config.verdict_draws,
             "device": self.device,
             "machine": machine_name(self.device),
@@ -175,7 +175,7 @@ class Audit:
                 clean | whole | untouched | self.clean.to_json(),
                 *(result.to_json() for result in self.results),
             ],
-            "nominal": {"trial": self.nominal_trial, **self.nominal.to_json()},
+            "protocol": {"trial": self.protocol_trial, **self.protocol.to_json()},
             "worst_case": self.worst_case.to_json(),
             "undecided": self.undecided,
             "masking_gap": self.masking_gap,
@@ -190,7 +190,7 @@ class Audit:
                 "tried": {name: {str(k): v for k, v in by.items()} for name, by in self.tuning.tried.items()},
                 "labels": {name: tunable.label for name, tunable in TUNABLES.items()},
             },
-            "sweep": [{"radius": point.at, **_curve_json(point)} for point in self.sweep],
+            "sweep": [{"eps": point.at, **_curve_json(point)} for point in self.sweep],
             "step_sweep": [{"steps": int(point.at), **_curve_json(point)} for point in self.step_sweep],
             "sites": [site.to_json() for site in self.sites],
         }
@@ -242,12 +242,12 @@ def audit_name(config: AuditConfig, substitutes: Sequence[str | Path] = ()) -> s
         >>> audit_name(AuditConfig(samples=200))[:-7]
         'reliable-linf-8_255-n200'
     """
-    levels = config.threat.radius * 255
+    levels = config.threat.eps * 255
     exact = config.norm == "linf" and abs(levels - round(levels)) < 1e-9
     words = [
         config.battery or "custom",
         config.norm,
-        f"{round(levels)}_255" if exact else f"{config.threat.radius:.4g}",
+        f"{round(levels)}_255" if exact else f"{config.threat.eps:.4g}",
         "all" if config.samples is None else f"n{config.samples}",
         *([] if config.split == "test" else [config.split]),
         *([] if config.seed == 0 else [f"s{config.seed}"]),

@@ -18,7 +18,7 @@ from spikeproof.audit.engine import Engine
 from spikeproof.audit.shards import Shard
 from spikeproof.audit.trials import Trial, Tuned, make_trial
 from spikeproof.doubt import Doubt
-from spikeproof.gradients import Around, Bptt, GradientSource, Pdsg
+from spikeproof.gradients import BPTT, PDSG, Around, GradientSource
 from spikeproof.private_rng import private_rng
 from spikeproof.spiking import sites
 from spikeproof.threat import Threat
@@ -78,7 +78,7 @@ def look_at_gradients(
         clean, objective = images[chunk], cross_entropy_of(labels[chunk])
         with private_rng():
             torch.manual_seed(how.seed)
-            near = threat.project(clean + _NEAR * threat.radius * threat.random_direction(clean), clean)
+            near = threat.project(clean + _NEAR * threat.eps * threat.random_direction(clean), clean)
         gradients = []
         for asked in (clean, near):
             with crafting(model, how) as craft:
@@ -145,7 +145,7 @@ class Masks:
         self._asked = (model, images, labels, batch_size)
         self._config, self._tuned = config, tuned
         # PDSG follows the potentials from the first forward on, so a surrogate that is too narrow is no sign.
-        own = Pdsg() if sites(model) else Bptt()
+        own = PDSG() if sites(model) else BPTT()
         self._around = Around(own)
         self._seen = self._look(own)
         self._names: tuple[str, ...] = ()

@@ -21,7 +21,7 @@ _SCHEMA = pa.schema(
         ("attack", pa.string()),
         ("source", pa.string()),
         ("norm", pa.string()),
-        ("radius", pa.float64()),
+        ("eps", pa.float64()),
         ("seed", pa.int64()),
         ("draws", pa.int64()),
         ("judge_draws", pa.int64()),
@@ -71,12 +71,12 @@ class Outcomes:
     def table(self) -> pa.Table:
         return pa.table(self._columns, schema=_SCHEMA)
 
-    def standing(self, radius: float, norm: str = "linf") -> dict[int, bool]:
+    def standing(self, eps: float, norm: str = "linf") -> dict[int, bool]:
         """Whether each sample, by its number in the split, is right under every trial so far."""
-        return _standing(self.table(), radius, norm)
+        return _standing(self.table(), eps, norm)
 
 
-def worst_case(outcomes: pa.Table, radius: float, norm: str = "linf") -> Measured:
+def worst_case(outcomes: pa.Table, eps: float, norm: str = "linf") -> Measured:
     """How many samples stay right on the clean image and under *every* trial of this norm and radius.
 
     A sample that a trial did not attack was broken before, or wrong from the start.
@@ -84,21 +84,21 @@ def worst_case(outcomes: pa.Table, radius: float, norm: str = "linf") -> Measure
     Example:
         >>> import torch
         >>> outcomes, right = Outcomes(), torch.tensor([True, True, False])
-        >>> shared = dict(kind="", attack="", source="", norm="linf", radius=0.1, seed=0, draws=1, judge_draws=1)
+        >>> shared = dict(kind="", attack="", source="", norm="linf", eps=0.1, seed=0, draws=1, judge_draws=1)
         >>> shared |= dict(noise="off")
         >>> outcomes.add(torch.arange(3), torch.tensor([0, 1, 2]), right, trial="a", **shared)
         >>> outcomes.add(torch.arange(3), torch.tensor([0, 1, 2]), right.flip(0), trial="b", **shared)
         >>> worst_case(outcomes.table(), 0.1).correct
         1
     """
-    still = _standing(outcomes, radius, norm)
+    still = _standing(outcomes, eps, norm)
     return Measured(sum(still.values()), len(still))
 
 
-def _standing(outcomes: pa.Table, radius: float, norm: str) -> dict[int, bool]:
+def _standing(outcomes: pa.Table, eps: float, norm: str) -> dict[int, bool]:
     still: dict[int, bool] = {}
-    columns = (outcomes.column(name).to_pylist() for name in ("sample", "norm", "radius", "kind", "correct"))
+    columns = (outcomes.column(name).to_pylist() for name in ("sample", "norm", "eps", "kind", "correct"))
     for sample, measured_in, at, kind, correct in zip(*columns, strict=True):
-        if kind == "clean" or (measured_in == norm and math.isclose(at, radius, rel_tol=1e-9)):
+        if kind == "clean" or (measured_in == norm and math.isclose(at, eps, rel_tol=1e-9)):
             still[sample] = still.get(sample, True) and correct
     return still

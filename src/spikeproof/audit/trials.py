@@ -18,7 +18,7 @@ from spikeproof import attacks
 from spikeproof.attacks import ATTACKS, Attack, Form, Kind
 from spikeproof.checked import MOST_STEPS
 from spikeproof.errors import SpikeproofError
-from spikeproof.gradients import SOURCES, TUNABLES, Bptt, GradientSource
+from spikeproof.gradients import BPTT, SOURCES, TUNABLES, GradientSource
 from spikeproof.threat import BALLS, L2, NORMS, Norm, Threat
 
 
@@ -41,11 +41,11 @@ class Trial:
 
     Attributes:
         name: the text it was made from, in full.
-        kind: nominal (the papers' protocol: fixed surrogate, last iterate), fixed (stronger, through a fixed
+        kind: protocol (the papers' protocol: fixed surrogate, last iterate), fixed (stronger, through a fixed
             backward), adaptive (its backward follows the model's potentials), black-box, or noise.
         attack_name, number: the attack and its steps or queries; None where it has none.
         cost: forwards and backwards a sample, roughly.
-        rank: which nominal trial's accuracy is *the* nominal accuracy: the highest of a battery.
+        rank: which protocol trial's accuracy is *the* protocol accuracy: the highest of a battery.
         ball: the norm of the audit's threat.
         norm: in which its images are near: the ball's for what stays in it; "l2" beside an Linf ball for an attack at
             any Euclidean distance, like the papers' CW column; "none" for noise and corruptions of other kinds. Only
@@ -79,9 +79,9 @@ class Trial:
         """How many it may spend on a sample; a gradient counts as three."""
         return self.number or 0 if self.counts_queries else math.ceil(3 * self.cost)
 
-    def threat(self, radius: float, pixels: int) -> Threat:
+    def threat(self, eps: float, pixels: int) -> Threat:
         """The threat it is run under, for an audit at this radius of images with so many values."""
-        return L2(pixels**0.5) if self.norm == "l2" and not self.bounded else BALLS[self.ball](radius)
+        return L2(pixels**0.5) if self.norm == "l2" and not self.bounded else BALLS[self.ball](eps)
 
 
 def make_trial(text: str, tuned: Tuned | None = None, ball: Norm = "linf") -> Trial:
@@ -97,7 +97,7 @@ def make_trial(text: str, tuned: Tuned | None = None, ball: Norm = "linf") -> Tr
 
     Example:
         >>> make_trial("SA-PGD@ASSG").name, make_trial("PGD-7").kind
-        ('SA-PGD-100@ASSG', 'nominal')
+        ('SA-PGD-100@ASSG', 'protocol')
     """
     what, at, by = text.partition("@")
     if at and not by:
@@ -119,9 +119,9 @@ def make_trial(text: str, tuned: Tuned | None = None, ball: Norm = "linf") -> Tr
     kind = form.kind
     if norm == ball and form.norm == "l2":
         kind = "fixed"  # the nearest image that it finds, not a last iterate
-    if norm == ball and kind in ("nominal", "fixed") and SOURCES[source_name.partition(":")[0]].adaptive:
+    if norm == ball and kind in ("protocol", "fixed") and SOURCES[source_name.partition(":")[0]].adaptive:
         kind = "adaptive"
-    own = source == Bptt()
+    own = source == BPTT()
     return Trial(
         name=(name if number is None else f"{name}-{number}") + ("" if own else f"@{source_name}"),
         kind=kind,

@@ -26,7 +26,7 @@ USAGE = """spikeproof: train, attack, audit and report robust spiking neural net
   spikeproof recipes [WORD ...]   the named experiments, or those that have all these words
   spikeproof train RECIPE         train one, into runs/RECIPE; override any field, e.g. --train.epochs 5,
                                   or add a defense: --with mpd-sgr --mpd-sgr.eta 2
-  spikeproof audit RUN            attack a trained run: nominal accuracy, worst case, gap
+  spikeproof audit RUN            attack a trained run: protocol accuracy, worst case, gap
   spikeproof compare FAMILY       train and audit a whole family of recipes, resumably, into one table
   spikeproof report RUN...        one HTML file that compares runs
   spikeproof reproduce TABLE      rebuild a published table beside the paper's numbers, resumably

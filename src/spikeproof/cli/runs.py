@@ -91,10 +91,10 @@ def audit(words: list[str], command: str) -> None:
     default = AuditArguments(config=recorded)
     arguments = read_arguments(AuditArguments, rest, prog=f"spikeproof audit {name}", default=default)
     asked = arguments.config
-    if asked.norm != recorded.norm and asked.radius == recorded.radius:
+    if asked.norm != recorded.norm and asked.eps == recorded.eps:
         raise SpikeproofError(
             f"The run's recipe asks for a radius in {NORMS[recorded.norm]}, which is none in {NORMS[asked.norm]}; give "
-            f"--radius too, such as {'128/255' if asked.norm == 'l2' else '8/255'}."
+            f"--eps too, such as {'128/255' if asked.norm == 'l2' else '8/255'}."
         )
     audit_run(
         folder,

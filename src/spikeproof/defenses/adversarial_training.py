@@ -15,7 +15,7 @@ from torch import Tensor
 from spikeproof.attacks import SteepestStep, climb, crafting, cross_entropy_of
 from spikeproof.defenses.defense import Defense, Step
 from spikeproof.errors import SpikeproofError
-from spikeproof.threat import Linf, OptionalRadius, Radius, parse_radius
+from spikeproof.threat import Eps, Linf, OptionalEps, parse_eps
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -46,19 +46,19 @@ class AdversarialTraining(Defense):
 
     label: ClassVar[str] = "AT"
 
-    eps: Radius = 2 / 255
+    eps: Eps = 2 / 255
     attack: Literal["fgsm", "fgsm-rs", "pgd"] = "fgsm"
     steps: int = 2
-    step_size: OptionalRadius = None
+    step_size: OptionalEps = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "eps", parse_radius(self.eps))
+        object.__setattr__(self, "eps", parse_eps(self.eps))
         if self.attack not in ("fgsm", "fgsm-rs", "pgd"):
             raise SpikeproofError(f"Adversarial training crafts by 'fgsm', 'fgsm-rs' or 'pgd', not {self.attack!r}.")
         if self.steps < 1:
             raise SpikeproofError(f"Adversarial training needs steps >= 1, got {self.steps}.")
         if self.step_size is not None:
-            object.__setattr__(self, "step_size", parse_radius(self.step_size, "step size"))
+            object.__setattr__(self, "step_size", parse_eps(self.step_size, "step size"))
             if self.step_size == 0:
                 raise SpikeproofError("Adversarial training needs a step_size > 0; leave it out for the attack's own.")
 
@@ -72,8 +72,8 @@ class AdversarialTraining(Defense):
 
     def perturb(self, step: Step) -> Float[Tensor, "n c h w"]:
         threat = Linf(self.eps)
-        default = {"fgsm": threat.radius, "fgsm-rs": 1.25 * threat.radius, "pgd": threat.radius / 2}[self.attack]
-        size = default if self.step_size is None or self.attack == "fgsm" else parse_radius(self.step_size)
+        default = {"fgsm": threat.eps, "fgsm-rs": 1.25 * threat.eps, "pgd": threat.eps / 2}[self.attack]
+        size = default if self.step_size is None or self.attack == "fgsm" else parse_eps(self.step_size)
         steps = self.steps if self.attack == "pgd" else 1
         with crafting(step.model, step.crafting()) as craft:
             start = step.clean if self.attack == "fgsm" else threat.random_start(step.clean)

@@ -22,12 +22,12 @@ from spikeproof.errors import SpikeproofError
 from spikeproof.private_rng import private_rng
 from spikeproof.sending import sent
 from spikeproof.spiking import Record, sites
-from spikeproof.threat import Radius, parse_radius
+from spikeproof.threat import Eps, parse_eps
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DLIF(Defense):
-    """Neurons of leak tau whose currents have a learned factor for each step; a loss of clean x and perturbed x'::
+    """Neurons of decay tau whose currents have a learned factor for each step; a loss of clean x and perturbed x'::
 
         u[t] = tau m[t-1] + p[t] I[t]                                 at every site, p = 1 at the start
         L = kappa CE(f(x)) + (1 - kappa) CE(f(x')) + alpha mean |y[t]|^n
@@ -52,14 +52,14 @@ class DLIF(Defense):
         eps: step of "fgsm" in pixels of [0, 1], also as text, "4/255".
         start: standard deviation of the start of "fgsm", in pixels.
         std: standard deviation of "gaussian", in pixels.
-        leak: tau, of training and of the network that results.
+        decay: tau, of training and of the network that results.
 
     Raises:
         SpikeproofError: a number out of range, an unknown name, a model without sites, or sites whose gain another
             defense made.
 
     Example:
-        >>> DLIF(alpha=2.5, norm="l1").leak
+        >>> DLIF(alpha=2.5, norm="l1").decay
         0.99
     """
 
@@ -67,10 +67,10 @@ class DLIF(Defense):
     kappa: float = 0.5
     norm: Literal["l2", "l1"] = "l2"
     perturbation: Literal["fgsm", "gaussian"] = "fgsm"
-    eps: Radius = 4 / 255
-    start: Radius = 0.001
-    std: Radius = 8 / 255
-    leak: float = 0.99
+    eps: Eps = 4 / 255
+    start: Eps = 0.001
+    std: Eps = 8 / 255
+    decay: float = 0.99
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.alpha) and self.alpha >= 0):
@@ -81,10 +81,10 @@ class DLIF(Defense):
             raise SpikeproofError(f"DLIF's norm is 'l2' or 'l1', not {self.norm!r}.")
         if self.perturbation not in ("fgsm", "gaussian"):
             raise SpikeproofError(f"DLIF's perturbation is 'fgsm' or 'gaussian', not {self.perturbation!r}.")
-        for name, what in (("eps", "radius"), ("start", "standard deviation"), ("std", "standard deviation")):
-            object.__setattr__(self, name, parse_radius(getattr(self, name), what))
-        if not 0 <= self.leak <= 1:
-            raise SpikeproofError(f"DLIF's leak must lie in [0, 1], got {self.leak}; 0.99 is the paper's.")
+        for name, what in (("eps", "eps"), ("start", "standard deviation"), ("std", "standard deviation")):
+            object.__setattr__(self, name, parse_eps(getattr(self, name), what))
+        if not 0 <= self.decay <= 1:
+            raise SpikeproofError(f"DLIF's decay must lie in [0, 1], got {self.decay}; 0.99 is the paper's.")
 
     @property
     def step_cost(self) -> float:
@@ -108,7 +108,7 @@ class DLIF(Defense):
 
     @property
     def takes(self) -> frozenset[str]:
-        return frozenset({"the gains", "the leaks"})
+        return frozenset({"the gains", "the decays"})
 
     def install(self, model: nn.Module) -> None:
         watched = sites(model)
@@ -116,7 +116,7 @@ class DLIF(Defense):
             raise SpikeproofError("DLIF learns at spiking sites and this model has none.")
         like = next(model.parameters())
         for name, site in watched.items():
-            site.neuron = dataclasses.replace(site.neuron, leak=self.leak)
+            site.neuron = dataclasses.replace(site.neuron, decay=self.decay)
             if site.gain is None:
                 site.gain = nn.Parameter(like.new_ones(site.num_steps, 1))
             elif site.gain.shape != (site.num_steps, 1):
@@ -131,11 +131,11 @@ class DLIF(Defense):
             # By the CPU's generator, so that all devices agree.
             noise = sent(torch.randn(step.clean.shape).to(step.clean.dtype), step.clean.device)
         if self.perturbation == "gaussian":
-            return step.clean + parse_radius(self.std) * noise
-        started = step.clean + parse_radius(self.start) * noise
+            return step.clean + parse_eps(self.std) * noise
+        started = step.clean + parse_eps(self.start) * noise
         with crafting(step.model, step.crafting()) as craft:
             slope, _ = craft.gradient(started, cross_entropy_of(step.labels, known=True))
-        return (started + parse_radius(self.eps) * slope.sign()).clamp(0, 1)
+        return (started + parse_eps(self.eps) * slope.sign()).clamp(0, 1)
 
     def loss(self, step: Step) -> Float[Tensor, ""]:
         with watch(step.model, Needs(currents=True)) as record:
@@ -144,7 +144,7 @@ class DLIF(Defense):
         loss = by_clean + (1 - self.kappa) * cross_entropy(step.logits, step.labels)
         if self.alpha > 0:
             steps = list(sites(step.model).values())[-1].num_steps
-            left = leftover(last_currents(record).detach(), last_currents(step.record), steps, self.leak)
+            left = leftover(last_currents(record).detach(), last_currents(step.record), steps, self.decay)
             loss = loss + self.alpha * (left.square() if self.norm == "l2" else left.abs()).mean()
         return loss
 
@@ -157,9 +157,9 @@ def last_currents(record: Record) -> Float[Tensor, "k n *many"]:
 
 
 def leftover(
-    clean: Float[Tensor, "k n *many"], perturbed: Float[Tensor, "k n *many"], num_steps: int, leak: float
+    clean: Float[Tensor, "k n *many"], perturbed: Float[Tensor, "k n *many"], num_steps: int, decay: float
 ) -> Float[Tensor, "t n *many"]:
-    """y[t] = leak y[t-1] + (clean[t] - perturbed[t]) from zero; currents that come once are the same at every step.
+    """y[t] = decay y[t-1] + (clean[t] - perturbed[t]) from zero; currents that come once are the same at every step.
 
     Example:
         >>> leftover(torch.ones(1, 1), torch.zeros(1, 1), 3, 0.5).flatten()
@@ -168,6 +168,6 @@ def leftover(
     difference = (clean - perturbed).expand(num_steps, *clean.shape[1:])
     held, kept = torch.zeros_like(difference[0]), []
     for drive in difference:
-        held = leak * held + drive
+        held = decay * held + drive
         kept.append(held)
     return torch.stack(kept)

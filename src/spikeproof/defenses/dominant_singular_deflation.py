@@ -1,6 +1,6 @@
 """DSD, Dominant Singular Deflation (ICLR 2026): take the leading singular component off every weight's gradient.
 
-As its code has it, of the weights of convolutions and linear layers; what other defenses learn at the sites (leaks
+As its code has it, of the weights of convolutions and linear layers; what other defenses learn at the sites (decays
 [T, H, W, C], gates) has two dimensions and more as well, and is not a weight. Ours: the component is found by
 Golub-Kahan-Lanczos bidiagonalisation (Golub and Kahan 1965) in the place of a whole SVD, to 1e-5 of its size.
 """

@@ -66,9 +66,9 @@ class FEEL(Defense):
             parameter = next(model.parameters())
             for name, neurons in site_shapes(model).items():
                 site = sites(model)[name]
-                if site.leak is None:  # a model that has learned leaks goes on with them
-                    site.leak = nn.Parameter(parameter.new_ones(site.num_steps, *neurons))
+                if site.decay is None:  # a model that has learned decays goes on with them
+                    site.decay = nn.Parameter(parameter.new_ones(site.num_steps, *neurons))
 
     @property
     def takes(self) -> frozenset[str]:
-        return frozenset({"the coding"} if self.frequency else ()) | frozenset({"the leaks"} if self.leak else ())
+        return frozenset({"the coding"} if self.frequency else ()) | frozenset({"the decays"} if self.leak else ())

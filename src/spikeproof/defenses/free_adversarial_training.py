@@ -16,7 +16,7 @@ from torch import Tensor
 
 from spikeproof.defenses.defense import Defense, Step
 from spikeproof.errors import SpikeproofError
-from spikeproof.threat import Linf, Radius, parse_radius
+from spikeproof.threat import Eps, Linf, parse_eps
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -45,11 +45,11 @@ class FreeAdversarialTraining(Defense):
     label: ClassVar[str] = "Free AT"
     name: ClassVar[str] = "free"
 
-    eps: Radius = 2 / 255
+    eps: Eps = 2 / 255
     replays: int = 4
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "eps", parse_radius(self.eps))
+        object.__setattr__(self, "eps", parse_eps(self.eps))
         if self.replays < 1:
             raise SpikeproofError(f"Free adversarial training needs replays >= 1, got {self.replays}; 4 is usual.")
 
@@ -70,7 +70,7 @@ class FreeAdversarialTraining(Defense):
 
     def learned(self, step: Step) -> None:
         assert step.images.grad is not None  # the training loop gives it to whoever wants it
-        eps = Linf(self.eps).radius
+        eps = Linf(self.eps).eps
         moved = _perturbation(step) + eps * step.images.grad.sign()
         step.memory[_name(step)] = moved.clamp(-eps, eps)
 

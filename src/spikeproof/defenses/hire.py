@@ -1,7 +1,7 @@
 """HIRE-SNN (Kundu et al., ICCV 2021): input noise crafted from gradients that training has anyway, learned neurons.
 
 A sample is trained on in N periods; the weights move after each, and the image of the next one is moved by the sign of
-the gradient that the last one gave. Beside the weights each layer learns one leak and one threshold.
+the gradient that the last one gave. Beside the weights each layer learns one decay and one threshold.
 
 The authors publish code for testing only, so N and the two radii are ours. We deviate: their periods are T/N steps
 long and hand the potentials on, so that N periods cost one pass over T steps, while ours are whole forwards of T steps
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from spikeproof.defenses.defense import Defense, Step
 from spikeproof.errors import SpikeproofError
 from spikeproof.spiking import sites
-from spikeproof.threat import Linf, OptionalRadius, Radius, parse_radius
+from spikeproof.threat import Eps, Linf, OptionalEps, parse_eps
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -30,11 +30,11 @@ class HIRE(Defense):
 
         x'[i + 1] = P(x'[i] + a sign(grad_x'[i] L))
 
-    The gradient is that of period i's backward, in train mode and of the whole loss. Each site learns one leak and one
+    The gradient is that of period i's backward, in train mode and of the whole loss. Each site learns one decay and one
     gain. A neuron of threshold theta on the current x spikes as one of threshold V does on (V / theta) x, its
     potentials scaled alike, whatever the reset; so the learned threshold is theta = V / gain. Behind a batch norm it is
     one factor on all of the norm's scales. Both begin where the neuron is, without weight decay. As in the authors'
-    code nothing bounds them: a leak above 1, with which a potential grows by itself, is told in the run's metrics and
+    code nothing bounds them: a decay above 1, with which a potential grows by itself, is told in the run's metrics and
     its report (``train/beyond.py``).
 
     Training makes N optimiser steps for each batch of an epoch: divide the epochs by N to spend what plain training
@@ -42,28 +42,28 @@ class HIRE(Defense):
 
     Args:
         eps: radius in pixels of [0, 1], also as text, "2/255".
-        periods: N; 1 trains without noise, leaks and thresholds alone.
+        periods: N; 1 trains without noise, decays and thresholds alone.
         step_size: a; eps by default.
 
     Raises:
         SpikeproofError: an impossible radius, periods < 1, a step size that is not positive, a model without sites, or
-            sites whose leak or gain another defense made.
+            sites whose decay or gain another defense made.
 
     Example:
         >>> HIRE(eps="2/255").replays
         2
     """
 
-    eps: Radius = 2 / 255
+    eps: Eps = 2 / 255
     periods: int = 2
-    step_size: OptionalRadius = None
+    step_size: OptionalEps = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "eps", parse_radius(self.eps))
+        object.__setattr__(self, "eps", parse_eps(self.eps))
         if self.periods < 1:
             raise SpikeproofError(f"HIRE needs periods >= 1, got {self.periods}; 2 is the least that crafts noise.")
         if self.step_size is not None:
-            object.__setattr__(self, "step_size", parse_radius(self.step_size, "step size"))
+            object.__setattr__(self, "step_size", parse_eps(self.step_size, "step size"))
             if self.step_size == 0:
                 raise SpikeproofError("HIRE needs a step_size > 0; leave it out for eps.")
 
@@ -85,7 +85,7 @@ class HIRE(Defense):
 
     @property
     def takes(self) -> frozenset[str]:
-        return frozenset({"the leaks", "the gains"})
+        return frozenset({"the decays", "the gains"})
 
     def install(self, model: nn.Module) -> None:
         watched = sites(model)
@@ -93,7 +93,7 @@ class HIRE(Defense):
             raise SpikeproofError("HIRE learns at spiking sites and this model has none.")
         like = next(model.parameters())
         for name, site in watched.items():
-            for learned, start in (("leak", site.neuron.leak), ("gain", 1.0)):
+            for learned, start in (("decay", site.neuron.decay), ("gain", 1.0)):
                 held = getattr(site, learned)
                 if held is None:
                     setattr(site, learned, nn.Parameter(like.new_full((1, 1), start)))
@@ -104,7 +104,7 @@ class HIRE(Defense):
                     )
 
     def groups(self, model: nn.Module) -> list[dict[str, Any]]:
-        learned = [part for site in sites(model).values() for part in (site.leak, site.gain)]
+        learned = [part for site in sites(model).values() for part in (site.decay, site.gain)]
         return [{"params": learned, "weight_decay": 0.0}]
 
     def perturb(self, step: Step) -> Float[Tensor, "n c h w"]:
@@ -115,7 +115,7 @@ class HIRE(Defense):
             return
         assert step.images.grad is not None  # the training loop gives it to whoever wants it
         threat = Linf(self.eps)
-        size = threat.radius if self.step_size is None else parse_radius(self.step_size)
+        size = threat.eps if self.step_size is None else parse_eps(self.step_size)
         moved = step.images.detach() + size * step.images.grad.sign()
         step.memory[_name(step)] = threat.project(moved, step.clean)
 

@@ -12,7 +12,7 @@ from spikeproof.attacks import Craft, SteepestStep, climb, crafting
 from spikeproof.attacks.objective import Objective
 from spikeproof.defenses.defense import Defense, Step
 from spikeproof.errors import SpikeproofError
-from spikeproof.threat import Linf, OptionalRadius, Radius, parse_radius
+from spikeproof.threat import Eps, Linf, OptionalEps, parse_eps
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -34,20 +34,20 @@ class InnerAttack(Defense):
             [0, 1].
     """
 
-    eps: Radius = 2 / 255
+    eps: Eps = 2 / 255
     steps: int = 2
-    step_size: OptionalRadius = None
+    step_size: OptionalEps = None
     start_std: float = 0.001
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "eps", parse_radius(self.eps))
+        object.__setattr__(self, "eps", parse_eps(self.eps))
         if self.steps < 1:
             raise SpikeproofError(f"{self.label} needs steps >= 1, got {self.steps}.")
         if self.step_size is not None:
-            object.__setattr__(self, "step_size", parse_radius(self.step_size, "step size"))
+            object.__setattr__(self, "step_size", parse_eps(self.step_size, "step size"))
             if self.step_size == 0:
                 raise SpikeproofError(f"{self.label} needs a step_size > 0; leave it out for eps / 2.")
-        object.__setattr__(self, "start_std", parse_radius(self.start_std, "start_std"))
+        object.__setattr__(self, "start_std", parse_eps(self.start_std, "start_std"))
 
     @property
     def forwards(self) -> int:
@@ -63,7 +63,7 @@ class InnerAttack(Defense):
 
     def perturb(self, step: Step) -> Float[Tensor, "n c h w"]:
         threat = Linf(self.eps)
-        size = threat.radius / 2 if self.step_size is None else parse_radius(self.step_size)
+        size = threat.eps / 2 if self.step_size is None else parse_eps(self.step_size)
         with crafting(step.model, step.crafting()) as craft:
             start = threat.project(step.clean + self.start_std * torch.randn_like(step.clean), step.clean)
             rule = SteepestStep(threat, size)

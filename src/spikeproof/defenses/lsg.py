@@ -1,6 +1,6 @@
 """LSG, learnable surrogate gradient (Lian et al., IJCAI 2023): the surrogate's width follows the potentials' spread.
 
-With currents normalised to N(0, threshold^2), a leak beta spreads the potential to about threshold sqrt(1 + beta^2); a
+With currents normalised to N(0, threshold^2), a decay beta spreads the potential to about threshold sqrt(1 + beta^2); a
 rectangle that wide keeps the same share of potentials under it. beta is learned, one a layer, and the width follows.
 Deviations: beta is kept in its bounds by clamping, not by a sigmoid; the width is of whatever surrogate the neuron has.
 """
@@ -32,7 +32,7 @@ class LSG(Defense):
         start: beta at the beginning; 0.2 in the paper. A network that has learned one a site goes on with it.
 
     Raises:
-        SpikeproofError: a start outside [0, 1]; on installing, a model without sites, or sites whose leak is random or
+        SpikeproofError: a start outside [0, 1]; on installing, a model without sites, or sites whose decay is random or
             not one a site.
 
     Example:
@@ -44,7 +44,7 @@ class LSG(Defense):
 
     def __post_init__(self) -> None:
         if not 0 <= self.start <= 1:
-            raise SpikeproofError(f"LSG's leak must start in [0, 1], got {self.start}.")
+            raise SpikeproofError(f"LSG's decay must start in [0, 1], got {self.start}.")
 
     @property
     def step_cost(self) -> float:
@@ -52,40 +52,40 @@ class LSG(Defense):
 
     @property
     def takes(self) -> frozenset[str]:
-        return frozenset({"the leaks", "the surrogate"})
+        return frozenset({"the decays", "the surrogate"})
 
     @torch.no_grad()
     def install(self, model: nn.Module) -> None:
         for name, site in give_sharpness("LSG", model, 1.0, learned=False).items():
-            if site.random_leak is not None:
+            if site.random_decay is not None:
                 raise SpikeproofError(
-                    f"LSG learns the leak of every site, and {name} draws its own at random; give another network."
+                    f"LSG learns the decay of every site, and {name} draws its own at random; give another network."
                 )
             assert site.sharpness is not None
-            if site.leak is None:
-                site.leak = nn.Parameter(torch.full_like(site.sharpness, self.start))
-            elif site.leak.shape != (1, 1):
+            if site.decay is None:
+                site.decay = nn.Parameter(torch.full_like(site.sharpness, self.start))
+            elif site.decay.shape != (1, 1):
                 raise SpikeproofError(
-                    f"LSG learns one leak a site, and {name} has {site.leak.numel()} of another defense; give "
+                    f"LSG learns one decay a site, and {name} has {site.decay.numel()} of another defense; give "
                     "another network."
                 )
             _follow(site)
 
     def groups(self, model: nn.Module) -> list[dict[str, Any]]:
-        return [{"params": [site.leak for site in sites(model).values()], "weight_decay": 0.0}]
+        return [{"params": [site.decay for site in sites(model).values()], "weight_decay": 0.0}]
 
     @torch.no_grad()
     def after_step(self, model: nn.Module, seed: int) -> None:
         for site in sites(model).values():
-            assert site.leak is not None  # installed before
-            if site.leak.requires_grad:
-                site.leak.clamp_(0, 1)
+            assert site.decay is not None  # installed before
+            if site.decay.requires_grad:
+                site.decay.clamp_(0, 1)
             _follow(site)
 
 
 def _follow(site: Site) -> None:
-    """Give the surrogate the width that the leak asks for; on the device, where the leak is."""
-    assert site.leak is not None and site.sharpness is not None  # installed before
-    leak = site.leak.double()
-    wide = site.neuron.threshold * (1 + leak * leak).sqrt()
+    """Give the surrogate the width that the decay asks for; on the device, where the decay is."""
+    assert site.decay is not None and site.sharpness is not None  # installed before
+    decay = site.decay.double()
+    wide = site.neuron.threshold * (1 + decay * decay).sqrt()
     site.sharpness.copy_(torch.full_like(wide, site.neuron.surrogate.window) / wide)

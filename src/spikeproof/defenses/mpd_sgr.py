@@ -26,7 +26,7 @@ from spikeproof.defenses.defense import Defense, Needs, Step
 from spikeproof.defenses.which_sites import CHANNELS, Dose, Which, check_which, chosen
 from spikeproof.errors import SpikeproofError
 from spikeproof.spiking import SiteRecord, joint_moments
-from spikeproof.threat import Radius, parse_radius
+from spikeproof.threat import Eps, parse_eps
 
 _CHOICES = {
     "sites": ("normed", "all"),
@@ -90,7 +90,7 @@ class MPDSGR(Defense):
     potential: Literal["before-reset", "after-reset"] = "before-reset"
     width: Literal["surrogate", "spread", "attack"] = "surrogate"
     factor: float = 1.0
-    attack_eps: Radius = 2 / 255
+    attack_eps: Eps = 2 / 255
     every: int = 10
 
     def __post_init__(self) -> None:
@@ -104,7 +104,7 @@ class MPDSGR(Defense):
                     f"MPD-SGR's {field} is one of {', '.join(choices)}, not {getattr(self, field)!r}."
                 )
         check_factor("MPD-SGR", self.factor)
-        object.__setattr__(self, "attack_eps", parse_radius(self.attack_eps))
+        object.__setattr__(self, "attack_eps", parse_eps(self.attack_eps))
         self._attack()
 
     @property
@@ -144,7 +144,7 @@ class MPDSGR(Defense):
         return self.eta * rise * (overlap(mean, std, self.factor * window) * weights).sum()
 
     def _attack(self) -> AttackWidth:
-        return AttackWidth(owner=type(self).__name__, eps=parse_radius(self.attack_eps), every=self.every)
+        return AttackWidth(owner=type(self).__name__, eps=parse_eps(self.attack_eps), every=self.every)
 
 
 def overlap(

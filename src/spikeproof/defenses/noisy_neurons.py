@@ -2,7 +2,7 @@
 
 Deviation: one noise, as the paper describes its neuron. Its code draws two, one for the potential and, on top of it, a
 spike with probability Phi(v / sigma), so that the firing decision sees sqrt(2) sigma. The code's half of the potential
-that is kept from step to step is ``Neuron(leak=0.5)`` here, and is left to the model. Its surrogate is taken where the
+that is kept from step to step is ``Neuron(decay=0.5)`` here, and is left to the model. Its surrogate is taken where the
 firing decision is made, at the noisy margin, as in the code.
 """
 
@@ -22,7 +22,7 @@ from spikeproof.spiking import Gaussian, sites
 class NDL(Defense):
     """Noise in the potential of every neuron at every step, in training, at inference and under attack::
 
-        u[t] = leak m[t-1] + x[t] + xi,  xi ~ N(0, sigma^2),   s = 1[u >= threshold],   m = (1 - s) u
+        u[t] = decay m[t-1] + x[t] + xi,  xi ~ N(0, sigma^2),   s = 1[u >= threshold],   m = (1 - s) u
 
     so that P(s = 1) = Phi((u - xi - threshold) / sigma); ds/du is the density of N(0, sigma^2) at u - threshold.
 

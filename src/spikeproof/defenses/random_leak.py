@@ -1,4 +1,4 @@
-"""RandHet-SNN (Wang et al., iScience 2025): the leak of every neuron is drawn anew in every forward.
+"""RandHet-SNN (Wang et al., iScience 2025): the decay of every neuron is drawn anew in every forward.
 
 The abstract says "randomized time decay constants ... at every forward pass"; the distribution is not known to us. Ours
 is uniform between two bounds, one draw a neuron and forward, the same for all samples and steps of it.
@@ -20,7 +20,7 @@ class RandHet(Defense):
     """u[t] = lambda m[t-1] + x[t],  lambda ~ U(low, high) for each neuron and forward, training, inference and attack.
 
     Args:
-        low, high: bounds of the leak, 0 <= low < high <= 1.
+        low, high: bounds of the decay, 0 <= low < high <= 1.
 
     Raises:
         SpikeproofError: other bounds; on installing, a model without sites.
@@ -46,11 +46,11 @@ class RandHet(Defense):
         if not watched:
             raise SpikeproofError("RandHet acts on spiking sites and this model has none.")
         for site in watched.values():
-            site.random_leak = (self.low, self.high)
+            site.random_decay = (self.low, self.high)
 
     @property
     def takes(self) -> frozenset[str]:
-        return frozenset({"the leaks"})
+        return frozenset({"the decays"})
 
     @property
     def whole_batch(self) -> bool:

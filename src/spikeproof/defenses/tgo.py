@@ -24,7 +24,7 @@ from spikeproof.defenses.normal_hinge import normal_hinge
 from spikeproof.defenses.which_sites import CHANNELS, Dose, Which, check_which, chosen
 from spikeproof.errors import SpikeproofError
 from spikeproof.spiking import Hinge, joint_moments, sites
-from spikeproof.threat import Radius, parse_radius
+from spikeproof.threat import Eps, parse_eps
 
 _CHOICES = {
     "sites": ("normed", "all"),
@@ -45,7 +45,7 @@ class TGO(Defense):
         C = mean over samples, neurons and steps of max(0, delta - |v| / scale)^power       MC, v = u - threshold
         lambda(p) = lambda_max (1 - cos(pi p)) / 2
         s = 1[v + xi >= 0],  xi ~ N(0, sigma^2)                                             NLIF
-        or, with noise="potential":  u[t] = leak m[t-1] + x[t] + xi,  s = 1[v >= 0]
+        or, with noise="potential":  u[t] = decay m[t-1] + x[t] + xi,  s = 1[v >= 0]
 
     By ``width`` the scale is 1 ("fixed", the paper's); the standard deviation of v, by step and channel ("spread"),
     which makes C and its gradient blind to a common factor of gain and threshold; or the root mean square of the change
@@ -89,7 +89,7 @@ class TGO(Defense):
     potential: Literal["before-reset", "after-reset"] = "before-reset"
     noise: Literal["decision", "potential"] = "decision"
     width: Literal["fixed", "spread", "attack"] = "fixed"
-    attack_eps: Radius = 2 / 255
+    attack_eps: Eps = 2 / 255
     every: int = 10
 
     def __post_init__(self) -> None:
@@ -102,7 +102,7 @@ class TGO(Defense):
         for field, choices in _CHOICES.items():
             if getattr(self, field) not in choices:
                 raise SpikeproofError(f"TGO's {field} is one of {', '.join(choices)}, not {getattr(self, field)!r}.")
-        object.__setattr__(self, "attack_eps", parse_radius(self.attack_eps))
+        object.__setattr__(self, "attack_eps", parse_eps(self.attack_eps))
         self._attack()
 
     @property
@@ -165,7 +165,7 @@ class TGO(Defense):
         return 2 if self.hinge == "quadratic" else 1
 
     def _attack(self) -> AttackWidth:
-        return AttackWidth(owner=type(self).__name__, eps=parse_radius(self.attack_eps), every=self.every)
+        return AttackWidth(owner=type(self).__name__, eps=parse_eps(self.attack_eps), every=self.every)
 
 
 def _cost_of_channels(cost_total: Float[Tensor, "t c"] | None, count: int) -> Float[Tensor, " c"]:

@@ -2,17 +2,17 @@
 
 from spikeproof.gradients.around import NAMED as _AROUND
 from spikeproof.gradients.around import Around
+from spikeproof.gradients.assg import ASSG
 from spikeproof.gradients.assg import NAMED as _ASSG
-from spikeproof.gradients.assg import Assg
+from spikeproof.gradients.bptt import BPTT
 from spikeproof.gradients.bptt import NAMED as _BPTT
-from spikeproof.gradients.bptt import Bptt
 from spikeproof.gradients.mixed import NAMED as _MIXED
 from spikeproof.gradients.mixed import Mixed
 from spikeproof.gradients.named import Named, Tunable
 from spikeproof.gradients.pdsg import NAMED as _PDSG
-from spikeproof.gradients.pdsg import Pdsg
+from spikeproof.gradients.pdsg import PDSG
+from spikeproof.gradients.rate import BPTR, HART, RGA
 from spikeproof.gradients.rate import NAMED as _RATE
-from spikeproof.gradients.rate import Bptr, Hart, Rga
 from spikeproof.gradients.relu_transfer import NAMED as _RELU_TRANSFER
 from spikeproof.gradients.relu_transfer import ReluTransfer
 from spikeproof.gradients.source import Attached, GradientSource, check_source
@@ -32,17 +32,17 @@ __all__ = [
     "SOURCES",
     "TUNABLES",
     "Around",
-    "Assg",
+    "ASSG",
     "Attached",
-    "Bptr",
-    "Bptt",
+    "BPTR",
+    "BPTT",
     "GradientSource",
-    "Hart",
+    "HART",
     "Mixed",
     "Named",
-    "Pdsg",
+    "PDSG",
     "ReluTransfer",
-    "Rga",
+    "RGA",
     "Tunable",
     "check_source",
 ]

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from spikeproof.gradients.assg import Assg
-from spikeproof.gradients.bptt import Bptt
+from spikeproof.gradients.assg import ASSG
+from spikeproof.gradients.bptt import BPTT
 from spikeproof.gradients.named import Named
 from spikeproof.gradients.source import Attached, GradientSource, check_source
 from spikeproof.interop import Adapted, Layout
@@ -60,7 +60,7 @@ class Around:
         True
     """
 
-    inner: GradientSource = Assg()
+    inner: GradientSource = ASSG()
 
     def __post_init__(self) -> None:
         check_source(self.inner)
@@ -71,7 +71,7 @@ class Around:
 
     @contextlib.contextmanager
     def attach(self, model: nn.Module) -> Iterator[Attached]:
-        inner = self.inner if sites(model) else Bptt()
+        inner = self.inner if sites(model) else BPTT()
         with inner.attach(model) as attached:
             yield _AttachedAround(model, attached)
 
@@ -168,4 +168,4 @@ class _LastSoftmax(TorchFunctionMode):
         return self._last[1]
 
 
-NAMED = (Named(name="AROUND", make=lambda tuned: Around(Assg(half_mass=tuned["half_mass"])), adaptive=True),)
+NAMED = (Named(name="AROUND", make=lambda tuned: Around(ASSG(half_mass=tuned["half_mass"])), adaptive=True),)

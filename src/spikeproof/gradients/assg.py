@@ -27,7 +27,7 @@ _UNIT = ArcTan(alpha=1.0)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Assg:
+class ASSG:
     """Adaptive sharpness surrogate gradient, per element (sample, neuron, step), renewed by every forward::
 
         M <- b M + (1-b) |v|,    D <- b D + (1-b) ||v| - M|,    a = w / (M + relax D + 1e-4)
@@ -45,7 +45,7 @@ class Assg:
         SpikeproofError: half_mass outside (0, 0.5), or a model without sites.
 
     Example:
-        >>> Assg().name
+        >>> ASSG().name
         'ASSG'
     """
 
@@ -76,13 +76,13 @@ class Assg:
             raise SpikeproofError("ASSG needs spiking sites and this model has none; use the BPTT source instead.")
         adaptive = {name: _AdaptiveSite(self) for name in watched}
         with override_gradient(model, dict(adaptive)):
-            yield _AttachedAssg(list(adaptive.values()))
+            yield _AttachedASSG(list(adaptive.values()))
 
 
 class _AdaptiveSite:
     """One site's backward under ASSG, with its M, D and sharpness."""
 
-    def __init__(self, source: Assg) -> None:
+    def __init__(self, source: ASSG) -> None:
         self.source = source
         self.held = False
         self.state: list[Tensor] | None = None  # M, D, sharpness
@@ -121,7 +121,7 @@ class _AdaptiveSite:
         self.by_step = [[part[kept] for part in parts] for parts in self.by_step]
 
 
-class _AttachedAssg(Attached):
+class _AttachedASSG(Attached):
     def __init__(self, adaptive: list[_AdaptiveSite]) -> None:
         self._adaptive = adaptive
 
@@ -137,16 +137,16 @@ class _AttachedAssg(Attached):
 _HALF_MASS = Tunable(
     name="half_mass",
     label="ASSG's A′",
-    default=Assg().half_mass,
+    default=ASSG().half_mass,
     values=(0.39, 0.41, 0.43, 0.45),
-    make=lambda value: Assg(half_mass=value),
+    make=lambda value: ASSG(half_mass=value),
     search="SA-PGD",
 )
 NAMED = (
     Named(
         name="ASSG",
-        make=lambda tuned: Assg(half_mass=tuned["half_mass"]),
-        of_text=lambda text: Assg(half_mass=a_number(text)),
+        make=lambda tuned: ASSG(half_mass=tuned["half_mass"]),
+        of_text=lambda text: ASSG(half_mass=a_number(text)),
         adaptive=True,
         tunable=_HALF_MASS,
     ),

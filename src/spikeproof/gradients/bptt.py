@@ -31,7 +31,7 @@ from spikeproof.spiking import (
 
 
 @dataclasses.dataclass(frozen=True)
-class Bptt:
+class BPTT:
     """Backpropagation through time with the model's own surrogate, or with ``surrogate`` at every site instead.
 
     With None the model is left exactly as it is, so this source also serves networks without sites.
@@ -41,7 +41,7 @@ class Bptt:
 
     Example:
         >>> from spikeproof.spiking import Sigmoid
-        >>> Bptt(Sigmoid(alpha=4.0)).name
+        >>> BPTT(Sigmoid(alpha=4.0)).name
         'BPTT Sigmoid(alpha=4.0)'
     """
 
@@ -102,6 +102,6 @@ def _surrogate(text: str) -> Surrogate:
 
 
 NAMED = (
-    Named(name="BPTT", make=lambda tuned: Bptt(), of_text=lambda text: Bptt(_surrogate(text))),
-    Named(name="STE", make=lambda tuned: Bptt(StraightThrough())),
+    Named(name="BPTT", make=lambda tuned: BPTT(), of_text=lambda text: BPTT(_surrogate(text))),
+    Named(name="STE", make=lambda tuned: BPTT(StraightThrough())),
 )

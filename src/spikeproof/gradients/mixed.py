@@ -11,9 +11,9 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from spikeproof.errors import SpikeproofError
-from spikeproof.gradients.bptt import Bptt
+from spikeproof.gradients.bptt import BPTT
 from spikeproof.gradients.named import Named
-from spikeproof.gradients.rate import Hart
+from spikeproof.gradients.rate import HART
 from spikeproof.gradients.source import Attached, GradientSource, check_source
 from spikeproof.spiking import override_gradient, sites
 from spikeproof.spiking.site import GradientOverride
@@ -33,7 +33,7 @@ class Mixed:
         'BPTT+HART'
     """
 
-    sources: tuple[GradientSource, ...] = (Bptt(), Hart())
+    sources: tuple[GradientSource, ...] = (BPTT(), HART())
 
     def __post_init__(self) -> None:
         if not isinstance(self.sources, tuple | list) or len(self.sources) < 2:
@@ -86,4 +86,4 @@ class _AttachedMixed(Attached):
         return torch.stack(gradients).mean(0), logits[0]
 
 
-NAMED = (Named(name="MIXED", make=lambda tuned: Mixed((Bptt(), Hart(width=tuned["hart_width"]))), adaptive=True),)
+NAMED = (Named(name="MIXED", make=lambda tuned: Mixed((BPTT(), HART(width=tuned["hart_width"]))), adaptive=True),)

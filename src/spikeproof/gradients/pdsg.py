@@ -25,7 +25,7 @@ _UNIT = Gaussian(sigma=1.0, centre=0.5)
 
 
 @dataclasses.dataclass(frozen=True)
-class Pdsg:
+class PDSG:
     """BPTT with h(v) = exp(-(v - s/2)^2 / (2 s^2)) / (sqrt(2 pi) s), s of each channel and step::
 
         s[t] = std of u[1..t] over steps, batch and positions;  1 where that is 0
@@ -34,7 +34,7 @@ class Pdsg:
         SpikeproofError: on attaching, a model without sites.
 
     Example:
-        >>> Pdsg().name
+        >>> PDSG().name
         'PDSG'
     """
 
@@ -87,4 +87,4 @@ def running_spread(
     return torch.where(still, 1.0, variance.clamp_min(0).sqrt())
 
 
-NAMED = (Named(name="PDSG", make=lambda tuned: Pdsg(), adaptive=True),)
+NAMED = (Named(name="PDSG", make=lambda tuned: PDSG(), adaptive=True),)

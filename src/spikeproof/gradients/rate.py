@@ -15,7 +15,7 @@ G = mean_s h(v[s]).
 
 Where the steps differ (a learned gain by step, batch norm by step, gates), all T copies are differentiated with
 these same gains, and a site's own gain is a factor of the chain rule. RGA then takes the means over the steps of the
-current times the gain, and of the leak.
+current times the gain, and of the decay.
 
 Deviations: the originals fire at a strict margin > 0 in these modes, ours never changes the forward. For a threshold
 other than 1, RGA's gain is taken at the current over the threshold.
@@ -54,14 +54,14 @@ class Gain(Protocol):
 
 
 @dataclasses.dataclass(frozen=True)
-class Bptr:
+class BPTR:
     """G = 1[a neuron's rate > 0]: the rate mask of SNN-RAT.
 
     Raises:
         SpikeproofError: on attaching, a model without sites.
 
     Example:
-        >>> Bptr().name
+        >>> BPTR().name
         'BPTR'
     """
 
@@ -81,8 +81,8 @@ class Bptr:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Rga:
-    """G by the mean current x of a neuron, with leak tau and threshold 1::
+class RGA:
+    """G by the mean current x of a neuron, with decay tau and threshold 1::
 
         G = (1 - g + g tau) / (1 + tau)  where 1 - tau <= x <= 2,  plus g  where 0 <= x <= 1 - tau
 
@@ -93,7 +93,7 @@ class Rga:
         SpikeproofError: a slope that is not a number >= 0; on attaching, a model without sites.
 
     Example:
-        >>> Rga().gain(Neuron(leak=0.5), torch.tensor([0.3, 1.0, 2.1]))
+        >>> RGA().gain(Neuron(decay=0.5), torch.tensor([0.3, 1.0, 2.1]))
         tensor([0.2000, 0.6000, 0.0000])
     """
 
@@ -104,19 +104,19 @@ class Rga:
 
     @property
     def name(self) -> str:
-        return "RGA" if self == Rga() else f"RGA slope={self.slope}"
+        return "RGA" if self == RGA() else f"RGA slope={self.slope}"
 
     def gain(
-        self, neuron: Neuron, current: Float[Tensor, "*many"], leak: float | Float[Tensor, "*some"] | None = None
+        self, neuron: Neuron, current: Float[Tensor, "*many"], decay: float | Float[Tensor, "*some"] | None = None
     ) -> Float[Tensor, "*many"]:
-        """G at a mean current; ``leak`` in the place of the neuron's."""
-        return gain_at_mean(neuron, self.slope, current, neuron.leak if leak is None else leak)
+        """G at a mean current; ``decay`` in the place of the neuron's."""
+        return gain_at_mean(neuron, self.slope, current, neuron.decay if decay is None else decay)
 
     def attach(self, model: nn.Module) -> contextlib.AbstractContextManager[Attached]:
         for site in sites(model).values():
-            if isinstance(site, ForeignSite) and site.facts().leak is None:
+            if isinstance(site, ForeignSite) and site.facts().decay is None:
                 raise SpikeproofError(
-                    f"RGA's gain is that of a neuron with one known leak, and {site.label} is no such neuron of "
+                    f"RGA's gain is that of a neuron with one known decay, and {site.label} is no such neuron of "
                     f"{site.library}; take another gradient source (BPTT, ASSG, PDSG, HART)."
                 )
         return _attach(model, self)
@@ -127,11 +127,11 @@ class Rga:
 
     def of_seen(self, site: ForeignSite, seen: Seen) -> Float[Tensor, "n ..."]:
         facts = site.facts()
-        return self.gain(site.neuron, facts.gain * seen.currents.mean(0), facts.leak)
+        return self.gain(site.neuron, facts.gain * seen.currents.mean(0), facts.decay)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Hart:
+class HART:
     """G = mean over the steps of h(v), h a triangle of half-width ``width``, at the noisy margin where there is noise.
 
     Args:
@@ -142,7 +142,7 @@ class Hart:
         SpikeproofError: a width that is not a positive number; on attaching, a model without sites.
 
     Example:
-        >>> Hart(width=0.5).name
+        >>> HART(width=0.5).name
         'HART width=0.5'
     """
 
@@ -153,7 +153,7 @@ class Hart:
 
     @property
     def name(self) -> str:
-        return "HART" if self == Hart() else f"HART width={self.width}"
+        return "HART" if self == HART() else f"HART width={self.width}"
 
     def attach(self, model: nn.Module) -> contextlib.AbstractContextManager[Attached]:
         return _attach(model, self)
@@ -269,17 +269,17 @@ def through_one_copy(watched: list[Site], call: Callable[[Tensor], Tensor], imag
 _WIDTH = Tunable(
     name="hart_width",
     label="HART's width",
-    default=Hart().width,
+    default=HART().width,
     values=(0.25, 0.5, 1.0, 2.0),
-    make=lambda value: Hart(width=value),
+    make=lambda value: HART(width=value),
 )
 NAMED = (
-    Named(name="BPTR", make=lambda tuned: Bptr()),
-    Named(name="RGA", make=lambda tuned: Rga()),
+    Named(name="BPTR", make=lambda tuned: BPTR()),
+    Named(name="RGA", make=lambda tuned: RGA()),
     Named(
         name="HART",
-        make=lambda tuned: Hart(width=tuned["hart_width"]),
-        of_text=lambda text: Hart(width=a_number(text)),
+        make=lambda tuned: HART(width=tuned["hart_width"]),
+        of_text=lambda text: HART(width=a_number(text)),
         adaptive=True,
         tunable=_WIDTH,
     ),

@@ -95,5 +95,5 @@ def check_source(source: Any) -> None:
     """
     if isinstance(source, type) or not isinstance(source, GradientSource):
         raise SpikeproofError(
-            f"A gradient source is such as spikeproof.Bptt() or spikeproof.Assg(), got {told(source)}."
+            f"A gradient source is such as spikeproof.BPTT() or spikeproof.ASSG(), got {told(source)}."
         )

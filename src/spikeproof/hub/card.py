@@ -62,7 +62,7 @@ def model_card(run: Run, *, source: str = "hub:FOLDER", license: str | None = No
         data=data,
         audit=audit,
         not_audited=NOT_AUDITED,
-        threat="" if audit is None else threat_text(audit.norm, audit.radius),
+        threat="" if audit is None else threat_text(audit.norm, audit.eps),
         clean=None if audit is None else clean_of(audit),
         attacks=[] if audit is None else [each.name for each in audit.trials if each.counts and each.kind != "clean"],
         network_rows=_network(model),
@@ -114,7 +114,7 @@ def _note(facts: Path) -> str:
 def _evaluations(audit: Audit, data: _Data) -> list[Any]:
     from huggingface_hub import EvalResult
 
-    under = {"norm": audit.norm, "radius": audit.radius, "battery": audit.battery, "samples": audit.samples}
+    under = {"norm": audit.norm, "eps": audit.eps, "battery": audit.battery, "samples": audit.samples}
     clean = clean_of(audit)
     measured: list[tuple[str, Measured, dict[str, Any]]] = [
         *([("clean accuracy (%)", clean, {"samples": audit.samples})] if clean else []),
@@ -139,7 +139,7 @@ def _network(model: SpikingModel) -> list[tuple[str, str]]:
     network = model.description
     neuron, size = network.neuron, network.image_size
     weights = sum(parameter.numel() for parameter in model.parameters())
-    fires = f"leak {neuron.leak:g}, threshold {neuron.threshold:g}, {neuron.reset} reset"
+    fires = f"decay {neuron.decay:g}, threshold {neuron.threshold:g}, {neuron.reset} reset"
     images = f"[N, {network.in_channels}, {size}, {size}] in [0, 1] to [N, {network.num_classes}]"
     return [
         ("Architecture", Markdown(f"{code(network.name)}, width {network.width:g}, {weights:,} weights")),

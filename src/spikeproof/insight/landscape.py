@@ -14,7 +14,7 @@ from spikeproof.checked import check_seed, whole
 from spikeproof.errors import SpikeproofError
 from spikeproof.models import draws_at_random
 from spikeproof.private_rng import private_rng
-from spikeproof.threat import Radius, parse_radius
+from spikeproof.threat import Eps, parse_eps
 
 _BATCH = 50  # images whose gradient is taken at once
 _MOST_POINTS = 1000  # along each direction
@@ -39,7 +39,7 @@ def landscape(
     model: nn.Module,
     images: Float[Tensor, "n c h w"],
     labels: Int64[Tensor, " n"],
-    radius: Radius,
+    eps: Eps,
     points: int = 11,
     seed: int = 0,
     draws: int | None = None,
@@ -57,7 +57,7 @@ def landscape(
     radius and one number of points. A loss that nowhere changes along d1 has roughness 0.
 
     Args:
-        radius: of the square; a number in [0, 1] or text like "8/255".
+        eps: of the square; a number in [0, 1] or text like "8/255".
         seed: of d2 and of random models, whose draws are the same at every point: noise is no roughness.
         draws: forwards whose logits are averaged at each point; None for 10 where the network is random at inference,
             else 1.
@@ -76,11 +76,11 @@ def landscape(
         >>> found.losses.shape, found.roughness >= 0
         (torch.Size([5, 5]), True)
     """
-    reach = parse_radius(radius)
+    reach = parse_eps(eps)
     whole(points, "A landscape", "points", 3, _MOST_POINTS)
     check_seed(seed, "A landscape")
     if reach == 0:
-        raise SpikeproofError(f"A landscape needs a radius > 0, got {radius}.")
+        raise SpikeproofError(f"A landscape needs a radius > 0, got {eps}.")
     images, labels, _ = check_batch(images, labels, model=model)
     if not len(images):
         raise SpikeproofError("A landscape needs one image at least, got none.")
@@ -88,7 +88,7 @@ def landscape(
     if draws is None:
         with evaluating(model):
             draws = 10 if drawn or draws_at_random(model) else 1
-    how = Crafting(draws=draws, seed=seed)
+    how = Crafting(eot_iter=draws, seed=seed)
     uphill = torch.cat(
         [_uphill(model, *pair, how) for pair in zip(images.split(_BATCH), labels.split(_BATCH), strict=True)]
     )

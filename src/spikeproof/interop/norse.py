@@ -82,4 +82,4 @@ def _facts(module: nn.Module) -> Facts:
     if not type(module).__name__.startswith("LIFBox"):
         return Facts(threshold)  # a synapse with a current of its own makes it second order
     share = neuron.dt * parameters.tau_mem_inv
-    return Facts(threshold, leak=1 - share, gain=share)
+    return Facts(threshold, decay=1 - share, gain=share)

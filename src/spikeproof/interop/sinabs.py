@@ -74,5 +74,5 @@ def _facts(module: nn.Module) -> Facts:
     alpha = getattr(layer, "alpha_mem_calculated", None)
     if alpha is None or getattr(module, "tau_syn", None) is not None:
         return Facts(threshold)
-    leak = alpha.detach()
-    return Facts(threshold, leak=leak, gain=1 - leak if getattr(module, "norm_input", False) else 1.0)
+    decay = alpha.detach()
+    return Facts(threshold, decay=decay, gain=1 - decay if getattr(module, "norm_input", False) else 1.0)

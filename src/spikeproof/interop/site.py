@@ -25,7 +25,7 @@ from spikeproof.spiking import LEARNED, Neuron, Site, SiteRecord
 from spikeproof.spiking.ops.noise import draw_tapes, standard_normals
 
 # What a defense may put at a site of ours, and what is the library's own here.
-_OURS = (*LEARNED, "setpoint", "random_leak", "gate", "neuron")
+_OURS = (*LEARNED, "setpoint", "random_decay", "gate", "neuron")
 
 
 @runtime_checkable
@@ -61,13 +61,13 @@ class Facts:
 
     Attributes:
         threshold: above the potential that a reset leads to.
-        leak: what is kept of the potential from step to step; None for neurons with more than one state.
+        decay: what is kept of the potential from step to step; None for neurons with more than one state.
         gain: what multiplies the current.
         resets_apart: whether the reset asks the margin once more, so that it does not see noise.
     """
 
     threshold: float | Tensor = 1.0
-    leak: float | Tensor | None = None
+    decay: float | Tensor | None = None
     gain: float | Tensor = 1.0
     resets_apart: bool = False
 
@@ -84,7 +84,7 @@ class Seen:
 class ForeignSite(Site):
     """One spiking layer of another library.
 
-    ``override``, ``request``, ``noise_std`` and ``noise_at_inference`` are those of :class:`Site`. Leaks, gains, gates
+    ``override``, ``request``, ``noise_std`` and ``noise_at_inference`` are those of :class:`Site`. Decays, gains, gates
     and the neuron are the library's own: to set them here is refused.
 
     Args:

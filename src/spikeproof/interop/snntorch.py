@@ -72,4 +72,4 @@ def _facts(module: nn.Module) -> Facts:
     if type(module).__name__ not in ("Leaky", "Lapicque", "RLeaky"):
         return Facts(threshold, resets_apart=True)
     beta: Tensor = neuron.beta.detach()
-    return Facts(threshold, leak=beta.clamp(0, 1), resets_apart=True)
+    return Facts(threshold, decay=beta.clamp(0, 1), resets_apart=True)

@@ -75,8 +75,8 @@ def _facts(module: nn.Module) -> Facts:
     weight = getattr(module, "w", None)  # of a learned time constant
     share = weight.detach().sigmoid() if isinstance(weight, Tensor) else _one_over(getattr(module, "tau", None))
     if share is None:
-        return Facts(threshold, leak=1.0)
-    return Facts(threshold, leak=1 - share, gain=share if module.decay_input else 1.0)
+        return Facts(threshold, decay=1.0)
+    return Facts(threshold, decay=1 - share, gain=share if module.decay_input else 1.0)
 
 
 def _one_over(tau: float | None) -> float | None:

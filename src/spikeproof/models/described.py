@@ -29,7 +29,7 @@ def said_of(model: SpikingModel) -> dict[str, Any]:
     changed = {
         name: {
             "noise": [site.noise_std, site.noise_at_inference],
-            "random_leak": site.random_leak,
+            "random_decay": site.random_decay,
             "neuron": neuron_to_json(site.neuron),
             "fixed": [part for part in LEARNED if _is_fixed(getattr(site, part))],
         }
@@ -79,7 +79,7 @@ def made_again(
         for name, changed in said["sites"].items():
             site = sites(model)[name]
             site.noise_std, site.noise_at_inference = _parse_noise(changed["noise"])
-            site.random_leak = _parse_random_leak(changed["random_leak"])
+            site.random_decay = _parse_random_decay(changed["random_decay"])
             site.neuron = _parse_neuron(changed["neuron"])
             for part in changed.get("fixed", ()):
                 getattr(site, part).requires_grad_(False)
@@ -89,7 +89,7 @@ def made_again(
 
 
 def make_room(model: SpikingModel, weights: Mapping[str, Tensor]) -> None:
-    """Give the sites the parameters, buffers and gates that these weights have for them (learned leaks, ...)."""
+    """Give the sites the parameters, buffers and gates that these weights have for them (learned decays, ...)."""
     for name, site in sites(model).items():
         for learned in LEARNED:
             held = weights.get(f"{name}.{learned}")
@@ -115,12 +115,12 @@ def _parse_noise(plain: Any) -> tuple[float, bool]:
     return std, at_inference
 
 
-def _parse_random_leak(plain: Any) -> tuple[float, float] | None:
+def _parse_random_decay(plain: Any) -> tuple[float, float] | None:
     if plain is None:
         return None
     low, high = plain
     if not (_is_number(low) and _is_number(high)):
-        raise TypeError(f"random_leak {plain}")
+        raise TypeError(f"random_decay {plain}")
     return low, high
 
 

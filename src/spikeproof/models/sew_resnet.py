@@ -2,7 +2,7 @@
 
 Every sum of a convolution and batch norm goes through a neuron before it is added, so a block gives small whole numbers
 of spikes and not currents; no neuron follows the sum. Weights start as those of ``initialise``, which are not
-known to be the original's; its neuron, of leak 1/2 and threshold 1/2, is to be asked for.
+known to be the original's; its neuron, of decay 1/2 and threshold 1/2, is to be asked for.
 """
 
 from __future__ import annotations

@@ -179,10 +179,10 @@ def comparison_json(rows: dict[str, list[Run]]) -> list[dict[str, Any]]:
             "seed": run.config["recipe"]["train"]["seed"],  # type: ignore[index]
             "samples": run.audit.samples,
             "norm": run.audit.norm,
-            "radius": run.audit.radius,
+            "eps": run.audit.eps,
             "battery": run.audit.battery,
             "accuracies": {trial.name: trial.own.accuracy for trial in run.audit.trials if trial.own is not None},
-            "nominal": run.audit.nominal.accuracy,
+            "protocol": run.audit.protocol.accuracy,
             "worst_case": None if run.audit.no_number else run.audit.worst_case.accuracy,
             "no_number": run.audit.no_number or None,
             "masking_gap": None if run.audit.no_number else run.audit.masking_gap,

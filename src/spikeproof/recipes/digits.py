@@ -20,10 +20,10 @@ DIGITS = family(
         model=ModelConfig(name="conv", kernels="reference"),
         # bf16 gains nothing on so small a network, and in fp32 the demo trains the same networks on every machine.
         train=TrainConfig(epochs=20, precision="fp32", augmentation=Augmentation(crop_padding=0, flip=False, cutout=0)),
-        audit=AuditConfig(radius=0.1, samples=200, battery="quick", sweep=(0.05, 0.15, 0.2)),
+        audit=AuditConfig(eps=0.1, samples=200, battery="quick", sweep=(0.05, 0.15, 0.2)),
     ),
     at=AdversarialTraining(eps=0.1),
     mpd_sgr=MPDSGR(eta=0.5, warmup=0.0),
     tgo=TGO(lambda_max=0.6, delta=0.5, sigma=0.5),
-    at_radius=0.1,
+    at_eps=0.1,
 )

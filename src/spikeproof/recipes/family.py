@@ -8,9 +8,9 @@ from spikeproof.defenses import MPDSGR, TGO, AdversarialTraining, Defense
 from spikeproof.recipes.recipe import Recipe
 
 
-def family(base: Recipe, *, at: AdversarialTraining, mpd_sgr: MPDSGR, tgo: TGO, at_radius: float) -> list[Recipe]:
+def family(base: Recipe, *, at: AdversarialTraining, mpd_sgr: MPDSGR, tgo: TGO, at_eps: float) -> list[Recipe]:
     """Six recipes that differ in their defenses alone; those with AT are audited at ``at_radius``."""
-    at_audit = dataclasses.replace(base.audit, radius=at_radius)
+    at_audit = dataclasses.replace(base.audit, eps=at_eps)
     with_at = dataclasses.replace(base.having(at), audit=at_audit)
     return [
         _named(base, "vanilla"),

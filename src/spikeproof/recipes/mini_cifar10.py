@@ -55,7 +55,7 @@ _BASE = Recipe(
         augmentation=Augmentation(crop_padding=4, flip=True, cutout=0),
         validate_every=4,
     ),
-    audit=AuditConfig(radius=8 / 255, samples=500, trials=("PGD-7",), sweep_samples=30),
+    audit=AuditConfig(eps=8 / 255, samples=500, trials=("PGD-7",), sweep_samples=30),
 )
 _AT = AdversarialTraining(eps=2 / 255)
 _MPD_SGR = MPDSGR(eta=2.0)

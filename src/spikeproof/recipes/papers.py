@@ -20,12 +20,12 @@ _VGG11 = Recipe(
     name="vgg11-cifar10",
     model=ModelConfig(name="vgg11"),
     train=TrainConfig(epochs=200),
-    audit=AuditConfig(radius=8 / 255, samples=1000, trials=("PGD-7", "BIM-7")),
+    audit=AuditConfig(eps=8 / 255, samples=1000, trials=("PGD-7", "BIM-7")),
 )
 _WRN16 = dataclasses.replace(_VGG11, name="wrn16-cifar10", model=ModelConfig(name="wrn16"))
 _PGD2 = AdversarialTraining(eps=2 / 255, attack="pgd", steps=2)
 
 PAPERS = [
-    *family(_VGG11, at=_PGD2, mpd_sgr=MPDSGR(eta=2.0), tgo=TGO(lambda_max=0.6, sigma=0.3), at_radius=8 / 255),
-    *family(_WRN16, at=_PGD2, mpd_sgr=MPDSGR(eta=2.0), tgo=TGO(lambda_max=0.4, sigma=0.3), at_radius=8 / 255),
+    *family(_VGG11, at=_PGD2, mpd_sgr=MPDSGR(eta=2.0), tgo=TGO(lambda_max=0.6, sigma=0.3), at_eps=8 / 255),
+    *family(_WRN16, at=_PGD2, mpd_sgr=MPDSGR(eta=2.0), tgo=TGO(lambda_max=0.4, sigma=0.3), at_eps=8 / 255),
 ]

@@ -1,4 +1,4 @@
-"""One self-contained HTML report of one or more run folders: nominal and worst case, never one without the other."""
+"""One self-contained HTML report of one or more run folders: protocol and worst case, never one without the other."""
 
 from spikeproof.report.audit_file import read_audit
 from spikeproof.report.comparison_picture import write_comparison_picture

@@ -40,19 +40,19 @@ def read_audit(path: Path) -> Audit:
         raise SpikeproofError(
             f"{path} has version {row.whole('version')}, and this spikeproof reads version {AUDIT_VERSION}; {mend}."
         )
-    nominal, worst = _counted(row.child("nominal")), _counted(row.child("worst_case"))
+    protocol, worst = _counted(row.child("protocol")), _counted(row.child("worst_case"))
     gap = row.number("masking_gap")
-    if worst.accuracy > nominal.accuracy + ROUNDING or not abs(gap - (nominal.accuracy - worst.accuracy)) <= ROUNDING:
+    if worst.accuracy > protocol.accuracy + ROUNDING or not abs(gap - (protocol.accuracy - worst.accuracy)) <= ROUNDING:
         raise SpikeproofError(
-            f"{path}: the masking gap should be nominal - worst case and not negative, got {gap} from nominal "
-            f"{nominal.accuracy} and worst case {worst.accuracy}; {mend}."
+            f"{path}: the masking gap should be protocol - worst case and not negative, got {gap} from protocol "
+            f"{protocol.accuracy} and worst case {worst.accuracy}; {mend}."
         )
     norm = row.child("threat").text("norm")
     trials = tuple(_trial(entry, norm) for entry in row.children("trials"))
-    nominal_trial = row.child("nominal").text("trial")
-    if not any(trial.kind == "nominal" and trial.own and trial.name == nominal_trial for trial in trials):
+    protocol_trial = row.child("protocol").text("trial")
+    if not any(trial.kind == "protocol" and trial.own and trial.name == protocol_trial for trial in trials):
         raise SpikeproofError(
-            f"{path}: the nominal accuracy should come from one of the nominal trials, got {nominal_trial!r}; {mend}."
+            f"{path}: the protocol accuracy should come from one of the protocol trials, got {protocol_trial!r}; {mend}."
         )
     _check_chain(trials, row.whole("samples"), worst, row)
     threat, tuning = row.child("threat"), row.child("tuning")
@@ -61,7 +61,7 @@ def read_audit(path: Path) -> Audit:
         samples=row.whole("samples"),
         split=row.text("split"),
         norm=norm,
-        radius=threat.positive("radius"),
+        eps=threat.positive("eps"),
         noise=row.text("noise"),
         draws=row.whole("draws"),
         judge_draws=row.whole("judge_draws"),
@@ -76,8 +76,8 @@ def read_audit(path: Path) -> Audit:
         images="" if row.absent("audited_images") else row.text("audited_images"),
         split_images="" if row.absent("images") else row.text("images"),
         trials=trials,
-        nominal=nominal,
-        nominal_trial=nominal_trial,
+        protocol=protocol,
+        protocol_trial=protocol_trial,
         worst_case=worst,
         masking_gap=gap,
         no_number="" if row.absent("no_number") else row.text("no_number"),
@@ -177,7 +177,7 @@ def _trial(row: Fields, norm: str) -> Trial:
 def _sweep_point(row: Fields) -> SweepPoint:
     return SweepPoint(
         **vars(_measured(row)),
-        radius=row.number("radius"),
+        eps=row.number("eps"),
         trial=row.text("trial"),
         kind=row.text("kind"),
         samples=row.whole("samples"),
@@ -260,7 +260,7 @@ def _doubt(row: Fields) -> Doubt:
 # Audits from before warnings were records have these sentences.
 _CODES = {
     "No adaptive attack was run: the worst case is over fixed backwards only.": "no adaptive attack",
-    "The adaptive attack was weaker than the nominal one; run it for more steps.": "weak adaptive attack",
+    "The adaptive attack was weaker than the protocol one; run it for more steps.": "weak adaptive attack",
 }
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 

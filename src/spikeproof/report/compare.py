@@ -18,7 +18,7 @@ from spikeproof.report.wording import labels, masking_gap, unlike_sentence, wors
 
 
 def finding(runs: Sequence[Run]) -> Markup:
-    """The plain result in one or two sentences: the worst case, the nominal beside it, and how sure the order is."""
+    """The plain result in one or two sentences: the worst case, the protocol beside it, and how sure the order is."""
     audited = [(name, run.audit) for name, run in zip(labels(runs), runs, strict=True) if run.audit is not None]
     ranked = [(name, audit) for name, audit in audited if not audit.no_number]
     best = max(ranked, key=lambda pair: pair[1].worst_case.accuracy, default=None)
@@ -50,20 +50,20 @@ def _headline_bars(runs: Sequence[Run]) -> Markup | str:
         group = []
         if clean is not None:
             group.append(Bar("clean", clean.accuracy, clean.low, clean.high, percent(clean.accuracy), "clean"))
-        low, worst = audit.nominal, audit.worst_case
-        group.append(Bar("nominal", low.accuracy, low.low, low.high, percent(low.accuracy), "nominal"))
+        low, worst = audit.protocol, audit.worst_case
+        group.append(Bar("protocol", low.accuracy, low.low, low.high, percent(low.accuracy), "protocol"))
         text = f"{worst_case(audit)}, gap {masking_gap(audit)}"
         group.append(Bar("worst case", worst.accuracy, worst.low, worst.high, text, "worst", ghost=low.accuracy))
         groups.append((name, look, group))
     if not groups:
         return ""
     caption = (
-        "Accuracy on clean images, under the nominal attack and under every attack together; whiskers are 95 % "
-        "intervals. The dashed outline is the masking gap: what the nominal accuracy promises and the worst case "
+        "Accuracy on clean images, under the protocol attack and under every attack together; whiskers are 95 % "
+        "intervals. The dashed outline is the masking gap: what the protocol accuracy promises and the worst case "
         f"takes. {unlike_sentence(runs)}"
     )
-    title = "Clean, nominal and worst-case accuracy of each run"
-    return figure("Nominal and worst case", bars(title, groups), caption, style="tall")
+    title = "Clean, protocol and worst-case accuracy of each run"
+    return figure("Protocol and worst case", bars(title, groups), caption, style="tall")
 
 
 def _sites(runs: Sequence[Run]) -> Markup | str:

@@ -13,13 +13,13 @@ from spikeproof.report.press import html
 from spikeproof.report.records import Audit, Run
 from spikeproof.report.svg import marker
 
-# By the look of a series, which is its marker too: clean, nominal and worst case.
+# By the look of a series, which is its marker too: clean, protocol and worst case.
 COLOURS = {0: "#555c64", 1: "#0072b2", 3: "#d55e00"}
 _LETTER, _MARGIN = 6.4, 40.0  # room for the rows' labels
 
 
 def write_comparison_picture(rows: Mapping[str, Sequence[Run]], path: Path) -> None:
-    """A line a row, the best worst case on top: clean, nominal and worst case with its 95 % interval, means over seeds.
+    """A line a row, the best worst case on top: clean, protocol and worst case with its 95 % interval, means over seeds.
 
     A worst case that is not to be believed is hollow, and its row has a flag. Rows without an audited run are left
     out; the picture is SVG and loads nothing.
@@ -31,7 +31,7 @@ def write_comparison_picture(rows: Mapping[str, Sequence[Run]], path: Path) -> N
         "comparison.svg",
         rows=shown,
         left=_MARGIN + _LETTER * max(len(row["label"]) for row in shown),
-        nominal=next(each[0].nominal_trial for each in audits.values() if each),
+        protocol=next(each[0].protocol_trial for each in audits.values() if each),
         colours=COLOURS,
         marker=marker,
     )
@@ -43,7 +43,7 @@ def _row(label: str, audits: Sequence[Audit]) -> dict[str, Any]:
     return {
         "label": label,
         "clean": fmean(found.accuracy for found in map(clean_of, audits) if found is not None),
-        "nominal": fmean(audit.nominal.accuracy for audit in audits),
+        "protocol": fmean(audit.protocol.accuracy for audit in audits),
         "worst": fmean(each.accuracy for each in worst),
         "low": fmean(each.low for each in worst),
         "high": fmean(each.high for each in worst),

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
-from spikeproof.report.picks import STRONGEST, nominal_columns
+from spikeproof.report.picks import STRONGEST, protocol_columns
 from spikeproof.report.press import html
 from spikeproof.report.records import Run
 from spikeproof.report.wording import differing, doubts, kind_of, labels, quiet, unlike_sentence
@@ -18,7 +18,7 @@ def html_table(runs: Sequence[Run]) -> Markup:
     audited = [(name, run.audit) for name, run in zip(names, runs, strict=True) if run.audit is not None]
     trials = dict.fromkeys(
         (kind_of(trial), trial.name)
-        for wanted in (("clean",), ("nominal",), None)
+        for wanted in (("clean",), ("protocol",), None)
         for _, audit in audited
         for trial in audit.trials
         if wanted is None or trial.kind in wanted
@@ -29,7 +29,7 @@ def html_table(runs: Sequence[Run]) -> Markup:
         names=names,
         audited=audited,
         names_of_audited=[name for name, _ in audited],
-        shown=nominal_columns(runs),
+        shown=protocol_columns(runs),
         differ=differing(runs),
         unlike=unlike_sentence(runs),
         doubts=doubts(audited),

@@ -9,7 +9,7 @@ from statistics import fmean
 from spikeproof.disk import write_atomically
 from spikeproof.errors import SpikeproofError
 from spikeproof.report.numbers import bracketed, listed, over_seeds, percent, share
-from spikeproof.report.picks import clean_of, nominal_columns, trial_named
+from spikeproof.report.picks import clean_of, protocol_columns, trial_named
 from spikeproof.report.press import Markdown, markdown
 from spikeproof.report.records import Audit, Run
 from spikeproof.report.wording import asked_trials, conditions
@@ -33,10 +33,10 @@ def comparison_table(rows: Mapping[str, Sequence[Run]]) -> str:
     shown = {label: runs for label, runs in audited.items() if runs}
     if not shown:
         raise SpikeproofError("No run of this comparison is audited yet, so there is no table; let it go on.")
-    nominal = nominal_columns([run for runs in shown.values() for run in runs])
-    header = ["Row", "Seeds", "Clean", *nominal, "Worst case", "Gap", "Firing rate", "Training time", "Red flags"]
+    protocol = protocol_columns([run for runs in shown.values() for run in runs])
+    header = ["Row", "Seeds", "Clean", *protocol, "Worst case", "Gap", "Firing rate", "Training time", "Red flags"]
     base = _seconds(next(iter(shown.values())))
-    rows_of_seeds = [_cells(label, runs, nominal, base) for label, runs in shown.items()]
+    rows_of_seeds = [_cells(label, runs, protocol, base) for label, runs in shown.items()]
     pairs = [(run, run.audit) for runs in shown.values() for run in runs if run.audit is not None]
     _refuse_unlike(pairs)
     first = pairs[0][1]
@@ -47,7 +47,7 @@ def comparison_table(rows: Mapping[str, Sequence[Run]]) -> str:
         machines=sorted({f"torch {run.config['torch']}, {run.config['threads']} thread(s)" for run, _ in pairs}),
         attacks=[trial.name for trial in first.trials if trial.counts and trial.kind != "clean"],
         drawn=[f"{label} {draws}" for label, runs in shown.items() for draws in _draws(runs)],
-        headline=first.nominal_trial,
+        headline=first.protocol_trial,
         missing=[label for label in rows if label not in shown],
     )
 
@@ -83,13 +83,13 @@ def write_between_marks(page: Path, text: str) -> None:
     write_atomically(page, lambda path: path.write_text(whole, encoding="utf-8", errors="replace"))
 
 
-def _cells(label: str, runs: Sequence[Run], nominal: Sequence[str], base: float) -> list[str]:
+def _cells(label: str, runs: Sequence[Run], protocol: Sequence[str], base: float) -> list[str]:
     audits = [run.audit for run in runs if run.audit is not None]
     flags = [len(audit.raised) for audit in audits]
     return [
         label,
         str(len(runs)),
-        *(over_seeds([_own(audit, name) for audit in audits], percent) for name in (None, *nominal)),
+        *(over_seeds([_own(audit, name) for audit in audits], percent) for name in (None, *protocol)),
         _worst(audits),
         over_seeds([audit.masking_gap for audit in audits], percent),
         share(fmean(_firing_rate(run) for run in runs)),
@@ -128,7 +128,7 @@ def _seconds(runs: Sequence[Run]) -> float:
 def _draws(runs: Sequence[Run]) -> list[str]:
     """Of random networks, how many draws a gradient and a verdict took."""
     audits = [run.audit for run in runs if run.audit is not None and run.audit.noise != "off"]
-    return sorted({f"{audit.draws}/{audit.judge_draws}" for audit in audits})
+    return sorted({f"{audit.eot_iter}/{audit.judge_draws}" for audit in audits})
 
 
 def _refuse_unlike(pairs: Sequence[tuple[Run, Audit]]) -> None:

@@ -76,18 +76,18 @@ def published_percent(value: float) -> str:
     return f"{value:.1f}" if round(value, 1) == value else f"{value:.6g}"
 
 
-def radius_text(norm: str, radius: float) -> str:
+def eps_text(norm: str, eps: float) -> str:
     """8/255 for L-infinity, where the field counts in grey levels; a plain number otherwise."""
     if norm != "linf":
-        return f"{radius:.3g}"
-    levels = 255 * radius
+        return f"{eps:.3g}"
+    levels = 255 * eps
     whole = round(levels)
     return f"{whole}/255" if abs(levels - whole) < 0.02 else f"{levels:.3g}/255"
 
 
-def threat_text(norm: str, radius: float) -> str:
+def threat_text(norm: str, eps: float) -> str:
     """The norm and the radius: L∞ 8/255, L2 0.5."""
-    return f"{NORMS.get(norm, norm)} {radius_text(norm, radius)}"
+    return f"{NORMS.get(norm, norm)} {eps_text(norm, eps)}"
 
 
 def chance(p: float) -> str:

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from spikeproof.errors import SpikeproofError
 from spikeproof.report.fields import Fields
 
-_COLUMNS = {"sample", "label", "trial", "kind", "attack", "source", "norm", "radius", "correct"}
+_COLUMNS = {"sample", "label", "trial", "kind", "attack", "source", "norm", "eps", "correct"}
 
 
 def read_outcomes(path: Path) -> pa.Table:

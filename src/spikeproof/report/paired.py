@@ -13,7 +13,7 @@ import pyarrow as pa
 from spikeproof.counts import mcnemar
 from spikeproof.report.numbers import chance, signed
 from spikeproof.report.outcomes_file import read_outcomes
-from spikeproof.report.picks import nominal_columns
+from spikeproof.report.picks import protocol_columns
 from spikeproof.report.press import markdown
 from spikeproof.report.records import Audit, Run
 
@@ -42,11 +42,11 @@ def paired(first: Sequence[Run], second: Sequence[Run]) -> list[Paired]:
         first, second: audited runs, one a seed, of the same seeds in the same order; each pair on the same images.
 
     Returns:
-        One difference for each nominal trial that all runs have and one for the worst case; none of no runs.
+        One difference for each protocol trial that all runs have and one for the worst case; none of no runs.
     """
     if not first:
         return []
-    columns = [*nominal_columns([*first, *second]), WORST]
+    columns = [*protocol_columns([*first, *second]), WORST]
     above, below = ([_right(run, columns) for run in runs] for runs in (first, second))
     found = []
     for column in columns:
@@ -132,17 +132,17 @@ def _alike(above: Audit | None, below: Audit | None) -> bool:
     """Whether two audits have a number each, and of the same images under the same threat."""
     if above is None or below is None or above.no_number or below.no_number:
         return False
-    return bool(above.images) and (above.images, above.norm, above.radius) == (below.images, below.norm, below.radius)
+    return bool(above.images) and (above.images, above.norm, above.eps) == (below.images, below.norm, below.eps)
 
 
 def _right(run: Run, columns: Sequence[str]) -> dict[str, dict[int, bool]]:
     """By column, of every audited image whether it is right: under one trial, or under all."""
     assert run.audited is not None and run.audit is not None
     outcomes: pa.Table = read_outcomes(Path(run.audited) / "outcomes.parquet")
-    names = ("sample", "trial", "kind", "norm", "radius", "correct")
+    names = ("sample", "trial", "kind", "norm", "eps", "correct")
     right: dict[str, dict[int, bool]] = {column: {} for column in columns}
-    for sample, trial, kind, norm, radius, correct in zip(*(outcomes[name].to_pylist() for name in names), strict=True):
-        of_the_audit = norm == run.audit.norm and math.isclose(radius, run.audit.radius, rel_tol=1e-9)
+    for sample, trial, kind, norm, eps, correct in zip(*(outcomes[name].to_pylist() for name in names), strict=True):
+        of_the_audit = norm == run.audit.norm and math.isclose(eps, run.audit.eps, rel_tol=1e-9)
         for column, held in right.items():
             if kind == "clean" or (of_the_audit and column in (trial, WORST)):
                 held[sample] = held.get(sample, True) and correct

@@ -20,29 +20,29 @@ def clean_of(audit: Audit) -> Counted | None:
 
 
 def is_headline(audit: Audit, trial: Trial) -> bool:
-    """Whether its accuracy is *the* nominal accuracy."""
-    return trial.kind == "nominal" and trial.name == audit.nominal_trial
+    """Whether its accuracy is *the* protocol accuracy."""
+    return trial.kind == "protocol" and trial.name == audit.protocol_trial
 
 
-def nominal_columns(runs: Sequence[Run], most: int = MOST_COLUMNS) -> list[str]:
-    """Names of the nominal trials that get a column, in the order in which they were run.
+def protocol_columns(runs: Sequence[Run], most: int = MOST_COLUMNS) -> list[str]:
+    """Names of the protocol trials that get a column, in the order in which they were run.
 
     Every run's headline has one; the rest go to the first others, those within the radius before unbounded ones.
     """
     audits = [run.audit for run in runs if run.audit is not None]
-    found = {t.name: t for audit in audits for t in audit.trials if t.kind == "nominal" and t.own is not None}
-    headlines = {audit.nominal_trial for audit in audits}
+    found = {t.name: t for audit in audits for t in audit.trials if t.kind == "protocol" and t.own is not None}
+    headlines = {audit.protocol_trial for audit in audits}
     ranked = sorted(found.values(), key=lambda trial: (trial.name not in headlines, not trial.counts))
     kept = {trial.name for trial in ranked[: max(most, len(headlines))]}
     return [name for name in found if name in kept]
 
 
 def strongest_other(audit: Audit) -> Trial | None:
-    """Of the trials that are not nominal, the one of the lowest own accuracy, or else the one that newly broke most.
+    """Of the trials that are not protocol, the one of the lowest own accuracy, or else the one that newly broke most.
 
     The trials' own accuracies are compared only where each of them attacked everyone.
     """
-    others = [trial for trial in audit.trials if trial.kind not in ("clean", "nominal") and trial.counts]
+    others = [trial for trial in audit.trials if trial.kind not in ("clean", "protocol") and trial.counts]
     if not others:
         return None
     if all(trial.own is not None for trial in others):

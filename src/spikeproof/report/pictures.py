@@ -34,7 +34,7 @@ def to_uint8(values: np.ndarray) -> UInt8[np.ndarray, "*shape"]:
 def perturbation_scale(pictures: Pictures, audit: Audit) -> float:
     """What fills the range from grey to white: the radius for L-infinity, else the largest change of any pixel."""
     if audit.norm == "linf":
-        return audit.radius
+        return audit.eps
     return float(np.abs(pictures.adversarial - pictures.clean / 255.0).max()) or 1.0
 
 

@@ -34,7 +34,7 @@ class Trial:
     """One attack with one gradient source on the audited samples, in the order in which they were run.
 
     Attributes:
-        kind: clean, nominal, fixed, adaptive, black-box or noise.
+        kind: clean, protocol, fixed, adaptive, black-box or noise.
         counts: whether it kept to the audit's threat; one that went any L2 distance is no part of the worst case.
         attempted, broken: samples that it attacked, and how many of these it broke.
         newly_broken: samples that no trial before it had broken; for the clean row the clean errors.
@@ -63,7 +63,7 @@ class Trial:
 class SweepPoint(Measured):
     """One trial at one radius."""
 
-    radius: float
+    eps: float
     trial: str
     kind: str
     samples: int
@@ -138,7 +138,7 @@ class Site:
 
 @dataclasses.dataclass(frozen=True)
 class Audit:
-    """What audit.json says: every trial, the nominal accuracy, the worst case and the conditions they hold under.
+    """What audit.json says: every trial, the protocol accuracy, the worst case and the conditions they hold under.
 
     Attributes:
         no_number: why the audit says nothing of robustness; "" where it does.
@@ -150,7 +150,7 @@ class Audit:
     samples: int
     split: str
     norm: str
-    radius: float
+    eps: float
     noise: str
     draws: int
     judge_draws: int
@@ -165,8 +165,8 @@ class Audit:
     images: str
     split_images: str
     trials: tuple[Trial, ...]
-    nominal: Counted
-    nominal_trial: str
+    protocol: Counted
+    protocol_trial: str
     worst_case: Counted
     masking_gap: float
     no_number: str
@@ -181,7 +181,7 @@ class Audit:
 
     @property
     def has_adaptive(self) -> bool:
-        """Without an adaptive attack the worst case is over nominal attacks only, and a small gap proves nothing."""
+        """Without an adaptive attack the worst case is over protocol attacks only, and a small gap proves nothing."""
         return any(trial.kind == "adaptive" for trial in self.trials)
 
     @property

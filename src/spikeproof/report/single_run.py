@@ -22,7 +22,7 @@ ACROSS = 400  # the units of a bar in the waterfall; the page stretches it to it
 
 
 def run_section(index: int, name: str, run: Run, *, alone: bool) -> Markup:
-    """Everything that is known about one run; its line of summary already holds nominal and worst case.
+    """Everything that is known about one run; its line of summary already holds protocol and worst case.
 
     The only run of a page stands unfolded, and without the figures that the first part has already shown of it.
     """

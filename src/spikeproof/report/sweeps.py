@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from markupsafe import Markup
 
 from spikeproof.report.figures import FULL, figure
-from spikeproof.report.numbers import NORMS, interval, listed, percent, radius_text
+from spikeproof.report.numbers import NORMS, eps_text, interval, listed, percent
 from spikeproof.report.records import Audit, Run, StepPoint, SweepPoint
 from spikeproof.report.svg import HEIGHT, WIDTH, Axis, Line, legend, line_chart, round_steps
 from spikeproof.report.wording import labels, unlike_sentence
@@ -20,7 +20,7 @@ RADII_WRITTEN = 8  # with more radii than this the axis takes round steps instea
 def _radius_axis(norm: str, points: Sequence[SweepPoint]) -> Axis:
     """An x axis from radius 0 over all radii of ``points``; L-infinity radii are counted in 255ths."""
     unit = 255.0 if norm == "linf" else 1.0
-    radii = sorted({round(point.radius * unit, 2) for point in points})
+    radii = sorted({round(point.eps * unit, 2) for point in points})
     steps = radii if len(radii) <= RADII_WRITTEN else round_steps(radii[-1])
     label = f"radius ({NORMS.get(norm, norm)}{', in 255ths' if norm == 'linf' else ''})"
     ticks = dict.fromkeys([0.0, *steps])
@@ -29,14 +29,14 @@ def _radius_axis(norm: str, points: Sequence[SweepPoint]) -> Axis:
 
 def _sweep_line(name: str, look: int, points: Sequence[SweepPoint], norm: str, *, band: bool) -> Line:
     """One line through ``points``, in order of radius; dashed where they are adaptive."""
-    points = sorted(points, key=lambda point: point.radius)
+    points = sorted(points, key=lambda point: point.eps)
     return Line(
         label=name,
         look=look,
-        x=[point.radius for point in points],
+        x=[point.eps for point in points],
         y=[point.accuracy for point in points],
         notes=[
-            f"{name}: {point.trial} ({point.kind}) at {radius_text(norm, point.radius)}: {percent(point.accuracy)} % "
+            f"{name}: {point.trial} ({point.kind}) at {eps_text(norm, point.eps)}: {percent(point.accuracy)} % "
             f"({interval(point)}), n = {point.samples}"
             for point in points
         ],
@@ -58,7 +58,7 @@ def sweeps_of_runs(runs: Sequence[Run]) -> list[Markup]:
             if audit.norm != norm:
                 continue
             key.append((name, look, False))
-            for kind in ("nominal", "adaptive"):
+            for kind in ("protocol", "adaptive"):
                 lowest = _lowest([point for point in audit.sweep if point.kind == kind])
                 shown += lowest
                 if lowest:
@@ -67,12 +67,12 @@ def sweeps_of_runs(runs: Sequence[Run]) -> list[Markup]:
             continue
         sizes = sorted({point.samples for point in shown})
         caption = (
-            "Accuracy as the radius grows, the lowest nominal trial solid and the lowest adaptive trial dashed. A "
+            "Accuracy as the radius grows, the lowest protocol trial solid and the lowest adaptive trial dashed. A "
             "dashed line below its solid one is masking; a line that never nears 0 % betrays a failing attack. n = "
             f"{listed([str(size) for size in sizes])} per point; intervals are in each run's own figure. "
             f"{unlike_sentence(runs)}"
         )
-        key += [("nominal", None, False), ("adaptive", None, True)]
+        key += [("protocol", None, False), ("adaptive", None, True)]
         chart = line_chart(
             "Accuracy against radius, one line per run",
             lines,
@@ -86,16 +86,16 @@ def sweeps_of_runs(runs: Sequence[Run]) -> list[Markup]:
 
 
 def _lowest(points: Sequence[SweepPoint]) -> list[SweepPoint]:
-    radii = sorted({point.radius for point in points})
-    return [min((each for each in points if each.radius == radius), key=lambda each: each.accuracy) for radius in radii]
+    radii = sorted({point.eps for point in points})
+    return [min((each for each in points if each.eps == eps), key=lambda each: each.accuracy) for eps in radii]
 
 
 def _guide(audits: Sequence[Audit], points: Sequence[SweepPoint]) -> tuple[float, str] | None:
     """The audited radius, if it is one for all and on the axis."""
-    radii = {radius_text(audit.norm, audit.radius): audit.radius for audit in audits}
-    (words, radius), *others = radii.items()
-    fits = not others and radius <= max(point.radius for point in points)
-    return (radius, f"audited at {words}") if fits else None
+    radii = {eps_text(audit.norm, audit.eps): audit.eps for audit in audits}
+    (words, eps), *others = radii.items()
+    fits = not others and eps <= max(point.eps for point in points)
+    return (eps, f"audited at {words}") if fits else None
 
 
 def sweep_of_trials(audit: Audit) -> Markup | str:
@@ -119,8 +119,8 @@ def sweep_of_trials(audit: Audit) -> Markup | str:
         guide=guide,
     )
     caption = (
-        "Accuracy under each trial as the radius grows, with its 95 % band: solid is nominal, dashed is "
-        f"adaptive.{' The dotted line marks the radius of the table.' if guide else ''}"
+        "Accuracy under each trial as the radius grows, with its 95 % band: solid is protocol, dashed is "
+        f"adaptive.{' The dotted line marks the eps of the table.' if guide else ''}"
     )
     return figure("Accuracy against radius", chart, caption, key)
 
@@ -153,8 +153,8 @@ def steps_of_trials(audit: Audit) -> Markup | str:
     chart = line_chart("Accuracy against steps, one line per attack", lines, _step_axis(audit.step_sweep), FULL)
     sizes = listed([str(size) for size in sorted({point.samples for point in audit.step_sweep})])
     caption = (
-        f"Accuracy at {radius_text(audit.norm, audit.radius)} as an attack takes more steps (an equal way to the right "
-        "multiplies them equally), with its 95 % band: solid is nominal, dashed is adaptive. A line that still falls "
+        f"Accuracy at {eps_text(audit.norm, audit.eps)} as an attack takes more steps (an equal way to the right "
+        "multiplies them equally), with its 95 % band: solid is protocol, dashed is adaptive. A line that still falls "
         "at its end belongs to an attack that has not converged, and one that rises to an attack that is caught. n = "
         f"{sizes} per point."
     )

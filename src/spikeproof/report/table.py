@@ -1,4 +1,4 @@
-"""The result table as text for the terminal: nominal trials, the worst case and the masking gap, one run per row."""
+"""The result table as text for the terminal: protocol trials, the worst case and the masking gap, one run per row."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from spikeproof.report.picks import (
     clean_of,
     heading,
     is_headline,
-    nominal_columns,
+    protocol_columns,
     strongest_other,
     trial_named,
 )
@@ -37,7 +37,7 @@ WIDEST = 120  # letters in a line of a common terminal
 def text_table(runs: Sequence[Run]) -> str:
     """The result table as aligned Markdown for the terminal, with its conditions and warnings below; ASCII only.
 
-    Conditions that all runs share stand once below the table; those in which they differ become columns. Nominal
+    Conditions that all runs share stand once below the table; those in which they differ become columns. Protocol
     trials beside the headline give way where the table would be wider than a terminal; the HTML has every trial.
 
     Args:
@@ -53,7 +53,7 @@ def text_table(runs: Sequence[Run]) -> str:
         raise SpikeproofError("The table needs at least one run, got none; give one or more run folders.")
     differ, names = differing(runs), [_plain(name) for name in labels(runs)]
     for most in range(MOST_COLUMNS, -1, -1):
-        shown = nominal_columns(runs, most)
+        shown = protocol_columns(runs, most)
         lines = _lines(runs, names, differ, shown)
         if len(lines[0]) <= WIDEST:
             break
@@ -110,7 +110,7 @@ def _notes(runs: Sequence[Run], names: Sequence[str], differ: Sequence[str], sho
     audits = [run.audit for run in runs if run.audit is not None]
     notes = []
     if audits:
-        printed: list[Measured] = [part for audit in audits for part in (audit.nominal, audit.worst_case)]
+        printed: list[Measured] = [part for audit in audits for part in (audit.protocol, audit.worst_case)]
         for audit in audits:
             printed += [t.own for t in audit.trials if t.own and (t.kind == "clean" or t.name in shown)]
         reach = max(max(each.high - each.accuracy, each.accuracy - each.low) for each in printed)
@@ -118,7 +118,7 @@ def _notes(runs: Sequence[Run], names: Sequence[str], differ: Sequence[str], sho
         shared = [_plain(words) for name, words in conditions(audits[0]).items() if name not in differ]
         if shared:
             notes.append(f"{', '.join(shared)}.")
-        notes.append("* nominal accuracy; masking gap = nominal - worst case, in points.")
+        notes.append("* protocol accuracy; masking gap = protocol - worst case, in points.")
         notes += _of_other_trials(audits, shown)
         for name, run in zip(names, runs, strict=True):
             if run.audit is not None and run.audit.search is not None:
@@ -147,7 +147,7 @@ def _of_other_trials(audits: Sequence[Audit], shown: Sequence[str]) -> list[str]
             "attacked only what was left."
         )
     if any(trial.own is not None for trial in picked):
-        notes.append(f"{STRONGEST}: the trial that is not nominal and leaves least, with its own accuracy.")
+        notes.append(f"{STRONGEST}: the trial that is not protocol and leaves least, with its own accuracy.")
     there = {*shown, *(trial.name for trial in picked)}
     hidden = dict.fromkeys(
         t.name for audit in audits for t in audit.trials if t.kind != "clean" and t.name not in there

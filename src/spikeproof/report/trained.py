@@ -43,7 +43,7 @@ def trained_sentences(run: Run) -> list[str]:
     if last.beyond:
         name, value = max(last.beyond.items(), key=lambda item: abs(item[1] - 0.5))
         found.append(
-            f"Beyond the bounds that a neuron's own setting has (leaks in [0, 1], gains above 0) {len(last.beyond)} "
+            f"Beyond the bounds that a neuron's own setting has (decays in [0, 1], gains above 0) {len(last.beyond)} "
             f"learned values lie, {name} = {setting(value)} the farthest."
         )
     return [sentence[:1000] for sentence in found]

@@ -9,7 +9,7 @@ from spikeproof.doubt import Doubt
 from spikeproof.report.numbers import interval, listed, percent, threat_text
 from spikeproof.report.records import Audit, Run, Search, Trial
 
-# Codes of doubts about an audit's adaptive attacks: there was none, or it did less than the nominal one.
+# Codes of doubts about an audit's adaptive attacks: there was none, or it did less than the protocol one.
 OF_ADAPTIVE = (NO_ADAPTIVE := "no adaptive attack", "weak adaptive attack")
 WITHOUT_ADAPTIVE = Doubt(
     NO_ADAPTIVE,
@@ -89,9 +89,9 @@ def conditions(audit: Audit) -> dict[str, str]:
     """What must agree before two audits may be compared, by name, in the order it is written."""
     noise = f"noise {audit.noise}"
     if audit.noise != "off":
-        noise += f", E = {audit.draws} draws a gradient, R = {audit.judge_draws} a verdict"
+        noise += f", E = {audit.eot_iter} draws a gradient, R = {audit.judge_draws} a verdict"
     return {
-        "Threat": threat_text(audit.norm, audit.radius),
+        "Threat": threat_text(audit.norm, audit.eps),
         "Samples": f"n = {audit.samples}",
         "Split": f"{audit.split} split",
         "Images": _images(audit),

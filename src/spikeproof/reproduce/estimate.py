@@ -58,12 +58,12 @@ def _training_seconds(recipe: Recipe, device: str) -> float:
 
 def _audit_seconds(recipe: Recipe, config: AuditConfig, device: str) -> float:
     passes = sum(
-        trial.cost * (1.0 if trial.kind == "nominal" or config.every_member_attacks_all else _STILL_CHASED)
+        trial.cost * (1.0 if trial.kind == "protocol" or config.every_member_attacks_all else _STILL_CHASED)
         for trial in config.members()
     )
     passes *= _FP32 if for_verdicts(config.precision) == "fp32" else 1.0
     samples = config.samples or 10_000
-    macs = _macs(recipe) * samples * (config.draws or 1)
+    macs = _macs(recipe) * samples * (config.eot_iter or 1)
     return macs * passes * _ATTACK_STEP / _RATES[device]
 
 

@@ -103,9 +103,9 @@ def _row(plan: Plan, row: Row, task: Task, store: Store) -> ResultRow:
     config = run.config()
     *columns, worst = (_audit(store, task, audit) for audit in task.audits)
     cells = {column.label: _cell(plan, row, column, task, store) for column in table.columns}
-    nominal = next(column for column in table.columns if column.label == table.nominal)
+    protocol = next(column for column in table.columns if column.label == table.protocol)
     clean = _named(columns[0] if columns else worst, "clean")
-    counted = cells[nominal.label].count
+    counted = cells[protocol.label].count
     return ResultRow(
         schema=SCHEMA,
         table=table.name,
@@ -134,15 +134,15 @@ def _row(plan: Plan, row: Row, task: Task, store: Store) -> ResultRow:
         training_seconds=round(sum(line["seconds"] for line in run.metrics()), 1),
         audit_seconds=round(sum(audit.seconds for audit in (*columns, worst)), 1),
         peak_memory_bytes=None if facts.absent("peak_memory_bytes") else facts.whole("peak_memory_bytes"),
-        radius=worst.radius,
+        eps=worst.eps,
         clean=clean,
-        nominal_attack="clean" if nominal.trial is None else make_trial(nominal.trial).name,
-        nominal=clean if counted is None else counted,
+        protocol_attack="clean" if protocol.trial is None else make_trial(protocol.trial).name,
+        protocol=clean if counted is None else counted,
         worst=Worst(
             battery=worst.battery,
             count=_count(worst.worst_case),
-            nominal_trial=worst.nominal_trial,
-            nominal=_count(worst.nominal),
+            protocol_trial=worst.protocol_trial,
+            protocol=_count(worst.protocol),
             flags=tuple(flag.name for flag in worst.raised),
             no_number=worst.no_number,
         ),

@@ -39,9 +39,9 @@ def audit_key(network: str, config: AuditConfig, substitute: str | None = None) 
     return _address([network, config.meaning(), trials, substitute])
 
 
-def measure_key(network: str, measure: str, images: int, radius: float) -> str:
+def measure_key(network: str, measure: str, images: int, eps: float) -> str:
     """The address of a measure of a network, taken on so many test images and, where it has one, at this radius."""
-    return _address([network, measure, images, radius])
+    return _address([network, measure, images, eps])
 
 
 def _address(content: Any) -> str:

@@ -15,7 +15,7 @@ from spikeproof.recipes import Recipe
 from spikeproof.reproduce.task import AuditTask, Store, Task
 from spikeproof.runs import RunFolder
 from spikeproof.tables import Calibration, Column, Row, Scale, Table, at_scale, audit_sizes
-from spikeproof.threat import parse_radius
+from spikeproof.threat import parse_eps
 
 # Attacks see batches of one size everywhere, so that no verdict hangs on how much memory a machine has free.
 _BATCH = 250
@@ -155,12 +155,12 @@ class Plan:
     def column_audits(self, row: Row, recipe: Recipe, substitute: Recipe | None) -> list[AuditTask]:
         """Of a row's network, one audit for all columns of one radius, black box apart: in the order of ``places``."""
         audits = []
-        for radius, black_box in self.places():
-            here = [c for c in self.table.columns if c.measure is None and self.place(c) == (radius, black_box)]
+        for eps, black_box in self.places():
+            here = [c for c in self.table.columns if c.measure is None and self.place(c) == (eps, black_box)]
             trials = [column.trial for column in here if column.trial is not None]
             # An audit wants a trial of its own surrogate, which tells what the others are beside.
             own = ("FGSM",) if black_box or all(make_trial(trial).rank is None for trial in trials) else ()
-            config = self._audit(row, recipe, self.samples[0], radius)
+            config = self._audit(row, recipe, self.samples[0], eps)
             config = dataclasses.replace(
                 config,
                 battery=None,
@@ -174,24 +174,24 @@ class Plan:
 
     def worst_audit(self, row: Row, recipe: Recipe) -> AuditTask:
         """The battery that adapts, at the table's radius."""
-        config = self._audit(row, recipe, self.samples[1], self.table.audit.threat.radius)
+        config = self._audit(row, recipe, self.samples[1], self.table.audit.threat.eps)
         return AuditTask(dataclasses.replace(config, sweep_samples=50))
 
     def place(self, column: Column) -> tuple[float, bool]:
         """Under which audit a column is: the trial's radius, and whether it crafts on a substitute."""
-        radius = self.table.audit.threat.radius if column.radius is None else column.radius
-        return parse_radius(radius), column.on_substitute
+        eps = self.table.audit.threat.eps if column.eps is None else column.eps
+        return parse_eps(eps), column.on_substitute
 
     def places(self) -> list[tuple[float, bool]]:
         """The places of a task's audits for columns, in their order; the worst case's is the last."""
         return list(dict.fromkeys(self.place(column) for column in self.table.columns if column.measure is None))
 
-    def _audit(self, row: Row, recipe: Recipe, samples: int | None, radius: float) -> AuditConfig:
-        config = dataclasses.replace(self.table.audit, samples=samples, radius=radius, batch_size=_BATCH)
+    def _audit(self, row: Row, recipe: Recipe, samples: int | None, eps: float) -> AuditConfig:
+        config = dataclasses.replace(self.table.audit, samples=samples, eps=eps, batch_size=_BATCH)
         if row.noise is not None:
             config = dataclasses.replace(config, noise=row.noise)
-        if row.draws is not None:
-            return dataclasses.replace(config, draws=row.draws)
+        if row.eot_iter is not None:
+            return dataclasses.replace(config, draws=row.eot_iter)
         # An audit gives a random network ten draws by itself: too many for a miniature.
         return (
             dataclasses.replace(config, draws=4, judge_draws=10) if self.scale == "mini" and _random(recipe) else config

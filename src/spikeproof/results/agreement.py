@@ -16,7 +16,7 @@ def check_row(row: ResultRow, where: str) -> None:
     Raises:
         SpikeproofError: the first contradiction, by file and field.
     """
-    counts: dict[str, Count] = {"clean": row.clean, "nominal": row.nominal}
+    counts: dict[str, Count] = {"clean": row.clean, "protocol": row.protocol}
     for label, cell in row.cells.items():
         if cell.count is not None:
             counts[f"cells.{label}.count"] = cell.count
@@ -25,19 +25,19 @@ def check_row(row: ResultRow, where: str) -> None:
             if cell.published is not None and not 0 <= cell.published <= 100:
                 raise _wrong(where, f"cells.{label}.published", f"a percentage as the count is, not {cell.published:g}")
     if row.worst is not None:
-        counts |= {"worst.count": row.worst.count, "worst.nominal": row.worst.nominal}
+        counts |= {"worst.count": row.worst.count, "worst.protocol": row.worst.protocol}
     for field, count in counts.items():
         if count.correct > count.samples:
             raise _wrong(where, f"{field}.correct", f"at most the {count.samples} samples, not {count.correct}")
     if row.worst is None:
         return
-    worst, nominal = row.worst.count, row.worst.nominal
+    worst, protocol = row.worst.count, row.worst.protocol
     if worst.samples > row.clean.samples:
         raise _wrong(where, "worst.count.samples", f"at most clean's {row.clean.samples}, not {worst.samples}")
-    if nominal.samples != worst.samples:
-        raise _wrong(where, "worst.nominal.samples", f"the worst case's {worst.samples}, not {nominal.samples}")
-    if worst.correct > nominal.correct:
-        raise _wrong(where, "worst.count.correct", f"at most the nominal {nominal.correct}, not {worst.correct}")
+    if protocol.samples != worst.samples:
+        raise _wrong(where, "worst.protocol.samples", f"the worst case's {worst.samples}, not {protocol.samples}")
+    if worst.correct > protocol.correct:
+        raise _wrong(where, "worst.count.correct", f"at most the protocol {protocol.correct}, not {worst.correct}")
 
 
 def check_header(header: TableHeader, where: str) -> None:
@@ -84,7 +84,7 @@ def _setting(row: ResultRow) -> dict[str, object]:
     """What the seeds of a row share, so that one line may stand for them."""
     names = (
         *("label", "group", "dataset", "data_note", "classes", "train_images", "network", "width", "num_steps"),
-        *("coding", "defenses", "radius", "nominal_attack"),
+        *("coding", "defenses", "eps", "protocol_attack"),
     )
     shared: dict[str, object] = {name: getattr(row, name) for name in names}
     shared["clean.samples"] = row.clean.samples

@@ -48,7 +48,7 @@ def boards(tables: Sequence[tuple[TableHeader, Sequence[ResultRow]]]) -> list[Bo
             row = line.first
             if row.worst is not None and line.worsts:
                 key = (
-                    *(-SCALES.index(row.scale), row.dataset, row.data_note, row.classes, row.radius),
+                    *(-SCALES.index(row.scale), row.dataset, row.data_note, row.classes, row.eps),
                     *(row.worst.battery, row.worst.count.samples, row.crafting_precision, line.images),
                 )
                 found.setdefault(key, {}).setdefault(_network(line), (line, header.source))
@@ -63,12 +63,12 @@ def unranked(tables: Sequence[tuple[TableHeader, Sequence[ResultRow]]]) -> list[
 
 def board_table(board: Board) -> list[list[object]]:
     """The rows of the board as a table of Markdown, its heads first."""
-    heads = ["Rank", "Row", "Table", "Network", "Clean", "Nominal", "Worst case", "Gap", "Operations (M)", "Seeds"]
+    heads = ["Rank", "Row", "Table", "Network", "Clean", "Protocol", "Worst case", "Gap", "Operations (M)", "Seeds"]
     cells: list[list[object]] = [[*heads, "Device"], ["--:", "---", "---", "---", *("--:" for _ in heads[4:]), "---"]]
     for place in board.places:
         line, row = place.line, place.line.first
-        clean, nominal = (over_seeds(line.percents(of), points) for of in ("clean", "nominal"))
-        named = [place.rank, place.name, _table(place), network(row), clean, f"{nominal} ({row.nominal_attack})"]
+        clean, protocol = (over_seeds(line.percents(of), points) for of in ("clean", "protocol"))
+        named = [place.rank, place.name, _table(place), network(row), clean, f"{protocol} ({row.protocol_attack})"]
         cells.append([*named, line.worst_text(), line.gap_text(), millions(line), len(line.seeds), line.devices])
     return cells
 
@@ -111,6 +111,6 @@ def _setting(line: Line) -> str:
     judged = "" if worst is None else f", battery {worst.battery} on {worst.count.samples} test images"
     judged += f" ({line.images[:8]})" if line.images else ""
     return (
-        f"{dataset(row.dataset)}{note}, {row.classes} classes, {threat_text('linf', row.radius)}, scale {row.scale}"
+        f"{dataset(row.dataset)}{note}, {row.classes} classes, {threat_text('linf', row.eps)}, scale {row.scale}"
         f"{judged}, crafted in {row.crafting_precision}"
     )

@@ -45,8 +45,8 @@ class Line:
 
     @property
     def gaps(self) -> list[float]:
-        """For each seed, the battery's nominal accuracy less the worst case, in points."""
-        return [worst.nominal.percent - worst.count.percent for worst in self.worsts]
+        """For each seed, the battery's protocol accuracy less the worst case, in points."""
+        return [worst.protocol.percent - worst.count.percent for worst in self.worsts]
 
     @property
     def flags(self) -> list[str]:
@@ -59,7 +59,7 @@ class Line:
         return each_once(row.device for row in self.seeds)
 
     def percents(self, of: str) -> list[float]:
-        """For each seed an accuracy in percent: of "clean" or of "nominal"."""
+        """For each seed an accuracy in percent: of "clean" or of "protocol"."""
         return [getattr(row, of).percent for row in self.seeds]
 
     @property

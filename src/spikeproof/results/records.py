@@ -30,7 +30,7 @@ class Cell:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Worst:
-    """Right under every attack of a battery, on the first ``count.samples`` test images; with its nominal attack.
+    """Right under every attack of a battery, on the first ``count.samples`` test images; with its protocol attack.
 
     Attributes:
         no_number: why the count says nothing of robustness; "" where it does.
@@ -38,8 +38,8 @@ class Worst:
 
     battery: str
     count: Count
-    nominal_trial: str
-    nominal: Count
+    protocol_trial: str
+    protocol: Count
     flags: tuple[str, ...]
     no_number: str = ""
 
@@ -54,8 +54,8 @@ class ResultRow:
         data_note: what differs from the published data set, such as "JPEG-recompressed"; empty if nothing.
         training_steps: of the optimiser.
         recipe_hash: of everything that decides the weights (data, network, defenses, training, seed).
-        radius: of the Linf ball of the worst case and of every column that does not say another.
-        clean, nominal: on the test images of the table; nominal_attack is the trial's name.
+        eps: of the Linf ball of the worst case and of every column that does not say another.
+        clean, protocol: on the test images of the table; protocol_attack is the trial's name.
         worst: the worst case, or None where no battery was run.
         cells: by the label of the column.
         synaptic_operations: additions caused by spikes, mean per image over all steps (see insight/energy.py).
@@ -92,10 +92,10 @@ class ResultRow:
     training_seconds: float
     audit_seconds: float
     peak_memory_bytes: int | None
-    radius: float
+    eps: float
     clean: Count
-    nominal_attack: str
-    nominal: Count
+    protocol_attack: str
+    protocol: Count
     worst: Worst | None
     cells: dict[str, Cell]
     synaptic_operations: float | None

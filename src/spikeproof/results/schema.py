@@ -46,7 +46,7 @@ _RULES: dict[str, dict[str, Any]] = {
     "recipe_hash": {"pattern": "^[0-9a-f]{8,64}$", "description": "8 to 64 hexadecimal digits in lower case"},
     "images": {"pattern": "^([0-9a-f]{16})?$", "description": "16 hexadecimal digits in lower case, or nothing"},
     "classes": {"minimum": 2},
-    "radius": _POSITIVE | {"maximum": 1},
+    "eps": _POSITIVE | {"maximum": 1},
     "p": {"minimum": 0, "maximum": 1},
     **dict.fromkeys(("samples", "train_images", "num_steps", "threads"), _FROM_1),
     **dict.fromkeys(("training_seconds", "audit_seconds", "synaptic_operations"), _FROM_0),
@@ -54,7 +54,16 @@ _RULES: dict[str, dict[str, Any]] = {
     **dict.fromkeys(
         (
             *("label", "dataset", "network", "coding", "code_version", "torch_version", "device", "training_precision"),
-            *("crafting_precision", "nominal_attack", "command", "battery", "nominal_trial", "title", "source", "text"),
+            *(
+                "crafting_precision",
+                "protocol_attack",
+                "command",
+                "battery",
+                "protocol_trial",
+                "title",
+                "source",
+                "text",
+            ),
             "column",
         ),
         _NAMED,

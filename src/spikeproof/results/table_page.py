@@ -39,7 +39,7 @@ def render_table(header: TableHeader, rows: Sequence[ResultRow]) -> Markdown:
     """
     lines = lines_of(header.order, rows)
     noted = [line.first for line in lines if line.first.data_note]
-    fought = [(row.worst.battery, row.radius) for row in (line.first for line in lines) if row.worst is not None]
+    fought = [(row.worst.battery, row.eps) for row in (line.first for line in lines) if row.worst is not None]
     return markdown(
         "table.md",
         header=header,
@@ -48,7 +48,7 @@ def render_table(header: TableHeader, rows: Sequence[ResultRow]) -> Markdown:
         data_notes=dict.fromkeys(f"{dataset(row.dataset)} is {row.data_note}." for row in noted),
         unlike_images=_unlike_images(lines),
         several=any(len(line.seeds) > 1 for line in lines),
-        batteries=dict.fromkeys(f"{battery} at {threat_text('linf', radius)}" for battery, radius in fought),
+        batteries=dict.fromkeys(f"{battery} at {threat_text('linf', eps)}" for battery, eps in fought),
         flags=[f"{line.first.label} ({line.first.row}): {', '.join(line.flags)}" for line in lines if line.flags],
         no_numbers=[f"{line.first.label}: {line.no_number}" for line in lines if line.no_number],
         not_run=_missing(header, lines),

@@ -17,28 +17,28 @@ class Neuron:
 
     For t = 1..T, from m[0] = 0::
 
-        u[t] = leak * m[t-1] + x[t]            potential, before reset
+        u[t] = decay * m[t-1] + x[t]            potential, before reset
         s[t] = 1[u[t] - threshold >= 0]        spike
         m[t] = (1 - s[t]) * u[t]               hard reset, or u[t] - threshold * s[t] for a soft one
 
     The backward uses ``surrogate`` for ds/du. By default it also runs through the s[t] of the reset, as these papers'
     code does (``detach_reset=False``): dm/du = (1 - s) - u h(v).
 
-    The defaults are those of the code behind MPD-SGR's and TGO's baselines: leak 1.0 (so, strictly, an IF neuron),
+    The defaults are those of the code behind MPD-SGR's and TGO's baselines: decay 1.0 (so, strictly, an IF neuron),
     threshold 1, hard reset, not detached, triangle of half-width 1.
 
     ``carries_noise`` says where a site's firing noise goes: into the potential, where it stays (NDL, TGO if asked), or,
     by default, into the firing decision alone (NLIF).
 
     Raises:
-        SpikeproofError: leak outside [0, 1] or a threshold that is not positive.
+        SpikeproofError: decay outside [0, 1] or a threshold that is not positive.
 
     Example:
-        >>> Neuron(leak=0.5).threshold
+        >>> Neuron(decay=0.5).threshold
         1.0
     """
 
-    leak: float = 1.0
+    decay: float = 1.0
     """What is kept of the potential from step to step; 1 keeps all."""
     threshold: float = 1.0
     """Where a neuron fires."""
@@ -53,8 +53,10 @@ class Neuron:
 
     def __post_init__(self) -> None:
         check_sizes("A neuron", vars(self))
-        if not 0 <= self.leak <= 1:
-            raise SpikeproofError(f"A neuron's leak must lie in [0, 1], got {self.leak}; 1 keeps the whole potential.")
+        if not 0 <= self.decay <= 1:
+            raise SpikeproofError(
+                f"A neuron's decay must lie in [0, 1], got {self.decay}; 1 keeps the whole potential."
+            )
         if not (math.isfinite(self.threshold) and self.threshold > 0):
             raise SpikeproofError(f"A neuron's threshold must be positive, got {self.threshold}.")
         if self.reset not in ("hard", "soft"):

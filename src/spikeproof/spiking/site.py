@@ -119,11 +119,11 @@ class Site(nn.Module):
             the T copies, but for the unbiased-variance factor of the running variance.
 
     Attributes:
-        leak, gain: tensors [T, *less, C] that broadcast against a step's current (T may be 1: the same at every step);
-            None leaves the neuron's leak and the current as they are. A defense that learns them puts parameters here.
+        decay, gain: tensors [T, *less, C] that broadcast against a step's current (T may be 1: the same at every step);
+            None leaves the neuron's decay and the current as they are. A defense that learns them puts parameters here.
         sharpness: a tensor [T, C], or with a 1 for either: the surrogate h(v) becomes a h(a v) (``reference.fire``).
-        adaptation, setpoint: as leak; both or none. They move the threshold (see ``reference.fire``).
-        random_leak: the bounds between which every forward draws each neuron's leak anew; None draws none.
+        adaptation, setpoint: as decay; both or none. They move the threshold (see ``reference.fire``).
+        random_decay: the bounds between which every forward draws each neuron's decay anew; None draws none.
         gate: what the spikes [T, N, *space, C] go through before pooling; None lets them pass.
         across: the other processes that train on the same batch, whose values statistics and sums then hold too; None
             outside :func:`spikeproof.spiking.joined.joined`.
@@ -137,7 +137,7 @@ class Site(nn.Module):
         tensor([0., 1., 0., 1.])
     """
 
-    leak: Tensor | None
+    decay: Tensor | None
     gain: Tensor | None
     sharpness: Tensor | None
     adaptation: Tensor | None
@@ -163,7 +163,7 @@ class Site(nn.Module):
         for name in LEARNED:
             self.register_parameter(name, None)
         self.register_buffer("setpoint", None)
-        self.random_leak: tuple[float, float] | None = None
+        self.random_decay: tuple[float, float] | None = None
         self.gate: nn.Module | None = None
         self.noise_std = 0.0
         self.noise_at_inference = False
@@ -184,7 +184,7 @@ class Site(nn.Module):
     @property
     def stochastic(self) -> bool:
         """Whether this forward draws random numbers of any kind."""
-        return self.noisy or self.random_leak is not None or self.gate is not None
+        return self.noisy or self.random_decay is not None or self.gate is not None
 
     @property
     def steps_differ(self) -> bool:
@@ -252,11 +252,11 @@ class Site(nn.Module):
             for part in (getattr(self, name),)
         }
         drive = Drive(values, *self._eval_affine(), **by_step)
-        if self.random_leak is not None:
-            low, high = self.random_leak
+        if self.random_decay is not None:
+            low, high = self.random_decay
             drawn = sent(torch.rand(values.shape[2:]), values.device)  # by the CPU's generator, as all noise here
-            leak = low + (high - low) * drawn
-            drive = drive._replace(leak=leak.expand(self.num_steps, *leak.shape))
+            decay = low + (high - low) * drawn
+            drive = drive._replace(decay=decay.expand(self.num_steps, *decay.shape))
         if self.noisy and not self.collapsed:
             std = torch.full((), self.noise_std, device=values.device)
             drive = drive._replace(noise_std=std, noise=draw_tapes(self.num_steps, values))

@@ -29,7 +29,7 @@ def find_table(name: str) -> Table:
         SpikeproofError: there is none of that name.
 
     Example:
-        >>> find_table("tgo-main").nominal
+        >>> find_table("tgo-main").protocol
         'PGD10'
     """
     if name not in TABLES:

@@ -95,8 +95,8 @@ def _on(name: str, words: str, printed: tuple[Row, Row] | None = None, **network
 
 
 _NETWORKS = (
-    _on("decay-0.99", "decay 0.99", neuron=Neuron(leak=0.99)),
-    _on("decay-0.5", "decay 0.5", neuron=Neuron(leak=0.5)),
+    _on("decay-0.99", "decay 0.99", neuron=Neuron(decay=0.99)),
+    _on("decay-0.5", "decay 0.5", neuron=Neuron(decay=0.5)),
     _on("t-2", "T = 2", num_steps=2),
     _on("t-8", "T = 8", (_of(TABLE1, "c10-vanilla-reg"), _of(TABLE1, "c10-vanilla-mpd-sgr")), num_steps=8),
 )
@@ -131,7 +131,7 @@ AMBIGUITIES = Table(
     source="Readings of MPD-SGR and TGO; printed numbers are those of MPD-SGR's Tables 1 and 2 and TGO's main table",
     columns=_COLUMNS,
     rows=_ROWS,
-    nominal="PGD7",
+    protocol="PGD7",
     calibrations=(_ETA, _ALL_SITES, _NO_WARM_UP, _BAND, _CARRIED, _QUADRATIC),
     claims=tuple(
         Claim(text=f"MPD-SGR over REG, {ours.group}", column="PGD7", higher=ours.name, lower=reg.name)

@@ -1,7 +1,7 @@
 """ASSG's table of adversarially trained SEW-ResNet19 on CIFAR-10, with MPD-SGR and TGO, which it does not have.
 
 Its neuron is u = m + (x - m) / 2 with a threshold of 1/2, a detached hard reset and a triangle of half-width 1/2. With
-u' = 2 u and m' = 2 m this is u' = m' / 2 + x with a threshold of 1: our neuron of leak 1/2, and the currents are the
+u' = 2 u and m' = 2 m this is u' = m' / 2 + x with a threshold of 1: our neuron of decay 1/2, and the currents are the
 same. Its surrogate max(0, 1/2 - |v|) / (1/4) and du/dx = 1/2 give ds/dx = max(0, 1 - |v'|): our triangle of half-width
 1. Only a potential that equals the threshold differs, at which ours fires.
 """
@@ -17,7 +17,7 @@ from spikeproof.tables.table import Claim, Column, Row, Table
 from spikeproof.tables.tgo_tables import tgo_candidates
 from spikeproof.train import TrainConfig
 
-NEURON = Neuron(leak=0.5, threshold=1.0, detach_reset=True, surrogate=Triangle(gamma=1.0))
+NEURON = Neuron(decay=0.5, threshold=1.0, detach_reset=True, surrogate=Triangle(gamma=1.0))
 _BASE = Recipe(
     name="sew-resnet19-cifar10",
     data=DataConfig(name="cifar10"),
@@ -112,7 +112,7 @@ ASSG_MAIN = Table(
         )
         for row, label in _LABELS.items()
     ),
-    nominal="SA-PGD (ASSG)",
+    protocol="SA-PGD (ASSG)",
     calibrations=_CALIBRATIONS,
     claims=(
         Claim(text="SR with AT over AT", column="SA-PGD (ASSG)", higher="at-sr", lower="at"),

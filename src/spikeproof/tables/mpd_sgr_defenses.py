@@ -150,7 +150,7 @@ TABLE1 = Table(
         for (data, training), methods in _PUBLISHED.items()
         for method, numbers in methods.items()
     ),
-    nominal="PGD",
+    protocol="PGD",
     calibrations=tuple(itertools.chain.from_iterable(_calibrations(data) for data in DATA)),
     claims=tuple(itertools.chain.from_iterable(_claims(data) for data in DATA)),
     audit=AUDIT,
@@ -179,13 +179,13 @@ TABLE3 = Table(
     source=f"{PAPER}, Table 3",
     columns=(
         Column(label="Clean"),
-        Column(label="Gaussian Noise", trial="GAUSSIAN", radius=0.1),
-        Column(label="Uniform Noise", trial="UNIFORM", radius=0.1),
+        Column(label="Gaussian Noise", trial="GAUSSIAN", eps=0.1),
+        Column(label="Uniform Noise", trial="UNIFORM", eps=0.1),
     ),
     rows=tuple(
         _row(method, "c100", "vanilla", dict(zip(_NOISES, numbers, strict=True))) for method, numbers in _NOISE.items()
     ),
-    nominal="Gaussian Noise",
+    protocol="Gaussian Noise",
     calibrations=tuple(_calibrations("c100")),
     claims=tuple(
         Claim(text=f"{text} under {noise}", column=noise, higher=f"c100-vanilla-{high}", lower=f"c100-vanilla-{low}")

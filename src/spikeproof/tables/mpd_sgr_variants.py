@@ -57,7 +57,7 @@ def _pair(
 
 
 def _table(
-    number: int, title: str, columns: tuple[Column, ...], pairs: list[tuple[Row, Row]], nominal: str, note: str
+    number: int, title: str, columns: tuple[Column, ...], pairs: list[tuple[Row, Row]], protocol: str, note: str
 ) -> Table:
     return Table(
         name=f"mpd-sgr-table{number}",
@@ -65,7 +65,7 @@ def _table(
         source=f"{PAPER}, Table {number}",
         columns=columns,
         rows=tuple(row for pair in pairs for row in pair),
-        nominal=nominal,
+        protocol=protocol,
         calibrations=tuple(
             calibration(
                 ours.calibrated[0],
@@ -80,7 +80,7 @@ def _table(
         claims=tuple(
             Claim(
                 text=f"MPD-SGR over {reference.label}, {ours.group}",
-                column=nominal,
+                column=protocol,
                 higher=ours.name,
                 lower=reference.name,
             )

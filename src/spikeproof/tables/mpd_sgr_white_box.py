@@ -105,7 +105,7 @@ TABLE2 = Table(
         _row(*key, published=dict(zip((column.label for column in _TABLE2_COLUMNS), numbers, strict=True)))
         for key, numbers in _PUBLISHED.items()
     ),
-    nominal="PGD (BPTT)",
+    protocol="PGD (BPTT)",
     calibrations=tuple(_calibration(data, network) for data in DATA for network in NETWORKS),
     claims=tuple(
         claim
@@ -133,11 +133,11 @@ FIGURE2 = Table(
     source=f"{PAPER}, Figure 2",
     columns=(
         Column(label="Clean"),
-        *(Column(label=f"PGD-4, {radius}/255", trial="PGD-4", radius=radius / 255) for radius in _RADII),
+        *(Column(label=f"PGD-4, {eps}/255", trial="PGD-4", eps=eps / 255) for eps in _RADII),
         *(Column(label=f"PGD-{steps}, 8/255", trial=f"PGD-{steps}") for steps in _STEPS),
     ),
     rows=tuple(_row("c10", network, method, published={}) for network in NETWORKS for method in _METHODS),
-    nominal="PGD-7, 8/255",
+    protocol="PGD-7, 8/255",
     calibrations=tuple(_calibration("c10", network) for network in NETWORKS),
     claims=tuple(
         claim
@@ -165,7 +165,7 @@ FIGURE3 = Table(
     rows=tuple(
         _row("c10", network, method, published={}, black_box=True) for network in NETWORKS for method in _METHODS
     ),
-    nominal="PGD",
+    protocol="PGD",
     calibrations=tuple(_calibration("c10", network) for network in NETWORKS),
     claims=tuple(claim for network in NETWORKS for claim in _claims("c10", network, "PGD", with_at=False)),
     audit=AUDIT,

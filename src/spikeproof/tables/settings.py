@@ -39,7 +39,7 @@ _TRAIN = TrainConfig(
 )
 _NO_CUTOUT = Augmentation(crop_padding=4, flip=True, cutout=0)
 
-AUDIT = AuditConfig(radius=8 / 255)
+AUDIT = AuditConfig(eps=8 / 255)
 AT = AdversarialTraining(eps=2 / 255, attack="pgd", steps=2, step_size=1 / 255)
 STOG = StoG(prior=5e-6, until=0.5)
 
@@ -82,7 +82,7 @@ def with_dlif(recipe: Recipe, *, adversarial: bool) -> Recipe:
     It brings its own images, so it is not crafted by PGD-2 where the others are.
     """
     perturbation: Literal["fgsm", "gaussian"] = "fgsm" if adversarial else "gaussian"
-    settings = {"alpha": 1.0, "kappa": 0.5, "eps": 4 / 255, "start": 0.001, "std": 8 / 255, "leak": 0.99}
+    settings = {"alpha": 1.0, "kappa": 0.5, "eps": 4 / 255, "start": 0.001, "std": 8 / 255, "decay": 0.99}
     dlif = DLIF(perturbation=perturbation, **settings)  # type: ignore[arg-type]
     return with_training(recipe.having(dlif), epochs=100)
 

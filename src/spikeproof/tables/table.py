@@ -10,7 +10,7 @@ from spikeproof.audit import AuditConfig
 from spikeproof.defenses import Defense
 from spikeproof.errors import SpikeproofError
 from spikeproof.recipes import Recipe
-from spikeproof.threat import Radius
+from spikeproof.threat import Eps
 
 Measure = Literal["proximal share", "landscape roughness"]
 
@@ -22,14 +22,14 @@ class Column:
     Args:
         label: as printed; published numbers are found by it.
         trial: as in a battery, such as "PGD-7" or "FGSM@RGA"; None for the clean images.
-        radius: of the trial; None for the table's.
+        eps: of the trial; None for the table's.
         on_substitute: craft on the row's substitute network and judge on the row's own (black box).
         measure: a number about the network instead of an accuracy.
     """
 
     label: str
     trial: str | None = None
-    radius: Radius | None = None
+    eps: Eps | None = None
     on_substitute: bool = False
     measure: Measure | None = None
 
@@ -103,7 +103,7 @@ class Table:
         title: as printed, without the scale.
         source: authors, year, venue, number of the table.
         audit: radius and precision of the columns' trials; its trials, battery and samples are not used.
-        nominal: the column that stands for the paper's protocol in the leaderboard.
+        protocol: the column that stands for the paper's protocol in the leaderboard.
         note: what a reader must know: settings that are ours, what the paper leaves open.
 
     Raises:
@@ -115,7 +115,7 @@ class Table:
     source: str
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
-    nominal: str
+    protocol: str
     calibrations: tuple[Calibration, ...] = ()
     claims: tuple[Claim, ...] = ()
     audit: AuditConfig = AuditConfig()
@@ -125,7 +125,9 @@ class Table:
         labels, names = [column.label for column in self.columns], [row.name for row in self.rows]
         known = {each.name for each in self.calibrations}
         referred = {
-            "column": {self.nominal, *(claim.column for claim in self.claims)}.union(*(r.published for r in self.rows)),
+            "column": {self.protocol, *(claim.column for claim in self.claims)}.union(
+                *(r.published for r in self.rows)
+            ),
             "row": {end for claim in self.claims for end in (claim.higher, claim.lower)},
             "calibration": {name for row in self.rows for name in row.calibrated},
         }

@@ -84,7 +84,7 @@ MAIN = Table(
     source=f"{_PAPER}, main table",
     columns=_MAIN_COLUMNS,
     rows=tuple(_main_row(training, tgo=tgo) for training in _MAIN for tgo in (False, True)),
-    nominal="PGD10",
+    protocol="PGD10",
     calibrations=(_MAIN_CALIBRATION,),
     claims=tuple(
         Claim(text=f"TGO over {words}", column=column, higher=f"{training}-tgo", lower=training)
@@ -167,7 +167,7 @@ ABLATION = Table(
         )
         for (training, part), published in _ABLATION.items()
     ),
-    nominal="FGSM",
+    protocol="FGSM",
     calibrations=tuple(_ablation_calibration(part) for part in _PARTS if part != "none"),
     claims=(
         *(
@@ -233,7 +233,7 @@ ADVANCED = Table(
         )
         for row, numbers in _ADVANCED.items()
     ),
-    nominal="APGD-7",
+    protocol="APGD-7",
     calibrations=(
         _advanced_calibration("at-sr", SR_CANDIDATES, 60.37),
         _advanced_calibration("at-tgo", _NOISY, 64.49),
@@ -261,7 +261,7 @@ def _measured(name: str, title: str, label: str, measure: Measure, text: str, no
         source=_PAPER,
         columns=(Column(label="Clean"), Column(label=label, measure=measure)),
         rows=tuple(dataclasses.replace(row, published={}) for row in rows),
-        nominal="Clean",
+        protocol="Clean",
         calibrations=(_MAIN_CALIBRATION,),
         claims=(Claim(text=text, column=label, higher="bptt", lower="bptt-tgo"),),
         audit=AUDIT,

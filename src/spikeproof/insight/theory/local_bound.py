@@ -90,4 +90,4 @@ def _terms(model: nn.Module, images: Tensor, moved: Tensor, labels: Tensor, how:
 def _logits(model: nn.Module, images: Tensor, how: Crafting) -> Tensor:
     with private_rng():
         torch.manual_seed(how.seed)
-        return judged(model, images, draws=how.draws)
+        return judged(model, images, draws=how.eot_iter)

@@ -21,18 +21,18 @@ _MOST_STEPS, _MOST_NEURONS, _MOST = 1000, 10_000_000, 1e6
 
 @check_kinds
 def unreset_moments(
-    leak: float, mean: float, std: float, num_steps: int, currents: Currents = "independent"
+    decay: float, mean: float, std: float, num_steps: int, currents: Currents = "independent"
 ) -> tuple[Float[Tensor, " t"], Float[Tensor, " t"]]:
     """Mean and standard deviation of u[t] where nothing is ever reset, for t = 1..T::
 
-        E u[t] = mean D(leak, t),   D(a, t) = sum_{i=1..t} a^(t-i)
-        sd u[t] = std sqrt(D(leak^2, t))      independent currents: MPD-SGR's Theorem 1, with S(t) = 0
-        sd u[t] = std D(leak, t)              constant currents: the same one at every step
+        E u[t] = mean D(decay, t),   D(a, t) = sum_{i=1..t} a^(t-i)
+        sd u[t] = std sqrt(D(decay^2, t))      independent currents: MPD-SGR's Theorem 1, with S(t) = 0
+        sd u[t] = std D(decay, t)              constant currents: the same one at every step
 
     Both are exact for currents of that mean and standard deviation, whatever their shape.
 
     Args:
-        leak: what is kept of the potential from step to step, in [0, 1].
+        decay: what is kept of the potential from step to step, in [0, 1].
         mean, std: of a step's current, std >= 0.
         num_steps: T.
         currents: "independent" over the steps, or "constant", as direct coding gives them to the first site.
@@ -50,13 +50,13 @@ def unreset_moments(
         (tensor([1.0000, 1.4142, 1.7321, 2.0000], dtype=torch.float64), tensor([1., 2., 3., 4.], dtype=torch.float64))
     """
     _check(mean, std, num_steps)
-    Neuron(leak=leak)  # refuses a leak that is none
+    Neuron(decay=decay)  # refuses a decay that is none
 
     def accumulated(factor: float) -> Float[Tensor, " t"]:
         return (factor ** torch.arange(num_steps, dtype=torch.float64)).cumsum(0)
 
-    spread = accumulated(leak) if currents == "constant" else accumulated(leak**2).sqrt()
-    return mean * accumulated(leak), std * spread
+    spread = accumulated(decay) if currents == "constant" else accumulated(decay**2).sqrt()
+    return mean * accumulated(decay), std * spread
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,7 +91,7 @@ def simulated_potentials(
     """Drive ``count`` neurons with normal currents through the library's own site, and measure their potentials.
 
     Args:
-        neuron: whose leak, threshold, reset and window count.
+        neuron: whose decay, threshold, reset and window count.
         mean, std: of a step's current, std >= 0.
         num_steps: T.
         currents: drawn anew at each step ("independent"), or once for each neuron ("constant").

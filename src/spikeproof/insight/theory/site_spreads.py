@@ -43,7 +43,7 @@ def site_spreads(model: nn.Module, images: Float[Tensor, "n c h w"]) -> list[Sit
         images: [N, C, H, W] in [0, 1]; one batch, whose currents and potentials are held at once.
 
     Raises:
-        SpikeproofError: a model without sites, one that keeps a state, fewer than 2 steps, or a site with learned leaks
+        SpikeproofError: a model without sites, one that keeps a state, fewer than 2 steps, or a site with learned decays
             or gains, of which the theorem says nothing.
 
     Source: MPD-SGR (2026), Theorem 1.
@@ -57,18 +57,18 @@ def site_spreads(model: nn.Module, images: Float[Tensor, "n c h w"]) -> list[Sit
     """
     watched = sites(model)
     for name, site in watched.items():
-        if site.leak is not None or site.gain is not None or site.num_steps < 2:
+        if site.decay is not None or site.gain is not None or site.num_steps < 2:
             raise SpikeproofError(
-                f"Theorem 1 is of neurons of one fixed leak over steps; the site {name!r} has learned leaks or gains, "
+                f"Theorem 1 is of neurons of one fixed decay over steps; the site {name!r} has learned decays or gains, "
                 "or a single step."
             )
     refuse_state(model, images)
     with evaluating(model), probe(model, "margins", currents_at=set(watched)) as record:
         model(images.clone())
-    return [_spread(name, seen, watched[name].neuron.leak) for name, seen in record.items()]
+    return [_spread(name, seen, watched[name].neuron.decay) for name, seen in record.items()]
 
 
-def _spread(name: str, seen: SiteRecord, leak: float) -> SiteSpread:
+def _spread(name: str, seen: SiteRecord, decay: float) -> SiteSpread:
     assert seen.currents is not None and seen.margins is not None
     margins = _by_channel(seen.margins)
     steps = margins.shape[1]
@@ -79,7 +79,7 @@ def _spread(name: str, seen: SiteRecord, leak: float) -> SiteSpread:
     apart = together.sum((1, 2)) - together.diagonal(dim1=1, dim2=2).sum(1)
     moving = variance > 1e-12  # a channel whose current is always the same has no correlation
     correlation = (apart / (steps * (steps - 1)))[moving] / variance[moving]
-    _, growth = unreset_moments(leak, 0.0, 1.0, steps)
+    _, growth = unreset_moments(decay, 0.0, 1.0, steps)
     return SiteSpread(
         name=name,
         correlation=correlation.mean().item() if len(correlation) else 0.0,

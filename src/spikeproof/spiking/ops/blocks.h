@@ -166,11 +166,11 @@ template <class S> struct Room { // zeros at first
 template <class S> struct Given { // what a site has of each channel, as patterns, or of each neuron, as it is
     Room<S> room;
     const S *scale, *shift, *middle;
-    const void *leaks, *gains, *sharpness, *adaptation, *setpoint;
+    const void *decays, *gains, *sharpness, *adaptation, *setpoint;
     Given(const Call &call, const Layout<S> &layout) : room((3 + 5 * STEPS) * layout.period) {
         scale = room.pattern(layout, call.scale), shift = room.pattern(layout, call.shift), middle = room.pattern(layout, call.middle);
         auto of = [&](int by, const void *all) { return by == CHANNEL ? room.pattern(layout, all, STEPS) : all; };
-        leaks = of(LEAK_BY, call.leaks), gains = of(GAIN_BY, call.gains), sharpness = of(SHARPNESS_BY, call.sharpness);
+        decays = of(DECAY_BY, call.decays), gains = of(GAIN_BY, call.gains), sharpness = of(SHARPNESS_BY, call.sharpness);
         adaptation = of(MOVING_BY, call.adaptation), setpoint = of(MOVING_BY, call.setpoint);
     }
 };

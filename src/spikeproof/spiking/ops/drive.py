@@ -28,7 +28,7 @@ class Drive(NamedTuple):
     Attributes:
         values: what came out of the layer before.
         scale, shift: batch norm as an affine map of the values; None where there is none or it is already applied.
-        leak, gain, adaptation, setpoint: of each step, broadcast over samples (see ``reference.fire``).
+        decay, gain, adaptation, setpoint: of each step, broadcast over samples (see ``reference.fire``).
         noise, noise_std: of the firing decision, a tape for each step; None for a site that draws none.
         sharpness: of the surrogate, element by element; or [T, C] or [T, 1], the same for many.
     """
@@ -36,7 +36,7 @@ class Drive(NamedTuple):
     values: Float[Tensor, "k n *space c"]
     scale: Float[Tensor, " c"] | None = None
     shift: Float[Tensor, " c"] | None = None
-    leak: Float[Tensor, "t *less c"] | None = None
+    decay: Float[Tensor, "t *less c"] | None = None
     gain: Float[Tensor, "t *less c"] | None = None
     noise_std: Float[Tensor, ""] | None = None
     sharpness: Float[Tensor, "t *some c"] | None = None
@@ -46,7 +46,7 @@ class Drive(NamedTuple):
 
 
 # What a defense may learn at a site, in the order of a drive.
-LEARNED = ("leak", "gain", "sharpness", "adaptation")
+LEARNED = ("decay", "gain", "sharpness", "adaptation")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,7 +81,7 @@ class Gradients(NamedTuple):
     current: Float[Tensor, "k n *space c"]
     sum: Float[Tensor, " c"]
     sum_with_values: Float[Tensor, " c"]
-    leak: Float[Tensor, "t *less c"] | None
+    decay: Float[Tensor, "t *less c"] | None
     gain: Float[Tensor, "t *less c"] | None
     sharpness: Float[Tensor, "t *some c"] | None
     adaptation: Float[Tensor, "t *less c"] | None
@@ -209,21 +209,21 @@ def gain_of_mean(how: OfMean, drive: Drive) -> tuple[Float[Tensor, "1 n *space c
         gained = [drive.gain[t] * current[t % len(current)] for t in range(len(drive.gain))]
         current = torch.stack(gained).mean(0, keepdim=True)
     neuron = how.setting.neuron
-    leak = neuron.leak if drive.leak is None else drive.leak.mean(0)
-    return (_scaled(gain_at_mean(neuron, how.slope, current, leak), drive.scale),)
+    decay = neuron.decay if drive.decay is None else drive.decay.mean(0)
+    return (_scaled(gain_at_mean(neuron, how.slope, current, decay), drive.scale),)
 
 
 def gain_at_mean(
-    neuron: Neuron, slope: float, current: Float[Tensor, "*many"], leak: float | Float[Tensor, "*some"]
+    neuron: Neuron, slope: float, current: Float[Tensor, "*many"], decay: float | Float[Tensor, "*some"]
 ) -> Float[Tensor, "*many"]:
     """G of RGA at a mean current x, of a neuron with threshold 1::
 
     G = (1 - g + g tau) / (1 + tau)  where 1 - tau <= x <= 2,  plus g  where 0 <= x <= 1 - tau
 
-    For another threshold it is taken at x / threshold, and divided by it. g is ``slope``, tau is ``leak``.
+    For another threshold it is taken at x / threshold, and divided by it. g is ``slope``, tau is ``decay``.
     """
-    x, leaked = current / neuron.threshold, 1 - leak
-    above = ((x >= leaked) & (x <= 2)).to(x.dtype) * (1 - slope * leaked) / (1 + leak)
+    x, leaked = current / neuron.threshold, 1 - decay
+    above = ((x >= leaked) & (x <= 2)).to(x.dtype) * (1 - slope * leaked) / (1 + decay)
     below = ((x >= 0) & (x <= leaked)).to(x.dtype) * slope
     return (above + below) / neuron.threshold
 

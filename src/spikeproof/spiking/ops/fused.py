@@ -77,12 +77,12 @@ def elementwise(function: Callable[..., Any], setting: Hashable, drive: Drive, *
 
 
 def _canonical(drive: Drive, pooled: bool) -> Drive:
-    by_neuron = (drive.leak, drive.gain, drive.adaptation, drive.setpoint)
-    leak, gain, adaptation, setpoint = (None if part is None else _without_samples(part, pooled) for part in by_neuron)
+    by_neuron = (drive.decay, drive.gain, drive.adaptation, drive.setpoint)
+    decay, gain, adaptation, setpoint = (None if part is None else _without_samples(part, pooled) for part in by_neuron)
     return drive._replace(
         values=_with_samples(drive.values, pooled),
         sharpness=None if drive.sharpness is None else _with_samples(drive.sharpness, pooled),
-        leak=leak,
+        decay=decay,
         gain=gain,
         adaptation=adaptation,
         setpoint=setpoint,

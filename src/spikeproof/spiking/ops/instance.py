@@ -52,7 +52,7 @@ WORDS = dict.fromkeys(
             "SCALED",
             "SHARED",
             "NOISY",
-            "LEAK_BY",
+            "DECAY_BY",
             "GAIN_BY",
             "SHARPNESS_BY",
             "MOVING_BY",
@@ -72,15 +72,15 @@ class Call(ctypes.Structure):
 
     _fields_ = [
         *((name, _INT) for name in ("K", "N", "H", "W", "C", "noise_stride", "threads")),
-        *((name, _DOUBLE) for name in ("leak", "threshold", "through")),
+        *((name, _DOUBLE) for name in ("decay", "threshold", "through")),
         ("surrogate_at", _DOUBLE * 2),
         ("cost_at", _DOUBLE * 3),
         *((name, _DOUBLE) for name in ("noise_std", "momentum", "relax", "omega", "rga_slope")),
-        *((name, _POINTER) for name in ("values", "scale", "shift", "leaks", "gains", "sharpness", "adaptation")),
+        *((name, _POINTER) for name in ("values", "scale", "shift", "decays", "gains", "sharpness", "adaptation")),
         *((name, _POINTER) for name in ("setpoint", "mean", "spread", "noise", "spikes", "margin", "total", "squares")),
         *((name, _POINTER) for name in ("cost_total", "new_mean", "new_spread", "new_sharpness", "rates", "g_spikes")),
         *((name, _POINTER) for name in ("g_total", "g_squares", "g_cost", "middle", "g_values", "sum")),
-        *((name, _POINTER) for name in ("sum_with_values", "g_leaks", "g_gains", "g_sharpness", "g_adaptation")),
+        *((name, _POINTER) for name in ("sum_with_values", "g_decays", "g_gains", "g_sharpness", "g_adaptation")),
     ]
 
 

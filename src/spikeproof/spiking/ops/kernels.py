@@ -21,7 +21,7 @@ from spikeproof.spiking.ops.kernel_folder import compiler_available, warn_withou
 from spikeproof.spiking.ops.noise import Tape
 
 # What the dimensions of a tensor in canonical shape are, by their number: time, samples, positions (or rows and
-# columns, before and after pooling), channels. Leak and gain have no samples.
+# columns, before and after pooling), channels. Decay and gain have no samples.
 _AXES = {0: "", 1: "c", 2: "tc", 3: "tpc", 4: "tnpc", 5: "tnyxc", 6: "ty2x2c", 7: "tny2x2c"}
 _TAPE_AXES = "l"
 # Sizes that stand for any size while a kernel is traced; all different, so that none is taken for another.
@@ -113,7 +113,7 @@ def _build(
 def _kept_sizes(tensor: Tensor, axes: str) -> tuple[int, ...]:
     """Of each dimension its size, where a kernel is made for that size alone, or 0 where it serves any.
 
-    Kept: time, the 2s of a pooling, and a 1 in a leak or gain that holds for every position or channel.
+    Kept: time, the 2s of a pooling, and a 1 in a decay or gain that holds for every position or channel.
     """
     return tuple(
         size if axis in "t2" or (size == 1 and axes[:1] == "t" and "n" not in axes) else 0

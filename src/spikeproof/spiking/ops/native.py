@@ -44,7 +44,7 @@ _NOTHING, _CHANNEL, _NEURON, _ELEMENT = range(4)
 _SILENT, _DECISION, _CARRIED = range(3)
 _NO_RATE, _MEAN_SLOPE, _EVER_FIRED, _GAIN_OF_MEAN = range(4)
 # The fields that point to what is learned, and to its gradients, in the order of LEARNED.
-_FIELDS = dict(zip(LEARNED, ("leaks", "gains", "sharpness", "adaptation"), strict=True))
+_FIELDS = dict(zip(LEARNED, ("decays", "gains", "sharpness", "adaptation"), strict=True))
 
 
 def run(function: Callable[..., Any], setting: Hashable, *arguments: Any) -> list[Tensor] | None:
@@ -121,7 +121,7 @@ def _prepare(setting: Setting, drive: Drive) -> _Prepared:
     prepared.point("scale", drive.scale)
     prepared.point("shift", drive.shift)
     words |= {"SCALED": int(drive.scale is not None), "SHARED": int(len(values) < steps)}
-    for name, word in (("leak", "LEAK_BY"), ("gain", "GAIN_BY"), ("adaptation", "MOVING_BY")):
+    for name, word in (("decay", "DECAY_BY"), ("gain", "GAIN_BY"), ("adaptation", "MOVING_BY")):
         words[word], part = _broadcast(getattr(drive, name), drive)
         prepared.point(_FIELDS[name], part)
     if drive.setpoint is not None:
@@ -147,7 +147,7 @@ def _prepare(setting: Setting, drive: Drive) -> _Prepared:
 def _fixed(setting: Setting) -> tuple[bytes, dict[str, int]]:
     """What the setting alone decides: a call with its numbers, and words."""
     neuron = setting.neuron
-    call = Call(leak=neuron.leak, threshold=neuron.threshold, noise_stride=SAMPLE_STRIDE)
+    call = Call(decay=neuron.decay, threshold=neuron.threshold, noise_stride=SAMPLE_STRIDE)
     call.through = float(not neuron.detach_reset)
     for field, described in ((call.surrogate_at, setting.surrogate), (call.cost_at, setting.cost)):
         for place, value in enumerate(vars(described).values() if described is not None else ()):
@@ -276,7 +276,7 @@ def _all_gradients(setting: Setting, drive: Drive, cotangents: Cotangents, middl
     prepared.point("middle", middle)
     given = [prepared.new("g_values", tuple(values.shape), values.dtype)]
     given += [prepared.new(field, (values.shape[-1],)) for field in ("sum", "sum_with_values")]
-    for name, word in zip(LEARNED, ("LEAK_BY", "GAIN_BY", "SHARPNESS_BY", "MOVING_BY"), strict=True):
+    for name, word in zip(LEARNED, ("DECAY_BY", "GAIN_BY", "SHARPNESS_BY", "MOVING_BY"), strict=True):
         if words[word]:
             space = values.shape[2:-1] if words[word] == _NEURON else ()
             given.append(prepared.new(f"g_{_FIELDS[name]}", (setting.num_steps, *space, values.shape[-1])))

@@ -46,7 +46,7 @@ def fire(
     neuron: Neuron,
     *,
     surrogate: Surrogate,
-    leak: Float[Tensor, "t *less c"] | None = None,
+    decay: Float[Tensor, "t *less c"] | None = None,
     gain: Float[Tensor, "t *less c"] | None = None,
     noise: Float[Tensor, "t *many c"] | Sequence[Float[Tensor, "*many c"]] | None = None,
     sharpness: Float[Tensor, "t *some c"] | None = None,
@@ -59,7 +59,7 @@ def fire(
 ) -> Fired:
     """Run the recurrence of :class:`Neuron` and gather, in the same pass, what is asked about the margins.
 
-    ``leak`` replaces the neuron's and may differ by step and neuron (FEEL's evolutionary leak); ``gain`` multiplies the
+    ``decay`` replaces the neuron's and may differ by step and neuron (FEEL's evolutionary leak); ``gain`` multiplies the
     current likewise (DLIF). Both broadcast against the current of a step, and both are differentiable.
 
     ``noise`` (NLIF) moves the firing decision and nothing else: s = 1[v + noise >= 0], the surrogate is taken at
@@ -85,7 +85,7 @@ def fire(
     spikes, margins, totals, squares, costs = [], [], [], [], []
     for t in range(len(current)):
         driven = current[t].to(wide) if gain is None else gain[t].to(wide) * current[t].to(wide)
-        kept = neuron.leak * carried if leak is None else leak[t].to(wide) * carried
+        kept = neuron.decay * carried if decay is None else decay[t].to(wide) * carried
         potential = kept + driven
         if noise is not None and neuron.carries_noise:
             potential = potential + noise[t].to(wide)

@@ -1,14 +1,14 @@
 // A spiking site on a CPU: the functions of ops/drive.py and ops/reference.py, each one loop over blocks of neurons, in it one over time.
 //
 // What shapes the code is a WORD, a constant that the compiler is given (-DSOFT=0 ...): one INSTANCE for each function,
-// dtype and set of words, half a second each. Numbers (threshold, leak, widths) and sizes but STEPS are fields of the Call.
+// dtype and set of words, half a second each. Numbers (threshold, decay, widths) and sizes but STEPS are fields of the Call.
 //
 //   SOFT          reset by the threshold, else to zero      MOMENTS   sums of v and v^2 are given, or their cotangents
 //   POOLED        over 2x2                                  COST      of v is summed: which, see enum Costs
 //   SCALED        batch norm's affine map comes first       MARGINS   1: v is given, 2: with its noise
 //   SHARED        one current for all steps                 AFTER_RESET   what is summed is the carried potential's v
 //   NOISY         see enum Noise                            SPIKING   spikes are given
-//   LEAK_BY, GAIN_BY, SHARPNESS_BY, MOVING_BY   how what a site has of its own is broadcast, see enum By;
+//   DECAY_BY, GAIN_BY, SHARPNESS_BY, MOVING_BY   how what a site has of its own is broadcast, see enum By;
 //                 MOVING: the threshold (HoSNN)             FOLLOWS   ASSG: a mean and a spread of |v| move on
 //   SURROGATE     which, see enum Surrogates                RATE      what gradients by rate ask for, see enum Rate
 //   LEARNS        all gradients are given, else that by the values alone
@@ -56,7 +56,7 @@ template <class In, class S = typename Types<In>::Wide> struct Neurons {
             x = SCALED ? raw * scale + shift : raw;
         }
         driven = GAIN_BY ? q.by(GAIN_BY, given.gains, t) * x : x;
-        u = (LEAK_BY ? q.by(LEAK_BY, given.leaks, t) * m : S(call.leak) * m) + driven;
+        u = (DECAY_BY ? q.by(DECAY_BY, given.decays, t) * m : S(call.decay) * m) + driven;
         L noise;
         if (NOISY) {
             noise = S(call.noise_std) * q.take((const typename Types<In>::Tape *)call.noise[t] + q.n * call.noise_stride);
@@ -110,7 +110,7 @@ template <class In> void forward(const Call &call) {
                 }
                 if (RATE == GAIN_OF_MEAN) {
                     rate = rate + neurons.driven;
-                    if (LEAK_BY) tau = tau + q.by(LEAK_BY, given.leaks, t);
+                    if (DECAY_BY) tau = tau + q.by(DECAY_BY, given.decays, t);
                 }
                 if (RATE == EVER_FIRED) rate = larger(rate, neurons.s);
                 if (RATE == MEAN_SLOPE) {
@@ -122,7 +122,7 @@ template <class In> void forward(const Call &call) {
                 if (RATE == MEAN_SLOPE) rate = rate / S(T);
                 if (RATE == GAIN_OF_MEAN) { // drive.py's gain_at_mean
                     const S g = call.rga_slope, threshold = call.threshold;
-                    const L mean = rate / S(T) / threshold, kept = LEAK_BY ? tau / S(T) : L(S(call.leak)), leaked = S(1) - kept;
+                    const L mean = rate / S(T) / threshold, kept = DECAY_BY ? tau / S(T) : L(S(call.decay)), leaked = S(1) - kept;
                     const L above = fired(mean - leaked) * fired(S(2) - mean) * (S(1) - g * leaked) / (S(1) + kept);
                     rate = (above + fired(mean) * fired(leaked - mean) * g) / threshold;
                 }
@@ -157,10 +157,10 @@ template <class In> void backward(const Call &call) {
     typedef Lanes<S> L;
     const Layout<S> layout(call, false);
     const int64_t T = STEPS, N = call.N, per_out = layout.P * layout.C / (POOLED ? 4 : 1), period = layout.period;
-    const int leak_learns = LEARNS ? LEAK_BY : 0, gain_learns = LEARNS ? GAIN_BY : 0;
+    const int decay_learns = LEARNS ? DECAY_BY : 0, gain_learns = LEARNS ? GAIN_BY : 0;
     const int sharpness_learns = LEARNS ? SHARPNESS_BY : 0, moving_learns = LEARNS ? MOVING_BY : 0;
     // A sum over samples belongs to whoever has the position: then samples are the inner loop.
-    const bool inside = leak_learns == NEURON || gain_learns == NEURON || moving_learns == NEURON;
+    const bool inside = decay_learns == NEURON || gain_learns == NEURON || moving_learns == NEURON;
     int32_t *pooled = nullptr;
     if (POOLED) {
         pooled = (int32_t *)malloc((layout.P * layout.C / L::WIDE + 1) * sizeof(int32_t));
@@ -170,18 +170,18 @@ template <class In> void backward(const Call &call) {
         }
     }
     Sums<S> sum(LEARNS, layout, 1), with_values(LEARNS, layout, 1);
-    Learned<S> leaks(leak_learns, call.g_leaks, layout, T), gains(gain_learns, call.g_gains, layout, T);
+    Learned<S> decays(decay_learns, call.g_decays, layout, T), gains(gain_learns, call.g_gains, layout, T);
     Learned<S> sharps(sharpness_learns, call.g_sharpness, layout, T), adaptations(moving_learns, call.g_adaptation, layout, T);
     const Given<S> given(call, layout);
     const S through = call.through, threshold = call.threshold;
     const bool noisy = NOISY == DECISION;
     const int64_t a_sample = layout.runs * layout.blocks;
     in_chunks(call, layout, inside ? a_sample : N * a_sample, [&](int64_t chunk, int64_t from, int64_t to) {
-        Room<S> room((2 + 2 * T * !!MOMENTS + T * !!COST) * period + 6 * T * BLOCK + leaks.scratch(layout, T) + gains.scratch(layout, T)
+        Room<S> room((2 + 2 * T * !!MOMENTS + T * !!COST) * period + 6 * T * BLOCK + decays.scratch(layout, T) + gains.scratch(layout, T)
                      + sharps.scratch(layout, T) + adaptations.scratch(layout, T));
         auto lanes = [&] { return (L *)room.take(T * BLOCK); };
         L *us = lanes(), *vs = lanes(), *raws = lanes(), *levels = lanes(), *ms = lanes(), *gs = lanes();
-        S *by_leak = room.take(leaks.scratch(layout, T)), *by_gain = room.take(gains.scratch(layout, T));
+        S *by_decay = room.take(decays.scratch(layout, T)), *by_gain = room.take(gains.scratch(layout, T));
         S *by_sharpness = room.take(sharps.scratch(layout, T)), *by_adaptation = room.take(adaptations.scratch(layout, T));
         S *sums = room.take(period), *sums_with = room.take(period);
         const S *g_total = room.pattern(layout, call.g_total, T * !!MOMENTS), *g_squares = room.pattern(layout, call.g_squares, T * !!MOMENTS);
@@ -197,7 +197,7 @@ template <class In> void backward(const Call &call) {
                 us[t] = neurons.u;
                 if (noisy) vs[t] = neurons.v;
                 if (MOVING_BY) levels[t] = neurons.level;
-                if (leak_learns) ms[t] = neurons.m;
+                if (decay_learns) ms[t] = neurons.m;
                 const In *cotangents = (const In *)call.g_spikes + (t * N + q.n) * per_out;
                 if (MANY_STEPS) q.prefetch((In *)call.g_values + neurons.of(t));
                 if (MANY_STEPS && !POOLED) q.prefetch(cotangents);
@@ -226,8 +226,8 @@ template <class In> void backward(const Call &call) {
                     if (moving_learns) adaptations.add(q, dlevel * (u - q.by(MOVING_BY, given.setpoint, t)), t, by_adaptation);
                     du = du + q.by(MOVING_BY, given.adaptation, t) * dlevel;
                 }
-                if (leak_learns && t) leaks.add(q, du * ms[t - 1], t, by_leak);
-                into = LEAK_BY ? q.by(LEAK_BY, given.leaks, t) * du : S(call.leak) * du;
+                if (decay_learns && t) decays.add(q, du * ms[t - 1], t, by_decay);
+                into = DECAY_BY ? q.by(DECAY_BY, given.decays, t) * du : S(call.decay) * du;
                 if (gain_learns) gains.add(q, du * (SCALED ? raws[SHARED ? 0 : t] * neurons.scale + neurons.shift : raws[SHARED ? 0 : t]), t, by_gain);
                 if (GAIN_BY) du = du * q.by(GAIN_BY, given.gains, t);
                 if (SHARED) {
@@ -244,17 +244,17 @@ template <class In> void backward(const Call &call) {
             for (q.at_number(from); from < to; ++from, q.next()) one_block();
         else
             for (; from < to; ++from) {
-                leaks.begin(T, by_leak), gains.begin(T, by_gain), adaptations.begin(T, by_adaptation);
+                decays.begin(T, by_decay), gains.begin(T, by_gain), adaptations.begin(T, by_adaptation);
                 q.at_number(from);
                 EACH(n, N) { q.n = n; one_block(); }
-                leaks.end(q, T, by_leak), gains.end(q, T, by_gain), adaptations.end(q, T, by_adaptation);
+                decays.end(q, T, by_decay), gains.end(q, T, by_gain), adaptations.end(q, T, by_adaptation);
             }
         sum.add(chunk, layout, sums), with_values.add(chunk, layout, sums_with);
-        leaks.sums.add(chunk, layout, by_leak), gains.sums.add(chunk, layout, by_gain);
+        decays.sums.add(chunk, layout, by_decay), gains.sums.add(chunk, layout, by_gain);
         sharps.sums.add(chunk, layout, by_sharpness), adaptations.sums.add(chunk, layout, by_adaptation);
     });
     sum.close(call.sum), with_values.close(call.sum_with_values);
-    leaks.sums.close(call.g_leaks), gains.sums.close(call.g_gains);
+    decays.sums.close(call.g_decays), gains.sums.close(call.g_gains);
     sharps.sums.close(call.g_sharpness), adaptations.sums.close(call.g_adaptation);
     free(pooled);
 }
