@@ -12,7 +12,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # From the ground up; rooms of one floor may use each other.
 FLOORS = (
     {
-        *("checked", "contents", "counts", "disk", "errors", "kinds", "machine", "names"),
+        *("checked", "contents", "counts", "disk", "errors", "former_names", "kinds", "machine", "names"),
         *("doubt", "private_rng", "progress", "sending", "threat", "version"),
     },
     {"data"},

@@ -49,7 +49,7 @@ def parse_eps(value: float | str, what: str = "eps", *, most: float = 1.0) -> fl
 
 _EPS = tyro.constructors.PrimitiveConstructorSpec[float | str | None](
     nargs=1,
-    metavar="RADIUS",
+    metavar="EPS",
     instance_from_str=lambda words: None if words[0] == "None" else parse_eps(words[0]),
     is_instance=lambda value: value is None or isinstance(value, float | int | str),
     str_from_instance=lambda value: [f"{value:.6g}" if isinstance(value, float | int) else str(value)],

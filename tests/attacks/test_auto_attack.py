@@ -339,7 +339,7 @@ def test_apgd_reaches_its_targets(model, batch):
     [
         Crafting(source=ASSG(), eot_iter=2),
         Crafting(source=ReluTransfer()),
-        Crafting(source=Mixed((BPTT(), RGA())), draws=2),
+        Crafting(source=Mixed((BPTT(), RGA())), eot_iter=2),
         Crafting(source=BPTT(), precision="bf16"),
     ],
     ids=["assg", "relu", "mixed", "bf16"],

@@ -128,5 +128,5 @@ def test_a_noisy_models_attack_is_repeatable(noisy_model, batch):
 
 
 def test_no_draws_is_refused():
-    with pytest.raises(SpikeproofError, match="draws"):
+    with pytest.raises(SpikeproofError, match="eot_iter"):
         Crafting(eot_iter=0)

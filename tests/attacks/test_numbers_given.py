@@ -44,7 +44,7 @@ for kind in (sp.AuditConfig, sp.Crafting, gradients.ASSG, gradients.RGA, gradien
     for field in dataclasses.fields(kind):
         calls[f"{kind.__name__}.{field.name}"] = (kind, field.name, field.default)
 calls["BPTT.surrogate"], calls["Mixed.sources"] = (sp.BPTT, "surrogate", None), (sp.Mixed, "sources", None)
-for key in ("draws", "batch_size"):
+for key in ("eot_iter", "batch_size"):
     calls[f"judge.{key}"] = (functools.partial(sp.judge, model, images), key, 1)
 for key in ("radius", "points", "seed"):
     fixed = {"radius": 0.1, "points": 3}

@@ -54,7 +54,7 @@ def test_randomness_is_no_state_and_is_averaged(tiny, digits, quick):
     found = audit(Drops(tiny), digits.test, config, show=False)
     assert (found.config.noise, found.config.eot_iter, found.config.verdict_draws) == (True, 10, 100)
     assert not any(flag.raised for flag in found.flags if flag.name == "randomness without EoT")
-    one = audit(Drops(tiny), digits.test, quick(trials=("FGSM",), draws=1, diagnostics=True, samples=12), show=False)
+    one = audit(Drops(tiny), digits.test, quick(trials=("FGSM",), eot_iter=1, diagnostics=True, samples=12), show=False)
     assert any(flag.raised for flag in one.flags if flag.name == "randomness without EoT")
     # An image that had luck with its draws is judged by others.
     assert found.to_json("")["noise"] == "on"

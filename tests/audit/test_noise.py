@@ -21,8 +21,8 @@ def test_noise_is_as_the_network_was_made_or_as_asked_and_recorded(noisy, digits
     for site in sites(noisy).values():
         site.noise_std = 50.0  # enough to drown every margin
     quiet = audit(noisy, digits.test, quick(trials=("FGSM",), noise=False), show=False)
-    loud = audit(noisy, digits.test, quick(trials=("FGSM",), noise=True, draws=2), show=False)
-    assert audit(noisy, digits.test, quick(trials=("FGSM",), draws=2), show=False).clean == loud.clean
+    loud = audit(noisy, digits.test, quick(trials=("FGSM",), noise=True, eot_iter=2), show=False)
+    assert audit(noisy, digits.test, quick(trials=("FGSM",), eot_iter=2), show=False).clean == loud.clean
     for site in sites(noisy).values():
         site.noise_std = 0.0
     silent = audit(noisy, digits.test, quick(trials=("FGSM",)), show=False)
@@ -34,7 +34,7 @@ def test_noise_is_as_the_network_was_made_or_as_asked_and_recorded(noisy, digits
 
 @pytest.mark.parametrize(("draws", "judge_draws", "recorded"), [(2, None, 100), (2, 5, 100), (1, 120, 120)])
 def test_both_numbers_of_draws_are_told(noisy, digits, quick, draws, judge_draws, recorded):
-    config = quick(trials=("FGSM",), noise=True, draws=draws, judge_draws=judge_draws, samples=5)
+    config = quick(trials=("FGSM",), noise=True, eot_iter=draws, judge_draws=judge_draws, samples=5)
     found = audit(noisy, digits.test, config, show=False)
     rows = found.outcomes.to_pylist()
     assert {(row["noise"], row["draws"], row["judge_draws"]) for row in rows} == {("on", draws, recorded)}
@@ -54,7 +54,7 @@ def test_fresh_draws_have_the_last_word_with_noise(noisy, digits, quick, monkeyp
         return Attacked(images, torch.zeros(len(images), dtype=torch.bool))
 
     monkeypatch.setitem(ATTACKS, "FGSM", trial_of(boastful))
-    found = audit(noisy, digits.test, quick(trials=("FGSM",), noise=True, draws=1, judge_draws=4), show=False)
+    found = audit(noisy, digits.test, quick(trials=("FGSM",), noise=True, eot_iter=1, judge_draws=4), show=False)
     assert found.clean.correct - 1 <= found.protocol.correct > 20
     # Without noise the attack's own verdict, which is the judge's, stands.
     assert audit(noisy, digits.test, quick(trials=("FGSM",), noise=False), show=False).protocol.correct == 0
@@ -72,7 +72,7 @@ def test_fresh_draws_are_not_those_of_the_attack(noisy, digits, quick, monkeypat
         return Attacked(images, ~claimed[0])
 
     monkeypatch.setitem(ATTACKS, "FGSM", trial_of(hasty))
-    found = audit(noisy, digits.test, quick(trials=("FGSM",), noise=True, draws=1), show=False)
+    found = audit(noisy, digits.test, quick(trials=("FGSM",), noise=True, eot_iter=1), show=False)
     assert found.results[0].broken < int(claimed[0].sum())
 
 
@@ -121,7 +121,7 @@ def test_same_seed_same_audit_under_noise(noisy, digits, quick, told):
 
 @pytest.mark.thorough
 def test_a_gradient_of_one_draw_is_a_red_flag(noisy, digits, quick):
-    config = quick(trials=("FGSM",), noise=True, draws=1, samples=3, sweep_samples=2, diagnostics=True)
+    config = quick(trials=("FGSM",), noise=True, eot_iter=1, samples=3, sweep_samples=2, diagnostics=True)
     found = audit(noisy, digits.test, config, show=False)
     (flag,) = (flag for flag in found.flags if flag.name == "randomness without EoT")
     assert flag.raised

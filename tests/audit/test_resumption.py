@@ -117,7 +117,7 @@ CHANGES = {
     "seed": {"seed": 1},
     "samples": {"samples": 39},
     "batch size": {"batch_size": 14},
-    "draws": {"draws": 2},
+    "eot_iter": {"eot_iter": 2},
     "members": {"per_member": True},
     "trials": {"trials": TRIALS[:-1]},
     "precision": {"precision": "bf16"},
@@ -247,7 +247,7 @@ def test_who_is_right_when_clean_is_decided_once(tiny, digits, config, attacked,
         def forward(self, images):
             return self.inner(images + 0.3 * torch.randn(images.shape, generator=self.generator))
 
-    config = dataclasses.replace(config, draws=1)
+    config = dataclasses.replace(config, eot_iter=1)
     interrupted(attacked, 6, Loose(), digits.test, config, parts=tmp_path)
     other = Loose()
     other.generator.manual_seed(1)

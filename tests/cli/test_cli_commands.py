@@ -333,7 +333,7 @@ def test_a_coding_is_set_and_audited(call, train_words, tmp_path, coding, record
     assert json.loads((tmp_path / "run" / "config.json").read_text())["recipe"]["model"]["coding"] == recorded
     assert call("audit", tmp_path / "run", "--device", "cpu", "--samples", "5", "--eot-iter", "2")[0] == 0
     said = json.loads((audit_in(tmp_path / "run") / "audit.json").read_text())
-    assert (said["noise"], said["draws"]) == (("on", 2) if recorded["name"] == "RSC" else ("off", 2))
+    assert (said["noise"], said["eot_iter"]) == (("on", 2) if recorded["name"] == "RSC" else ("off", 2))
 
 
 def test_compare_a_family(call, train_words, tmp_path):

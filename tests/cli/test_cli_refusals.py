@@ -164,7 +164,7 @@ def test_a_file_where_the_folder_should_be(refused, train_words, tmp_path):
         (["--battery", "quik"], ["quik", "quick"]),
         (["--judge-draws", "0"], ["judge_draws >= 1"]),
         (["--judge-draws", "2147483648"], ["judge_draws", "up to 100000", "2147483648"]),
-        (["--eot-iter", "99999999999999999999"], ["draws", "up to 100000"]),
+        (["--eot-iter", "99999999999999999999"], ["eot_iter", "up to 100000"]),
         (["--step-sweep", "5", "9999999999"], ["step_sweep", "up to 1000000"]),
         (["--seed", "9223372036854775808"], ["seed", "9223372036854775807"]),
         (["--batch-size", "99999999999999999999"], ["batch_size", "up to"]),

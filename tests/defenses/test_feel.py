@@ -111,7 +111,7 @@ def test_it_comes_back_from_disk_and_trains_on(tmp_path):
 
 def test_what_cannot_be_is_refused(refuses):
     with refuses("FEEL", "does nothing"):
-        FEEL(frequency=False, decay=False)
+        FEEL(frequency=False, leak=False)
     with refuses("FEEL", "create_model"):
         FEEL().install(nn.Linear(2, 2))
     model = create_model("conv", num_classes=4, image_size=8, in_channels=1, coding=Poisson())

@@ -10,7 +10,7 @@ from spikeproof.data import load_data
 from spikeproof.defenses import AdversarialTraining, compose
 from spikeproof.defenses.feel import FEEL
 from spikeproof.defenses.hire import HIRE
-from spikeproof.defenses.random_leak import RandHet
+from spikeproof.defenses.random_decay import RandHet
 from spikeproof.models import create_model, load_model, save_model
 from spikeproof.spiking import Neuron, Site, Triangle, sites
 from spikeproof.train import TrainConfig, train

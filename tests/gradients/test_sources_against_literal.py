@@ -253,7 +253,7 @@ def test_expectation_over_noise_is_the_mean_of_literal_gradients(draws, source):
             for draw in range(draws):
                 rule.held = draw > 0
                 found_by_draw.append(gradient(model, images, labels, rule, drawn_noise)[0])
-        found, _ = crafted(model, images, labels, source=source, draws=draws, seed=7)
+        found, _ = crafted(model, images, labels, source=source, eot_iter=draws, seed=7)
     agree(found, sum(found_by_draw) / draws)
     if rule.spiking:
         quiet, _ = gradient(model, images, labels, TWINS[source]())
@@ -270,7 +270,7 @@ def test_sources_of_a_mix_draw_noise_of_their_own():
             for _ in range(2):
                 for rule in (SlowBptt(triangle(1.0)), SlowHart(1.0)):
                     parts.append(gradient(model, images, labels, rule, drawn_noise)[0])
-        found, _ = crafted(model, images, labels, source=Mixed(), draws=2, seed=7)
+        found, _ = crafted(model, images, labels, source=Mixed(), eot_iter=2, seed=7)
     agree(found, sum(parts) / 4)
 
 
@@ -283,8 +283,8 @@ def test_logits_of_a_noisy_model_are_the_mean_of_its_draws(source):
             forwards = 2 if source == Mixed() else 1  # each source of a mix draws; the first one's logits count
             own = [[model(images) for _ in range(forwards)][0] for _ in range(3)]
         assert not torch.equal(own[0], own[1])
-        found = [crafted(model, images, labels, source=source, draws=3, seed=seed) for seed in (7, 7, 8)]
-        by_one, _ = crafted(model, images, labels, source=source, draws=1, seed=7)
+        found = [crafted(model, images, labels, source=source, eot_iter=3, seed=seed) for seed in (7, 7, 8)]
+        by_one, _ = crafted(model, images, labels, source=source, eot_iter=1, seed=7)
     assert torch.equal(found[0][1], sum(logits.float() / 3 for logits in own))
     assert all(torch.equal(*pair) for pair in zip(found[0], found[1], strict=True))
     assert not torch.equal(found[0][1], found[2][1])

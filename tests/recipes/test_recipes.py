@@ -94,7 +94,7 @@ def test_a_row_with_adversarial_training_is_its_twin_and_nothing_else():
 
 
 def test_rows_of_the_comparison_are_audited_alike():
-    alike = {dataclasses.replace(recipe.audit, draws=None, judge_draws=None) for recipe in MINI}
+    alike = {dataclasses.replace(recipe.audit, eot_iter=None, judge_draws=None) for recipe in MINI}
     assert len(alike) == 1
     assert len({recipe.data for recipe in MINI}) == 1
 
@@ -313,9 +313,9 @@ def test_a_recipe_trained_and_audited(tiny, tmp_path):
     assert (recorded["name"], recorded["command"]) == ("demo-digits-tgo", "one")
     assert recorded["recipe"] == json.loads(json.dumps(tiny.settings()))
     found = audit_run(tmp_path / "first", recorded_audit_config(tmp_path / "first"), data_dir=None, show=False)
-    assert found.config == dataclasses.replace(tiny.audit, noise=False, draws=1, precision="fp32")
+    assert found.config == dataclasses.replace(tiny.audit, noise=False, eot_iter=1, precision="fp32")
     # The sites' noise came along with the weights, and stayed off.
-    noisy = dataclasses.replace(tiny.audit, noise=True, draws=2)
+    noisy = dataclasses.replace(tiny.audit, noise=True, eot_iter=2)
     assert audit_run(tmp_path / "first", noisy, data_dir=None, show=False).config.noise
 
 

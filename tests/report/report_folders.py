@@ -115,7 +115,7 @@ def make_audit(
         "audited_images": f"{samples:08x}" + "ab" * 4,
         "threat": {"norm": "linf", "eps": eps},
         "noise": "off",
-        "draws": 1,
+        "eot_iter": 1,
         "judge_draws": 1,
         "battery": "reliable",
         "batch_size": 250,

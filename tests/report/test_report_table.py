@@ -219,9 +219,9 @@ def test_a_raised_flag_that_a_warning_speaks_of_is_known_by_its_code(tmp_path: P
 
 
 def test_noise_names_the_draws_of_gradients_and_of_verdicts(tmp_path: Path) -> None:
-    noisy = make_audit() | {"noise": "on", "draws": 10, "judge_draws": 5}
+    noisy = make_audit() | {"noise": "on", "eot_iter": 10, "judge_draws": 5}
     assert "noise on, E = 10 draws a gradient, R = 5 a verdict" in table_of(tmp_path, one=noisy)
-    assert "draws" not in table_of(tmp_path, two=make_audit() | {"draws": 10})
+    assert "eot_iter" not in table_of(tmp_path, two=make_audit() | {"eot_iter": 10})
 
 
 def test_a_battery_is_only_a_name(tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ class Crafting:
 
     Args:
         source: which backward.
-        draws: E, forwards with fresh noise averaged in each gradient (EoT, Athalye et al. 2018); for noisy models.
+        eot_iter: E, forwards with fresh noise averaged in each gradient (EoT, Athalye et al. 2018); for noisy models.
         judge_draws: R, forwards with fresh noise whose logits are averaged where an attack looks at its images; None
             for as many as E. A break of a random network is confirmed by max(R, 100) fresh draws or more.
         precision: of the crafting forwards and backwards, "auto" for fp32; the judge is float32 always.
@@ -63,14 +63,14 @@ class Crafting:
     """
 
     source: GradientSource = BPTT()
-    draws: int = 1
+    eot_iter: int = 1
     judge_draws: int | None = None
     precision: Precision = "auto"
     seed: int = 0
 
     def __post_init__(self) -> None:
         check_source(self.source)
-        whole(self.draws, "An attack", "draws", 1, MOST_DRAWS)
+        whole(self.eot_iter, "An attack", "eot_iter", 1, MOST_DRAWS)
         if self.judge_draws is not None:
             whole(self.judge_draws, "An attack", "judge_draws", 1, MOST_DRAWS)
         check_precision(self.precision, "An attack crafts")
@@ -79,7 +79,7 @@ class Crafting:
     @property
     def look_draws(self) -> int:
         """R as it is meant."""
-        return self.judge_draws or self.draws
+        return self.judge_draws or self.eot_iter
 
     @property
     def least_draws(self) -> int:

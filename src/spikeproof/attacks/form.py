@@ -20,7 +20,7 @@ class Form:
     Args:
         name: in a trial's text, such as "PGD" in "PGD-20@RGA".
         attack: the function.
-        kind: protocol (the papers' protocol: fixed surrogate, last iterate), fixed (stronger, through a fixed backward),
+        kind: protocol (that of the papers: fixed surrogate, last iterate), fixed (stronger, through a fixed backward),
             black-box, or noise. Adaptive is no form's own: a trial becomes it by its gradient source.
         number: which number it has where a trial's text gives none; None for one that takes no number.
         counted: the argument of the attack that the number is.

@@ -121,7 +121,7 @@ def audit(
     config = dataclasses.replace(
         config,
         noise=random,
-        draws=config.eot_iter or (10 if random else 1),
+        eot_iter=config.eot_iter or (10 if random else 1),
         precision=resolved(for_verdicts(config.precision), pixels.device),
     )
     if substitutes and not config.transfer:
@@ -394,7 +394,7 @@ class _Auditor:
             norm=norm,
             eps=eps,
             seed=config.seed,
-            draws=config.eot_iter,
+            eot_iter=config.eot_iter,
             judge_draws=config.verdict_draws,
             noise="on" if config.noise else "off",
         )

@@ -96,7 +96,7 @@ BATTERIES: dict[str, Battery] = {
         per_member=True,
     ),
     "autoattack": Battery(AUTOATTACK, l2=AUTOATTACK),
-    # With draws=20 in the config, as AutoAttack's own.
+    # With eot_iter=20 in the config, as AutoAttack's own.
     "autoattack-rand": Battery(AUTOATTACK_RAND, l2=AUTOATTACK_RAND),
     "everything": Battery(
         _and_the_others(

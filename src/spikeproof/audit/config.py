@@ -13,6 +13,7 @@ from spikeproof.audit.batteries import AROUND, BATTERIES, BatteryName
 from spikeproof.audit.trials import Trial, Tuned, make_transfer, make_trial
 from spikeproof.checked import LARGEST_SEED, MOST, MOST_DRAWS, told, whole
 from spikeproof.errors import SpikeproofError
+from spikeproof.former_names import former_audit
 from spikeproof.machine.precision import Precision, for_verdicts
 from spikeproof.threat import BALLS, NORMS, Eps, Norm, OptionalEps, Threat
 
@@ -20,14 +21,14 @@ Split = Literal["test", "validation"]
 _USUAL: dict[Norm, float] = {"linf": 8 / 255, "l2": 128 / 255}
 _RANGES = {
     "samples": (1, MOST),
-    "draws": (1, MOST_DRAWS),
+    "eot_iter": (1, MOST_DRAWS),
     "judge_draws": (1, MOST_DRAWS),
     "tune_samples": (0, MOST),
     "sweep_samples": (1, MOST),
     "batch_size": (1, MOST),
     "seed": (0, LARGEST_SEED),
 }
-_MAY_BE_LEFT_OUT = ("samples", "draws", "judge_draws", "batch_size")
+_MAY_BE_LEFT_OUT = ("samples", "eot_iter", "judge_draws", "batch_size")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -47,9 +48,9 @@ class AuditConfig:
         per_member: every trial attacks every sample, so that each has an accuracy of its own; False gives all but the
             protocol trials only what is left, which is much cheaper; None as the battery has it.
         noise: whether the sites' firing noise (NLIF, NDL) is on at inference; None as the network was made.
-        draws: E, forwards averaged in each gradient; None for 10 where the network is random at inference, else 1.
+        eot_iter: E, forwards averaged in each gradient; None for 10 where the network is random at inference, else 1.
         judge_draws: R, forwards whose logits an attack averages where it looks at its images; None for as many as
-            ``draws``. Behind each verdict on a random network are max(R, 100) or more.
+            ``eot_iter``. Behind each verdict on a random network are max(R, 100) or more.
         precision: of crafting; verdicts are float32 always. "auto" is fp32 on every machine: crafting in bf16 was
             measured to overstate the worst case.
         tune_samples: validation images on which ASSG's and HART's settings are chosen; 0 for their defaults, since
@@ -75,7 +76,7 @@ class AuditConfig:
     transfer: tuple[str, ...] = ("PGD-20",)
     per_member: bool | None = None
     noise: bool | None = None
-    draws: int | None = None
+    eot_iter: int | None = None
     judge_draws: int | None = None
     precision: Precision = "auto"
     tune_samples: int = 0
@@ -139,17 +140,19 @@ class AuditConfig:
     def crafting(self) -> Crafting:
         """How this audit obtains gradients and verdicts, but for the source."""
         return Crafting(
-            eot_iter=self.draws or 1, judge_draws=self.judge_draws, precision=self.precision, seed=self.seed
+            eot_iter=self.eot_iter or 1, judge_draws=self.judge_draws, precision=self.precision, seed=self.seed
         )
 
     def meaning(self) -> dict[str, Any]:
         """Every setting as a plain value, "auto" as what it means: two that ask for the same audit have the same.
 
+        Addresses and names of audits are made from it, so it has the names that settings had first.
+
         Example:
             >>> AuditConfig().meaning() == AuditConfig(precision="fp32").meaning()
             True
         """
-        return dataclasses.asdict(self) | {"precision": for_verdicts(self.precision)}
+        return former_audit(dataclasses.asdict(self)) | {"precision": for_verdicts(self.precision)}
 
     @property
     def verdict_draws(self) -> int:

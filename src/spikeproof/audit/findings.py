@@ -94,7 +94,7 @@ class Audit:
     Attributes:
         clean: accuracy on the images as they are.
         results: of every trial, in the order in which they ran.
-        protocol: under the papers' protocol attack (PGD where the battery has it, else BIM, R+FGSM, FGSM).
+        protocol: under the papers' attack (PGD where the battery has it, else BIM, R+FGSM, FGSM).
         worst_case: right on the clean image and under every trial within the radius.
         masking_gap: protocol - worst case accuracy.
         undecided: of the worst case's samples, how many a random network's draws could not decide under some trial.
@@ -152,7 +152,7 @@ class Audit:
         wrong = self.clean.samples - self.clean.correct
         untouched = {"broken": wrong, "newly_broken": wrong, "left": self.clean.to_json(), "seconds": 0.0}
         return {
-            "version": 3,
+            "version": 4,
             "samples": self.worst_case.samples,
             "split": config.split,
             "split_size": self.split_size,
@@ -162,7 +162,7 @@ class Audit:
             "threat": {"norm": config.norm, "eps": config.threat.eps},
             "battery": config.battery or "custom",
             "noise": "on" if config.noise else "off",
-            "draws": config.eot_iter,
+            "eot_iter": config.eot_iter,
             "judge_draws": config.verdict_draws,
             "device": self.device,
             "machine": machine_name(self.device),

@@ -23,7 +23,7 @@ _SCHEMA = pa.schema(
         ("norm", pa.string()),
         ("eps", pa.float64()),
         ("seed", pa.int64()),
-        ("draws", pa.int64()),
+        ("eot_iter", pa.int64()),
         ("judge_draws", pa.int64()),
         ("noise", pa.string()),
         ("correct", pa.bool_()),
@@ -84,7 +84,7 @@ def worst_case(outcomes: pa.Table, eps: float, norm: str = "linf") -> Measured:
     Example:
         >>> import torch
         >>> outcomes, right = Outcomes(), torch.tensor([True, True, False])
-        >>> shared = dict(kind="", attack="", source="", norm="linf", eps=0.1, seed=0, draws=1, judge_draws=1)
+        >>> shared = dict(kind="", attack="", source="", norm="linf", eps=0.1, seed=0, eot_iter=1, judge_draws=1)
         >>> shared |= dict(noise="off")
         >>> outcomes.add(torch.arange(3), torch.tensor([0, 1, 2]), right, trial="a", **shared)
         >>> outcomes.add(torch.arange(3), torch.tensor([0, 1, 2]), right.flip(0), trial="b", **shared)

@@ -41,7 +41,7 @@ class Trial:
 
     Attributes:
         name: the text it was made from, in full.
-        kind: protocol (the papers' protocol: fixed surrogate, last iterate), fixed (stronger, through a fixed
+        kind: protocol (that of the papers: fixed surrogate, last iterate), fixed (stronger, through a fixed
             backward), adaptive (its backward follows the model's potentials), black-box, or noise.
         attack_name, number: the attack and its steps or queries; None where it has none.
         cost: forwards and backwards a sample, roughly.

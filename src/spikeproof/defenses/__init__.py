@@ -24,7 +24,7 @@ from spikeproof.defenses.mart import MART
 from spikeproof.defenses.mpd_sgr import MPDSGR
 from spikeproof.defenses.mpd_sgr import overlap as overlap
 from spikeproof.defenses.noisy_neurons import NDL
-from spikeproof.defenses.random_leak import RandHet
+from spikeproof.defenses.random_decay import RandHet
 from spikeproof.defenses.recdis import RecDis
 from spikeproof.defenses.retraction import REG
 from spikeproof.defenses.rmp_loss import RMPLoss

@@ -5,8 +5,8 @@ block of every stage has a convolution as its shortcut even where shapes agree, 
 batch norm, but no neuron, stands between the two linear layers (DLIF puts a neuron there). Weights start as PyTorch's.
 
 resnet18 is the ordinary one with a 3x3 convolution as its stem, whose shortcut is the spikes themselves where shapes
-agree, as in PDSG and SDA (Lu et al. 2025, CVPR); its neuron, of decay 1/2, is to be asked for. Weights start as those of
-``initialise``.
+agree, as in PDSG and SDA (Lu et al. 2025, CVPR); its neuron, of decay 1/2, is to be asked for. Weights start as those
+of ``initialise``.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from spikeproof.disk import sealed, unsealed, write_atomically
 from spikeproof.errors import SpikeproofError
+from spikeproof.former_names import todays, todays_tensors
 from spikeproof.kinds import check_kinds
 from spikeproof.models.described import Unknown, description_of, made_again, said_of
 from spikeproof.models.hub import weights_at
@@ -83,6 +84,7 @@ def load_model(
             "a copy or train again."
         )
     try:
+        said, weights = todays(said), todays_tensors(weights)
         described = description_of(said)
         if expected is not None and described != expected:
             raise SpikeproofError(_another(path, described, expected))

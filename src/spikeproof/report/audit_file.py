@@ -10,6 +10,7 @@ import numpy as np
 
 from spikeproof.doubt import Doubt
 from spikeproof.errors import SpikeproofError
+from spikeproof.former_names import todays
 from spikeproof.report.fields import Fields
 from spikeproof.report.records import (
     Audit,
@@ -24,7 +25,8 @@ from spikeproof.report.records import (
     Tuning,
 )
 
-AUDIT_VERSION = 3
+AUDIT_VERSION = 4
+_WITH_FORMER_NAMES = 3
 ROUNDING = 1e-3  # how far two numbers of one file may disagree because one of them was rounded
 
 
@@ -36,6 +38,8 @@ def read_audit(path: Path) -> Audit:
     """
     mend = "audit the run again with `spikeproof audit`"
     row = Fields.read(path, mend)
+    if row.raw.get("version") == _WITH_FORMER_NAMES:
+        row = Fields(todays(row.raw) | {"version": AUDIT_VERSION}, row.where, mend)
     if row.whole("version") != AUDIT_VERSION:
         raise SpikeproofError(
             f"{path} has version {row.whole('version')}, and this spikeproof reads version {AUDIT_VERSION}; {mend}."
@@ -52,7 +56,7 @@ def read_audit(path: Path) -> Audit:
     protocol_trial = row.child("protocol").text("trial")
     if not any(trial.kind == "protocol" and trial.own and trial.name == protocol_trial for trial in trials):
         raise SpikeproofError(
-            f"{path}: the protocol accuracy should come from one of the protocol trials, got {protocol_trial!r}; {mend}."
+            f"{path}: the protocol accuracy should come from a trial of the protocol, got {protocol_trial!r}; {mend}."
         )
     _check_chain(trials, row.whole("samples"), worst, row)
     threat, tuning = row.child("threat"), row.child("tuning")
@@ -63,7 +67,7 @@ def read_audit(path: Path) -> Audit:
         norm=norm,
         eps=threat.positive("eps"),
         noise=row.text("noise"),
-        draws=row.whole("draws"),
+        eot_iter=row.whole("eot_iter"),
         judge_draws=row.whole("judge_draws"),
         battery=row.text("battery"),
         device=row.text("device"),
@@ -260,7 +264,7 @@ def _doubt(row: Fields) -> Doubt:
 # Audits from before warnings were records have these sentences.
 _CODES = {
     "No adaptive attack was run: the worst case is over fixed backwards only.": "no adaptive attack",
-    "The adaptive attack was weaker than the protocol one; run it for more steps.": "weak adaptive attack",
+    "The adaptive attack was weaker than the nominal one; run it for more steps.": "weak adaptive attack",
 }
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 

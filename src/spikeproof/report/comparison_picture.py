@@ -19,7 +19,7 @@ _LETTER, _MARGIN = 6.4, 40.0  # room for the rows' labels
 
 
 def write_comparison_picture(rows: Mapping[str, Sequence[Run]], path: Path) -> None:
-    """A line a row, the best worst case on top: clean, protocol and worst case with its 95 % interval, means over seeds.
+    """A line a row, the best worst case on top: clean, protocol, worst case with its 95 % interval, means over seeds.
 
     A worst case that is not to be believed is hollow, and its row has a flag. Rows without an audited run are left
     out; the picture is SVG and loads nothing.

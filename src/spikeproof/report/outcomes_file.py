@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from spikeproof.errors import SpikeproofError
+from spikeproof.former_names import todays_name
 from spikeproof.report.fields import Fields
 
 _COLUMNS = {"sample", "label", "trial", "kind", "attack", "source", "norm", "eps", "correct"}
@@ -32,6 +33,10 @@ def read_outcomes(path: Path) -> pa.Table:
         raise
     except Exception as error:  # a damaged file dies in pyarrow or below, of whatever kind
         raise SpikeproofError(f"{path} cannot be read as the outcomes of an audit ({_short(error)}); {mend}.") from None
+    if "radius" in table.column_names:
+        table = table.rename_columns([todays_name(name) for name in table.column_names])
+        kinds = [todays_name(kind) for kind in table.column("kind").to_pylist()]
+        table = table.set_column(table.schema.get_field_index("kind"), "kind", pa.array(kinds, pa.string()))
     missing = _COLUMNS - set(table.column_names)
     if missing:
         raise SpikeproofError(f"{path} lacks the columns {', '.join(sorted(missing))}; {mend}.")

@@ -38,7 +38,7 @@ def protocol_columns(runs: Sequence[Run], most: int = MOST_COLUMNS) -> list[str]
 
 
 def strongest_other(audit: Audit) -> Trial | None:
-    """Of the trials that are not protocol, the one of the lowest own accuracy, or else the one that newly broke most.
+    """Of the trials beyond the protocol, the one of the lowest own accuracy, or else the one that newly broke most.
 
     The trials' own accuracies are compared only where each of them attacked everyone.
     """

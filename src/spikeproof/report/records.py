@@ -152,7 +152,7 @@ class Audit:
     norm: str
     eps: float
     noise: str
-    draws: int
+    eot_iter: int
     judge_draws: int
     battery: str
     device: str

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from spikeproof.errors import SpikeproofError
+from spikeproof.former_names import todays
 from spikeproof.report.audit_file import read_audit
 from spikeproof.report.fields import Fields, parse_json, read_text
 from spikeproof.report.records import Epoch, Pictures, Run
@@ -45,7 +46,7 @@ def read_run(folder: str | os.PathLike[str], audited: Path | None = None) -> Run
         raise SpikeproofError(f"{folder} is not a run folder; give a folder that `spikeproof train` wrote.")
     path, mend = folder / "config.json", "train the run again, or give another folder"
     config = Fields.read(path, mend)
-    config.child("recipe")
+    config.raw |= {"recipe": todays(config.child("recipe").raw)}
     for name in ("spikeproof", "torch", "python", "device"):
         config.text(name)
     if not config.absent("perturbed"):

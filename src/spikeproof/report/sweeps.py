@@ -67,8 +67,8 @@ def sweeps_of_runs(runs: Sequence[Run]) -> list[Markup]:
             continue
         sizes = sorted({point.samples for point in shown})
         caption = (
-            "Accuracy as the radius grows, the lowest protocol trial solid and the lowest adaptive trial dashed. A "
-            "dashed line below its solid one is masking; a line that never nears 0 % betrays a failing attack. n = "
+            "Accuracy as the radius grows, the lowest trial of the protocol solid, the lowest adaptive trial dashed. "
+            "A dashed line below its solid one is masking; a line that never nears 0 % betrays a failing attack. n = "
             f"{listed([str(size) for size in sizes])} per point; intervals are in each run's own figure. "
             f"{unlike_sentence(runs)}"
         )
@@ -119,7 +119,7 @@ def sweep_of_trials(audit: Audit) -> Markup | str:
         guide=guide,
     )
     caption = (
-        "Accuracy under each trial as the radius grows, with its 95 % band: solid is protocol, dashed is "
+        "Accuracy under each trial as the radius grows, with its 95 % band: solid is the protocol, dashed is "
         f"adaptive.{' The dotted line marks the eps of the table.' if guide else ''}"
     )
     return figure("Accuracy against radius", chart, caption, key)
@@ -154,9 +154,9 @@ def steps_of_trials(audit: Audit) -> Markup | str:
     sizes = listed([str(size) for size in sorted({point.samples for point in audit.step_sweep})])
     caption = (
         f"Accuracy at {eps_text(audit.norm, audit.eps)} as an attack takes more steps (an equal way to the right "
-        "multiplies them equally), with its 95 % band: solid is protocol, dashed is adaptive. A line that still falls "
-        "at its end belongs to an attack that has not converged, and one that rises to an attack that is caught. n = "
-        f"{sizes} per point."
+        "multiplies them equally), with its 95 % band: solid is the protocol, dashed is adaptive. A line that still "
+        "falls at its end belongs to an attack that has not converged, and one that rises to an attack that is caught. "
+        f"n = {sizes} per point."
     )
     return figure("Accuracy against steps", chart, caption, key)
 

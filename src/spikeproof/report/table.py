@@ -147,7 +147,9 @@ def _of_other_trials(audits: Sequence[Audit], shown: Sequence[str]) -> list[str]
             "attacked only what was left."
         )
     if any(trial.own is not None for trial in picked):
-        notes.append(f"{STRONGEST}: the trial that is not protocol and leaves least, with its own accuracy.")
+        notes.append(
+            f"{STRONGEST}: of the trials beyond the protocol, the one that leaves least, with its own accuracy."
+        )
     there = {*shown, *(trial.name for trial in picked)}
     hidden = dict.fromkeys(
         t.name for audit in audits for t in audit.trials if t.kind != "clean" and t.name not in there

@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 from spikeproof.audit import AuditConfig
+from spikeproof.former_names import former_recipe
 from spikeproof.recipes import Recipe
 
 _DIGITS = 16
@@ -29,7 +30,7 @@ def network_key(recipe: Recipe) -> str:
         >>> network_key(vanilla) == network_key(dataclasses.replace(vanilla, name="another"))
         True
     """
-    settings = recipe.settings()
+    settings = former_recipe(recipe.settings())
     return _address({name: value for name, value in settings.items() if name not in ("name", "audit")})
 
 

@@ -191,10 +191,12 @@ class Plan:
         if row.noise is not None:
             config = dataclasses.replace(config, noise=row.noise)
         if row.eot_iter is not None:
-            return dataclasses.replace(config, draws=row.eot_iter)
+            return dataclasses.replace(config, eot_iter=row.eot_iter)
         # An audit gives a random network ten draws by itself: too many for a miniature.
         return (
-            dataclasses.replace(config, draws=4, judge_draws=10) if self.scale == "mini" and _random(recipe) else config
+            dataclasses.replace(config, eot_iter=4, judge_draws=10)
+            if self.scale == "mini" and _random(recipe)
+            else config
         )
 
     def _calibrations(self, *rows: Row) -> list[Calibration]:

@@ -13,13 +13,15 @@ from typing import Any, TypeVar
 
 from spikeproof.disk import write_atomically
 from spikeproof.errors import SpikeproofError
+from spikeproof.former_names import todays
 from spikeproof.results.agreement import check_header, check_row, check_table
 from spikeproof.results.conform import MEND, conform
-from spikeproof.results.records import Count, ResultRow, TableHeader
+from spikeproof.results.records import SCHEMA, Count, ResultRow, TableHeader
 from spikeproof.results.schema import row_schema
 from spikeproof.results.wording import bounds
 
 _HEADER = "table.json"
+_WITH_FORMER_NAMES = 1
 Record = TypeVar("Record", ResultRow, TableHeader)
 
 
@@ -122,6 +124,8 @@ def _read(path: Path, kind: type[Record]) -> Record:
         raw = json.loads(text, object_pairs_hook=lambda pairs: _without_repetition(pairs, path))
     except (ValueError, RecursionError) as error:
         raise SpikeproofError(f"{path} is not valid JSON ({error}); {MEND}.") from None
+    if isinstance(raw, dict) and raw.get("schema") == _WITH_FORMER_NAMES:
+        raw = todays(raw) | {"schema": SCHEMA}
     record = _record(raw, kind, str(path))
     if (path.parent.name, path.name) != _place(record):
         folder, name = _place(record)

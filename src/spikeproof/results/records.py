@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -18,6 +18,7 @@ import torch
 
 from spikeproof.disk import alone, sealed, sealed_bytes, unsealed, unsealed_bytes, user_path, write_atomically
 from spikeproof.errors import SpikeproofError
+from spikeproof.former_names import todays, todays_tensors
 from spikeproof.machine.device import machine_name
 from spikeproof.machine.precision import Precision, Resolved, resolved
 from spikeproof.runs.same_data import refuse_other_data
@@ -238,7 +239,8 @@ class RunFolder:
             raise SpikeproofError(f"{target} is damaged: it is not JSON; {mend}.") from None
         if not isinstance(config, dict) or not isinstance(config.get("recipe"), dict):
             raise SpikeproofError(f"{target} is damaged: it holds no recipe; {mend}.")
-        return unsealed(config, str(target), mend)
+        whole = unsealed(config, str(target), mend)
+        return whole | {part: todays(whole[part]) for part in ("recipe", "identity") if part in whole}
 
     @property
     def precision(self) -> Resolved | None:
@@ -322,6 +324,8 @@ class RunFolder:
                 f"{self._state} cannot be read ({reason}); use the version that wrote it, or remove {self.path} and "
                 "train again."
             ) from None
+        if isinstance(state.get("model"), dict):
+            state["model"] = todays_tensors(state["model"])
         return state
 
     def write_weights(self, write: Callable[[Path], object]) -> None:

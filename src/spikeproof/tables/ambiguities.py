@@ -115,8 +115,8 @@ _ROWS = (
     _row("vanilla", "Vanilla", _TGO, _VANILLA.recipe, printed=(_VANILLA, _MAIN)),
     _row("tgo", "TGO, noise off", _TGO, _WITH_NOISE, _BAND, (_GUARDED, _MAIN)),
     *(
-        dataclasses.replace(_row(name, label, _TGO, held.recipe, held), noise=True, draws=draws)
-        for name, label, held, draws in (
+        dataclasses.replace(_row(name, label, _TGO, held.recipe, held), noise=True, eot_iter=eot_iter)
+        for name, label, held, eot_iter in (
             ("tgo-noise-one-draw", "TGO, noise on, one draw", _BAND, 1),
             ("tgo-noise-eot", "TGO, noise on, EoT 20", _BAND, 20),
             ("tgo-carried-eot", "TGO, noise carried, EoT 20", _CARRIED, 20),

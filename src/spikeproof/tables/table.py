@@ -48,8 +48,8 @@ class Row:
         calibrated: names of the table's calibrations, whose winners take the places of this row's defenses.
         substitute: the network that black-box columns craft on.
         noise: the firing noise under audit, on or off; None as the recipe leaves it. Rows that differ in it alone, or
-            in ``draws``, share a network.
-        draws: forwards that each gradient is averaged over; None for the audit's own number.
+            in ``eot_iter``, share a network.
+        eot_iter: forwards that each gradient is averaged over; None for the audit's own number.
     """
 
     name: str
@@ -60,7 +60,7 @@ class Row:
     calibrated: tuple[str, ...] = ()
     substitute: Recipe | None = None
     noise: bool | None = None
-    draws: int | None = None
+    eot_iter: int | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

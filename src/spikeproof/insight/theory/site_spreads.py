@@ -43,8 +43,8 @@ def site_spreads(model: nn.Module, images: Float[Tensor, "n c h w"]) -> list[Sit
         images: [N, C, H, W] in [0, 1]; one batch, whose currents and potentials are held at once.
 
     Raises:
-        SpikeproofError: a model without sites, one that keeps a state, fewer than 2 steps, or a site with learned decays
-            or gains, of which the theorem says nothing.
+        SpikeproofError: a model without sites, one that keeps a state, fewer than 2 steps, or a site with learned
+            decays or gains, of which the theorem says nothing.
 
     Source: MPD-SGR (2026), Theorem 1.
 
@@ -59,8 +59,8 @@ def site_spreads(model: nn.Module, images: Float[Tensor, "n c h w"]) -> list[Sit
     for name, site in watched.items():
         if site.decay is not None or site.gain is not None or site.num_steps < 2:
             raise SpikeproofError(
-                f"Theorem 1 is of neurons of one fixed decay over steps; the site {name!r} has learned decays or gains, "
-                "or a single step."
+                f"Theorem 1 is of neurons of one fixed decay over steps; the site {name!r} has learned decays or "
+                "gains, or a single step."
             )
     refuse_state(model, images)
     with evaluating(model), probe(model, "margins", currents_at=set(watched)) as record:

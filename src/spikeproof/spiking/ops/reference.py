@@ -59,8 +59,8 @@ def fire(
 ) -> Fired:
     """Run the recurrence of :class:`Neuron` and gather, in the same pass, what is asked about the margins.
 
-    ``decay`` replaces the neuron's and may differ by step and neuron (FEEL's evolutionary leak); ``gain`` multiplies the
-    current likewise (DLIF). Both broadcast against the current of a step, and both are differentiable.
+    ``decay`` replaces the neuron's and may differ by step and neuron (FEEL's evolutionary leak); ``gain`` multiplies
+    the current likewise (DLIF). Both broadcast against the current of a step, and both are differentiable.
 
     ``noise`` (NLIF) moves the firing decision and nothing else: s = 1[v + noise >= 0], the surrogate is taken at
     v + noise, the carried potential and every statistic stay noise-free. A neuron that ``carries_noise`` has it

@@ -9,7 +9,7 @@ from torch import nn
 
 from spikeproof.defenses import LSG, compose
 from spikeproof.defenses.feel import FEEL
-from spikeproof.defenses.random_leak import RandHet
+from spikeproof.defenses.random_decay import RandHet
 from spikeproof.models import load_model, save_model, site_shapes
 from spikeproof.models.spiking_model import draws_at_random
 from spikeproof.spiking import Neuron, Site, probe, sites
