@@ -66,8 +66,8 @@ def test_cut_file(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
-        ({"version": 1}, "has version 1, and this spikeproof reads version 3; audit the run again"),
-        ({"version": 4}, "version"),
+        ({"version": 1}, "has version 1, and this spikeproof reads version 4; audit the run again"),
+        ({"version": 5}, "version"),
         ({"judge_draws": None}, "'judge_draws' should be a whole number"),
         ({"battery": 3}, "'battery' should be a text"),
         ({"flags": [{}]}, "'flags' entry 0: 'name' should be a text"),
@@ -81,7 +81,7 @@ def test_cut_file(tmp_path: Path, name: str) -> None:
         ({"worst_case": {"accuracy": 0.5, "low": 0.1, "high": 0.3}}, "between its bounds"),
         ({"masking_gap": 0.5}, "masking gap"),
         ({"masking_gap": float("nan")}, "masking gap"),
-        ({"protocol": {"trial": "PGD-7", **counted(219, 500)}}, "one of the protocol trials"),
+        ({"protocol": {"trial": "PGD-7", **counted(219, 500)}}, "a trial of the protocol"),
         ({"warnings": "none"}, "'warnings' should be a list"),
         ({"warnings": [{"code": 1}]}, "'warnings' entry 0: 'code' should be a text"),
         (
@@ -113,7 +113,7 @@ def test_a_worst_case_above_the_protocol_is_refused(tmp_path: Path) -> None:
         (1, {"correct": 299}, "should be correct / samples, got 0.6 from 299 of 500"),
         (3, counted(150, 500), "has no accuracy but what it left, got 150 and 176"),
         (3, {"left": 176}, "'left' should be a JSON object"),
-        (2, {"everyone": False} | counted(219, 500), "one of the protocol trials"),
+        (2, {"everyone": False} | counted(219, 500), "a trial of the protocol"),
     ],
 )
 def test_a_trial_that_disagrees_with_itself(tmp_path: Path, at: int, change: dict[str, Any], complaint: str) -> None:

@@ -55,7 +55,7 @@ def test_equal_rows_are_equal_bytes(tmp_path: Path) -> None:
     backwards = dict(reversed(cells.items()))
     again = make_row(width=1, training_seconds=-0.0, cells=backwards, defenses=())
     assert write_row(again, tmp_path).read_bytes() == first
-    assert first.startswith(b'{\n  "schema": 1,\n  "table": "toy-table1",\n') and first.endswith(b"}\n")
+    assert first.startswith(b'{\n  "schema": 2,\n  "table": "toy-table1",\n') and first.endswith(b"}\n")
     assert not list(tmp_path.rglob(".*"))
 
 
@@ -72,8 +72,8 @@ def test_only_tables_are_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("place", "value", "expected"),
     [
-        ("schema", 2, "'schema' should be 1, got 2"),
-        ("schema", True, "'schema' should be 1, got True"),
+        ("schema", 3, "'schema' should be 2, got 3"),
+        ("schema", True, "'schema' should be 2, got True"),
         ("table", "Toy", "'table' should be lower-case letters and digits"),
         ("table", "../toy", "'table'"),
         ("row", "a--b", "'row' should be lower-case"),

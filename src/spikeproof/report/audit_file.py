@@ -38,7 +38,7 @@ def read_audit(path: Path) -> Audit:
     """
     mend = "audit the run again with `spikeproof audit`"
     row = Fields.read(path, mend)
-    if row.raw.get("version") == _WITH_FORMER_NAMES:
+    if row.whole("version") == _WITH_FORMER_NAMES:
         row = Fields(todays(row.raw) | {"version": AUDIT_VERSION}, row.where, mend)
     if row.whole("version") != AUDIT_VERSION:
         raise SpikeproofError(

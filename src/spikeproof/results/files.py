@@ -124,7 +124,7 @@ def _read(path: Path, kind: type[Record]) -> Record:
         raw = json.loads(text, object_pairs_hook=lambda pairs: _without_repetition(pairs, path))
     except (ValueError, RecursionError) as error:
         raise SpikeproofError(f"{path} is not valid JSON ({error}); {MEND}.") from None
-    if isinstance(raw, dict) and raw.get("schema") == _WITH_FORMER_NAMES:
+    if isinstance(raw, dict) and type(raw.get("schema")) is int and raw["schema"] == _WITH_FORMER_NAMES:
         raw = todays(raw) | {"schema": SCHEMA}
     record = _record(raw, kind, str(path))
     if (path.parent.name, path.name) != _place(record):
