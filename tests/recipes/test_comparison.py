@@ -196,7 +196,7 @@ def test_random_rows_tell_their_draws(rows, tmp_path):
     rows[1] = dataclasses.replace(
         rows[1],
         model=dataclasses.replace(rows[1].model, coding=Poisson()),
-        audit=dataclasses.replace(AUDIT, draws=2, judge_draws=130),
+        audit=dataclasses.replace(AUDIT, eot_iter=2, judge_draws=130),
     )
     page = tmp_path / "page.md"
     write_comparison(run(rows, tmp_path), page, tmp_path / "report.html")
