@@ -40,7 +40,12 @@ def test_markdown_is_escaped_unless_it_is_markdown_already() -> None:
     lines = [line for line in text.splitlines() if line.startswith("|")]
     assert lines[0] == r"| Row | \<b\>a\|b\</b\> \[x\](y) \`c\` |" and lines[2] == "| **1** | 2 |"
     assert len({len(re.findall(r"(?<!\\)\|", line)) for line in lines}) == 1
-    assert plain("a\nb") == "a b" and code("a`b") == "`` a`b ``" and cells([1, ""]) == "| 1 |  |"
+    assert (
+        plain("p < .05 </a> <!-- <3") == r"p < .05 \</a\> \<!-- <3"
+        and plain("a\nb") == "a b"
+        and code("a`b") == "`` a`b ``"
+        and cells([1, ""]) == "| 1 |  |"
+    )
 
 
 def test_a_name_that_nobody_gave_is_an_error() -> None:

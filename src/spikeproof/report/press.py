@@ -19,6 +19,8 @@ from spikeproof.report import numbers, picks, svg, wording
 
 _PACKAGE = "spikeproof.report"
 _LONGEST = 300
+# What Markdown or HTML in it could take for more than a letter. "p < .05" begins no tag.
+_MARK = re.compile(r"([\\`*_\[\]>|~&$#]|<(?=[A-Za-z/!?]))")
 # What every template may use: as filters how numbers are written, and by name what picks and words an audit's parts.
 _FILTERS = (numbers.interval, numbers.listed, numbers.percent, numbers.points, numbers.share, numbers.significant)
 _FUNCTIONS = (
@@ -62,7 +64,7 @@ def plain(text: object) -> Markdown:
         >>> print(plain("SR* | <b> a_b"))
         SR\\* \\| \\<b\\> a\\_b
     """
-    return Markdown(re.sub(r"([\\`*_\[\]<>|~&$#])", r"\\\1", _printable(text)))
+    return Markdown(_MARK.sub(r"\\\1", _printable(text)))
 
 
 def code(text: object) -> Markdown:
