@@ -183,7 +183,7 @@ class Audit:
             "search": None if self.search is None else self.search.to_json(),
             "zero_gradient_share": self.zero_gradient_share,
             "flags": [flag.to_json() for flag in self.flags],
-            "warnings": [dataclasses.asdict(doubt) for doubt in self.doubts],
+            "warnings": [doubt.to_json() for doubt in self.doubts],
             "tuning": {
                 "samples": self.tuning.samples,
                 **self.tuning.tuned,
