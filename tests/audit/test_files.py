@@ -96,9 +96,8 @@ def test_saving_is_whole_and_leaves_nothing_else(tiny, digits, quick, tmp_path):
     assert (said["split"], said["device"], said["crafting_precision"], said["seed"]) == ("test", "cpu", "fp32", 0)
     assert found.outcomes.equals(pq.read_table(place / "outcomes.parquet"))
     assert read_audit(place / "audit.json").doubts == tuple(found.doubts)
-    assert {"note", "dark images"} <= {
-        doubt.code for doubt in found.doubts
-    } and "A {} of another hand." in found.warnings
+    assert {"note", "dark images"} <= {doubt.code for doubt in found.doubts}
+    assert "A {} of another hand." in found.warnings
 
 
 def test_nothing_is_replaced_unasked(tiny, digits, quick, tmp_path):

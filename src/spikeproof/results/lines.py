@@ -74,9 +74,8 @@ class Line:
         if not self.worsts:
             return NONE
         counts = [worst.count for worst in self.worsts]
-        mean, *spread = over_seeds([count.percent for count in counts], points).split(", ")
-        bold = ", ".join([f"**{mean}**", *spread])
-        return Markdown(f"{bold} {bracketed(*bounds(counts))}{' ⚑' if self.flags else ''}")
+        spread = f", {value_range([count.percent for count in counts], points)}" if len(counts) > 1 else ""
+        return Markdown(f"**{points(self.worst)}**{spread} {bracketed(*bounds(counts))}{' ⚑' if self.flags else ''}")
 
     def gap_text(self) -> str:
         """Mean and range of the gap."""
