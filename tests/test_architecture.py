@@ -12,8 +12,8 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # From the ground up; rooms of one floor may use each other.
 FLOORS = (
     {
-        *("calls", "checked", "contents", "counts", "disk", "errors", "former_names", "kinds", "machine", "names"),
-        *("private_rng", "progress", "sending", "threat", "version"),
+        *("calls", "checked", "contents", "counts", "disk", "doubt", "errors", "former_names", "kinds", "machine"),
+        *("names", "private_rng", "progress", "sending", "threat", "version"),
     },
     {"data"},
     {"spiking"},

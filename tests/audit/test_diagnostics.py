@@ -175,10 +175,10 @@ def test_no_sentence_contradicts_itself(samples, broken):
     for flag in compared:
         *_, told = re.findall(r"[0-9]+[.][0-9]+", flag.value)
         (limit,) = re.findall(r"[0-9]+[.][0-9]+", flag.threshold)
-        assert flag.raised == (float(told) > float(limit)), flag.sentence
+        assert flag.raised == (float(told) > float(limit)), flag.doubt
         by_hand = max(0.03 * samples, 1.5 if "points" not in flag.value else 2 * (0.1 * samples) ** 0.5)
         if "monotone in eps" not in flag.name:
-            assert flag.raised == (broken > by_hand), flag.sentence
+            assert flag.raised == (broken > by_hand), flag.doubt
 
 
 def test_exactly_three_per_cent_is_not_above():

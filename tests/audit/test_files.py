@@ -18,7 +18,7 @@ from spikeproof.disk import unsealed
 from spikeproof.errors import SpikeproofError
 from spikeproof.machine import precision
 from spikeproof.models import create_model
-from spikeproof.report import audits_in, write_report
+from spikeproof.report import audits_in, read_audit, write_report
 from spikeproof.spiking import sites
 
 
@@ -78,7 +78,8 @@ def test_fewer_samples_than_pictures(tiny, digits, quick):
 
 
 def test_saving_is_whole_and_leaves_nothing_else(tiny, digits, quick, tmp_path):
-    found = audit(tiny, digits.test, quick(samples=10, sweep=(0.05,)), show=False)
+    dark = ImageSet(digits.test.images // 5, digits.test.labels, digits.test.class_names)
+    found = audit(tiny, dark, quick(samples=10, sweep=(0.05,)), show=False, doubts=["A {} of another hand."])
     run = tmp_path / "bare" / "run"
     place = found.save(run, "made by hand")
     assert {path.name for path in run.iterdir()} == {".lock", "config.json", "metrics.jsonl", "audits"}
@@ -94,6 +95,9 @@ def test_saving_is_whole_and_leaves_nothing_else(tiny, digits, quick, tmp_path):
     assert (said["version"], said["command"], said["battery"]) == (4, "made by hand", "custom")
     assert (said["split"], said["device"], said["crafting_precision"], said["seed"]) == ("test", "cpu", "fp32", 0)
     assert found.outcomes.equals(pq.read_table(place / "outcomes.parquet"))
+    assert read_audit(place / "audit.json").doubts == tuple(found.doubts)
+    assert {"note", "dark images"} <= {doubt.code for doubt in found.doubts}
+    assert "A {} of another hand." in found.warnings
 
 
 def test_nothing_is_replaced_unasked(tiny, digits, quick, tmp_path):

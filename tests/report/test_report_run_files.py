@@ -82,7 +82,12 @@ def test_cut_file(tmp_path: Path, name: str) -> None:
         ({"masking_gap": 0.5}, "masking gap"),
         ({"masking_gap": float("nan")}, "masking gap"),
         ({"protocol": {"trial": "PGD-7", **counted(219, 500)}}, "a trial of the protocol"),
-        ({"warnings": "none"}, "'warnings' should be a list of texts"),
+        ({"warnings": "none"}, "'warnings' should be a list"),
+        ({"warnings": [{"code": 1}]}, "'warnings' entry 0: 'code' should be a text"),
+        (
+            {"warnings": [{"code": "a", "text": "{}", "numbers": ["1", "2"]}]},
+            "'numbers' should be one for each",
+        ),
         ({"threat": {"norm": "linf", "eps": 0}}, "'eps' should be a positive number"),
         ({"trials": [3]}, "'trials' entry 0 should be a JSON object"),
     ],

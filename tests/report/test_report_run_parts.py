@@ -14,9 +14,9 @@ from spikeproof.report import write_report
 from spikeproof.report.checks import checks, tuning_line
 from spikeproof.report.queries import against_queries
 from spikeproof.report.records import Audit
+from spikeproof.report.single_run import ACROSS, waterfall
 from spikeproof.report.sweeps import steps_of_trials
 from spikeproof.report.trained import trained_sentences
-from spikeproof.report.waterfall import ACROSS, waterfall
 
 OLD = {"recipe": {"model": {}, "at": {"eps": 0.1, "precision": "bf16"}, "train": {"precision": "bf16"}}}
 NEW = {"recipe": {"model": {}, "at": {"eps": 0.1}, "train": {"precision": "auto"}}, "precision": "fp32"}

@@ -15,8 +15,9 @@ from spikeproof.recipes.comparison import comparison_json
 from spikeproof.report import comparison_table, read_runs, text_table, write_report
 from spikeproof.report.compare import finding
 from spikeproof.report.html_table import html_table
+from spikeproof.report.numbers import eps_text, percent
 from spikeproof.report.table import WIDEST
-from spikeproof.report.wording import eps_text, labels, percent
+from spikeproof.report.wording import labels
 
 
 def cells(line: str) -> list[str]:
@@ -196,6 +197,25 @@ def test_what_several_runs_share_is_said_once(tmp_path: Path) -> None:
     assert f"! one and two: {name}: {FLAGS[1]} measured 7.5 to 12.0 % (raised above 3 %); look into" in text
     page = write_report([tmp_path / each for each in ("one", "two", "three")], tmp_path / "page.html").read_text()
     assert page.count("Few samples.") == 1 and page.count('href="#doubts"') == 3
+
+
+def test_warnings_of_one_code_are_said_once_with_the_span_of_their_numbers(tmp_path: Path) -> None:
+    """By what an audit wrote down of them, and not by what looks like a number in a sentence."""
+
+    def about(network: str, broken: str) -> dict[str, Any]:
+        text = "{} of ResNet18 broke {} %."
+        return make_audit() | {"warnings": [{"code": "toy", "text": text, "numbers": [network, broken]}]}
+
+    audits = {"one": about("All", "7.5"), "two": about("All", "12.0"), "three": about("Half", "3")}
+    text = table_of(tmp_path, **audits)
+    assert "! one and two: All of ResNet18 broke 7.5 to 12.0 %." in text
+    assert "! three: Half of ResNet18 broke 3 %." in text
+
+
+def test_a_raised_flag_that_a_warning_speaks_of_is_known_by_its_code(tmp_path: Path) -> None:
+    said = {"code": FLAGS[1], "text": "Survivors: {} %.", "numbers": ["7.5"]}
+    text = table_of(tmp_path, one=make_audit(raised=FLAGS[1]) | {"warnings": [said]})
+    assert "! one: Survivors: 7.5 %." in text and "look into" not in text
 
 
 def test_noise_names_the_draws_of_gradients_and_of_verdicts(tmp_path: Path) -> None:

@@ -107,7 +107,7 @@ def test_the_leaderboard_ranks_by_the_worst_case(tmp_path: Path) -> None:
         ({"dataset": "cifar100"}, "CIFAR-100 (JPEG-recompressed), 3 classes, L∞ 8/255, scale mini, {}"),
         ({"data_note": ""}, "CIFAR-10, 3 classes, L∞ 8/255, scale mini, {}"),
         ({"classes": 10}, "CIFAR-10 (JPEG-recompressed), 10 classes, L∞ 8/255, scale mini, {}"),
-        ({"eps": 0.01}, "CIFAR-10 (JPEG-recompressed), 3 classes, L∞ 0.01, scale mini, {}"),
+        ({"eps": 0.01}, "CIFAR-10 (JPEG-recompressed), 3 classes, L∞ 2.55/255, scale mini, {}"),
         ({"scale": "full"}, "CIFAR-10 (JPEG-recompressed), 3 classes, L∞ 8/255, scale full, {}"),
         (
             {"worst": make_worst(battery="quick")},

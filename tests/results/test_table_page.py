@@ -7,10 +7,10 @@ import dataclasses
 import pytest
 from result_rows import cell, count, make_header, make_row, make_worst
 
-from spikeproof.report.wording import chance
+from spikeproof.report.numbers import chance, published_percent, significant
 from spikeproof.results import Cell, Count, Verdict, render_table
 from spikeproof.results.table_page import verdict_words
-from spikeproof.results.wording import bounds, published_percent, significant
+from spikeproof.results.wording import bounds
 
 EXPECTED = """\
 ## Toy Table 1, scale mini

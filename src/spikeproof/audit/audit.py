@@ -26,7 +26,7 @@ from spikeproof.attacks import (
 from spikeproof.audit.config import AuditConfig
 from spikeproof.audit.curves import CurvePlan, swept_pair
 from spikeproof.audit.diagnostics import Curves, Flag, Gradients, flags_of, input_gradients
-from spikeproof.audit.doubts import of_draws, of_random_numbers, warnings_of
+from spikeproof.audit.doubts import doubts_of, of_draws, of_random_numbers
 from spikeproof.audit.engine import Attempt, Engine
 from spikeproof.audit.findings import Audit, Result
 from spikeproof.audit.fingerprint import fingerprint, images_fingerprint
@@ -41,6 +41,7 @@ from spikeproof.audit.trials import Trial, Tuned
 from spikeproof.audit.tuning import Tuning, tune
 from spikeproof.data import ImageSet
 from spikeproof.disk import user_path
+from spikeproof.doubt import Doubt
 from spikeproof.errors import SpikeproofError
 from spikeproof.gradients import BPTT, SOURCES
 from spikeproof.insight import describe_sites
@@ -136,10 +137,10 @@ def audit(
     )
     if substitutes and not config.transfer:
         raise SpikeproofError("There are substitutes, but no transfer trial is asked for; 'PGD-20' is usual.")
-    doubts = [*doubts, *of_random_numbers(seen, "The network")]
+    found_doubts = [*(Doubt("note", said) for said in doubts), *of_random_numbers(seen, "The network")]
     for number, other in enumerate(substitutes, 1):
         called = _called(number, substitutes)
-        doubts += of_random_numbers(look_at(other, pixels, called), called.capitalize())
+        found_doubts += of_random_numbers(look_at(other, pixels, called), called.capitalize())
     with inference_noise(model, noise), private_rng():
         network = network_of(model, pixels)
         members = fitting(model, network, config)
@@ -153,7 +154,8 @@ def audit(
         if folder is not None:
             name = fingerprint((model, *substitutes), pixels, labels, config, tuning.tuned)
             folder_of_parts = folder / Shard.of_this_process().of_the_first(name)
-        auditor = _Auditor(model, network, audited, images.class_names, config, tuning, tuple(substitutes), doubts)
+        others = tuple(substitutes)
+        auditor = _Auditor(model, network, audited, images.class_names, config, tuning, others, found_doubts)
         unfinished = Parts(folder_of_parts)
         result = auditor.run(unfinished, began, show)
     # By the first process alone: another one would remove what this one has not saved yet.
@@ -175,7 +177,7 @@ class _Audited:
     classes: dict[str, int]
     fingerprint: str
     audited: str
-    doubts: tuple[str, ...]
+    doubts: tuple[Doubt, ...]
 
 
 def _chosen(model: nn.Module, images: ImageSet, samples: int | None, split: str) -> _Audited:
@@ -197,14 +199,15 @@ def _chosen(model: nn.Module, images: ImageSet, samples: int | None, split: str)
         f"{label}: {name}": had for label, (name, had) in enumerate(zip(images.class_names, counts, strict=True))
     }
     missing = [name for name, had in zip(images.class_names, counts, strict=True) if had == 0]
-    doubts: tuple[str, ...] = ()
+    doubts: tuple[Doubt, ...] = ()
     if brightest < _DARK:
-        doubts += (f"No pixel is above {brightest} of 255, so a radius counts for more of the contrast than it says.",)
+        text = "No pixel is above {} of 255, so a radius counts for more of the contrast than it says."
+        doubts += (Doubt("dark images", text, (str(brightest),)),)
     if missing:
         named = ", ".join(missing[:10]) + (", ..." if len(missing) > 10 else "")
-        doubts += (
-            f"The {count} audited images have none of {len(missing)} of {images.num_classes} classes ({named}).",
-        )
+        text = "The {} audited images have none of {} of {} classes ({})."
+        numbers = (str(count), str(len(missing)), str(images.num_classes), named)
+        doubts += (Doubt("missing classes", text, numbers),)
     return _Audited(
         pixels, labels, rows, len(images), by_class, images.fingerprint(), images_fingerprint(chosen), doubts
     )
@@ -233,11 +236,12 @@ class _Auditor:
         config: AuditConfig,
         tuning: Tuning,
         substitutes: tuple[nn.Module, ...],
-        doubts: Sequence[str],
+        doubts: Sequence[Doubt],
     ) -> None:
         self.model, self.network, self.class_names = model, network, class_names
         self.audited, self.pixels, self.labels, self.rows = audited, audited.pixels, audited.labels, audited.rows
-        self.doubts = (*doubts, *([] if network.hidden is None else [f"{network.hidden}."]), *audited.doubts)
+        hidden = () if network.hidden is None else (Doubt("hidden spikes", f"{network.hidden}."),)
+        self.doubts = (*doubts, *hidden, *audited.doubts)
         self.config, self.tuning = config, tuning
         self.trials = fitting(model, network, config, tuning.tuned)
         if substitutes:
@@ -297,7 +301,7 @@ class _Auditor:
             step_sweep=plan.by_steps(curve, right[:few]),
             sites=statistics,
             flags=flags,
-            warnings=[*doubts, *warnings_of(results, protocol.own, worst, flags, exact=self.network.plain)],
+            doubts=[*doubts, *doubts_of(results, protocol.own, worst, flags, exact=self.network.plain)],
             tuning=self.tuning,
             batch_size=batch_size,
             pictures=pictures,

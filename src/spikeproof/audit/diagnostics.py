@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from spikeproof.attacks import Crafting, SteepestStep, crafting, cross_entropy_of, evaluating
+from spikeproof.doubt import Doubt
 from spikeproof.private_rng import private_rng
 from spikeproof.threat import Threat
 
@@ -34,23 +35,37 @@ class Flag:
 
     Attributes:
         name: what is looked for.
-        value, threshold: what was measured, and from where on it is a sign; in words.
-        raised: whether it is.
+        measures, raises: what was measured, and from where on it is a sign; in words, with ``{}`` for each number.
+        numbers: those of both, in order and as they are written.
+        raised: whether it is a sign.
         advice: what to do then.
     """
 
     name: str
-    value: str
-    threshold: str
+    measures: str
+    raises: str
+    numbers: tuple[str, ...]
     raised: bool
     advice: str
 
-    def to_json(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
+    @property
+    def value(self) -> str:
+        """What was measured, in words."""
+        return str(Doubt(self.name, self.measures, self.numbers[: self.measures.count("{}")]))
 
     @property
-    def sentence(self) -> str:
-        return f"{self.name}: {self.value} (raised {self.threshold}); {self.advice}."
+    def threshold(self) -> str:
+        """From where on it is a sign, in words."""
+        return str(Doubt(self.name, self.raises, self.numbers[self.measures.count("{}") :]))
+
+    @property
+    def doubt(self) -> Doubt:
+        """What is to be said of the numbers where it is raised."""
+        named = self.name[0].upper() + self.name[1:]
+        return Doubt(self.name, f"{named}: {self.measures} (raised {self.raises}); {self.advice}.", self.numbers)
+
+    def to_json(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in ("name", "value", "threshold", "raised", "advice")}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -163,11 +178,11 @@ def input_gradients(
 
 def _zero_gradients(gradients: Gradients) -> Flag:
     share = gradients.zero_share
-    percent, limit = _apart(share, _ZERO_GRADIENT)
     return Flag(
         "zero input gradients",
-        f"{percent} % of samples",
-        f"above {limit} %",
+        "{} % of samples",
+        "above {} %",
+        _apart(share, _ZERO_GRADIENT),
         share > _ZERO_GRADIENT,
         "attacks through this surrogate cannot move them at all: believe ASSG, wider surrogates and black-box attacks",
     )
@@ -175,11 +190,11 @@ def _zero_gradients(gradients: Gradients) -> Flag:
 
 def _sparse_gradients(gradients: Gradients) -> Flag:
     share = gradients.sparsity.median().item() if len(gradients.sparsity) else 0.0
-    percent, limit = _apart(share, _SPARSITY)
     return Flag(
         "sparse input gradients",
-        f"{percent} % of an image's values have none (median)",
-        f"above {limit} %",
+        "{} % of an image's values have none (median)",
+        "above {} %",
+        _apart(share, _SPARSITY),
         share > _SPARSITY,
         "the surrogate is too narrow for these potentials: attack through wider ones and through ASSG",
     )
@@ -190,8 +205,9 @@ def _broken_gradients(gradients: Gradients) -> Flag:
     samples, entries = ((broken > 0).float().mean().item(), broken.mean().item()) if len(broken) else (0.0, 0.0)
     return Flag(
         "gradients that are not finite",
-        f"{_apart(samples, 0.0)[0]} % of samples have some, {100 * entries:.2g} % of all values; they count as zero",
+        "{} % of samples have some, {} % of all values; they count as zero",
         "above 0 %",
+        (_apart(samples, 0.0)[0], f"{100 * entries:.2g}"),
         samples > 0,
         "a root, a logarithm or a division at zero hides these values from every gradient: mend it, or believe queries",
     )
@@ -200,30 +216,30 @@ def _broken_gradients(gradients: Gradients) -> Flag:
 def _against_expectation(curves: Curves, eps: float) -> Iterator[Flag]:
     many, chance, wobble = curves.by_eps[eps], curves.chance, curves.wobble
     more = curves.less(many, curves.one_step)
-    points, limit = _apart(more, wobble)
     yield Flag(
         "one step beats many",
-        f"one step leaves {100 * curves.one_step:.1f} %, many leave {100 * many:.1f} %, {points} points more",
-        f"when many leave over {limit} points more",
+        "one step leaves {} %, many leave {} %, {} points more",
+        "when many leave over {} points more",
+        (f"{100 * curves.one_step:.1f}", f"{100 * many:.1f}", *_apart(more, wobble)),
         more > wobble,
         "the iterated attack is caught in a masked region: use momentum, restarts, SA-PGD or APGD",
     )
     broken = curves.less(many, curves.black_box)
-    points, limit = _apart(broken, chance)
     yield Flag(
         "black box beats white box",
-        f"queries alone break {points} % that the gradient attack left",
-        f"above {limit} %",
+        "queries alone break {} % that the gradient attack left",
+        "above {} %",
+        _apart(broken, chance),
         broken > chance,
         "the gradients hide what a search finds: the white-box accuracy is no bound, take the worst case",
     )
     for what, curve in (("eps", curves.by_eps), ("steps", curves.by_steps)):
         rise = curves.less(_worst_rise(curve), 0.0)
-        points, limit = _apart(rise, wobble)
         yield Flag(
             f"not monotone in {what}",
-            f"accuracy rises by up to {points} points along it",
-            f"above {limit} points",
+            "accuracy rises by up to {} points along it",
+            "above {} points",
+            _apart(rise, wobble),
             rise > wobble,
             "a larger search must not find less: its gradient or its step size is wrong for this model",
         )
@@ -250,11 +266,11 @@ def _worst_rise(curve: dict[Any, float]) -> float:
 
 def _survivors_of_everything(curves: Curves) -> Flag:
     left = curves.less(curves.anywhere, 0.0)
-    percent, limit = _apart(left, curves.chance)
     return Flag(
         "any image allowed leaves survivors",
-        f"{percent} % are right though the radius holds every image",
-        f"above {limit} %",
+        "{} % are right though the radius holds every image",
+        "above {} %",
+        _apart(left, curves.chance),
         left > curves.chance,
         "the gradient leads nowhere: no number of this attack says anything about robustness",
     )
@@ -278,8 +294,9 @@ def _stalled(model: nn.Module, images: Tensor, labels: Tensor, threat: Threat, h
     (rising, _), (points, _) = _apart(share, 0.5), _apart(gained, 0.01)
     return Flag(
         "loss rises while success stalls",
-        f"{rising} % of what is left still gain loss in steps 11 to 20, which cost {points} points",
+        "{} % of what is left still gain loss in steps 11 to 20, which cost {} points",
         "when over half still gain over a tenth, for under 1 point",
+        (rising, points),
         share > 0.5 and gained < 0.01 and int(left.sum()) / count > _CHANCE,
         "the attack has not converged, or climbs the wrong loss: more steps, the margin or the DLR loss",
     )
@@ -288,8 +305,9 @@ def _stalled(model: nn.Module, images: Tensor, labels: Tensor, threat: Threat, h
 def _expectation(how: Crafting, noisy: bool) -> Flag:
     return Flag(
         "randomness without EoT",
-        f"{'noise on' if noisy else 'no noise'}, {how.eot_iter} draw(s) a gradient",
-        f"with noise and under {_EOT_DRAWS} draws",
+        f"{'noise on' if noisy else 'no noise'}, {{}} draw(s) a gradient",
+        "with noise and under {} draws",
+        (str(how.eot_iter), str(_EOT_DRAWS)),
         noisy and how.eot_iter < _EOT_DRAWS,
         "one draw's gradient is not the expectation's: average over 10 or more draws, in the verdict too",
     )
@@ -307,8 +325,9 @@ def _neighbours(model: nn.Module, images: Tensor, noisy: bool) -> Flag:
     moved = ((together - beside_others).abs().amax(1) > 0.05 * scale).float().mean().item() if together.numel() else 0.0
     return Flag(
         "train-mode batch norm",
-        "not measurable under noise" if noisy else f"{100 * moved:.0f} % of verdicts depend on the batch around them",
+        "not measurable under noise" if noisy else "{} % of verdicts depend on the batch around them",
         "above 50 %",
+        () if noisy else (f"{100 * moved:.0f}",),
         not noisy and moved > 0.5,
         "the model normalises by its batch even in eval mode: give it running statistics",
     )

@@ -1,4 +1,4 @@
-"""What is doubtful about the numbers of an audit, in sentences."""
+"""What is doubtful about the numbers of an audit."""
 
 from __future__ import annotations
 
@@ -9,51 +9,57 @@ from spikeproof.audit.config import AuditConfig
 from spikeproof.audit.diagnostics import Flag
 from spikeproof.audit.findings import Result
 from spikeproof.audit.outcomes import Measured
+from spikeproof.doubt import Doubt
 
 # A gap of this many accuracy points is more than chance at the sample sizes in use, and worth a warning.
 _NOTABLE_GAP = 0.05
 
 
-def of_random_numbers(seen: Randomness, called: str) -> list[str]:
+def of_random_numbers(seen: Randomness, called: str) -> list[Doubt]:
     """What is to be said of randomness that the audit's seed does not fix."""
     if not seen.unfixed:
         return []
-    return [
-        f"{called} draws random numbers that torch's seed does not fix ({', '.join(seen.unfixed)}), so the same audit "
-        "gives somewhat other numbers each time."
-    ]
+    text = (
+        "{} draws random numbers that torch's seed does not fix ({}), so the same audit gives somewhat other numbers "
+        "each time."
+    )
+    return [Doubt("randomness", text, (called, ", ".join(seen.unfixed)))]
 
 
-def of_draws(undecided: int, config: AuditConfig) -> list[str]:
+def of_draws(undecided: int, config: AuditConfig) -> list[Doubt]:
     """What is to be said of verdicts that fresh draws could not decide."""
     if not undecided:
         return []
-    counts = "1 sample of the worst case counts" if undecided == 1 else f"{undecided} samples of the worst case count"
-    return [
-        f"{counts} as unbroken undecided: the 95 % interval of the averaged margin still holds zero after "
-        f"{PATIENCE * config.verdict_draws} fresh draws."
-    ]
+    count = "sample of the worst case counts" if undecided == 1 else "samples of the worst case count"
+    text = (
+        f"{{}} {count} as unbroken undecided: the 95 % interval of the averaged margin still holds zero after {{}} "
+        "fresh draws."
+    )
+    return [Doubt("undecided", text, (str(undecided), str(PATIENCE * config.verdict_draws)))]
 
 
-def warnings_of(
+def doubts_of(
     results: Sequence[Result], protocol: Measured, worst: Measured, flags: Sequence[Flag], *, exact: bool
-) -> list[str]:
-    """Reasons not to believe the protocol number, one sentence each.
+) -> list[Doubt]:
+    """Reasons not to believe the protocol number.
 
     Args:
         exact: whether the network's own gradient is that of its loss, so that no attack needs to adapt.
     """
-    sentences = []
+    doubts = []
     gap = (protocol.correct - worst.correct) / protocol.samples  # not of two quotients, which may miss a round number
     if gap >= _NOTABLE_GAP:
-        sentences.append(
-            f"The worst case is {100 * gap:.1f} points below the protocol accuracy: "
+        text = (
+            "The worst case is {} points below the protocol accuracy: "
             f"{'the protocol attack alone' if exact else 'a fixed surrogate'} overstates this model's robustness."
         )
+        doubts.append(Doubt("gap", text, (f"{100 * gap:.1f}",)))
     adaptive = [result for result in results if result.trial.kind == "adaptive"]
     if not adaptive and not exact:
-        sentences.append("No adaptive attack was run: the worst case is over fixed backwards only.")
+        text = "No adaptive attack was run: the worst case is over fixed backwards only."
+        doubts.append(Doubt("no adaptive attack", text))
     own = [result.own.accuracy for result in adaptive if result.own is not None]
     if own and min(own) > protocol.accuracy:
-        sentences.append("The adaptive attack was weaker than the protocol one; run it for more steps.")
-    return sentences + [f"{flag.sentence[0].upper()}{flag.sentence[1:]}" for flag in flags if flag.raised]
+        text = "The adaptive attack was weaker than the protocol one; run it for more steps."
+        doubts.append(Doubt("weak adaptive attack", text))
+    return doubts + [flag.doubt for flag in flags if flag.raised]

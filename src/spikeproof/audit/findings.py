@@ -23,6 +23,7 @@ from spikeproof.audit.outcomes import Measured
 from spikeproof.audit.trials import Trial
 from spikeproof.audit.tuning import Tuning
 from spikeproof.disk import sealed, user_path, write_atomically
+from spikeproof.doubt import Doubt
 from spikeproof.errors import SpikeproofError
 from spikeproof.gradients import TUNABLES
 from spikeproof.insight import SiteStatistics
@@ -103,7 +104,7 @@ class Audit:
         search: how the last search by queries went, and what ten times its queries would break; None without one.
         zero_gradient_share: share of samples whose input gradient (BPTT, own surrogate) is exactly zero.
         sweep, step_sweep: accuracy against radius and against steps, on some samples.
-        flags: every check of whether these numbers can be believed; warnings: what is doubtful, in sentences.
+        flags: every check of whether these numbers can be believed; doubts: what is doubtful about them.
         tuning: the attacks' settings that validation samples decided.
         split_size: how many images the split has; classes: how many of each class, by name, were audited.
         images: the split's fingerprint (``ImageSet.fingerprint``).
@@ -125,7 +126,7 @@ class Audit:
     step_sweep: list[CurvePoint]
     sites: list[SiteStatistics]
     flags: list[Flag]
-    warnings: list[str]
+    doubts: list[Doubt]
     tuning: Tuning
     batch_size: int
     pictures: dict[str, Any]
@@ -141,6 +142,11 @@ class Audit:
     @property
     def masking_gap(self) -> float:
         return self.protocol.accuracy - self.worst_case.accuracy
+
+    @property
+    def warnings(self) -> list[str]:
+        """What is doubtful about these numbers, in sentences."""
+        return [str(doubt) for doubt in self.doubts]
 
     def to_json(self, command: str) -> dict[str, Any]:
         """Plain values for audit.json."""
@@ -182,7 +188,7 @@ class Audit:
             "search": None if self.search is None else self.search.to_json(),
             "zero_gradient_share": self.zero_gradient_share,
             "flags": [flag.to_json() for flag in self.flags],
-            "warnings": self.warnings,
+            "warnings": [doubt.to_json() for doubt in self.doubts],
             "tuning": {
                 "samples": self.tuning.samples,
                 **self.tuning.tuned,

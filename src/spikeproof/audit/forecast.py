@@ -48,20 +48,15 @@ class Forecast:
         return dataclasses.asdict(self) | {"times": TIMES}
 
     @property
-    def sentence(self) -> str:
-        """What it says, in one sentence.
+    def numbers(self) -> tuple[str, ...]:
+        """What the last doubling of the queries broke, and what ten times as many would, with its interval: in percent.
 
         Example:
-            >>> Forecast("LOCAL-9600", 9600, 200, ((0, 50), (9600, 32)), 1, 0, 1.2, 4).sentence
-            'the last doubling of its queries broke 0.5 points; ten times as many would break 0.6 more (0.0 to 2.0)'
+            >>> Forecast("LOCAL-9600", 9600, 200, ((0, 50), (9600, 32)), 1, 0, 1.2, 4).numbers
+            ('0.5', '0.6', '0.0', '2.0')
         """
-        last, low, expected, high = (
-            f"{100 * count / self.samples:.1f}" for count in (self.last_doubling, self.low, self.expected, self.high)
-        )
-        return (
-            f"the last doubling of its queries broke {last} points; ten times as many would break {expected} more "
-            f"({low} to {high})"
-        )
+        counts = (self.last_doubling, self.expected, self.low, self.high)
+        return tuple(f"{100 * count / self.samples:.1f}" for count in counts)
 
 
 def forecast(
@@ -152,8 +147,9 @@ def falling(search: Forecast) -> Flag:
     share, limit = search.expected / search.samples, max(_STEEP, 1.5 / search.samples)
     return Flag(
         "accuracy still falls with queries",
-        search.sentence,
-        f"when ten times as many would break over {100 * limit:.1f}",
+        "the last doubling of its queries broke {} points; ten times as many would break {} more ({} to {})",
+        "when ten times as many would break over {}",
+        (*search.numbers, f"{100 * limit:.1f}"),
         share > limit,
         f"the search was stopped too early: give {search.trial} more queries, as the battery thorough does",
     )

@@ -17,6 +17,7 @@ from spikeproof.audit.config import AuditConfig
 from spikeproof.audit.engine import Engine
 from spikeproof.audit.shards import Shard
 from spikeproof.audit.trials import Trial, Tuned, make_trial
+from spikeproof.doubt import Doubt
 from spikeproof.gradients import BPTT, PDSG, Around, GradientSource
 from spikeproof.private_rng import private_rng
 from spikeproof.spiking import sites
@@ -45,19 +46,22 @@ class Look:
     alike: float
     probabilities: bool
 
-    def doubts(self, least: float) -> tuple[str, ...]:
+    def doubts(self, least: float) -> tuple[Doubt, ...]:
         """Why the gradients may lead nowhere: many are zero, or they are less alike than this."""
-        sentences = []
+        doubts = []
         if self.zero > _ZERO:
-            sentences.append(f"{100 * self.zero:.0f} % of the images have a gradient of zero")
+            text = "{} % of the images have a gradient of zero"
+            doubts.append(Doubt("zero gradients", text, (f"{100 * self.zero:.0f}",)))
         if self.zero < 1 and self.alike < least:
-            sentences.append(f"the gradients of an image and of its neighbour have a cosine of {self.alike:.2f}")
-        return tuple(sentences)
+            text = "the gradients of an image and of its neighbour have a cosine of {}"
+            doubts.append(Doubt("shattered gradients", text, (f"{self.alike:.2f}",)))
+        return tuple(doubts)
 
     @property
-    def signs(self) -> tuple[str, ...]:
+    def signs(self) -> tuple[Doubt, ...]:
         """Why to go round something."""
-        return self.doubts(_ALIKE) + (("the outputs are probabilities",) if self.probabilities else ())
+        even = (Doubt("probabilities", "the outputs are probabilities"),) if self.probabilities else ()
+        return (*self.doubts(_ALIKE), *even)
 
 
 def look_at_gradients(
@@ -105,8 +109,8 @@ def _probabilities(outputs: Float[Tensor, "n k"]) -> Bool[Tensor, " n"]:
     return (outputs >= 0).all(1) & ((outputs.sum(1) - 1).abs() < 1e-3)
 
 
-def why_no_number(seen: Look, round_masks: Look, anywhere: Bool[Tensor, " n"]) -> str | None:
-    """The sentence that takes the number's place; None where what went round the masks can be believed.
+def why_no_number(seen: Look, round_masks: Look, anywhere: Bool[Tensor, " n"]) -> Doubt | None:
+    """What takes the number's place; None where what went round the masks can be believed.
 
     Args:
         seen: the look by the battery's own source; round_masks: that by the source that goes round.
@@ -115,13 +119,15 @@ def why_no_number(seen: Look, round_masks: Look, anywhere: Bool[Tensor, " n"]) -
     left = int(anywhere.sum()) / max(len(anywhere), 1)
     over = left > max(_SURVIVORS, 1.5 / max(len(anywhere), 1))
     why = [*round_masks.doubts(_LOST)]
-    why += [f"{100 * left:.0f} % of the images survive where any image is allowed"] if over else []
+    survivors = Doubt("survivors", "{} % of the images survive where any image is allowed", (f"{100 * left:.0f}",))
+    why += [survivors] if over else []
     if not why:
         return None
-    return (
+    text = (
         f"Something hides the gradient of this network ({_listed(seen.signs)}), and what goes round it leads nowhere "
         f"either ({_listed(why)}): no number of this audit says how robust it is."
     )
+    return Doubt("hidden gradient", text, _numbers([*seen.signs, *why]))
 
 
 class Masks:
@@ -152,7 +158,7 @@ class Masks:
         self._names = tuple(trial.name for trial in longer if isinstance(trial.source, Around))
         return longer
 
-    def conclusion(self, engine: Engine, right: Bool[Tensor, " n"]) -> tuple[list[str], str | None]:
+    def conclusion(self, engine: Engine, right: Bool[Tensor, " n"]) -> tuple[list[Doubt], str | None]:
         """What is to be said of what hides the gradient, and why there is no number, if there is none."""
         if not self._seen.signs:
             return [], None
@@ -161,11 +167,12 @@ class Masks:
         point = ("round the masks, any image", make_trial(_ANYWHERE, self._config.norm).tuned(self._tuned), whole)
         anywhere = engine.curve([point], right, len(images))[point[0]].correct
         no_number = why_no_number(self._seen, self._look(self._around), anywhere)
-        sentence = (
+        text = (
             f"Something may hide the gradient of this network ({_listed(self._seen.signs)}), so "
             f"{' and '.join(self._names)} went round it; what they broke counts."
         )
-        return [no_number or sentence], no_number
+        doubt = Doubt("hidden gradient", text, _numbers(self._seen.signs))
+        return [no_number or doubt], None if no_number is None else str(no_number)
 
     def _look(self, source: GradientSource) -> Look:
         model, images, labels, batch_size = self._inputs
@@ -174,5 +181,9 @@ class Masks:
         return Shard.of_this_process().of_the_first(look)
 
 
-def _listed(sentences: Sequence[str]) -> str:
-    return "; ".join(sentences)
+def _listed(doubts: Sequence[Doubt]) -> str:
+    return "; ".join(doubt.text for doubt in doubts)
+
+
+def _numbers(doubts: Sequence[Doubt]) -> tuple[str, ...]:
+    return tuple(number for doubt in doubts for number in doubt.numbers)

@@ -72,7 +72,7 @@ class CompareArguments:
     out: Path | None = None
     """Folder for the runs; runs/compare-FAMILY by default."""
     page: Path | None = None
-    """The Markdown page; comparison.md in that folder by default. report.html and comparison.png go in the folder."""
+    """The Markdown page; comparison.md in that folder by default. report.html and comparison.svg go in the folder."""
     seeds: tuple[int, ...] = (0,)
     """Each row is trained with each of these."""
     rows: tuple[str, ...] = ()

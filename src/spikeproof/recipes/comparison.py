@@ -165,7 +165,7 @@ def write_comparison(
     }
     runs = [run for each in rows.values() for run in each]
     write_between_marks(page, "\n\n".join(filter(None, [comparison_table(rows), paired_table(rows, over)])))
-    write_comparison_picture(rows, report.with_name("comparison.png"))
+    write_comparison_picture(rows, report.with_name("comparison.svg"))
     write_report(runs, report)
     return rows
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from spikeproof.doubt import Doubt
 from spikeproof.errors import SpikeproofError
 from spikeproof.former_names import todays
 from spikeproof.report.fields import Fields
@@ -58,6 +61,7 @@ def read_audit(path: Path) -> Audit:
         )
     _check_chain(trials, row.whole("samples"), worst, row)
     threat, tuning = row.child("threat"), row.child("tuning")
+    flags = tuple(_flag(entry) for entry in row.children("flags"))
     return Audit(
         samples=row.whole("samples"),
         split=row.text("split"),
@@ -84,8 +88,8 @@ def read_audit(path: Path) -> Audit:
         no_number="" if row.absent("no_number") else row.text("no_number"),
         search=None if row.absent("search") else _search(row.child("search"), row.whole("samples")),
         zero_gradient_share=row.fraction("zero_gradient_share", undefined=True),
-        flags=tuple(_flag(entry) for entry in row.children("flags")),
-        warnings=row.texts("warnings"),
+        flags=flags,
+        doubts=_doubts(row, flags),
         tuning=_tuning(tuning),
         sweep=tuple(_sweep_point(entry) for entry in row.children("sweep")),
         step_sweep=tuple(_step_point(entry) for entry in row.children("step_sweep")),
@@ -252,6 +256,45 @@ def _search(row: Fields, samples: int) -> Search:
 def _flag(row: Fields) -> Flag:
     words = {name: row.text(name) for name in ("name", "value", "threshold", "advice")}
     return Flag(**words, raised=row.truth("raised"))
+
+
+def _doubts(row: Fields, flags: Sequence[Flag]) -> tuple[Doubt, ...]:
+    """What the audit warns of, and the raised flags of which no warning speaks."""
+    entries = row.raw.get("warnings")
+    if isinstance(entries, list) and all(isinstance(entry, str) for entry in entries):
+        found = [_from_sentence(entry, flags) for entry in row.texts("warnings")]
+    else:
+        found = [_doubt(entry) for entry in row.children("warnings")]
+    said = {doubt.code for doubt in found}
+    for flag in flags:
+        if flag.raised and flag.name not in said:
+            words = f"{flag.name.capitalize()}: {flag.value} (raised {flag.threshold}); {flag.advice}."
+            found.append(_from_sentence(words, flags))
+    return tuple(found)
+
+
+def _doubt(row: Fields) -> Doubt:
+    doubt = Doubt(row.text("code"), row.text("text"), row.texts("numbers"))
+    if doubt.numbers and len(doubt.numbers) != doubt.text.count("{}"):
+        raise SpikeproofError(f"{row.where}: 'numbers' should be one for each {{}} of 'text'; {row.mend}.")
+    return doubt
+
+
+# Audits from before warnings were records have these sentences.
+_CODES = {
+    "No adaptive attack was run: the worst case is over fixed backwards only.": "no adaptive attack",
+    "The adaptive attack was weaker than the nominal one; run it for more steps.": "weak adaptive attack",
+}
+_NUMBER = re.compile(r"\d+(?:\.\d+)?")
+
+
+def _from_sentence(sentence: str, flags: Sequence[Flag]) -> Doubt:
+    """The record of a warning that an older audit has as a sentence."""
+    named = (flag.name for flag in flags if sentence.lower().startswith(f"{flag.name.lower()}:"))
+    code = _CODES.get(sentence) or next(named, "")
+    if "{}" in sentence:
+        return Doubt(code, sentence)
+    return Doubt(code, _NUMBER.sub("{}", sentence), tuple(_NUMBER.findall(sentence)))
 
 
 def _site(row: Fields) -> Site:

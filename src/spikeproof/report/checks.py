@@ -3,45 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from html import escape
 
-from spikeproof.report.figures import figure
-from spikeproof.report.records import Audit, Flag
-from spikeproof.report.wording import UNCHECKED, listed, percent
+from markupsafe import Markup
 
-HEADS = ("Check", "Red flag", "Measured", "Raised", "What to do")
-CAPTION = (
-    "Each row looks for one way in which attacks fail though the network is not robust. A raised flag says that the "
-    "accuracies above may be too high and what to do; no flag says only that these ways were not seen."
-)
+from spikeproof.report.numbers import listed, percent
+from spikeproof.report.press import html
+from spikeproof.report.records import Audit
+from spikeproof.report.wording import UNCHECKED
 
 
-def checks(audit: Audit) -> str:
+def checks(audit: Audit) -> Markup:
     """The figure of all flags, raised ones first, with the line on tuning below."""
-    if not audit.flags:
-        table = f'<p class="warning"><span aria-hidden="true">⚠</span> {UNCHECKED}</p>'
-        return figure("Red flags: not checked", table, escape(tuning_line(audit)), style="wide")
-    heads = "".join(f'<th role="columnheader" scope="col">{words}</th>' for words in HEADS)
-    rows = "".join(_row(flag) for flag in sorted(audit.flags, key=lambda flag: not flag.raised))
-    table = (
-        '<table class="checks" role="table" aria-label="Every check of these numbers"><thead role="rowgroup">'
-        f'<tr role="row">{heads}</tr></thead><tbody role="rowgroup">{rows}</tbody></table>'
-    )
-    count = f"{len(audit.raised)} of {len(audit.flags)} checks raised one" if audit.raised else "none raised"
-    return figure(f"Red flags: {count}", table, f"{CAPTION} {escape(tuning_line(audit))}", style="wide")
-
-
-def _row(flag: Flag) -> str:
-    state = (
-        '<span aria-hidden="true">⚑</span> raised' if flag.raised else '<span aria-hidden="true">✓</span> not raised'
-    )
-    cells = (state, escape(flag.value), escape(flag.threshold), escape(flag.advice) if flag.raised else "–")
-    named = "".join(
-        f'<td role="cell" data-label="{label}"><span>{words}</span></td>'
-        for label, words in zip(HEADS[1:], cells, strict=True)
-    )
-    style = "raised" if flag.raised else "quiet"
-    return f'<tr role="row" class="{style}"><th role="rowheader" scope="row">{escape(flag.name)}</th>{named}</tr>'
+    return html("checks.html", audit=audit, tuning=tuning_line(audit), unchecked=UNCHECKED)
 
 
 def tuning_line(audit: Audit) -> str:

@@ -1,85 +1,46 @@
-"""The first part of the page: all runs side by side."""
+"""The first part of the page: all runs side by side, in a sentence and in figures."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from html import escape
+
+from markupsafe import Markup
 
 from spikeproof.report.figures import FULL, THIRD, epoch_axis, epoch_line, figure, highest, panels
-from spikeproof.report.html_table import html_table
+from spikeproof.report.numbers import listed, percent, share
 from spikeproof.report.picks import clean_of
-from spikeproof.report.records import Audit, Epoch, Run, Site
+from spikeproof.report.press import html
+from spikeproof.report.records import Epoch, Run, Site
 from spikeproof.report.svg import Axis, Bar, Line, amount_axis, bars, legend, line_chart
 from spikeproof.report.sweeps import sweep_of_trials, sweeps_of_runs
-from spikeproof.report.wording import (
-    NORMS,
-    eps_text,
-    interval,
-    labels,
-    listed,
-    masking_gap,
-    percent,
-    share,
-    unlike,
-    unlike_sentence,
-    worst_case,
-)
+from spikeproof.report.wording import labels, masking_gap, unlike_sentence, worst_case
 
 
-def finding(runs: Sequence[Run]) -> str:
+def finding(runs: Sequence[Run]) -> Markup:
     """The plain result in one or two sentences: the worst case, the protocol beside it, and how sure the order is."""
     audited = [(name, run.audit) for name, run in zip(labels(runs), runs, strict=True) if run.audit is not None]
-    if not audited:
-        return "None of these runs has been audited yet, so nothing is known about robustness: only training is shown."
-    if len(audited) > 1 and unlike(runs):
-        return f"{escape(unlike_sentence(runs))} So this page does not rank them."
-    without = [name for name, audit in audited if audit.no_number]
-    if without:
-        named = f"<b>{escape(listed(without))}</b>"
-        nothing = f"Of {named} there is none: the gradients are hidden, and no attack can be believed"
-        audited = [(name, audit) for name, audit in audited if not audit.no_number]
-        if not audited:
-            return f"No number says how robust this is. {nothing}."
-        return f"{_ranked(audited)} {nothing}."
-    return _ranked(audited)
-
-
-def _ranked(audited: Sequence[tuple[str, Audit]]) -> str:
-    """The run of highest worst case, and whether others may be as good."""
-    name, audit = max(audited, key=lambda pair: pair[1].worst_case.accuracy)
-    where = f"{NORMS.get(audit.norm, audit.norm)} {eps_text(audit.norm, audit.eps)}"
-    numbers = (
-        f"keeps {percent(audit.worst_case.accuracy)} % in the worst case at {where} (95 % interval "
-        f"{interval(audit.worst_case)}), where its protocol accuracy says {percent(audit.protocol.accuracy)} % "
-        f"({interval(audit.protocol)})"
+    ranked = [(name, audit) for name, audit in audited if not audit.no_number]
+    best = max(ranked, key=lambda pair: pair[1].worst_case.accuracy, default=None)
+    reached = [] if best is None else [name for name, each in ranked if each.worst_case.high >= best[1].worst_case.low]
+    return html(
+        "finding.html",
+        unlike=unlike_sentence(runs),
+        best=best,
+        ranked=len(ranked),
+        near=[name for name in reached if best is not None and name != best[0]],
+        hidden=[name for name, audit in audited if audit.no_number],
     )
-    if not audit.has_adaptive:
-        numbers += "; no adaptive attack was run, so the worst case may be far too high"
-    if len(audited) == 1:
-        return f"<b>{escape(name)}</b> {numbers}."
-    near = [other for other, each in audited if other != name and each.worst_case.high >= audit.worst_case.low]
-    sure = (
-        f"Its interval overlaps {'that' if len(near) == 1 else 'those'} of {escape(listed(near))}: the order among "
-        "them is not settled."
-        if near
-        else "No other run's interval reaches its own."
-    )
-    return f"Of {len(audited)} audited runs, <b>{escape(name)}</b> {numbers}. {sure}"
 
 
-def compare_section(runs: Sequence[Run]) -> str:
-    """The table and the figures in which every run is one row or one line."""
-    several = len(runs) > 1
+def compare_figures(runs: Sequence[Run]) -> list[Markup | str]:
+    """The figures in which every run is one line; of a single run its own curve."""
     audit = runs[0].audit
-    sweeps = sweeps_of_runs(runs) if several else "" if audit is None else sweep_of_trials(audit)
-    return (
-        f"<h2>{'Runs side by side' if several else 'Result'}</h2>{html_table(runs)}"
-        f'<div class="figures">{_headline_bars(runs)}{sweeps}{_sites(runs)}{_training(runs)}</div>'
-    )
+    alone = ["" if audit is None else sweep_of_trials(audit)]
+    return [_headline_bars(runs), *(sweeps_of_runs(runs) if len(runs) > 1 else alone), _sites(runs), _training(runs)]
 
 
-def _headline_bars(runs: Sequence[Run]) -> str:
+def _headline_bars(runs: Sequence[Run]) -> Markup | str:
     groups = []
     for look, (name, run) in enumerate(zip(labels(runs), runs, strict=True)):
         if run.audit is None:
@@ -99,13 +60,13 @@ def _headline_bars(runs: Sequence[Run]) -> str:
     caption = (
         "Accuracy on clean images, under the protocol attack and under every attack together; whiskers are 95 % "
         "intervals. The dashed outline is the masking gap: what the protocol accuracy promises and the worst case "
-        f"takes. {escape(unlike_sentence(runs))}"
+        f"takes. {unlike_sentence(runs)}"
     )
     title = "Clean, protocol and worst-case accuracy of each run"
     return figure("Protocol and worst case", bars(title, groups), caption, style="tall")
 
 
-def _sites(runs: Sequence[Run]) -> str:
+def _sites(runs: Sequence[Run]) -> Markup | str:
     """Where the margins lie, site by site: the proximal share and Ω."""
     named = list(enumerate(zip(labels(runs), runs, strict=True)))
     probed = [(look, name, run.audit.sites) for look, (name, run) in named if run.audit is not None and run.audit.sites]
@@ -117,7 +78,7 @@ def _sites(runs: Sequence[Run]) -> str:
     ticks = tuple((float(i), str(i + 1)) for i in range(0, deepest, math.ceil(deepest / 12)))
     x = Axis(-0.3, deepest - 0.7, ticks, f"site, from input to output{ends}")
 
-    def chart(title: str, value: Callable[[Site], float], words: Callable[[float], str], *, percents: bool) -> str:
+    def chart(title: str, value: Callable[[Site], float], words: Callable[[float], str], *, percents: bool) -> Markup:
         lines = [
             Line(
                 label=name,
@@ -157,7 +118,7 @@ def _with_sign(fraction: float) -> str:
     return f"{percent(fraction)} %"
 
 
-def _training(runs: Sequence[Run]) -> str:
+def _training(runs: Sequence[Run]) -> Markup | str:
     """How training went: loss, training accuracy and, where it was measured, validation accuracy."""
     named = [(look, name, run) for look, (name, run) in enumerate(zip(labels(runs), runs, strict=True)) if run.epochs]
     if not named:

@@ -2,63 +2,50 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
-
-from matplotlib.figure import Figure
+from typing import Any
 
 from spikeproof.disk import write_atomically
 from spikeproof.report.picks import clean_of
+from spikeproof.report.press import html
 from spikeproof.report.records import Audit, Run
+from spikeproof.report.svg import marker
 
-# Colours after Okabe and Ito (2008); each kind has a marker of its own too.
-_CLEAN, _PROTOCOL, _WORST = ("#555c64", "o"), ("#0072b2", "s"), ("#d55e00", "D")
-DOUBTED = "⚑ a red flag was raised, or no adaptive attack run: the worst case may be too high"
+# By the look of a series, which is its marker too: clean, protocol and worst case.
+COLOURS = {0: "#555c64", 1: "#0072b2", 3: "#d55e00"}
+_LETTER, _MARGIN = 6.4, 40.0  # room for the rows' labels
 
 
 def write_comparison_picture(rows: Mapping[str, Sequence[Run]], path: Path) -> None:
     """A line a row, the best worst case on top: clean, protocol, worst case with its 95 % interval, means over seeds.
 
     A worst case that is not to be believed is hollow, and its row has a flag. Rows without an audited run are left
-    out; the picture is PNG.
+    out; the picture is SVG and loads nothing.
     """
     audits = {label: [run.audit for run in runs if run.audit is not None] for label, runs in rows.items()}
-    shown = sorted(((label, each) for label, each in audits.items() if each), key=lambda pair: _worst(pair[1]))
-    figure = Figure(figsize=(8, 1.0 + 0.24 * len(shown)), layout="constrained")
-    axes = figure.subplots()
-    for height, (_, each) in enumerate(shown):
-        clean = fmean(found.accuracy for found in map(clean_of, each) if found is not None)
-        protocol, worst = fmean(audit.protocol.accuracy for audit in each), _worst(each)
-        low, high = (fmean(getattr(audit.worst_case, end) for audit in each) for end in ("low", "high"))
-        axes.plot([100 * worst, 100 * clean], [height, height], color="#dadce0", linewidth=1, zorder=0)
-        axes.plot([100 * low, 100 * high], [height, height], color=_WORST[0], linewidth=1, alpha=0.6, zorder=1)
-        for value, (colour, marker), name, hollow in (
-            (clean, _CLEAN, "clean", False),
-            (protocol, _PROTOCOL, f"protocol ({each[0].protocol_trial})", False),
-            (worst, _WORST, "worst case, 95 % interval", _doubted(each)),
-        ):
-            face = "white" if hollow else colour
-            axes.scatter(100 * value, height, s=22, marker=marker, facecolor=face, edgecolor=colour, zorder=2)
-            if height == 0:  # for the legend, where none is hollow
-                axes.scatter([], [], s=22, marker=marker, color=colour, label=name)
-    labels = [f"{label} ⚑" if _doubted(each) else label for label, each in shown]
-    axes.set_yticks(range(len(shown)), labels, fontsize=8)
-    axes.set_ylim(-0.8, len(shown) - 0.2)
-    axes.set_xlim(0, 100)
-    axes.set_xlabel("accuracy, %" + (f"\n{DOUBTED}" if any(_doubted(each) for _, each in shown) else ""))
-    axes.grid(axis="x", color="#eeeeee")
-    axes.set_axisbelow(True)
-    figure.legend(loc="outside upper center", ncols=3, frameon=False, fontsize=9)
-    drawn = io.BytesIO()
-    figure.savefig(drawn, format="png", dpi=130)
-    write_atomically(path, lambda temporary: temporary.write_bytes(drawn.getvalue()))
+    shown = [_row(label, each) for label, each in audits.items() if each]
+    shown.sort(key=lambda row: -row["worst"])
+    picture = html(
+        "comparison.svg",
+        rows=shown,
+        left=_MARGIN + _LETTER * max(len(row["label"]) for row in shown),
+        protocol=next(each[0].protocol_trial for each in audits.values() if each),
+        colours=COLOURS,
+        marker=marker,
+    )
+    write_atomically(path, lambda temporary: temporary.write_text(picture, encoding="utf-8"))
 
 
-def _doubted(audits: Sequence[Audit]) -> bool:
-    return any(audit.no_number or audit.raised or not audit.has_adaptive for audit in audits)
-
-
-def _worst(audits: Sequence[Audit]) -> float:
-    return fmean(audit.worst_case.accuracy for audit in audits)
+def _row(label: str, audits: Sequence[Audit]) -> dict[str, Any]:
+    worst = [audit.worst_case for audit in audits]
+    return {
+        "label": label,
+        "clean": fmean(found.accuracy for found in map(clean_of, audits) if found is not None),
+        "protocol": fmean(audit.protocol.accuracy for audit in audits),
+        "worst": fmean(each.accuracy for each in worst),
+        "low": fmean(each.low for each in worst),
+        "high": fmean(each.high for each in worst),
+        "doubted": any(audit.no_number or audit.raised or not audit.has_adaptive for audit in audits),
+    }

@@ -4,25 +4,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from html import escape
 
+from markupsafe import Markup
+
+from spikeproof.report.press import macro
 from spikeproof.report.svg import Axis, Line, round_steps
 
 FULL = Axis(0.0, 1.0, tuple((tick / 100, f"{tick} %") for tick in range(0, 101, 20)))
 THIRD = (340.0, 230.0)  # the size of a chart that has two others in its row
 
 
-def figure(heading: str, chart: str, caption: str, key: str = "", style: str = "") -> str:
-    """One figure: heading, legend, chart, and a sentence (HTML) that says what it shows and how to read it."""
-    return f'<figure class="{style}"><h4>{escape(heading)}</h4>{key}{chart}<figcaption>{caption}</figcaption></figure>'
+def figure(heading: str, chart: Markup, caption: str, key: Markup | str = "", style: str = "") -> Markup:
+    """One figure: heading, legend, chart, and a sentence that says what it shows and how to read it."""
+    return macro("figure", heading, caption, chart, key, style)
 
 
-def panels(heading: str, key: str, shown: Sequence[tuple[str, str, str]]) -> str:
+def panels(heading: str, key: Markup | str, shown: Sequence[tuple[str, Markup, str]]) -> Markup:
     """One figure of several charts that share a legend; each panel is (heading, chart, sentence)."""
-    inner = "".join(
-        f"<div><h5>{escape(name)}</h5>{chart}<p>{escape(sentence)}</p></div>" for name, chart, sentence in shown
-    )
-    return f'<figure class="wide"><h4>{escape(heading)}</h4>{key}<div class="panel-row">{inner}</div></figure>'
+    return macro("panels", heading, key, shown)
 
 
 def highest(lines: Sequence[Line]) -> float:

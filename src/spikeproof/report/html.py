@@ -4,39 +4,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from html import escape
 from pathlib import Path
+
+from markupsafe import Markup
 
 from spikeproof.disk import user_path, write_atomically
 from spikeproof.errors import SpikeproofError
 from spikeproof.kinds import check_kinds
-from spikeproof.report.compare import compare_section, finding
+from spikeproof.report.compare import compare_figures, finding
+from spikeproof.report.html_table import html_table
+from spikeproof.report.press import asset, html
 from spikeproof.report.records import Run
 from spikeproof.report.run_files import read_runs
 from spikeproof.report.single_run import run_section
-from spikeproof.report.style import STYLE
 from spikeproof.report.wording import labels
 
-# The browser itself is told to load nothing, so "self-contained" is enforced and not only intended.
-POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
-
-GLOSSARY = {
-    "Protocol": "accuracy under the protocol that papers use: an attack whose gradients come from the network's own, "
-    "fixed surrogate.",
-    "Worst case": "accuracy that counts a sample only if it is right under every attack of the audit. An attack that "
-    "nobody tried could only lower it.",
-    "Masking gap": "protocol − worst case, in percentage points: what looked robust only because the protocol attack's "
-    "gradients were masked.",
-    "Adaptive": "an attack whose gradient source follows the network, so that it does not stop where the window of a "
-    "fixed surrogate ends.",
-    "Newly broken": "samples that a trial broke and no trial before it had; what a trial leaves is the accuracy under "
-    "it and all before it, and its own accuracy only if it attacked every sample that is right when clean.",
-    "Red flag": "a sign that an attack failed for another reason than the network's robustness.",
-    "E and R": "under noise, the forwards averaged in each gradient and in each verdict.",
-    "Margin": "potential minus threshold, before reset; a neuron spikes where it is 0 or more.",
-    "Ω": "the share of margins inside the surrogate's window, estimated from their mean and spread.",
-    "95 % interval": "the Wilson interval of a measured share: where the accuracy on all such samples plausibly lies.",
-}
+POLICY = Markup("default-src 'none'; style-src 'unsafe-inline'; img-src data:")
 
 
 @check_kinds
@@ -67,27 +50,19 @@ def write_report(runs: Sequence[str | os.PathLike[str] | Run], out: str | os.Pat
 
 
 def _page(runs: Sequence[Run]) -> str:
-    names = labels(runs)
+    names, alone = labels(runs), len(runs) == 1
     anns = any(run.audit and run.audit.network and run.audit.network.ann for run in runs)
     several = f"{len(runs)} {'networks' if anns else 'spiking networks'}"
-    title = f"Robustness of {names[0] if len(runs) == 1 else several}"
-    sections = "".join(
-        run_section(i, name, run, alone=len(runs) == 1) for i, (name, run) in enumerate(zip(names, runs, strict=True))
-    )
-    folded = (
-        '<p class="caption on-paper">Folded sections are not printed: unfold what is to be on paper.</p>'
-        if len(runs) > 1
-        else ""
-    )
-    words = "".join(f"<dt>{escape(word)}</dt><dd>{escape(meaning)}</dd>" for word, meaning in GLOSSARY.items())
-    versions = sorted({str(run.config["spikeproof"]) for run in runs})
-    return (
-        '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">'
-        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)}</title><style>{STYLE}</style></head><body><header><p>spikeproof report</p>"
-        f'<h1>{escape(title)}</h1><p class="finding">{finding(runs)}</p></header><main><section>{compare_section(runs)}'
-        f"</section><section><h2>{'Each run' if len(runs) > 1 else 'The run'}</h2>{folded}{sections}</section><section>"
-        f"<h2>Words</h2><dl>{words}</dl></section></main><footer>Made by spikeproof {escape(', '.join(versions))}."
-        "</footer></body></html>\n"
+    return html(
+        "report.html",
+        kind="spikeproof report",
+        title=f"Robustness of {names[0] if alone else several}",
+        policy=POLICY,
+        styles=[Markup(asset("report.css"))],
+        finding=finding(runs),
+        table=html_table(runs),
+        figures=compare_figures(runs),
+        sections=[run_section(at, name, runs[at], alone=alone) for at, name in enumerate(names)],
+        versions=", ".join(sorted({str(run.config["spikeproof"]) for run in runs})),
+        alone=alone,
     )

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 
 from spikeproof.disk import write_atomically
 from spikeproof.errors import SpikeproofError
+from spikeproof.report.numbers import bracketed, listed, over_seeds, percent, share
 from spikeproof.report.picks import clean_of, protocol_columns, trial_named
+from spikeproof.report.press import Markdown, markdown
 from spikeproof.report.records import Audit, Run
-from spikeproof.report.wording import asked_trials, conditions, listed, percent, share, worst_case
+from spikeproof.report.wording import asked_trials, conditions
 
 BEGIN, END = "<!-- comparison: begin -->", "<!-- comparison: end -->"
 
@@ -31,14 +33,23 @@ def comparison_table(rows: Mapping[str, Sequence[Run]]) -> str:
     shown = {label: runs for label, runs in audited.items() if runs}
     if not shown:
         raise SpikeproofError("No run of this comparison is audited yet, so there is no table; let it go on.")
-    base = _seconds(next(iter(shown.values())))
     protocol = protocol_columns([run for runs in shown.values() for run in runs])
     header = ["Row", "Seeds", "Clean", *protocol, "Worst case", "Gap", "Firing rate", "Training time", "Red flags"]
-    lines = [header, ["---", *("--:" for _ in header[1:])]]
-    lines += [_cells(label, runs, protocol, base) for label, runs in shown.items()]
-    text = "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
-    missing = [label for label in rows if label not in shown]
-    return "\n\n".join([text, _conditions(shown), *([f"Not audited yet: {', '.join(missing)}."] if missing else [])])
+    base = _seconds(next(iter(shown.values())))
+    rows_of_seeds = [_cells(label, runs, protocol, base) for label, runs in shown.items()]
+    pairs = [(run, run.audit) for runs in shown.values() for run in runs if run.audit is not None]
+    _refuse_unlike(pairs)
+    first = pairs[0][1]
+    return markdown(
+        "comparison.md",
+        table=[header, ["---", *("--:" for _ in header[1:])], *rows_of_seeds],
+        shared=_shared(first).values(),
+        machines=sorted({f"torch {run.config['torch']}, {run.config['threads']} thread(s)" for run, _ in pairs}),
+        attacks=[trial.name for trial in first.trials if trial.counts and trial.kind != "clean"],
+        drawn=[f"{label} {draws}" for label, runs in shown.items() for draws in _draws(runs)],
+        headline=first.protocol_trial,
+        missing=[label for label in rows if label not in shown],
+    )
 
 
 def read_page(page: Path) -> str:
@@ -78,27 +89,22 @@ def _cells(label: str, runs: Sequence[Run], protocol: Sequence[str], base: float
     return [
         label,
         str(len(runs)),
-        _over_seeds(audits, lambda audit: _own(audit, None)),
-        *(_over_seeds(audits, lambda audit, name=name: _own(audit, name)) for name in protocol),  # type: ignore[misc]
+        *(over_seeds([_own(audit, name) for audit in audits], percent) for name in (None, *protocol)),
         _worst(audits),
-        _over_seeds(audits, lambda audit: audit.masking_gap),
+        over_seeds([audit.masking_gap for audit in audits], percent),
         share(fmean(_firing_rate(run) for run in runs)),
         f"{_seconds(runs) / base:.1f}x",
         "/".join(map(str, flags)),
     ]
 
 
-def _worst(audits: Sequence[Audit]) -> str:
+def _worst(audits: Sequence[Audit]) -> Markdown:
     """The number to quote: none, where one seed's audit has none."""
     if any(audit.no_number for audit in audits):
-        return f"**{worst_case(next(audit for audit in audits if audit.no_number))}**"
-    return f"**{_over_seeds(audits, lambda audit: audit.worst_case.accuracy)}**{_interval(audits)}"
-
-
-def _over_seeds(audits: Sequence[Audit], of: Callable[[Audit], float]) -> str:
-    values = [of(audit) for audit in audits]
-    mean = percent(fmean(values))
-    return mean if len(values) == 1 else f"{mean} ({percent(min(values))} to {percent(max(values))})"
+        return Markdown("**none**")
+    worst = [audit.worst_case for audit in audits]
+    interval = bracketed(100 * worst[0].low, 100 * worst[0].high) if len(worst) == 1 else ""
+    return Markdown(f"**{over_seeds([each.accuracy for each in worst], percent)}** {interval}".rstrip())
 
 
 def _own(audit: Audit, name: str | None) -> float:
@@ -107,12 +113,6 @@ def _own(audit: Audit, name: str | None) -> float:
         return clean.accuracy if clean else float("nan")
     trial = trial_named(audit, name)
     return trial.own.accuracy if trial is not None and trial.own is not None else float("nan")
-
-
-def _interval(audits: Sequence[Audit]) -> str:
-    if len(audits) > 1:
-        return ""
-    return f" [{percent(audits[0].worst_case.low)}, {percent(audits[0].worst_case.high)}]"
 
 
 def _firing_rate(run: Run) -> float:
@@ -125,32 +125,23 @@ def _seconds(runs: Sequence[Run]) -> float:
     return fmean(sum(epoch.seconds for epoch in run.epochs) for run in runs)
 
 
-def _conditions(shown: Mapping[str, Sequence[Run]]) -> str:
-    """What all rows share; how many draws a gradient takes is a row's own, since only random networks need several."""
-    pairs = [(run, run.audit) for runs in shown.values() for run in runs if run.audit is not None]
-    first = pairs[0][1]
+def _draws(runs: Sequence[Run]) -> list[str]:
+    """Of random networks, how many draws a gradient and a verdict took."""
+    audits = [run.audit for run in runs if run.audit is not None and run.audit.noise != "off"]
+    return sorted({f"{audit.eot_iter}/{audit.judge_draws}" for audit in audits})
+
+
+def _refuse_unlike(pairs: Sequence[tuple[Run, Audit]]) -> None:
+    """Nothing, if all rows share what they must; how many draws a gradient takes is a row's own."""
+    base, first = pairs[0]
     for run, audit in pairs:
         names = [name for name, words in _shared(first).items() if _shared(audit)[name] != words]
         names += ["attacks"] if asked_trials(audit) != asked_trials(first) else []
         if names:
             raise SpikeproofError(
-                f"{run.folder} was audited under other conditions ({listed(names).lower()}) than {pairs[0][0].folder}; "
+                f"{run.folder} was audited under other conditions ({listed(names).lower()}) than {base.folder}; "
                 "audit both alike, or compare them apart."
             )
-    worst = ", ".join(trial.name for trial in first.trials if trial.counts and trial.kind != "clean")
-    machines = sorted({f"torch {run.config['torch']}, {run.config['threads']} thread(s)" for run, _ in pairs})
-    drawn = []
-    for label, runs in shown.items():
-        audits = [run.audit for run in runs if run.audit is not None and run.audit.noise != "off"]
-        drawn += [f"{label} {draws}" for draws in sorted({f"{audit.eot_iter}/{audit.judge_draws}" for audit in audits})]
-    random = (
-        f" Random at inference, averaged over draws (a gradient's/a verdict's): {', '.join(drawn)}." if drawn else ""
-    )
-    return (
-        f"Accuracies in percent. {', '.join(_shared(first).values())}; {'; '.join(machines)}. Worst case: right under "
-        f"every one of {worst}.{random} Gap: {first.protocol_trial} minus worst case. Training time as it was, "
-        "relative to the first row: on a machine that does other things it is a hint only."
-    )
 
 
 def _shared(audit: Audit) -> dict[str, str]:

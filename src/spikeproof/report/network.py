@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from spikeproof.report.numbers import listed
 from spikeproof.report.records import Audit
-from spikeproof.report.wording import listed
 
 OURS = "spikeproof"
 _RUNS = {

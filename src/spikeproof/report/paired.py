@@ -11,10 +11,11 @@ from pathlib import Path
 import pyarrow as pa
 
 from spikeproof.counts import mcnemar
+from spikeproof.report.numbers import chance, signed
 from spikeproof.report.outcomes_file import read_outcomes
 from spikeproof.report.picks import protocol_columns
+from spikeproof.report.press import markdown
 from spikeproof.report.records import Audit, Run
-from spikeproof.report.wording import chance, signed
 
 CLEAN, WORST = "clean", "worst case"
 
@@ -82,16 +83,12 @@ def paired_table(rows: Mapping[str, Sequence[Run]], over: Sequence[tuple[str, st
     def cell(each: Paired | None) -> str:
         return "" if each is None else f"{signed(each.difference)} ({chance(corrected[id(each)])})"
 
-    lines = [["Row", "Over", "Seeds", *columns], ["---", "---", *("--:" for _ in columns), "--:"]]
-    lines += [
-        [name, other, str(seeds), *(cell(differences.get(column)) for column in columns)]
+    table: list[list[object]] = [["Row", "Over", "Seeds", *columns], ["---", "---", *("--:" for _ in columns), "--:"]]
+    table += [
+        [name, other, seeds, *(cell(differences.get(column)) for column in columns)]
         for name, other, seeds, differences in found
     ]
-    table = "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
-    return (
-        "What a row has over another, in points of accuracy: an exact McNemar test by image, the seeds together, "
-        f"each p corrected for all {len(every)} tests of this table (Holm).\n\n{table}"
-    )
+    return markdown("paired.md", table=table, tests=len(every))
 
 
 def _seed(run: Run) -> object:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import base64
 import io
 import math
-from html import escape
 
 import numpy as np
 from jaxtyping import UInt8
+from markupsafe import Markup
 from PIL import Image
 
+from spikeproof.report.press import html
 from spikeproof.report.records import Audit, Pictures
 
 SHOWN_PIXELS = 128  # small pictures are enlarged, nearest neighbour, to at least this height
@@ -37,34 +38,26 @@ def perturbation_scale(pictures: Pictures, audit: Audit) -> float:
     return float(np.abs(pictures.adversarial - pictures.clean / 255.0).max()) or 1.0
 
 
-def html_pictures(pictures: Pictures, audit: Audit) -> str:
-    """A figure with one row of three panels per sample and a sentence that says how to read it."""
+def html_pictures(pictures: Pictures, audit: Audit) -> Markup:
+    """A figure with three panels for each sample and a sentence that says how to read it."""
     scale = perturbation_scale(pictures, audit)
+    samples = [_sample(pictures, i, scale) for i in range(len(pictures.clean))]
     filled = "the radius" if audit.norm == "linf" else "the largest change of any pixel here"
-    rows = "".join(_sample(pictures, i, scale) for i in range(len(pictures.clean)))
-    return (
-        f'<figure class="wide"><h4>Samples under {escape(pictures.trial)}</h4><div class="pictures">{rows}</div>'
-        "<figcaption>Clean image, adversarial image, and their difference magnified as 0.5 + difference / (2 × "
-        f"{filled}), so grey is unchanged. A few examples show what the threat looks like; they measure nothing."
-        "</figcaption></figure>"
-    )
+    return html("pictures.html", trial=pictures.trial, samples=samples, filled=filled)
 
 
-def _sample(pictures: Pictures, i: int, scale: float) -> str:
-    clean, adversarial = pictures.clean[i] / 255.0, pictures.adversarial[i]
-    names = pictures.class_names
-    label = names[pictures.labels[i]]
-    before, after = names[pictures.clean_predictions[i]], names[pictures.adversarial_predictions[i]]
-    panels = (
-        (pictures.clean[i], f"Clean image of {label}, predicted {before}"),
-        (to_uint8(adversarial), f"Adversarial image of {label}, predicted {after}"),
-        (to_uint8(0.5 + (adversarial - clean) / (2 * scale)), f"Magnified perturbation of {label}"),
+def _sample(pictures: Pictures, i: int, scale: float) -> tuple[str, str, str, list[tuple[str, str]]]:
+    """Its label, what was predicted before and after, and the pictures with a description of each."""
+    clean, adversarial, names = pictures.clean[i] / 255.0, pictures.adversarial[i], pictures.class_names
+    label, before, after = (
+        names[each[i]] for each in (pictures.labels, pictures.clean_predictions, pictures.adversarial_predictions)
     )
-    images = "".join(f'<img src="{data_uri(pixels)}" alt="{escape(words)}">' for pixels, words in panels)
-    if before != label:
-        verdict = f'<span class="lost">✗ already wrong: {escape(before)}</span>'
-    elif after != label:
-        verdict = f'<span class="lost">✗ fooled: {escape(before)} → {escape(after)}</span>'
-    else:
-        verdict = f'<span class="kept">✓ still right: {escape(after)}</span>'
-    return f'<div class="sample"><div class="panels">{images}</div><p><b>{escape(label)}</b> {verdict}</p></div>'
+    images = [
+        (data_uri(pictures.clean[i]), f"Clean image of {label}, predicted {before}"),
+        (data_uri(to_uint8(adversarial)), f"Adversarial image of {label}, predicted {after}"),
+        (
+            data_uri(to_uint8(0.5 + (adversarial - clean) / (2 * scale))),
+            f"Magnified perturbation of {label}",
+        ),
+    ]
+    return label, before, after, images

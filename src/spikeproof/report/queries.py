@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 
+from markupsafe import Markup
+
 from spikeproof.report.figures import FULL, figure
+from spikeproof.report.numbers import percent
 from spikeproof.report.records import Audit
 from spikeproof.report.svg import Axis, Line, legend, line_chart
-from spikeproof.report.wording import further, percent
+from spikeproof.report.wording import further
 
 CAPTION = (
     "What is still right as an attacker spends more queries on a sample, trial after trial; a gradient counts as "
@@ -16,7 +19,7 @@ CAPTION = (
 )
 
 
-def against_queries(audit: Audit) -> str:
+def against_queries(audit: Audit) -> Markup | str:
     """One run: the curve of an audit that had a search by queries."""
     search = audit.search
     if search is None:

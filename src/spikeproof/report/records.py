@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
+from spikeproof.doubt import Doubt
+
 
 @dataclasses.dataclass(frozen=True)
 class Measured:
@@ -178,6 +180,7 @@ class Audit:
         images: the fingerprint of the audited images; "" of an audit from before it was kept.
         split_images: that of the split that they are from, or "".
         network: what was audited; None of an audit from before it was kept.
+        doubts: why not to believe the numbers; every raised flag has one.
     """
 
     samples: int
@@ -206,7 +209,7 @@ class Audit:
     search: Search | None
     zero_gradient_share: float
     flags: tuple[Flag, ...]
-    warnings: tuple[str, ...]
+    doubts: tuple[Doubt, ...]
     tuning: Tuning
     sweep: tuple[SweepPoint, ...]
     step_sweep: tuple[StepPoint, ...]

@@ -9,7 +9,8 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Sequence
-from html import escape
+
+from markupsafe import Markup, escape
 
 WIDTH, HEIGHT = 440.0, 264.0
 LEFT, RIGHT, TOP, BOTTOM = 46.0, 14.0, 12.0, 44.0
@@ -92,11 +93,11 @@ def amount_axis(highest: float, *, percent: bool = False) -> Axis:
     return Axis(0.0, steps[-1], tuple(zip(steps, texts, strict=True)))
 
 
-def svg(title: str, width: float, height: float, parts: Sequence[str]) -> str:
+def svg(title: str, width: float, height: float, parts: Sequence[str]) -> Markup:
     """The SVG element around ``parts``; its title is what a screen reader says."""
     widest = f'style="max-width:{width * LARGEST:.0f}px"'
     head = f'<svg class="chart" role="img" viewBox="0 0 {width:g} {height:g}" {widest} aria-label="{escape(title)}">'
-    return f"{head}{''.join(parts)}</svg>"
+    return Markup(f"{head}{''.join(parts)}</svg>")
 
 
 def text(x: float, y: float, words: str, anchor: str = "middle", style: str = "tick") -> str:
@@ -112,7 +113,7 @@ def line_chart(
     *,
     guide: tuple[float, str] | None = None,
     size: tuple[float, float] = (WIDTH, HEIGHT),
-) -> str:
+) -> Markup:
     """Lines with optional confidence bands; ``guide`` is one upright line with words beside it.
 
     A value that is not finite breaks its line; nothing is drawn in its place.
@@ -177,25 +178,25 @@ def _series(line: Line, at: Place) -> str:
     return f'<g class="series {look_class(line.look)}{dashed}"><path class="line" d="{path}"/>{marks}</g>'
 
 
-def legend(entries: Sequence[tuple[str, int | None, bool]]) -> str:
+def legend(entries: Sequence[tuple[str, int | None, bool]]) -> Markup:
     """An HTML list of (label, look, dashed); look None is an ink line that stands for a dash alone."""
     items = []
     for label, look, dashed in entries:
         items.append(f"<li>{swatch(look, dashed=dashed)}{escape(label)}</li>")
-    return f'<ul class="legend">{"".join(items)}</ul>'
+    return Markup(f'<ul class="legend">{"".join(items)}</ul>')
 
 
-def swatch(look: int | None, *, dashed: bool = False) -> str:
+def swatch(look: int | None, *, dashed: bool = False) -> Markup:
     """A short piece of a series, as it looks in the charts; it repeats what the words beside it say."""
     mark = "" if look is None else f'<path class="mark" transform="translate(13 6)" d="{marker(look)}"/>'
     style = f"series {'ink' if look is None else look_class(look)}{' dashed' if dashed else ''}"
-    return (
+    return Markup(
         '<svg class="swatch" viewBox="0 0 26 12" aria-hidden="true">'
         f'<g class="{style}"><path class="line" d="M1 6H25"/>{mark}</g></svg>'
     )
 
 
-def histogram(title: str, edges: Sequence[float], counts: Sequence[float], window: float) -> str:
+def histogram(title: str, edges: Sequence[float], counts: Sequence[float], window: float) -> Markup:
     """Bars over ``edges`` with heights proportional to ``counts``, [-window, window] shaded, a line at margin 0."""
     width, left, right, top, base = 260.0, 6.0, 6.0, 8.0, 104.0
     first, last, tallest = edges[0], edges[-1], max(counts) or 1.0
@@ -224,7 +225,7 @@ def histogram(title: str, edges: Sequence[float], counts: Sequence[float], windo
     return svg(title, width, 122.0, parts)
 
 
-def bars(title: str, groups: Sequence[tuple[str, int, Sequence[Bar]]]) -> str:
+def bars(title: str, groups: Sequence[tuple[str, int, Sequence[Bar]]]) -> Markup:
     """Grouped lying bars on one axis from 0 to 100 %: groups of (name, look, bars), with interval whiskers."""
     left, right, row, head, gap = 74.0, 92.0, 16.0, 20.0, 9.0
     scale = WIDTH - left - right

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from html import escape
+
+from markupsafe import Markup
 
 from spikeproof.report.figures import FULL, figure
+from spikeproof.report.numbers import NORMS, eps_text, interval, listed, percent
 from spikeproof.report.records import Audit, Run, StepPoint, SweepPoint
 from spikeproof.report.svg import HEIGHT, WIDTH, Axis, Line, legend, line_chart, round_steps
-from spikeproof.report.wording import NORMS, eps_text, interval, labels, listed, percent, unlike_sentence
+from spikeproof.report.wording import labels, unlike_sentence
 
 LEAST_GAP = 0.08  # of the x axis, between two numbers of steps that are written below it
 RADII_WRITTEN = 8  # with more radii than this the axis takes round steps instead of the radii themselves
@@ -43,7 +45,7 @@ def _sweep_line(name: str, look: int, points: Sequence[SweepPoint], norm: str, *
     )
 
 
-def sweeps_of_runs(runs: Sequence[Run]) -> str:
+def sweeps_of_runs(runs: Sequence[Run]) -> list[Markup]:
     """One figure per norm: L-infinity and L2 radii do not share an axis."""
     named = list(enumerate(zip(labels(runs), runs, strict=True)))
     swept = [(look, name, run.audit) for look, (name, run) in named if run.audit is not None and run.audit.sweep]
@@ -68,7 +70,7 @@ def sweeps_of_runs(runs: Sequence[Run]) -> str:
             "Accuracy as the radius grows, the lowest trial of the protocol solid, the lowest adaptive trial dashed. "
             "A dashed line below its solid one is masking; a line that never nears 0 % betrays a failing attack. n = "
             f"{listed([str(size) for size in sizes])} per point; intervals are in each run's own figure. "
-            f"{escape(unlike_sentence(runs))}"
+            f"{unlike_sentence(runs)}"
         )
         key += [("protocol", None, False), ("adaptive", None, True)]
         chart = line_chart(
@@ -80,7 +82,7 @@ def sweeps_of_runs(runs: Sequence[Run]) -> str:
             size=(WIDTH, min(HEIGHT + 30 * max(0, len(runs) - 2), 390.0)),
         )
         figures.append(figure("Accuracy against radius", chart, caption, legend(key)))
-    return "".join(figures)
+    return figures
 
 
 def _lowest(points: Sequence[SweepPoint]) -> list[SweepPoint]:
@@ -96,7 +98,7 @@ def _guide(audits: Sequence[Audit], points: Sequence[SweepPoint]) -> tuple[float
     return (eps, f"audited at {words}") if fits else None
 
 
-def sweep_of_trials(audit: Audit) -> str:
+def sweep_of_trials(audit: Audit) -> Markup | str:
     """One run: one line with its 95 % band per trial."""
     if not audit.sweep:
         return ""
@@ -123,7 +125,7 @@ def sweep_of_trials(audit: Audit) -> str:
     return figure("Accuracy against radius", chart, caption, key)
 
 
-def steps_of_trials(audit: Audit) -> str:
+def steps_of_trials(audit: Audit) -> Markup | str:
     """One run: accuracy against the number of steps, at the audit's radius, one line with its 95 % band per attack."""
     if not audit.step_sweep:
         return ""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from spikeproof.errors import SpikeproofError
 from spikeproof.report.network import OURS, network_sentences
+from spikeproof.report.numbers import listed, percent
 from spikeproof.report.picks import (
     MOST_COLUMNS,
     STRONGEST,
@@ -18,14 +19,14 @@ from spikeproof.report.picks import (
 )
 from spikeproof.report.records import Audit, Measured, Run
 from spikeproof.report.wording import (
+    OF_ADAPTIVE,
     checks_text,
     conditions,
     differing,
     doubts,
     further,
     labels,
-    listed,
-    percent,
+    quiet,
     unlike,
     unlike_sentence,
     worst_case,
@@ -131,11 +132,10 @@ def _notes(runs: Sequence[Run], names: Sequence[str], differ: Sequence[str], sho
         notes.append(f"! {listed(unaudited)}: not audited yet.")
     audited = [(name, run.audit) for name, run in zip(names, runs, strict=True) if run.audit is not None]
     for about, said in doubts(audited):
-        mark = " (?)" if "adaptive attack" in said else ""
-        notes.append(f"! {listed(about)}: {_plain(said)}{mark}")
-    quiet = [name for name, audit in audited if audit.flags and not audit.raised]
-    if quiet:
-        notes.append(f"No red flag in any check: {listed(quiet)}.")
+        mark = " (?)" if said.code in OF_ADAPTIVE else ""
+        notes.append(f"! {listed(about)}: {_plain(str(said))}{mark}")
+    if unflagged := quiet(audited):
+        notes.append(f"No red flag in any check: {listed(unflagged)}.")
     return notes
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from spikeproof.report.numbers import listed, percent
 from spikeproof.report.records import Run
-from spikeproof.report.wording import listed, method_name, percent
+from spikeproof.report.wording import method_name
 
 # All else that a recipe holds is a defense.
 NO_DEFENSE = ("name", "data", "model", "train", "audit", "defenses", "network")
@@ -23,15 +24,15 @@ def trained_sentences(run: Run) -> list[str]:
     assert isinstance(recipe, dict)  # `read_run` has looked
     found = [_what(run.config)] if "model" in recipe or "defenses" in recipe else []
     if "network" in recipe:
-        made_by = _value(_part(recipe, "network").get("made_by", "The network"))
+        made_by = setting(part_of(recipe, "network").get("made_by", "The network"))
         return [f"{made_by}: trained elsewhere, and nothing is known of how."]
     if not run.epochs:
         return [*found, "No epoch is finished yet."]
     last, minutes = run.epochs[-1], sum(epoch.seconds for epoch in run.epochs) / 60
-    train = _part(recipe, "train")
+    train = part_of(recipe, "train")
     how = [f"batches of {train['batch_size']}"] if "batch_size" in train else []
-    how += [_value(train["optimizer"])] if train.get("optimizer", "sgd") != "sgd" else []
-    how += [f"learning rate {_value(train['learning_rate'])}"] if "learning_rate" in train else []
+    how += [setting(train["optimizer"])] if train.get("optimizer", "sgd") != "sgd" else []
+    how += [f"learning rate {setting(train['learning_rate'])}"] if "learning_rate" in train else []
     how += [run.precision] if run.precision else []
     found.append(f"{len(run.epochs)} epochs{_bracketed(how)} took {minutes:.1f} minutes on {run.config['device']}.")
     validation = (
@@ -47,7 +48,7 @@ def trained_sentences(run: Run) -> list[str]:
         name, value = max(last.beyond.items(), key=lambda item: abs(item[1] - 0.5))
         found.append(
             f"Beyond the bounds that a neuron's own setting has (decays in [0, 1], gains above 0) {len(last.beyond)} "
-            f"learned values lie, {name} = {_value(value)} the farthest."
+            f"learned values lie, {name} = {setting(value)} the farthest."
         )
     return [sentence[:1000] for sentence in found]
 
@@ -67,20 +68,20 @@ def defenses_of(config: Mapping[str, Any]) -> dict[str, str]:
         told = [str(words).partition("(") for words in recipe["defenses"]]
         return {written(name): rest.removesuffix(")")[:_LONGEST] for name, _, rest in told}
     held = {name: value for name, value in recipe.items() if name not in NO_DEFENSE and value is not None}
-    return {written(name): _value(value) for name, value in held.items()}
+    return {written(name): setting(value) for name, value in held.items()}
 
 
 def _what(config: Mapping[str, Any]) -> str:
     recipe = config["recipe"]
-    model, data = _part(recipe, "model"), _part(recipe, "data")
-    neuron = _part(model, "neuron")
-    network = [f"width {_value(model['width'])}"] if model.get("width", 1) != 1 else []
-    network += [f"T = {_value(model['num_steps'])}"] if "num_steps" in model else []
+    model, data = part_of(recipe, "model"), part_of(recipe, "data")
+    neuron = part_of(model, "neuron")
+    network = [f"width {setting(model['width'])}"] if model.get("width", 1) != 1 else []
+    network += [f"T = {setting(model['num_steps'])}"] if "num_steps" in model else []
     network += [f"{_named(neuron['surrogate'])} surrogate"] if "surrogate" in neuron else []
     network += [f"{_named(model['coding'])} coding"] if "coding" in model else []
-    part = [f"classes {_value(data['classes'])}"] if data.get("classes") is not None else []
-    part += [f"at most {_value(data['train_limit'])} training images"] if data.get("train_limit") is not None else []
-    words = f"{_value(model.get('name', 'A network'))}{_bracketed(network)}"
+    part = [f"classes {setting(data['classes'])}"] if data.get("classes") is not None else []
+    part += [f"at most {setting(data['train_limit'])} training images"] if data.get("train_limit") is not None else []
+    words = f"{setting(model.get('name', 'A network'))}{_bracketed(network)}"
     if "name" in data:
         words += f" on {str(data['name']).replace(chr(92), '/').rpartition('/')[2]}{_bracketed(part, '; ')}"
     defenses = [f"{name}{_bracketed([said] if said else [])}" for name, said in defenses_of(config).items()]
@@ -92,7 +93,7 @@ def _perturbed_once(config: Mapping[str, Any]) -> bool:
     return bool({"AT", "Free AT", "TRADES", "MART", "HIRE", "DLIF"} & defenses_of(config).keys())
 
 
-def _part(held: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+def part_of(held: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     """A part of the recipe; a run that was started from Python may have anything under that name, or nothing."""
     part = held.get(name)
     return part if isinstance(part, dict) else {}
@@ -101,15 +102,15 @@ def _part(held: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 def _named(value: Any) -> str:
     """A surrogate or a coding with its settings."""
     if not isinstance(value, dict) or "name" not in value:
-        return _value(value)
+        return setting(value)
     rest = {name: each for name, each in value.items() if name != "name"}
-    return f"{_value(value['name'])}{_bracketed([_value(rest)] if rest else [])}"
+    return f"{setting(value['name'])}{_bracketed([setting(rest)] if rest else [])}"
 
 
-def _value(value: Any) -> str:
-    """A setting as words: a field and what it holds."""
+def setting(value: Any) -> str:
+    """A setting as config.json has it, in words: of an object each field and what it holds."""
     if isinstance(value, dict):
-        held = {str(name).replace("_", " "): _value(each) for name, each in value.items() if each is not None}
+        held = {str(name).replace("_", " "): setting(each) for name, each in value.items() if each is not None}
         words = ", ".join(f"{name} {each}" for name, each in held.items())
     elif isinstance(value, list):
         words = ", ".join(map(str, value))

@@ -1,19 +1,24 @@
-"""How numbers, conditions and runs are written, in the HTML and in the terminal alike."""
+"""How conditions, doubts and runs are written, in the HTML and in the terminal alike."""
 
 from __future__ import annotations
 
-import math
-import re
 from collections import Counter
 from collections.abc import Sequence
 
-from spikeproof.report.records import Audit, Measured, Run, Search
+from spikeproof.doubt import Doubt
+from spikeproof.report.numbers import interval, listed, percent, threat_text
+from spikeproof.report.records import Audit, Run, Search, Trial
 
-NORMS = {"linf": "L∞", "l2": "L2", "l1": "L1"}
-WITHOUT_ADAPTIVE = (
-    "No adaptive attack was run, so its worst case is over fixed backwards only and its gap proves nothing."
+# Codes of doubts about an audit's adaptive attacks: there was none, or it did less than the protocol one.
+OF_ADAPTIVE = (NO_ADAPTIVE := "no adaptive attack", "weak adaptive attack")
+WITHOUT_ADAPTIVE = Doubt(
+    NO_ADAPTIVE,
+    "No adaptive attack was run, so its worst case is over fixed backwards only and its gap proves nothing.",
 )
-UNCHECKED = "No check looked for red flags, so nothing says that its attacks worked; audit with diagnostics."
+UNCHECKED = Doubt(
+    "unchecked",
+    "No check looked for red flags, so nothing says that its attacks worked; audit with diagnostics.",
+)
 
 
 # How people write a defense that neither its class nor its field in a recipe is written like. A run's config.json says
@@ -32,8 +37,6 @@ _WRITTEN = {
     "recdis": "RecDis",
     "inflor": "InfLoR",
 }
-# How probable a difference by chance may be and still be called one.
-LEVEL = 0.05
 
 
 def method_name(name: str) -> str:
@@ -46,16 +49,6 @@ def method_name(name: str) -> str:
     name = name.strip()
     short = name.upper() if name.islower() and len(name) < 7 else name
     return _WRITTEN.get(name.replace("_", "").replace("-", "").lower(), short)
-
-
-def percent(fraction: float) -> str:
-    """A fraction as percent with one decimal and without the sign: 0.862 -> 86.2."""
-    return "undefined" if math.isnan(fraction) else f"{round(100 * fraction, 1) + 0.0:.1f}"
-
-
-def interval(measured: Measured) -> str:
-    """The 95 % interval in percent: 82.9–88.9."""
-    return f"{percent(measured.low)}–{percent(measured.high)}"
 
 
 def worst_case(audit: Audit) -> str:
@@ -76,11 +69,6 @@ def masking_gap(audit: Audit) -> str:
     return f"{'≥ ' if audit.no_number else ''}{percent(audit.masking_gap)}"
 
 
-def share(value: float) -> str:
-    """A fraction with two decimals, or the word undefined."""
-    return "undefined" if math.isnan(value) else f"{value:.2f}"
-
-
 def further(search: Search, samples: int) -> str:
     """What the last doubling of queries broke, and what ten times as many would.
 
@@ -97,22 +85,13 @@ def further(search: Search, samples: int) -> str:
     )
 
 
-def eps_text(norm: str, eps: float) -> str:
-    """8/255 for L-infinity, where the field counts in grey levels; a plain number otherwise."""
-    if norm != "linf":
-        return f"{eps:.3g}"
-    levels = 255 * eps
-    whole = round(levels)
-    return f"{whole}/255" if abs(levels - whole) < 0.02 else f"{levels:.3g}/255"
-
-
 def conditions(audit: Audit) -> dict[str, str]:
     """What must agree before two audits may be compared, by name, in the order it is written."""
     noise = f"noise {audit.noise}"
     if audit.noise != "off":
         noise += f", E = {audit.eot_iter} draws a gradient, R = {audit.judge_draws} a verdict"
     return {
-        "Threat": f"{NORMS.get(audit.norm, audit.norm)} {eps_text(audit.norm, audit.eps)}",
+        "Threat": threat_text(audit.norm, audit.eps),
         "Samples": f"n = {audit.samples}",
         "Split": f"{audit.split} split",
         "Images": _images(audit),
@@ -136,44 +115,55 @@ def checks_text(audit: Audit) -> str:
     return f"{len(audit.raised)} of {len(audit.flags)}" if audit.flags else "unchecked"
 
 
-def reservations(audit: Audit) -> list[str]:
-    """Every sentence that says why not to believe the numbers: the warnings, and what they leave unsaid."""
-    said = [warning.lower() for warning in audit.warnings]
-    found = list(audit.warnings)
-    if not audit.has_adaptive and not any("no adaptive attack" in warning for warning in said):
+def reservations(audit: Audit) -> list[Doubt]:
+    """Every reason not to believe the numbers: what the audit says itself, and what it leaves unsaid."""
+    found = list(audit.doubts)
+    if not audit.has_adaptive and NO_ADAPTIVE not in {doubt.code for doubt in found}:
         found.append(WITHOUT_ADAPTIVE)
-    for flag in audit.raised:
-        if not any(warning.startswith(f"{flag.name.lower()}:") for warning in said):
-            found.append(f"{flag.name.capitalize()}: {flag.value} (raised {flag.threshold}); {flag.advice}.")
-    if not audit.flags:
-        found.append(UNCHECKED)
-    return found
+    return found if audit.flags else [*found, UNCHECKED]
 
 
-_NUMBER = re.compile(r"\d+(?:\.\d+)?")
-
-
-def doubts(audited: Sequence[tuple[str, Audit]]) -> list[tuple[list[str], str]]:
+def doubts(audited: Sequence[tuple[str, Audit]]) -> list[tuple[list[str], Doubt]]:
     """The reservations about several audits, each said once with the names that it is about.
 
     Those that differ in numbers alone are one, which says from where to where these go.
     """
-    about: dict[str, list[tuple[str, str]]] = {}
+    about: dict[tuple[object, ...], list[tuple[str, Doubt]]] = {}
     for name, audit in audited:
-        for sentence in reservations(audit):
-            about.setdefault(_NUMBER.sub("#", sentence), []).append((name, sentence))
+        for doubt in reservations(audit):
+            words = tuple(None if _is_number(each) else each for each in doubt.numbers)
+            about.setdefault((doubt.code, doubt.text, words), []).append((name, doubt))
     said = []
     for pairs in about.values():
-        numbers = zip(*(_NUMBER.findall(sentence) for _, sentence in pairs), strict=True)
-        spans = iter([_span(each) for each in numbers])
-        sentence = _NUMBER.sub(lambda _, spans=spans: next(spans), pairs[0][1])  # type: ignore[misc]
-        said.append((list(dict.fromkeys(name for name, _ in pairs)), sentence))
+        names, (first, *_) = list(dict.fromkeys(name for name, _ in pairs)), [doubt for _, doubt in pairs]
+        spans = map(_span, zip(*(doubt.numbers for _, doubt in pairs), strict=True))
+        said.append((names, Doubt(first.code, first.text, tuple(spans))))
     return said
 
 
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
 def _span(numbers: Sequence[str]) -> str:
+    if not _is_number(numbers[0]):
+        return numbers[0]
     low, high = min(numbers, key=float), max(numbers, key=float)
     return low if float(low) == float(high) else f"{low} to {high}"
+
+
+def quiet(audited: Sequence[tuple[str, Audit]]) -> list[str]:
+    """Those of which checks were made and none raised a flag."""
+    return [name for name, audit in audited if audit.flags and not audit.raised]
+
+
+def kind_of(trial: Trial) -> str:
+    """A trial's kind, and whether it was judged at any L2 distance."""
+    return trial.kind if trial.counts else f"{trial.kind}, any L2 distance"
 
 
 def differing(runs: Sequence[Run]) -> list[str]:
@@ -219,28 +209,3 @@ def labels(runs: Sequence[Run]) -> list[str]:
         for at, words in zip(alike, told, strict=True):
             names[at] = f"{name} ({words})"
     return names
-
-
-def listed(names: Sequence[str]) -> str:
-    """a, b and c."""
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
-
-
-def signed(value: float) -> str:
-    """A difference with one decimal and its sign: +5.2, -3.0, 0.0."""
-    rounded = round(value, 1) + 0.0
-    return f"{rounded:+.1f}" if rounded else "0.0"
-
-
-def chance(p: float) -> str:
-    """A probability with two digits, or as many as show on which side of the level it lies.
-
-    Example:
-        >>> chance(0.0304), chance(0.0496), chance(0.0504), chance(1e-6)
-        ('p = .03', 'p = .0496', 'p = .05', 'p < .0001')
-    """
-    if p < 1e-4:
-        return "p < .0001"
-    written = (float(f"{p:.{digits}g}") for digits in range(2, 18))
-    rounded = next(each for each in written if (each < LEVEL) == (p < LEVEL))
-    return f"p = {f'{rounded:.6f}'.strip('0')}" if rounded < 1 else "p = 1"

@@ -5,20 +5,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
+from spikeproof.report.numbers import NONE, over_seeds, points, significant, threat_text
+from spikeproof.report.press import Markdown, plain
 from spikeproof.results.lines import Line, lines_of
 from spikeproof.results.records import ResultRow, TableHeader
 from spikeproof.results.schema import SCALES
-from spikeproof.results.wording import (
-    NONE,
-    dataset,
-    eps,
-    listed,
-    methods,
-    network,
-    paper_link,
-    plain,
-    significant,
-)
+from spikeproof.results.wording import dataset, methods, network, paper_link
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,23 +61,16 @@ def unranked(tables: Sequence[tuple[TableHeader, Sequence[ResultRow]]]) -> list[
     return [line for header, rows in tables for line in lines_of(header.order, rows) if not line.worsts]
 
 
-def board_markdown(board: Board) -> str:
-    """The board as a table of Markdown under its heading."""
+def board_table(board: Board) -> list[list[object]]:
+    """The rows of the board as a table of Markdown, its heads first."""
     heads = ["Rank", "Row", "Table", "Network", "Clean", "Protocol", "Worst case", "Gap", "Operations (M)", "Seeds"]
-    cells = [[*heads, "Device"], ["--:", "---", "---", "---", *("--:" for _ in heads[4:]), "---"]]
+    cells: list[list[object]] = [[*heads, "Device"], ["--:", "---", "---", "---", *("--:" for _ in heads[4:]), "---"]]
     for place in board.places:
         line, row = place.line, place.line.first
-        cells.append(
-            [
-                *(str(place.rank), plain(place.name), _table(place), plain(network(row))),
-                line.accuracy(lambda row: row.clean),
-                f"{line.accuracy(lambda row: row.protocol)} ({plain(row.protocol_attack)})",
-                *(line.worst_text(), line.gap_text(), millions(line), str(len(line.seeds))),
-                plain(listed([row.device for row in line.seeds])),
-            ]
-        )
-    table = "\n".join(f"| {' | '.join(row)} |" for row in cells)
-    return f"### {plain(board.setting)}\n\n{table}"
+        clean, protocol = (over_seeds(line.percents(of), points) for of in ("clean", "protocol"))
+        named = [place.rank, place.name, _table(place), network(row), clean, f"{protocol} ({row.protocol_attack})"]
+        cells.append([*named, line.worst_text(), line.gap_text(), millions(line), len(line.seeds), line.devices])
+    return cells
 
 
 def millions(line: Line) -> str:
@@ -94,15 +79,10 @@ def millions(line: Line) -> str:
     return NONE if operations is None else significant(operations / 1e6)
 
 
-def full_label(row: ResultRow) -> str:
-    """The row's label with the group that it stands under."""
-    return f"{row.label} ({row.group})" if row.group else row.label
-
-
-def _table(place: Place) -> str:
+def _table(place: Place) -> Markdown:
     """The table, with the paper that it is of behind it where that can be read."""
     row, link = place.line.first, paper_link(place.source)
-    return f"{plain(f'{row.table} ({row.scale})')}{f' [paper]({link})' if link else ''}"
+    return Markdown(f"{plain(f'{row.table} ({row.scale})')}{f' [paper]({link})' if link else ''}")
 
 
 def _network(line: Line) -> tuple[object, ...]:
@@ -131,6 +111,6 @@ def _setting(line: Line) -> str:
     judged = "" if worst is None else f", battery {worst.battery} on {worst.count.samples} test images"
     judged += f" ({line.images[:8]})" if line.images else ""
     return (
-        f"{dataset(row.dataset)}{note}, {row.classes} classes, {eps(row.eps)}, scale {row.scale}{judged}, "
-        f"crafted in {row.crafting_precision}"
+        f"{dataset(row.dataset)}{note}, {row.classes} classes, {threat_text('linf', row.eps)}, scale {row.scale}"
+        f"{judged}, crafted in {row.crafting_precision}"
     )

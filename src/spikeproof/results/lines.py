@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from statistics import fmean
 
-from spikeproof.results.records import Count, ResultRow, Worst
-from spikeproof.results.wording import NONE, interval, over_seeds, percent
+from spikeproof.report.numbers import NONE, bracketed, over_seeds, points, value_range
+from spikeproof.report.press import Markdown
+from spikeproof.results.records import ResultRow, Worst
+from spikeproof.results.wording import bounds, each_once
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,24 +53,33 @@ class Line:
         """What the audits of any seed raised."""
         return list(dict.fromkeys(flag for worst in self.worsts for flag in worst.flags))
 
-    def accuracy(self, of: Callable[[ResultRow], Count]) -> str:
-        """Mean and range in percent."""
-        return over_seeds([of(row).percent for row in self.seeds], percent)
+    @property
+    def devices(self) -> str:
+        """What the seeds ran on."""
+        return each_once(row.device for row in self.seeds)
 
-    def worst_text(self) -> str:
+    def percents(self, of: str) -> list[float]:
+        """For each seed an accuracy in percent: of "clean" or of "protocol"."""
+        return [getattr(row, of).percent for row in self.seeds]
+
+    @property
+    def worst_range(self) -> str:
+        """The 95 % interval of the worst case, of all seeds together: 65.4–77.8."""
+        return value_range(bounds([worst.count for worst in self.worsts]), points)
+
+    def worst_text(self) -> Markdown | str:
         """Mean, range and interval of the worst case, with a mark where a red flag was raised."""
         if self.no_number:
-            return "**none**"
+            return Markdown("**none**")
         if not self.worsts:
             return NONE
         counts = [worst.count for worst in self.worsts]
-        mean, *spread = over_seeds([count.percent for count in counts], percent).split(", ")
-        bold = ", ".join([f"**{mean}**", *spread])
-        return f"{bold} {interval(counts)}{' ⚑' if self.flags else ''}"
+        spread = f", {value_range([count.percent for count in counts], points)}" if len(counts) > 1 else ""
+        return Markdown(f"**{points(self.worst)}**{spread} {bracketed(*bounds(counts))}{' ⚑' if self.flags else ''}")
 
     def gap_text(self) -> str:
         """Mean and range of the gap."""
-        return over_seeds(self.gaps, percent) if self.gaps else NONE
+        return over_seeds(self.gaps, points) if self.gaps else NONE
 
     def operations(self) -> float | None:
         """Mean of the synaptic operations, where every seed has them."""

@@ -1,0 +1,33 @@
+"""A reason not to believe a number, as a record that an audit writes down and a report reads."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Doubt:
+    """One reason not to believe a number.
+
+    Attributes:
+        code: what it is about, the same whenever it is said; that of a raised flag is the flag's name.
+        text: a sentence with ``{}`` for each number.
+        numbers: what stands in these places, in order and as it is written; a name may be among them.
+
+    Example:
+        >>> str(Doubt("gap", "The worst case is {} points below the protocol accuracy.", ("8.6",)))
+        'The worst case is 8.6 points below the protocol accuracy.'
+    """
+
+    code: str
+    text: str
+    numbers: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for audit.json."""
+        return {"code": self.code, "text": self.text, "numbers": list(self.numbers)}
+
+    def __str__(self) -> str:
+        first, *rest = self.text.split("{}", len(self.numbers))
+        return first + "".join(number + piece for number, piece in zip(self.numbers, rest, strict=False))
