@@ -56,7 +56,7 @@ def trained(model, digits, defenses, **changes):
 def written_out(model, digits, others, *, gamma, steps, learning_rate=0.1, decay=0.1):
     """The state after one step of SGD, and that of the forward at w + v."""
     order = torch.randperm(18, generator=generator(0, "order", 0))
-    pixels, labels = digits.train.images[order].float() / 255, digits.train.labels[order]
+    pixels, labels = digits.train.images[order].double() / 255, digits.train.labels[order]
     images, seed = pixels, derive(0, "attack", 0)
     for defense in others:
         if defense.perturbs:
