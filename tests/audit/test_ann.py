@@ -74,7 +74,7 @@ def test_record_and_report_say_so(by_means, digits, quick, tmp_path):
         assert "Sequential: no spiking layer: an ANN." in words
         assert "SA-PGD-20 for SA-PGD-20@ASSG; APGD-CE-20 for APGD-CE-20@PDSG" in words
     (run,) = read_runs(tmp_path / "ann")
-    assert not any("adaptive" in sentence for sentence in reservations(run.audit))
+    assert not any("adaptive" in str(sentence) for sentence in reservations(run.audit))
 
 
 def test_it_stands_beside_a_spiking_network(by_means, tiny, digits, quick, tmp_path):
