@@ -24,7 +24,7 @@ from spikeproof.attacks import (
 from spikeproof.audit.config import AuditConfig
 from spikeproof.audit.curves import CurvePlan, swept_pair
 from spikeproof.audit.diagnostics import Curves, Flag, Gradients, flags_of, input_gradients
-from spikeproof.audit.doubts import of_draws, of_random_numbers, warnings_of
+from spikeproof.audit.doubts import of_clean, of_draws, of_random_numbers, warnings_of
 from spikeproof.audit.engine import Attempt, Engine
 from spikeproof.audit.findings import Audit, Result
 from spikeproof.audit.fingerprint import fingerprint, images_fingerprint
@@ -275,7 +275,7 @@ class _Auditor:
         worst = worst_case(self.outcomes.table(), self.eps, config.norm)
         inside = [attempt for trial, attempt in zip(self.trials, attempts, strict=True) if trial.bounded]
         undecided = self._undecided([*inside, *plan.inside(curve).values()])
-        doubts = [*self.doubts, *of_draws(undecided, config), *said]
+        doubts = [*self.doubts, *of_clean(clean, len(self.class_names)), *of_draws(undecided, config), *said]
         return Audit(
             config=config,
             clean=clean,

@@ -24,6 +24,16 @@ def of_random_numbers(seen: Randomness, called: str) -> list[str]:
     ]
 
 
+def of_clean(clean: Measured, classes: int) -> list[str]:
+    """What is to be said of a network that may know nothing of these images."""
+    if clean.bounds()[0] > 1 / classes:
+        return []
+    return [
+        f"The clean accuracy, {100 * clean.accuracy:.1f} %, is not above chance for {classes} classes: look for weights "
+        "that were not loaded, another normalisation than that of training, or classes in another order."
+    ]
+
+
 def of_draws(undecided: int, config: AuditConfig) -> list[str]:
     """What is to be said of verdicts that fresh draws could not decide."""
     if not undecided:
