@@ -29,8 +29,8 @@ def of_clean(clean: Measured, classes: int) -> list[str]:
     if clean.bounds()[0] > 1 / classes:
         return []
     return [
-        f"The clean accuracy, {100 * clean.accuracy:.1f} %, is not above chance for {classes} classes: look for weights "
-        "that were not loaded, another normalisation than that of training, or classes in another order."
+        f"The clean accuracy, {100 * clean.accuracy:.1f} %, is not above chance for {classes} classes: look for "
+        "weights that were not loaded, another normalisation than that of training, or classes in another order."
     ]
 
 
