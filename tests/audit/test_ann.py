@@ -168,6 +168,14 @@ def test_layers_of_zeros_and_ones_may_be_spikes(by_means, digits, quick, attacke
     assert network_of(sure, digits.test.images[:4].float() / 255).plain
 
 
+def test_a_network_that_knows_nothing(by_means, digits, quick):
+    nothing = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+    nn.init.zeros_(nothing[1].weight)
+    for net, doubted in ((nothing, True), (by_means, False)):
+        found = audit(net, digits.test, quick(trials=("FGSM",)), show=False)
+        assert any("not above chance for 10 classes" in warning for warning in found.warnings) == doubted
+
+
 @pytest.mark.parametrize("outputs", [5, 20])
 def test_other_classes_than_those_of_the_images(outputs, digits, quick, refuses):
     net = nn.Sequential(nn.Flatten(), nn.Linear(64, outputs))

@@ -26,7 +26,7 @@ from spikeproof.attacks import (
 from spikeproof.audit.config import AuditConfig
 from spikeproof.audit.curves import CurvePlan, swept_pair
 from spikeproof.audit.diagnostics import Curves, Flag, Gradients, flags_of, input_gradients
-from spikeproof.audit.doubts import doubts_of, of_draws, of_random_numbers
+from spikeproof.audit.doubts import doubts_of, of_clean, of_draws, of_random_numbers
 from spikeproof.audit.engine import Attempt, Engine
 from spikeproof.audit.findings import Audit, Result
 from spikeproof.audit.fingerprint import fingerprint, images_fingerprint
@@ -285,7 +285,7 @@ class _Auditor:
         worst = worst_case(self.outcomes.table(), self.eps, config.norm)
         inside = [attempt for trial, attempt in zip(self.trials, attempts, strict=True) if trial.bounded]
         undecided = self._undecided([*inside, *plan.inside(curve).values()])
-        doubts = [*self.doubts, *of_draws(undecided, config), *sentences]
+        doubts = [*self.doubts, *of_clean(clean, len(self.class_names)), *of_draws(undecided, config), *sentences]
         return Audit(
             config=config,
             clean=clean,

@@ -26,6 +26,17 @@ def of_random_numbers(seen: Randomness, called: str) -> list[Doubt]:
     return [Doubt("randomness", text, (called, ", ".join(seen.unfixed)))]
 
 
+def of_clean(clean: Measured, classes: int) -> list[Doubt]:
+    """What is to be said of a network that may know nothing of these images."""
+    if clean.bounds()[0] > 1 / classes:
+        return []
+    text = (
+        "The clean accuracy, {} %, is not above chance for {} classes: look for weights that were not loaded, another "
+        "normalisation than that of training, or classes in another order."
+    )
+    return [Doubt("clean accuracy", text, (f"{100 * clean.accuracy:.1f}", str(classes)))]
+
+
 def of_draws(undecided: int, config: AuditConfig) -> list[Doubt]:
     """What is to be said of verdicts that fresh draws could not decide."""
     if not undecided:
