@@ -55,6 +55,20 @@ class Settled:
     readouts: tuple[str, ...]
 
 
+@dataclasses.dataclass(frozen=True)
+class _Way:
+    """A network, and one way to call it."""
+
+    net: nn.Module
+    seams: Sequence[Seam]
+    steps: int
+    how: Runs | Caller
+    fresh: Callable[[], contextlib.AbstractContextManager[None]]
+
+    def run(self, images: Tensor) -> list[Any]:
+        return run(self.net, images, self.how, self.steps)
+
+
 @dataclasses.dataclass
 class _Fired:
     """One layer in a trial: what it was seen to fire, and what left it."""
@@ -95,9 +109,10 @@ def settle(
     with _quiet(net), torch.enable_grad():
         while candidates:
             how = candidates.pop(0)
+            way = _Way(net, seams, steps, how, fresh)
             try:
                 leaf = images.clone().requires_grad_()
-                fired, returned, entered = _tried(net, seams, leaf, steps, how, fresh)
+                fired, returned, entered = _tried(way, leaf)
             except SpikeproofError:
                 raise
             except FAILURES as error:
@@ -112,7 +127,7 @@ def settle(
             if counts and set(counts.values()) == {steps}:
                 logits = picked(returned, output)
                 _check_gradient(fired, leaf)
-                _check_alive(net, seams, images, steps, how, fresh)
+                _check_alive(way, images)
                 layout = output_layout(logits, len(images), steps, how)
                 layers = _reaching(fired, logits)
                 readouts = tuple(label for label in counts if label not in layers)
@@ -125,35 +140,28 @@ def settle(
     )
 
 
-def _tried(
-    net: nn.Module,
-    seams: Sequence[Seam],
-    images: Tensor,
-    steps: int,
-    how: Runs | Caller,
-    fresh: Callable[[], contextlib.AbstractContextManager[None]],
-) -> tuple[dict[str, _Fired], list[Any], Tensor | None]:
+def _tried(way: _Way, images: Tensor) -> tuple[dict[str, _Fired], list[Any], Tensor | None]:
     """One forward in which every spike is replaced by a number that tells its step and sample."""
     fired: dict[str, _Fired] = {}
     norms: set[Any] = set()  # nodes of autograd's graph
     hooks = [
         module.register_forward_hook(lambda module, given, returned: norms.add(getattr(returned, "grad_fn", None)))
-        for module in net.modules()
+        for module in way.net.modules()
         if isinstance(module, nn.modules.batchnorm._BatchNorm)
     ]
     entered: list[tuple[nn.Module, Tensor]] = []
     hooks += [
         module.register_forward_pre_hook(lambda module, given: entered.extend((module, each) for each in given[:1]))
-        for module in net.modules()
+        for module in way.net.modules()
         if list(module.parameters(False))
     ]
     with contextlib.ExitStack() as stack:
-        stack.enter_context(fresh())
-        for seam in seams:
+        stack.enter_context(way.fresh())
+        for seam in way.seams:
             stack.enter_context(seam.opened(_telling(seam, fired)))
             hooks.append(seam.module.register_forward_hook(_listening(seam.label, fired, norms)))
         try:
-            returned = run(net, images.clone(), how, steps)
+            returned = way.run(images.clone())
         finally:
             for hook in hooks:
                 hook.remove()
@@ -185,14 +193,7 @@ def _check_gradient(fired: dict[str, _Fired], images: Tensor) -> None:
         )
 
 
-def _check_alive(
-    net: nn.Module,
-    seams: Sequence[Seam],
-    images: Tensor,
-    steps: int,
-    how: Runs | Caller,
-    fresh: Callable[[], contextlib.AbstractContextManager[None]],
-) -> None:
+def _check_alive(way: _Way, images: Tensor) -> None:
     """Refuse a network in which no neuron fires."""
     spikes: list[Tensor] = []
 
@@ -201,12 +202,12 @@ def _check_alive(
         return spikes[-1]
 
     bright = torch.linspace(0, 1, 4, device=images.device, dtype=images.dtype).view(-1, 1, 1, 1)
-    with torch.no_grad(), fresh(), contextlib.ExitStack() as stack:
-        for seam in seams:
+    with torch.no_grad(), way.fresh(), contextlib.ExitStack() as stack:
+        for seam in way.seams:
             stack.enter_context(seam.opened(cross))
         several = torch.cat([images, images.flip(-1), bright * torch.ones_like(images[:1])])
         try:
-            run(net, several, how, steps)
+            way.run(several)
         except FAILURES as error:
             raise SpikeproofError(
                 f"Called with {len(several)} images after {len(images)} the network fails ({first_line(error)}): it "
@@ -214,7 +215,7 @@ def _check_alive(
             ) from error
     if not any(bool(each.any()) for each in spikes):
         raise SpikeproofError(
-            f"No neuron fires in {steps} steps on the first images, so the logits say nothing of them. Look for "
+            f"No neuron fires in {way.steps} steps on the first images, so the logits say nothing of them. Look for "
             "weights that were not loaded, a normalisation that is not the one of training (mean=, std=), or another "
             "number of steps."
         )
