@@ -5,7 +5,7 @@ from spikeproof.audit.batteries import BATTERIES, NINETEEN_SOURCES, Battery
 from spikeproof.audit.config import AuditConfig
 from spikeproof.audit.diagnostics import Flag
 from spikeproof.audit.findings import Audit, Result, audit_name, refuse_present
-from spikeproof.audit.outcomes import Measured, Outcomes, worst_case
+from spikeproof.audit.outcomes import Outcomes, worst_case
 from spikeproof.audit.shards import Shard
 from spikeproof.audit.trials import Trial, Tuned, make_trial
 
@@ -17,7 +17,6 @@ __all__ = [
     "AuditConfig",
     "Battery",
     "Flag",
-    "Measured",
     "Outcomes",
     "Result",
     "Shard",

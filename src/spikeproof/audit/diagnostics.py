@@ -45,9 +45,6 @@ class Flag:
     raised: bool
     advice: str
 
-    def to_json(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
-
     @property
     def sentence(self) -> str:
         return f"{self.name}: {self.value} (raised {self.threshold}); {self.advice}."

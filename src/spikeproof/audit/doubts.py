@@ -8,7 +8,7 @@ from spikeproof.attacks import PATIENCE, Randomness
 from spikeproof.audit.config import AuditConfig
 from spikeproof.audit.diagnostics import Flag
 from spikeproof.audit.findings import Result
-from spikeproof.audit.outcomes import Measured
+from spikeproof.records.audit_json import Counted
 
 # A gap of this many accuracy points is more than chance at the sample sizes in use, and worth a warning.
 _NOTABLE_GAP = 0.05
@@ -35,7 +35,7 @@ def of_draws(undecided: int, config: AuditConfig) -> list[str]:
     ]
 
 
-def warnings_of(results: Sequence[Result], protocol: Measured, worst: Measured, flags: Sequence[Flag]) -> list[str]:
+def warnings_of(results: Sequence[Result], protocol: Counted, worst: Counted, flags: Sequence[Flag]) -> list[str]:
     """Reasons not to believe the protocol number, one sentence each."""
     found = []
     gap = (protocol.correct - worst.correct) / protocol.samples  # not of two quotients, which may miss a round number
