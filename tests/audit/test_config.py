@@ -17,7 +17,7 @@ def test_the_default_is_the_reliable_battery():
     assert config.tune_samples == 0  # no gain of tuning outlasted the local search
 
 
-@pytest.mark.parametrize("name", ["samples", "draws", "judge_draws", "sweep_samples", "batch_size"])
+@pytest.mark.parametrize("name", ["samples", "eot_iter", "judge_draws", "sweep_samples", "batch_size"])
 @pytest.mark.parametrize("value", [0, -3])
 def test_counts_start_at_one(refuses, quick, name, value):
     with refuses(name, ">= 1", value):
@@ -86,7 +86,7 @@ def test_members_take_what_was_tuned(quick):
 def test_whole_numbers_of_any_library_are_the_same_audit(quick, number):
     """In a name, and in a file of JSON."""
     config = quick()
-    names = ("samples", "draws", "judge_draws", "tune_samples", "sweep_samples", "batch_size", "seed")
+    names = ("samples", "eot_iter", "judge_draws", "tune_samples", "sweep_samples", "batch_size", "seed")
     for name in names:
         object.__setattr__(config, name, number)
     object.__setattr__(config, "step_sweep", (number,))

@@ -14,7 +14,7 @@ from spikeproof.spiking import inference_noise, sites
 from spikeproof.threat import Linf
 
 HEALTHY = {
-    "by_radius": {0.05: 0.6, 0.1: 0.3, 0.2: 0.1, 1.0: 0.0},
+    "by_eps": {0.05: 0.6, 0.1: 0.3, 0.2: 0.1, 1.0: 0.0},
     "by_steps": {5: 0.35, 20: 0.3, 40: 0.3},
     "one_step": 0.4,
     "black_box": 0.3,
@@ -24,7 +24,7 @@ HEALTHY = {
 
 
 COMPARED = (
-    *("one step beats many", "black box beats white box", "not monotone in radius", "not monotone in steps"),
+    *("one step beats many", "black box beats white box", "not monotone in eps", "not monotone in steps"),
     "any image allowed leaves survivors",
 )
 PAIR = (torch.full((2, 1, 8, 8), 0.5), torch.tensor([0, 1]))
@@ -122,7 +122,7 @@ def test_black_box_beats_white_box(flags, left, raised):
 def test_not_monotone_in_radius(flags, last, raised):
     curve = {1.0: 0.0, 0.2: last, 0.1: 0.1, 0.05: 0.6}  # in any order
     found = flags(by_eps=curve, one_step=0.4, black_box=0.1)
-    assert ("not monotone in radius" in found) == raised
+    assert ("not monotone in eps" in found) == raised
 
 
 @pytest.mark.parametrize(("last", "raised"), [(0.3, False), (0.36, False), (0.37, True)])
@@ -146,7 +146,7 @@ def test_two_runs_of_few_samples_differ_by_chance(flags, samples, raised):
     """5 % are more than two standard errors from 160 samples on."""
     worse = {
         "one step beats many": {"one_step": 0.25},
-        "not monotone in radius": {"by_radius": {0.05: 0.25, 0.1: 0.3, 0.2: 0.1, 1.0: 0.0}},
+        "not monotone in eps": {"by_eps": {0.05: 0.25, 0.1: 0.3, 0.2: 0.1, 1.0: 0.0}},
         "not monotone in steps": {"by_steps": {5: 0.25, 20: 0.3}},
     }
     for name, changed in worse.items():
@@ -168,7 +168,7 @@ def test_any_image_allowed_leaves_survivors(flags, left, raised):
 def test_no_sentence_contradicts_itself(samples, broken):
     """What is raised is above its threshold, as it is written too, and nothing else is."""
     many, less = 97 / 100, 97 / 100 - broken / samples
-    curves = HEALTHY | {"samples": samples, "by_radius": {0.1: many, 1.0: 0.0}, "by_steps": {20: less, 40: many}}
+    curves = HEALTHY | {"samples": samples, "by_eps": {0.1: many, 1.0: 0.0}, "by_steps": {20: less, 40: many}}
     curves |= {"black_box": less, "one_step": less, "anywhere": broken / samples}
     flags = flags_of(Linear(), *PAIR, Linf(0.1), Crafting(), Curves(**curves), like(), noisy=False)
     compared = [flag for flag in flags if flag.name in COMPARED]
@@ -178,12 +178,12 @@ def test_no_sentence_contradicts_itself(samples, broken):
         (limit,) = re.findall(r"[0-9]+[.][0-9]+", flag.threshold)
         assert flag.raised == (float(told) > float(limit)), flag.sentence
         by_hand = max(0.03 * samples, 1.5 if "points" not in flag.value else 2 * (0.1 * samples) ** 0.5)
-        if "monotone in radius" not in flag.name:
+        if "monotone in eps" not in flag.name:
             assert flag.raised == (broken > by_hand), flag.sentence
 
 
 def test_exactly_three_per_cent_is_not_above():
-    curves = Curves(**HEALTHY | {"by_radius": {0.1: 0.97}, "black_box": 0.94, "one_step": 0.9})
+    curves = Curves(**HEALTHY | {"by_eps": {0.1: 0.97}, "black_box": 0.94, "one_step": 0.9})
     assert curves.by_eps[0.1] - curves.black_box > 0.03  # in floats
     flags = flags_of(Linear(), *PAIR, Linf(0.1), Crafting(), curves, like(), noisy=False)
     (flag,) = (each for each in flags if each.name == "black box beats white box")

@@ -91,7 +91,7 @@ def test_saving_is_whole_and_leaves_nothing_else(tiny, digits, quick, tmp_path):
     said = json.loads((place / "audit.json").read_text())
     files = {name: hashlib.sha256((place / name).read_bytes()).hexdigest() for name in names - {"audit.json"}}
     assert unsealed(said, "", "") == found.to_json("made by hand") | {"files": files}
-    assert (said["version"], said["command"], said["battery"]) == (3, "made by hand", "custom")
+    assert (said["version"], said["command"], said["battery"]) == (4, "made by hand", "custom")
     assert (said["split"], said["device"], said["crafting_precision"], said["seed"]) == ("test", "cpu", "fp32", 0)
     assert found.outcomes.equals(pq.read_table(place / "outcomes.parquet"))
 

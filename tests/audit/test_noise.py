@@ -32,14 +32,14 @@ def test_noise_is_as_the_network_was_made_or_as_asked_and_recorded(noisy, digits
     assert (quiet.to_json("")["noise"], loud.to_json("")["noise"]) == ("off", "on")
 
 
-@pytest.mark.parametrize(("draws", "judge_draws", "recorded"), [(2, None, 100), (2, 5, 100), (1, 120, 120)])
+@pytest.mark.parametrize(("eot_iter", "judge_draws", "recorded"), [(2, None, 100), (2, 5, 100), (1, 120, 120)])
 def test_both_numbers_of_draws_are_told(noisy, digits, quick, draws, judge_draws, recorded):
     config = quick(trials=("FGSM",), noise=True, eot_iter=draws, judge_draws=judge_draws, samples=5)
     found = audit(noisy, digits.test, config, show=False)
     rows = found.outcomes.to_pylist()
-    assert {(row["noise"], row["draws"], row["judge_draws"]) for row in rows} == {("on", draws, recorded)}
+    assert {(row["noise"], row["eot_iter"], row["judge_draws"]) for row in rows} == {("on", draws, recorded)}
     said = found.to_json("")
-    assert (said["noise"], said["draws"], said["judge_draws"]) == ("on", draws, recorded)
+    assert (said["noise"], said["eot_iter"], said["judge_draws"]) == ("on", draws, recorded)
 
 
 def trial_of(function):

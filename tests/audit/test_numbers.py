@@ -54,12 +54,12 @@ def test_worst_case_recomputed_from_the_files(model, digits, quick, tmp_path):
 
 
 def test_the_outcomes_table_holds_every_verdict(model, digits, quick):
-    found = audit(model, digits.test, quick(per_member=True, seed=3, draws=2, judge_draws=3), show=False)
+    found = audit(model, digits.test, quick(per_member=True, seed=3, eot_iter=2, judge_draws=3), show=False)
     rows = rows_of(found)
     assert len(rows) == 5 * 40
     assert sorted(row["sample"] for row in rows if row["trial"] == "FGSM") == sorted(digits.test.part(40).tolist())
     assert all(row["label"] == int(digits.test.labels[row["sample"]]) for row in rows)
-    shared = {(row["norm"], row["seed"], row["draws"], row["judge_draws"], row["noise"]) for row in rows}
+    shared = {(row["norm"], row["seed"], row["eot_iter"], row["judge_draws"], row["noise"]) for row in rows}
     assert shared == {("linf", 3, 2, 3, "off")}
     assert {(row["trial"], row["kind"], row["attack"], row["source"], row["eps"]) for row in rows} == {
         ("clean", "clean", "none", "none", 0.0),
@@ -80,7 +80,7 @@ def test_clean_verdicts_are_the_models(model, digits, quick):
 
 def test_worst_case_by_hand():
     outcomes, label = Outcomes(), torch.zeros(4, dtype=torch.int64)
-    shared = {"attack": "", "source": "", "seed": 0, "draws": 1, "judge_draws": 1, "noise": "off"}
+    shared = {"attack": "", "source": "", "seed": 0, "eot_iter": 1, "judge_draws": 1, "noise": "off"}
     for trial, kind, norm, eps, numbers, correct in (
         ("clean", "clean", "linf", 0.0, [0, 1, 2, 3], [1, 1, 1, 0]),
         ("a", "protocol", "linf", 0.1, [0, 1, 2, 3], [1, 1, 0, 1]),

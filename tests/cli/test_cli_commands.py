@@ -47,7 +47,7 @@ def two_quick_demos(monkeypatch):
 
 def test_train_audit_report(call, train_words, tmp_path, audit_in):
     folder = tmp_path / "deep" / "run"
-    code, out, err = call(*train_words(folder, model__neuron__surrogate="sigmoid(2.5)", audit__radius="8/255"))
+    code, out, err = call(*train_words(folder, model__neuron__surrogate="sigmoid(2.5)", audit__eps="8/255"))
     assert code == 0
     assert f"spikeproof audit {folder}" in out
     assert err.startswith("demo-digits-vanilla: epoch 1/1")
@@ -233,7 +233,7 @@ def test_a_battery_from_the_command_line(call, trained, audit_in):
     code, out, err = call("audit", trained, "--device", "cpu", *words)
     assert code == 0
     said = json.loads((audit_in(trained) / "audit.json").read_text())
-    assert (said["version"], said["battery"], said["tuning"]["samples"]) == (3, "quick", 10)
+    assert (said["version"], said["battery"], said["tuning"]["samples"]) == (4, "quick", 10)
     names = [trial["name"] for trial in said["trials"]]
     battery = ["FGSM", "PGD-20", "SA-PGD-20@ASSG", "APGD-CE-20@PDSG", "LOCAL-200", "SQUARE-20"]
     assert names == ["clean", *battery, "CURVES AND CHECKS"]
@@ -344,7 +344,7 @@ def test_compare_a_family(call, train_words, tmp_path):
     folders = {path.name for path in (tmp_path / "runs").iterdir() if path.is_dir()}
     assert folders == {f"demo-digits-{row}-s{seed}" for row in ("vanilla", "tgo") for seed in (0, 3)}
     page = (tmp_path / "page.md").read_text()
-    table = page.partition("What one more defense changes")[0]
+    table = page.partition("What a row has over another")[0]
     assert table.count("| demo-digits-") == 2 and "| 2 |" in table
     assert (tmp_path / "runs" / "report.html").is_file()
     code, _, err = call(*words, "--page", tmp_path / "page.md")

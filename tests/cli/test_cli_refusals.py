@@ -154,7 +154,7 @@ def test_a_file_where_the_folder_should_be(refused, train_words, tmp_path):
     [
         (["--eps", "-1"], ["--eps", "-1", "8/255"]),
         (["--eps", "abc"], ["--eps", "abc", "8/255"]),
-        (["--radiu", "0.1"], ["--radiu", "--eps"]),
+        (["--radius", "0.1"], ["--radius", "--eps"]),
         (["--samples", "501"], ["500 images", "501"]),
         (["--samples", "60", "--split", "validation"], ["50 images", "60"]),
         (["--split", "train"], ["train", "validation"]),
@@ -172,7 +172,7 @@ def test_a_file_where_the_folder_should_be(refused, train_words, tmp_path):
         (["--eps", "1e400"], ["eps"]),
         (["--out", "a\x00b"], ["can be no path"]),
         (["--substitutes", "a\x00b"], ["can be no path"]),
-        (["--eot-iter", "0"], ["draws >= 1"]),
+        (["--eot-iter", "0"], ["eot_iter >= 1"]),
         (["--noise", "True"], ["Noise", "TGO"]),
         (["--device", "tpu"], ["tpu", "cpu"]),
     ],

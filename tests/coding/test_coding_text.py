@@ -84,7 +84,7 @@ def test_there_and_back(coding):
         ("sqe(levels=2.5)", ("levels", 2.5)),
         ("rsc(sigma=-1)", ("sigma", -1)),
         ("frequency(16//12)", ("'16//12'", "not a number")),
-        ("frequency(0)", ("eps",)),
+        ("frequency(0)", ("radius",)),
     ],
 )
 def test_text_that_is_no_coding_is_refused(text, pieces, refuses):

@@ -170,9 +170,9 @@ def test_gradients_of_gradients_pass_too():
         (lambda: SignedRate(mean=()), ("mean", "[0, 1]")),
         (lambda: SignedRate(mean=(0.5, 1.2)), ("mean", 1.2)),
         (lambda: SignedRate(mean=(0.5, 0.5)).encode(images(1, 3, 8, 8), 2), ("2 means", "3 channels")),
-        (lambda: Frequency(()), ("eps", "()")),
-        (lambda: Frequency((4, 0)), ("eps", "(4, 0)")),
-        (lambda: Frequency((4.5,)), ("eps", 4.5)),
+        (lambda: Frequency(()), ("radius", "()")),
+        (lambda: Frequency((4, 0)), ("radius", "(4, 0)")),
+        (lambda: Frequency((4.5,)), ("radius", 4.5)),
         (lambda: Frequency((4, 2)).encode(images(1, 3, 8, 8), 3), ("2 radii", "3 steps")),
     ],
 )

@@ -35,16 +35,16 @@ def test_radii_of_any_size_and_number_of_steps_fall_from_all_to_some(size, steps
 @pytest.mark.parametrize(("height", "width"), [(32, 32), (64, 64), (8, 8), (7, 7), (28, 28), (6, 9)])
 def test_half_the_size_returns_the_image(height, width):
     x = torch.rand(4, 3, height, width)
-    eps = math.ceil(max(height, width) / 2)
-    torch.testing.assert_close(Frequency((eps,)).encode(x, 1)[0], x, rtol=0, atol=5e-7)
+    radius = math.ceil(max(height, width) / 2)
+    torch.testing.assert_close(Frequency((radius,)).encode(x, 1)[0], x, rtol=0, atol=5e-7)
 
 
-def slow_low_pass(image, eps):
+def slow_low_pass(image, radius):
     """|sum over the frequencies -r..r-1 of both axes|, every transform a sum."""
     height, width = len(image), len(image[0])
 
     def kept(size):
-        return [k for k in range(-(size // 2), -(size // 2) + size) if -eps <= k < eps]
+        return [k for k in range(-(size // 2), -(size // 2) + size) if -radius <= k < radius]
 
     def wave(k, a, height, m, b, width, sign):
         return cmath.exp(sign * 2j * math.pi * (k * a / height + m * b / width))
@@ -69,9 +69,9 @@ def test_frames_are_the_sums_written_out(height, width):
     x = torch.rand(1, 2, height, width, dtype=torch.float64)
     radii = (4, 3, 2, 1)
     frames = Frequency(radii).encode(x, 4)
-    for step, eps in enumerate(radii):
+    for step, radius in enumerate(radii):
         for channel in range(2):
-            expected = torch.tensor(slow_low_pass(x[0, channel].tolist(), eps), dtype=torch.float64)
+            expected = torch.tensor(slow_low_pass(x[0, channel].tolist(), radius), dtype=torch.float64)
             torch.testing.assert_close(frames[step, 0, channel], expected, rtol=1e-12, atol=1e-12)
 
 

@@ -130,7 +130,7 @@ def test_rows_are_compared_image_by_image(rows, tmp_path):
         for line in page.read_text().splitlines()
         if line.startswith(("| Row | Over", "| demo-digits-at | demo-digits-vanilla"))
     )
-    assert header == ["Row", "Over", "Seeds", "FGSM", "PGD-3", "worst case"] and line[2] == "2"
+    assert header == ["Row", "Over", "Seeds", "clean", "FGSM", "PGD-3", "worst case"] and line[2] == "2"
     ps, written = [], []
     for column, cell in zip(header[3:], line[3:], strict=True):
         balance = Counter()
@@ -145,8 +145,8 @@ def test_rows_are_compared_image_by_image(rows, tmp_path):
         ps.append(binomtest(better, better + worse).pvalue if better + worse else 1.0)
         assert cell.startswith(f"{100 * balance.total() / len(balance) / 2:+.1f} (p ") or balance.total() == 0
         written.append(cell)
-    smallest = min(range(3), key=lambda place: ps[place])
-    assert written[smallest].endswith(f"({chance(min(1.0, 3 * ps[smallest]))})")
+    smallest = min(range(4), key=lambda place: ps[place])
+    assert written[smallest].endswith(f"({chance(min(1.0, 4 * ps[smallest]))})")
 
 
 def test_the_page_keeps_what_stands_around_the_table(rows, tmp_path):
@@ -197,7 +197,7 @@ def test_random_rows_tell_their_draws(rows, tmp_path):
     rows[1] = dataclasses.replace(
         rows[1],
         model=dataclasses.replace(rows[1].model, coding=Poisson()),
-        audit=dataclasses.replace(AUDIT, draws=2, judge_draws=130),
+        audit=dataclasses.replace(AUDIT, eot_iter=2, judge_draws=130),
     )
     page = tmp_path / "page.md"
     write_comparison(run(rows, tmp_path), page, tmp_path / "report.html")

@@ -108,7 +108,7 @@ def make_audit(
             row = {"steps": steps, "trial": f"{attack}-{steps}{source}", "kind": kind}
             step_sweep.append(row | counted(min(128, round(128 * count / samples) + 20 // steps), 128))
     return {
-        "version": 3,
+        "version": 4,
         "samples": samples,
         "split": "test",
         "images": "5e" * 8,

@@ -69,7 +69,9 @@ def test_cut_file(tmp_path: Path, name: str) -> None:
     ("change", "complaint"),
     [
         ({"version": 1}, "'version' should be 4, got 1; audit the run again"),
-        ({"version": 5}, "version"),
+        ({"version": 5}, "'version' should be 4, got 5"),
+        ({"version": 4.0}, "'version' should be a whole number, got 4.0"),
+        ({"version": 3.0}, "'version' should be a whole number, got 3.0"),
         ({"judge_draws": None}, "'judge_draws' should be a whole number"),
         ({"battery": 3}, "'battery' should be a text"),
         ({"flags": [{}]}, r"the field 'flags\[0\].name' is missing"),

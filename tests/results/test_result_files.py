@@ -79,6 +79,8 @@ def test_only_tables_are_read(tmp_path: Path) -> None:
     [
         ("schema", 3, "'schema' should be 2, got 3"),
         ("schema", True, "'schema' should be 2, got True"),
+        ("schema", 2.0, "'schema' should be a whole number, got 2.0"),
+        ("schema", 1.0, "'schema' should be a whole number, got 1.0"),
         ("table", "Toy", "'table' should be lower-case letters and digits"),
         ("table", "../toy", "'table'"),
         ("row", "a--b", "'row' should be lower-case"),

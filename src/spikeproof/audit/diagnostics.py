@@ -55,7 +55,7 @@ class Curves:
     """Accuracies of the protocol attack on the diagnosed samples, of those that are right when clean.
 
     Attributes:
-        by_radius: from radius to accuracy; the last is so large that any image is allowed.
+        by_eps: from radius to accuracy; the last is so large that any image is allowed.
         by_steps: from steps to accuracy, at the audit's radius.
         one_step: FGSM's.
         black_box: what the protocol attack and 300 queries leave together.

@@ -21,6 +21,7 @@ from spikeproof.cli.one_process import refuse_torchrun
 from spikeproof.defenses import DEFENSES
 from spikeproof.errors import SpikeproofError
 from spikeproof.recipes import (
+    CLAIMED,
     COMPARISONS,
     DIGITS,
     Share,
@@ -149,7 +150,7 @@ def compare(words: list[str], command: str) -> None:
         command=command,
         show=not arguments.quiet,
     )
-    rows = write_comparison(folders, page, report, one_more(chosen))
+    rows = write_comparison(folders, page, report, [*one_more(chosen), *CLAIMED])
     if arguments.json:
         print(json.dumps(comparison_json(rows), indent=1))
         return

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from spikeproof.attacks import Crafting, check_batch, crafting, cross_entropy_of, evaluating, judged, look_at
-from spikeproof.checked import check_seed, whole
+from spikeproof.checked import MOST_DRAWS, check_seed, whole
 from spikeproof.errors import SpikeproofError
 from spikeproof.models import draws_at_random
 from spikeproof.private_rng import private_rng
@@ -79,6 +79,8 @@ def landscape(
     reach = parse_eps(eps)
     whole(points, "A landscape", "points", 3, _MOST_POINTS)
     check_seed(seed, "A landscape")
+    if draws is not None:
+        whole(draws, "A landscape", "draws", 1, MOST_DRAWS)
     if reach == 0:
         raise SpikeproofError(f"A landscape needs a radius > 0, got {eps}.")
     images, labels, _ = check_batch(images, labels, model=model)

@@ -4,7 +4,7 @@ from spikeproof.errors import SpikeproofError
 from spikeproof.names import unknown
 from spikeproof.recipes.comparison import Share, comparison_json, one_more, overridden, run_comparison, write_comparison
 from spikeproof.recipes.digits import DIGITS
-from spikeproof.recipes.mini_cifar10 import MINI_CIFAR10
+from spikeproof.recipes.mini_cifar10 import CLAIMED, MINI_CIFAR10
 from spikeproof.recipes.papers import PAPERS
 from spikeproof.recipes.recipe import (
     Recipe,
@@ -34,6 +34,7 @@ def find_recipe(name: str) -> Recipe:
 
 
 __all__ = [
+    "CLAIMED",
     "COMPARISONS",
     "DIGITS",
     "RECIPES",

@@ -145,3 +145,11 @@ MINI_CIFAR10 = [
     *_pair("sqe", model={"coding": SQE()}, audit=_DRAWS),
     *_pair("per-step-norm", model={"batch_norm": "per-step"}),
 ]
+
+# What MPD-SGR's and TGO's tables claim of their rows over others, beside what one more defense changes.
+CLAIMED = tuple(
+    (f"mini-cifar10-{at}{ours}", f"mini-cifar10-{at}{other}")
+    for ours, others in (("mpd-sgr", ("reg", "stog", "dlif", "feel", "sr")), ("tgo", ("reg", "sr")))
+    for at in ("", "at-")
+    for other in others
+)

@@ -6,14 +6,13 @@ import itertools
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import ConfigDict, Field, PrivateAttr, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, PrivateAttr, model_validator
 
 from spikeproof.counts import wilson
-from spikeproof.former_names import todays
 from spikeproof.records.reading import read_record
-from spikeproof.records.record import RunRecord
+from spikeproof.records.record import RunRecord, by_todays_names
 from spikeproof.records.values import (
     Finite,
     FromOne,
@@ -27,6 +26,7 @@ from spikeproof.records.values import (
     Truth,
     Whole,
     contradiction,
+    whole,
 )
 
 AUDIT_VERSION: Final = 4
@@ -277,7 +277,7 @@ class AuditRecord(RunRecord):
         files: the checksums of the files beside it, by their names; older audits have none.
     """
 
-    version: Literal[4]
+    version: Annotated[Literal[4], BeforeValidator(whole)]
     samples: Whole
     split: Text
     split_size: Whole | None = None
@@ -337,9 +337,7 @@ class AuditRecord(RunRecord):
     @model_validator(mode="before")
     @classmethod
     def _by_todays_names(cls, held: Any) -> Any:
-        if isinstance(held, dict) and held.get("version") == _WITH_FORMER_NAMES:
-            return todays(held) | {"version": AUDIT_VERSION}
-        return held
+        return by_todays_names(held, "version", _WITH_FORMER_NAMES, AUDIT_VERSION)
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
 from spikeproof.errors import SpikeproofError
+from spikeproof.former_names import todays
 from spikeproof.records.values import PATTERNS
 
 _LONGEST = 60  # letters of a value or a field that a message quotes
@@ -35,6 +36,17 @@ class RunRecord(FileRecord):
             return held
         optional = {field.alias or name for name, field in cls.model_fields.items() if not field.is_required()}
         return {name: value for name, value in held.items() if value is not None or name not in optional}
+
+
+def by_todays_names(held: Any, field: str, former: int, today: int) -> Any:
+    """A JSON value by today's names, if it says that it has the former ones; else as it is.
+
+    Args:
+        field: which tells the version; former: the version that had them; today: the one that has today's.
+    """
+    if isinstance(held, dict) and type(held.get(field)) is int and held[field] == former:
+        return {**todays(held), field: today}
+    return held
 
 
 @contextlib.contextmanager

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal, Self, TypeVar, get_args
 
-from pydantic import AfterValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic.json_schema import GenerateJsonSchema, JsonDict
 
 from spikeproof.counts import wilson
-from spikeproof.former_names import todays
-from spikeproof.records.record import FileRecord
+from spikeproof.records.record import FileRecord, by_todays_names
 from spikeproof.records.values import (
     AboveZero,
     Eps,
@@ -29,6 +28,7 @@ from spikeproof.records.values import (
     Slugs,
     Whole,
     contradiction,
+    whole,
 )
 
 SCHEMA: Final = 2
@@ -122,15 +122,13 @@ class Worst(_ResultRecord):
 
 
 class _OfATable(_ResultRecord):
-    version: Literal[2] = Field(alias="schema")
+    version: Annotated[Literal[2], BeforeValidator(whole)] = Field(alias="schema")
     table: Slug
 
     @model_validator(mode="before")
     @classmethod
     def _by_todays_names(cls, held: Any) -> Any:
-        if isinstance(held, dict) and held.get("schema") == _WITH_FORMER_NAMES and held["schema"] is not True:
-            return todays(held) | {"schema": SCHEMA}
-        return held
+        return by_todays_names(held, "schema", _WITH_FORMER_NAMES, SCHEMA)
 
 
 class ResultRow(_OfATable):

@@ -30,6 +30,13 @@ def contradiction(field: str, expected: str) -> PydanticCustomError:
     return PydanticCustomError("contradiction", "It should be {expected}", {"field": field, "expected": expected})
 
 
+def whole(value: object) -> object:
+    """The value, if it is no float: 4.0 would pass for the literal 4."""
+    if isinstance(value, float):
+        raise wrong("a whole number")
+    return value
+
+
 def _printable(text: str) -> str:
     if not text.isprintable():
         raise wrong("a text of one printable line")

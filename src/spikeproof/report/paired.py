@@ -1,4 +1,4 @@
-"""What one more defense changes: two networks on the same images, image by image, and whether chance explains it."""
+"""Two networks on the same images, image by image: how their accuracies differ, and whether chance explains it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from spikeproof.report.picks import protocol_columns
 from spikeproof.report.records import Audit, Run
 from spikeproof.report.wording import chance, signed
 
-WORST = "worst case"
+CLEAN, WORST = "clean", "worst case"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Paired:
     """A difference of two rows in one column.
 
     Attributes:
-        column: a trial, or "worst case".
+        column: "clean", a trial, or "worst case".
         difference: accuracy of the first row less the second's, in points, averaged over the seeds.
         p: of McNemar's exact test. An image that several seeds share is one observation, however many networks saw it.
     """
@@ -41,11 +41,12 @@ def paired(first: Sequence[Run], second: Sequence[Run]) -> list[Paired]:
         first, second: audited runs, one a seed, of the same seeds in the same order; each pair on the same images.
 
     Returns:
-        One difference for each protocol trial that all runs have and one for the worst case; none of no runs.
+        One difference for the clean images, for each protocol trial that all runs have and for the worst case; none of
+        no runs.
     """
     if not first:
         return []
-    columns = [*protocol_columns([*first, *second]), WORST]
+    columns = [CLEAN, *protocol_columns([*first, *second]), WORST]
     above, below = ([_right(run, columns) for run in runs] for runs in (first, second))
     found = []
     for column in columns:
@@ -88,7 +89,7 @@ def paired_table(rows: Mapping[str, Sequence[Run]], over: Sequence[tuple[str, st
     ]
     table = "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
     return (
-        "What one more defense changes, in points of accuracy: an exact McNemar test by image, the seeds together, "
+        "What a row has over another, in points of accuracy: an exact McNemar test by image, the seeds together, "
         f"each p corrected for all {len(every)} tests of this table (Holm).\n\n{table}"
     )
 
