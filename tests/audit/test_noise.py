@@ -33,13 +33,13 @@ def test_noise_is_as_the_network_was_made_or_as_asked_and_recorded(noisy, digits
 
 
 @pytest.mark.parametrize(("eot_iter", "judge_draws", "recorded"), [(2, None, 100), (2, 5, 100), (1, 120, 120)])
-def test_both_numbers_of_draws_are_told(noisy, digits, quick, draws, judge_draws, recorded):
-    config = quick(trials=("FGSM",), noise=True, eot_iter=draws, judge_draws=judge_draws, samples=5)
+def test_both_numbers_of_draws_are_told(noisy, digits, quick, eot_iter, judge_draws, recorded):
+    config = quick(trials=("FGSM",), noise=True, eot_iter=eot_iter, judge_draws=judge_draws, samples=5)
     found = audit(noisy, digits.test, config, show=False)
     rows = found.outcomes.to_pylist()
-    assert {(row["noise"], row["eot_iter"], row["judge_draws"]) for row in rows} == {("on", draws, recorded)}
+    assert {(row["noise"], row["eot_iter"], row["judge_draws"]) for row in rows} == {("on", eot_iter, recorded)}
     said = found.to_json("")
-    assert (said["noise"], said["eot_iter"], said["judge_draws"]) == ("on", draws, recorded)
+    assert (said["noise"], said["eot_iter"], said["judge_draws"]) == ("on", eot_iter, recorded)
 
 
 def trial_of(function):
