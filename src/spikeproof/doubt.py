@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,10 +22,6 @@ class Doubt:
     code: str
     text: str
     numbers: tuple[str, ...] = ()
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values for audit.json."""
-        return {"code": self.code, "text": self.text, "numbers": list(self.numbers)}
 
     def __str__(self) -> str:
         first, *rest = self.text.split("{}", len(self.numbers))

@@ -2,7 +2,8 @@
 
 import pytest
 
-from spikeproof.audit import Measured, audit
+from spikeproof.audit import audit
+from spikeproof.records.trials import Counted
 
 
 def curve(points):
@@ -17,7 +18,7 @@ def test_the_headline_and_the_first_adaptive_trial_are_swept(tiny, digits, quick
     by_point = {(point.at, point.trial.name): point.measured for point in found.sweep}
     # The clean point, and the audit's own radius, on the same few samples.
     clean = [row["correct"] for row in found.outcomes.to_pylist() if row["kind"] == "clean"][:12]
-    assert {by_point[0, trial] for trial in swept} == {Measured(sum(clean), 12)}
+    assert {by_point[0, trial] for trial in swept} == {Counted.of(sum(clean), 12)}
     for trial in swept:
         accuracies = [by_point[at, trial].correct for at in (0, 0.05, 0.1, 0.3)]
         assert accuracies == sorted(accuracies, reverse=True)

@@ -9,6 +9,7 @@ from torch import nn
 from spikeproof.attacks import Crafting
 from spikeproof.audit import audit
 from spikeproof.audit.diagnostics import Curves, Gradients, flags_of, input_gradients
+from spikeproof.records.audit_json import FlagRecord
 from spikeproof.spiking import inference_noise, sites
 from spikeproof.threat import Linf
 
@@ -71,7 +72,7 @@ def flags(digits):
         curves, how = Curves(**(HEALTHY | changed)), Crafting(eot_iter=draws)
         found = flags_of(model, images, labels, Linf(0.1), how, curves, gradients or like(), noisy=noisy)
         assert len({flag.name for flag in found}) == len(found) == 11
-        assert all(flag.to_json()["raised"] == flag.raised for flag in found)
+        assert all(FlagRecord.model_validate(flag).raised == flag.raised for flag in found)
         return {flag.name for flag in found if flag.raised}
 
     return make

@@ -102,7 +102,7 @@ def test_cw_is_told_and_never_enters_the_worst_case(model, digits, quick, per_me
     pairs = zip((result for result in found.results if result is not cw), without.results, strict=True)
     assert all((a.attempted, a.broken, a.newly, a.left) == (b.attempted, b.broken, b.newly, b.left) for a, b in pairs)
     assert {(row["norm"], row["eps"]) for row in rows_by_trial(found)["CW-20"]} == {("l2", 8.0)}
-    assert cw.to_json()["norm"] == "l2"
+    assert cw.record().norm == "l2"
     assert found.protocol_trial == "PGD-3"
 
 
@@ -112,7 +112,7 @@ def test_noise_beyond_the_ball_is_told_and_never_enters_the_worst_case(model, di
     (_, noise) = found.results
     assert (noise.newly, noise.left) == (0, found.results[0].left)
     assert found.worst_case == found.results[0].left
-    assert {row["norm"] for row in rows_by_trial(found)[trial]} == {noise.to_json()["norm"]} == {"none"}
+    assert {row["norm"] for row in rows_by_trial(found)[trial]} == {noise.record().norm} == {"none"}
 
 
 def test_a_model_that_is_never_right_leaves_nothing_to_attack(model, digits, quick):

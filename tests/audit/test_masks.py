@@ -10,7 +10,7 @@ from spikeproof.attacks import Crafting, judged
 from spikeproof.audit import audit
 from spikeproof.audit.masks import look_at_gradients
 from spikeproof.gradients import PDSG, Around
-from spikeproof.report.audit_file import read_audit
+from spikeproof.report import read_audit
 from spikeproof.report.wording import worst_case
 from spikeproof.threat import Linf
 

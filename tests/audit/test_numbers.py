@@ -9,9 +9,11 @@ import pytest
 import torch
 from torch import nn
 
-from spikeproof.audit import AuditConfig, Measured, Outcomes, audit, worst_case
+from spikeproof.audit import AuditConfig, Outcomes, audit, worst_case
+from spikeproof.counts import wilson
 from spikeproof.data import ImageSet
 from spikeproof.models import create_model
+from spikeproof.records.trials import Counted
 from spikeproof.threat import Linf
 
 
@@ -33,7 +35,7 @@ def test_worst_case_recomputed_from_the_files(model, digits, quick, tmp_path):
     for trial in said["trials"][:4]:
         verdicts = [row["correct"] for row in rows if row["trial"] == trial["name"]]
         assert (trial["correct"], trial["samples"]) == (sum(verdicts), 40)
-        assert (trial["low"], trial["high"]) == Measured(sum(verdicts), 40).bounds()
+        assert (trial["low"], trial["high"]) == wilson(sum(verdicts), 40)
     # What did not attack everyone has no accuracy of its own, and says what is left.
     last = said["trials"][4]
     assert last["everyone"] is False
@@ -73,7 +75,7 @@ def test_clean_verdicts_are_the_models(model, digits, quick):
     chosen = digits.test.take(digits.test.part(40))
     right = model.eval()(chosen.images.float() / 255).argmax(1) == chosen.labels
     assert [row["correct"] for row in rows_of(found) if row["kind"] == "clean"] == right.tolist()
-    assert found.clean == Measured(int(right.sum()), 40)
+    assert found.clean == Counted.of(int(right.sum()), 40)
 
 
 def test_worst_case_by_hand():
@@ -91,9 +93,9 @@ def test_worst_case_by_hand():
         outcomes.add(at, label[at], verdicts, trial=trial, kind=kind, norm=norm, eps=eps, **shared)
     table = outcomes.table()
     # Norm by norm and radius by radius; a wrong clean image is broken at every one of them.
-    assert worst_case(table, 0.1) == Measured(2, 4)
-    assert worst_case(table, 0.2) == Measured(1, 4)
-    assert worst_case(table, 0.1, "l2") == Measured(1, 4)
+    assert worst_case(table, 0.1) == Counted.of(2, 4)
+    assert worst_case(table, 0.2) == Counted.of(1, 4)
+    assert worst_case(table, 0.1, "l2") == Counted.of(1, 4)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,10 @@ import pytest
 
 import spikeproof as sp
 
-WITHOUT_TORCH = "import sys; from spikeproof.cli.main import main; main({words}); assert 'torch' not in sys.modules"
+WITHOUT_TORCH = (
+    "import sys; from spikeproof.cli.main import main; main({words}); "
+    "assert not {{'torch', 'pydantic'}} & set(sys.modules)"
+)
 
 
 def python(program):

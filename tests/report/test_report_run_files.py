@@ -13,6 +13,8 @@ from report_folders import counted, make_audit, make_epochs, make_flag, make_pic
 from spikeproof.errors import SpikeproofError
 from spikeproof.report import read_runs, write_report
 
+STEP = make_audit()["step_sweep"][0]
+
 
 def test_reads_every_file(tmp_path: Path) -> None:
     run = read_one(write_run(tmp_path / "x", audit=make_audit(), pictures=make_pictures(samples=3)))
@@ -66,30 +68,43 @@ def test_cut_file(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
-        ({"version": 1}, "has version 1, and this spikeproof reads version 4; audit the run again"),
-        ({"version": 5}, "version"),
+        ({"version": 1}, "'version' should be 4, got 1; audit the run again"),
+        ({"version": 5}, "'version' should be 4, got 5"),
+        ({"version": 4.0}, "'version' should be a whole number, got 4.0"),
+        ({"version": 3.0}, "'version' should be a whole number, got 3.0"),
         ({"judge_draws": None}, "'judge_draws' should be a whole number"),
         ({"battery": 3}, "'battery' should be a text"),
-        ({"flags": [{}]}, "'flags' entry 0: 'name' should be a text"),
-        ({"flags": [make_flag("x") | {"raised": "no"}]}, "'raised' should be true or false"),
-        ({"tuning": {"samples": 1, "half_mass": 0, "hart_width": 1}}, "'half_mass' should be a positive number"),
-        ({"step_sweep": [{"accuracy": 0.5, "low": 0.4, "high": 0.6, "steps": 0}]}, "'trial' should be a text"),
+        ({"flags": [{}]}, r"the field 'flags\[0\].name' is missing"),
+        ({"flags": [make_flag("x") | {"raised": "no"}]}, "raised' should be true or false, got 'no'"),
+        (
+            {"tuning": {"samples": 1, "tried": {}, "half_mass": 0, "hart_width": 1}},
+            "'tuning.half_mass' should be greater than 0, got 0",
+        ),
+        ({"step_sweep": [{"accuracy": 0.5, "low": 0.4, "high": 0.6}]}, r"'step_sweep\[0\].trial' is missing"),
+        ({"step_sweep": [STEP | {"steps": 0}]}, r"'step_sweep\[0\].steps' should be greater than or equal to 1, got 0"),
         ({"samples": "many"}, "'samples' should be a whole number"),
         ({"samples": True}, "'samples' should be a whole number"),
         ({"protocol": None}, "'protocol' should be a JSON object"),
-        ({"worst_case": {"accuracy": 1.2, "low": 0.1, "high": 0.3}}, "'accuracy' should be a fraction"),
-        ({"worst_case": {"accuracy": 0.5, "low": 0.1, "high": 0.3}}, "between its bounds"),
-        ({"masking_gap": 0.5}, "masking gap"),
-        ({"masking_gap": float("nan")}, "masking gap"),
-        ({"protocol": {"trial": "PGD-7", **counted(219, 500)}}, "a trial of the protocol"),
-        ({"warnings": "none"}, "'warnings' should be a list"),
-        ({"warnings": [{"code": 1}]}, "'warnings' entry 0: 'code' should be a text"),
+        (
+            {"worst_case": {"accuracy": 1.2, "low": 0.1, "high": 0.3}},
+            "'worst_case.accuracy' should be less than or equal to 1, got 1.2",
+        ),
+        ({"worst_case": counted(176, 500) | {"low": 0.1, "high": 0.3}}, "between its bounds 0.1 and 0.3, got 0.352"),
+        ({"masking_gap": 0.5}, "'masking_gap' should be protocol - worst case and not negative, got 0.5"),
+        ({"masking_gap": float("nan")}, "masking_gap"),
+        (
+            {"protocol": {"trial": "PGD-7", **counted(219, 500)}},
+            "a trial of the protocol with an accuracy of its own, got 'PGD-7'",
+        ),
+        ({"warnings": "none"}, "'warnings' should be a list, got 'none'"),
+        ({"warnings": [{"code": 1}]}, r"'warnings\[0\].code' should be a text, got 1"),
+        ({"warnings": [3]}, r"'warnings\[0\]' should be a JSON object, got 3"),
         (
             {"warnings": [{"code": "a", "text": "{}", "numbers": ["1", "2"]}]},
-            "'numbers' should be one for each",
+            r"'warnings\[0\].numbers' should be one for each of the 1 {} of 'text', got 2",
         ),
-        ({"threat": {"norm": "linf", "eps": 0}}, "'eps' should be a positive number"),
-        ({"trials": [3]}, "'trials' entry 0 should be a JSON object"),
+        ({"threat": {"norm": "linf", "eps": 0}}, "'threat.eps' should be greater than 0, got 0"),
+        ({"trials": [3]}, r"'trials\[0\]' should be a JSON object, got 3"),
     ],
 )
 def test_wrong_audit(tmp_path: Path, change: dict[str, Any], complaint: str) -> None:
@@ -99,7 +114,7 @@ def test_wrong_audit(tmp_path: Path, change: dict[str, Any], complaint: str) -> 
 
 
 def test_a_worst_case_above_the_protocol_is_refused(tmp_path: Path) -> None:
-    audit = make_audit(correct=(431, 300, 176, 219))
+    audit = make_audit() | {"worst_case": counted(230, 500), "masking_gap": -11 / 500}
     with pytest.raises(SpikeproofError, match="not negative"):
         read_one(write_run(tmp_path / "x", audit=audit))
 
@@ -107,12 +122,12 @@ def test_a_worst_case_above_the_protocol_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("at", "change", "complaint"),
     [
-        (1, {"newly_broken": 130}, "after 'FGSM' newly broke 130 samples, 301 of 500 should be left, got 300"),
-        (1, {"attempted": 501}, "should not decrease"),
-        (1, {"newly_broken": 132}, "should not decrease, got 132, 131, 431 and 500"),
+        (1, {"newly_broken": 130}, "left.correct' should be 301, as 'FGSM' newly broke 130, got 300"),
+        (1, {"attempted": 501}, "newly_broken' should be at most broken, attempted and samples"),
+        (1, {"newly_broken": 132}, "in this order, got 132, 131, 431 and 500"),
         (1, {"correct": 299}, "should be correct / samples, got 0.6 from 299 of 500"),
-        (3, counted(150, 500), "has no accuracy but what it left, got 150 and 176"),
-        (3, {"left": 176}, "'left' should be a JSON object"),
+        (3, counted(150, 500), "the 176 that were left, as not everyone was attacked, got 150"),
+        (3, {"left": 176}, r"'trials\[3\].left' should be a JSON object, got 176"),
         (2, {"everyone": False} | counted(219, 500), "a trial of the protocol"),
     ],
 )
@@ -141,7 +156,9 @@ def test_a_trial_has_an_accuracy_of_its_own_only_if_it_attacked_everyone(tmp_pat
 def test_a_histogram_needs_one_edge_more_than_counts(tmp_path: Path) -> None:
     audit = make_audit()
     audit["sites"][1]["histogram"]["edges"].pop()
-    with pytest.raises(SpikeproofError, match="'sites' entry 1, 'histogram' should hold increasing edges"):
+    with pytest.raises(
+        SpikeproofError, match=r"'sites\[1\].histogram.edges' should be increasing, one more than its 64 counts, got 64"
+    ):
         read_one(write_run(tmp_path / "x", audit=audit))
 
 
@@ -154,7 +171,7 @@ def test_an_epoch_that_comes_twice_is_refused(tmp_path: Path) -> None:
 def test_the_line_of_a_wrong_epoch_is_named(tmp_path: Path) -> None:
     epochs = make_epochs()
     del epochs[2]["loss"]
-    with pytest.raises(SpikeproofError, match="line 3: 'loss' should be a number, got nothing"):
+    with pytest.raises(SpikeproofError, match="line 3: the field 'loss' is missing"):
         read_one(write_run(tmp_path / "x", epochs=epochs))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import zlib
 from typing import Any
 
@@ -25,7 +24,7 @@ def make_worst(correct: int = 50, protocol: int = 80, samples: int = 100, **chan
         protocol=count(protocol, samples),
         flags=(),
     )
-    return dataclasses.replace(held, **changes)
+    return held.model_copy(update=changes)
 
 
 def make_row(row: str = "vanilla", **changes: Any) -> ResultRow:
@@ -67,7 +66,7 @@ def make_row(row: str = "vanilla", **changes: Any) -> ResultRow:
         command="spikeproof reproduce toy-table1 --scale mini --rows vanilla --seeds 0",
         submitted_by="spikeproof",
     )
-    return dataclasses.replace(held, **changes)
+    return held.model_copy(update=changes)
 
 
 def make_header(**changes: Any) -> TableHeader:
@@ -87,4 +86,4 @@ def make_header(**changes: Any) -> TableHeader:
             Verdict(text="AT + SGR is above AT", column="PGD-7", difference=None, p=None),
         ),
     )
-    return dataclasses.replace(held, **changes)
+    return held.model_copy(update=changes)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import dataclasses
 import hashlib
 import re
 from collections.abc import Callable
@@ -228,7 +227,7 @@ def test_an_audit_without_a_number_has_no_rank(tmp_path: Path) -> None:
     """Of two seeds one has none: their line has none, in the table and on the leaderboard."""
     why = "Something hides the gradient."
     rows = [make_row(), make_row("other", label="Other"), make_row("other", label="Other", seed=1)]
-    rows[1] = dataclasses.replace(rows[1], worst=make_worst(95, 96, no_number=why))
+    rows[1] = rows[1].model_copy(update={"worst": make_worst(95, 96, no_number=why)})
     page, board = pages(tmp_path, rows)
     assert f"No number:\n\n- Other: {why}" in page
     assert "Without a rank, as something hides the gradient: Other (CIFAR-10, no AT) of toy-table1 (mini)." in page

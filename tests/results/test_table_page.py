@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
 from result_rows import cell, count, make_header, make_row, make_worst
 
@@ -82,7 +80,7 @@ def test_nothing_that_another_machine_changes() -> None:
         "command": "spikeproof reproduce elsewhere",
         "submitted_by": "somebody",
     }
-    other = [dataclasses.replace(row, **elsewhere) for row in reversed(toy_rows())]
+    other = [row.model_copy(update=elsewhere) for row in reversed(toy_rows())]
     assert render_table(make_header(), other) == EXPECTED
 
 

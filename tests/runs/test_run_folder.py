@@ -172,7 +172,7 @@ def test_a_damaged_config(stopped, refuses, text):
 def test_a_config_that_is_not_text(stopped, refuses):
     folder, resume = stopped
     (folder / "config.json").write_bytes(b"\xff\xfe\xff")
-    with refuses(folder / "config.json", "damaged"):
+    with refuses(folder / "config.json", "cannot be read"):
         resume()
 
 

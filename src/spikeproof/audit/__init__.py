@@ -5,7 +5,7 @@ from spikeproof.audit.batteries import BATTERIES, NINETEEN_SOURCES, Battery, Bat
 from spikeproof.audit.config import AuditConfig, Split
 from spikeproof.audit.diagnostics import Flag
 from spikeproof.audit.findings import Audit, Result, audit_name, refuse_present
-from spikeproof.audit.outcomes import Measured, Outcomes, worst_case
+from spikeproof.audit.outcomes import Outcomes, worst_case
 from spikeproof.audit.shards import Shard
 from spikeproof.audit.trials import Trial, Tuned, make_trial
 
@@ -18,7 +18,6 @@ __all__ = [
     "Battery",
     "BatteryName",
     "Flag",
-    "Measured",
     "Outcomes",
     "Result",
     "Shard",

@@ -33,7 +33,7 @@ from spikeproof.audit.fingerprint import fingerprint, images_fingerprint
 from spikeproof.audit.forecast import Forecast, falling, forecast
 from spikeproof.audit.masks import Masks
 from spikeproof.audit.network import Network, network_of
-from spikeproof.audit.outcomes import Measured, Outcomes, worst_case
+from spikeproof.audit.outcomes import Outcomes, worst_case
 from spikeproof.audit.parts import Parts
 from spikeproof.audit.shards import Shard
 from spikeproof.audit.sources import check_sources, fitting
@@ -51,6 +51,7 @@ from spikeproof.machine.precision import for_verdicts, resolved
 from spikeproof.models import draws_at_random
 from spikeproof.private_rng import private_rng
 from spikeproof.progress import Progress
+from spikeproof.records.trials import Counted
 from spikeproof.runs import fitting_microbatch
 from spikeproof.spiking import inference_noise, sites
 from spikeproof.threat import NORMS, Threat
@@ -329,7 +330,7 @@ class _Auditor:
         parts.put("batch-size", {"size": np.array(smallest)})
         return smallest
 
-    def _results(self, right: Bool[Tensor, " n"], attempts: Sequence[Attempt]) -> tuple[Measured, list[Result]]:
+    def _results(self, right: Bool[Tensor, " n"], attempts: Sequence[Attempt]) -> tuple[Counted, list[Result]]:
         """Every trial's numbers; on the way all verdicts go into the outcomes."""
         everything = torch.arange(len(right))
         right = right.cpu()
@@ -362,7 +363,7 @@ class _Auditor:
             )
         return clean, results
 
-    def _beyond_the_battery(self, attempts: Mapping[str, Attempt], left: Measured) -> list[Result]:
+    def _beyond_the_battery(self, attempts: Mapping[str, Attempt], left: Counted) -> list[Result]:
         """Whatever breaks counts: what curves and checks did inside the ball to what the battery left.
 
         A row wherever there were any, also where they broke nothing: audits of one kind have the same rows.
@@ -380,7 +381,7 @@ class _Auditor:
         form = Form(name=BEYOND, attack=fgsm, kind="fixed")
         trial = Trial(form=form, named=SOURCES["BPTT"], source=BPTT(), ball=self.config.norm)
         self._record(trial, self.eps, at, ~broken[at])
-        less = Measured(left.correct - newly, left.samples)
+        less = Counted.of(left.correct - newly, left.samples)
         return [Result(trial, False, len(at), newly, newly, None, less, seconds)]
 
     def _undecided(self, inside: Sequence[Attempt]) -> int:
@@ -438,5 +439,5 @@ class _Auditor:
         }
 
 
-def _measure(correct: Bool[Tensor, " n"]) -> Measured:
-    return Measured(int(correct.sum()), len(correct))
+def _measure(correct: Bool[Tensor, " n"]) -> Counted:
+    return Counted.of(int(correct.sum()), len(correct))

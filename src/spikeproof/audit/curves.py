@@ -11,8 +11,8 @@ from spikeproof.audit.config import AuditConfig
 from spikeproof.audit.diagnostics import Curves
 from spikeproof.audit.engine import Attempt
 from spikeproof.audit.findings import CurvePoint
-from spikeproof.audit.outcomes import Measured
 from spikeproof.audit.trials import Trial, make_trial
+from spikeproof.records.trials import Counted
 
 _CHECKED_STEPS = (5, 40)
 
@@ -49,7 +49,7 @@ class CurvePlan:
         """The swept trials' accuracies, from radius 0 on."""
         swept = {trial.name: trial for trial in self._swept}
         shown = [point for point in self.points if point[1].name in swept]
-        clean = Measured(int(right.sum()), len(right))
+        clean = Counted.of(int(right.sum()), len(right))
         curve = [CurvePoint(0.0, swept[name], clean) for name in dict.fromkeys(point[1].name for point in shown)]
         curve += [CurvePoint(at, trial, _measured(attempts[name], right)) for name, trial, at in shown]
         return sorted(curve, key=lambda point: (point.at, point.trial.kind != "protocol"))
@@ -97,9 +97,9 @@ def _name(trial: Trial, eps: float) -> str:
     return f"{trial.name} at {eps:.6g}"
 
 
-def _measured(attempt: Attempt, right: Bool[Tensor, " n"]) -> Measured:
+def _measured(attempt: Attempt, right: Bool[Tensor, " n"]) -> Counted:
     """Over all samples of the curve, a clean error counting as broken."""
-    return Measured(int(attempt.correct.sum()), len(right))
+    return Counted.of(int(attempt.correct.sum()), len(right))
 
 
 def swept_pair(trials: Sequence[Trial]) -> tuple[Trial, Trial | None]:

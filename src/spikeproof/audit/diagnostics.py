@@ -64,9 +64,6 @@ class Flag:
         named = self.name[0].upper() + self.name[1:]
         return Doubt(self.name, f"{named}: {self.measures} (raised {self.raises}); {self.advice}.", self.numbers)
 
-    def to_json(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in ("name", "value", "threshold", "raised", "advice")}
-
 
 @dataclasses.dataclass(frozen=True)
 class Curves:

@@ -8,8 +8,8 @@ from spikeproof.attacks import PATIENCE, Randomness
 from spikeproof.audit.config import AuditConfig
 from spikeproof.audit.diagnostics import Flag
 from spikeproof.audit.findings import Result
-from spikeproof.audit.outcomes import Measured
 from spikeproof.doubt import Doubt
+from spikeproof.records.trials import Counted
 
 # A gap of this many accuracy points is more than chance at the sample sizes in use, and worth a warning.
 _NOTABLE_GAP = 0.05
@@ -26,9 +26,9 @@ def of_random_numbers(seen: Randomness, called: str) -> list[Doubt]:
     return [Doubt("randomness", text, (called, ", ".join(seen.unfixed)))]
 
 
-def of_clean(clean: Measured, classes: int) -> list[Doubt]:
+def of_clean(clean: Counted, classes: int) -> list[Doubt]:
     """What is to be said of a network that may know nothing of these images."""
-    if clean.bounds()[0] > 1 / classes:
+    if clean.low > 1 / classes:
         return []
     text = (
         "The clean accuracy, {} %, is not above chance for {} classes: look for weights that were not loaded, another "
@@ -50,7 +50,7 @@ def of_draws(undecided: int, config: AuditConfig) -> list[Doubt]:
 
 
 def doubts_of(
-    results: Sequence[Result], protocol: Measured, worst: Measured, flags: Sequence[Flag], *, exact: bool
+    results: Sequence[Result], protocol: Counted, worst: Counted, flags: Sequence[Flag], *, exact: bool
 ) -> list[Doubt]:
     """Reasons not to believe the protocol number.
 

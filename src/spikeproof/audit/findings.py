@@ -7,7 +7,7 @@ import hashlib
 import io
 import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +19,24 @@ from spikeproof.audit.config import AuditConfig
 from spikeproof.audit.diagnostics import Flag
 from spikeproof.audit.forecast import Forecast
 from spikeproof.audit.network import Network
-from spikeproof.audit.outcomes import Measured
 from spikeproof.audit.trials import Trial
 from spikeproof.audit.tuning import Tuning
 from spikeproof.disk import sealed, user_path, write_atomically
 from spikeproof.doubt import Doubt
 from spikeproof.errors import SpikeproofError
-from spikeproof.gradients import TUNABLES
-from spikeproof.insight import SiteStatistics
 from spikeproof.machine.device import machine_name
 from spikeproof.machine.precision import for_verdicts
+from spikeproof.records.audit_json import (
+    AUDIT_VERSION,
+    AuditRecord,
+    FlagRecord,
+    NetworkRecord,
+    Search,
+    SiteMargins,
+    ThreatRecord,
+)
+from spikeproof.records.record import in_one_sentence
+from spikeproof.records.trials import Counted, ProtocolRecord, StepPoint, SweepPoint, TrialRecord
 from spikeproof.runs import RunFolder
 
 
@@ -50,34 +58,35 @@ class Result:
     attempted: int
     broken: int
     newly: int
-    own: Measured | None
-    left: Measured
+    own: Counted | None
+    left: Counted
     seconds: float
 
     @property
-    def measured(self) -> Measured:
+    def measured(self) -> Counted:
         """Its own accuracy where it has one, else what is left after it."""
         return self.own or self.left
 
-    def to_json(self) -> dict[str, Any]:
+    def record(self) -> TrialRecord:
+        """As audit.json has it."""
         trial = self.trial
-        return {
-            "name": trial.name,
-            "kind": trial.kind,
-            "attack": trial.attack_text,
-            "source": trial.source.name,
-            "norm": trial.norm,
-            "queries": trial.queries,
-            "added": trial.added,
-            "stands_for": list(trial.stands_for),
-            "everyone": self.everyone,
-            "attempted": self.attempted,
-            "broken": self.broken,
-            "newly_broken": self.newly,
-            "left": self.left.to_json(),
-            "seconds": round(self.seconds, 2),
-            **self.measured.to_json(),
-        }
+        return TrialRecord(
+            **dict(self.measured),
+            name=trial.name,
+            kind=trial.kind,
+            attack=trial.attack_text,
+            source=trial.source.name,
+            norm=trial.norm,
+            queries=trial.queries,
+            added=trial.added,
+            stands_for=trial.stands_for,
+            everyone=self.everyone,
+            attempted=self.attempted,
+            broken=self.broken,
+            newly_broken=self.newly,
+            left=self.left,
+            seconds=round(self.seconds, 2),
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,7 +95,11 @@ class CurvePoint:
 
     at: float
     trial: Trial
-    measured: Measured
+    measured: Counted
+
+    def fields(self) -> dict[str, Any]:
+        """What audit.json has of it, but for where it is."""
+        return {"trial": self.trial.name, "kind": self.trial.kind, **dict(self.measured)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,18 +126,18 @@ class Audit:
     """
 
     config: AuditConfig
-    clean: Measured
+    clean: Counted
     results: list[Result]
     protocol_trial: str
-    protocol: Measured
-    worst_case: Measured
+    protocol: Counted
+    worst_case: Counted
     undecided: int
     no_number: str | None
     search: Forecast | None
     zero_gradient_share: float
     sweep: list[CurvePoint]
     step_sweep: list[CurvePoint]
-    sites: list[SiteStatistics]
+    sites: list[SiteMargins]
     flags: list[Flag]
     doubts: list[Doubt]
     tuning: Tuning
@@ -148,57 +161,76 @@ class Audit:
         """What is doubtful about these numbers, in sentences."""
         return [str(doubt) for doubt in self.doubts]
 
+    def record(self, command: str, files: Mapping[str, str] | None = None) -> AuditRecord:
+        """As audit.json has it, which is what a report reads.
+
+        Args:
+            command: that made it; files: the checksums of the files beside it.
+
+        Raises:
+            SpikeproofError: nobody could read it.
+        """
+        config, mend = self.config, "report this, as it is a fault of spikeproof's own"
+        with in_one_sentence("What this audit found", mend):
+            return AuditRecord(
+                version=AUDIT_VERSION,
+                samples=self.worst_case.samples,
+                split=config.split,
+                split_size=self.split_size,
+                classes=self.classes,
+                images=self.images,
+                audited_images=self.audited_images,
+                network=NetworkRecord.model_validate(self.network),
+                threat=ThreatRecord(norm=config.norm, eps=config.threat.eps),
+                battery=config.battery or "custom",
+                noise="on" if config.noise else "off",
+                eot_iter=config.eot_iter or 1,
+                judge_draws=config.verdict_draws,
+                device=self.device,
+                machine=machine_name(self.device),
+                crafting_precision=for_verdicts(config.precision),
+                batch_size=self.batch_size,
+                seed=config.seed,
+                seconds=round(self.seconds, 1),
+                command=command,
+                trials=(self._clean(), *(result.record() for result in self.results)),
+                protocol=ProtocolRecord(**dict(self.protocol), trial=self.protocol_trial),
+                worst_case=self.worst_case,
+                undecided=self.undecided,
+                masking_gap=self.masking_gap,
+                no_number=self.no_number,
+                search=None if self.search is None else Search.model_validate(self.search),
+                zero_gradient_share=self.zero_gradient_share,
+                flags=tuple(FlagRecord.model_validate(flag) for flag in self.flags),
+                warnings=tuple(self.doubts),
+                tuning=self.tuning.record(),
+                sweep=tuple(SweepPoint(eps=point.at, **point.fields()) for point in self.sweep),
+                step_sweep=tuple(StepPoint(steps=int(point.at), **point.fields()) for point in self.step_sweep),
+                sites=tuple(self.sites),
+                files=dict(files or {}),
+            )
+
+    def _clean(self) -> TrialRecord:
+        """The row of the images as they are: whoever is wrong there is broken by nothing."""
+        clean, wrong = self.clean, self.clean.samples - self.clean.correct
+        return TrialRecord(
+            **dict(clean),
+            name="clean",
+            kind="clean",
+            attack="none",
+            source="none",
+            norm=self.config.norm,
+            everyone=True,
+            attempted=clean.samples,
+            broken=wrong,
+            newly_broken=wrong,
+            left=clean,
+            seconds=0.0,
+        )
+
     def to_json(self, command: str) -> dict[str, Any]:
         """Plain values for audit.json."""
-        config = self.config
-        clean = {"name": "clean", "kind": "clean", "attack": "none", "source": "none", "norm": config.norm}
-        whole = {"everyone": True, "attempted": self.clean.samples}
-        wrong = self.clean.samples - self.clean.correct
-        untouched = {"broken": wrong, "newly_broken": wrong, "left": self.clean.to_json(), "seconds": 0.0}
-        return {
-            "version": 4,
-            "samples": self.worst_case.samples,
-            "split": config.split,
-            "split_size": self.split_size,
-            "classes": self.classes,
-            "images": self.images,
-            "audited_images": self.audited_images,
-            "network": self.network.to_json(),
-            "threat": {"norm": config.norm, "eps": config.threat.eps},
-            "battery": config.battery or "custom",
-            "noise": "on" if config.noise else "off",
-            "eot_iter": config.eot_iter,
-            "judge_draws": config.verdict_draws,
-            "device": self.device,
-            "machine": machine_name(self.device),
-            "crafting_precision": for_verdicts(config.precision),
-            "batch_size": self.batch_size,
-            "seed": config.seed,
-            "seconds": round(self.seconds, 1),
-            "command": command,
-            "trials": [
-                clean | whole | untouched | self.clean.to_json(),
-                *(result.to_json() for result in self.results),
-            ],
-            "protocol": {"trial": self.protocol_trial, **self.protocol.to_json()},
-            "worst_case": self.worst_case.to_json(),
-            "undecided": self.undecided,
-            "masking_gap": self.masking_gap,
-            "no_number": self.no_number,
-            "search": None if self.search is None else self.search.to_json(),
-            "zero_gradient_share": self.zero_gradient_share,
-            "flags": [flag.to_json() for flag in self.flags],
-            "warnings": [doubt.to_json() for doubt in self.doubts],
-            "tuning": {
-                "samples": self.tuning.samples,
-                **self.tuning.tuned,
-                "tried": {name: {str(k): v for k, v in by.items()} for name, by in self.tuning.tried.items()},
-                "labels": {name: tunable.label for name, tunable in TUNABLES.items()},
-            },
-            "sweep": [{"eps": point.at, **_curve_json(point)} for point in self.sweep],
-            "step_sweep": [{"steps": int(point.at), **_curve_json(point)} for point in self.step_sweep],
-            "sites": [site.to_json() for site in self.sites],
-        }
+        return self.record(command).plain()
 
     def save(self, folder: str | Path, command: str = "spikeproof.audit(...)", *, force: bool = False) -> Path:
         """Keep it among the audits of a run folder, under a name that says what was asked (:func:`audit_name`).
@@ -234,7 +266,7 @@ class Audit:
         pq.write_table(self.outcomes, rows)
         files = {"outcomes.parquet": rows.getvalue(), "pictures.npz": buffer.getvalue()}
         checksums = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
-        record = sealed(self.to_json(command) | {"files": checksums})
+        record = sealed(self.record(command, checksums).plain())
         files["audit.json"] = (json.dumps(record, indent=1) + "\n").encode()
         for name, content in files.items():
             write_atomically(folder / name, lambda path, content=content: path.write_bytes(content))  # type: ignore[misc]
@@ -272,7 +304,3 @@ def refuse_present(folder: Path, *, force: bool) -> None:
             f"This audit is in {folder} already, and nothing is replaced unasked; `spikeproof report` shows it, and "
             "--force (in Python force=True) makes it anew."
         )
-
-
-def _curve_json(point: CurvePoint) -> dict[str, Any]:
-    return {"trial": point.trial.name, "kind": point.trial.kind, **point.measured.to_json()}

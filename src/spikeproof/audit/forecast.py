@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -32,7 +31,7 @@ class Forecast:
         samples: of the audit, clean errors included.
         curve: pairs of queries and how many samples are still right after them; the first is of none.
         last_doubling: how many samples the second half of the queries broke.
-        low, expected, high: how many of those left ten times the queries would break, with its 95 % interval.
+        low, expected, high: how many of those left ``times`` the queries would break, with its 95 % interval.
     """
 
     trial: str
@@ -43,9 +42,7 @@ class Forecast:
     low: int
     expected: float
     high: int
-
-    def to_json(self) -> dict[str, Any]:
-        return dataclasses.asdict(self) | {"times": TIMES}
+    times: int = TIMES
 
     @property
     def numbers(self) -> tuple[str, ...]:

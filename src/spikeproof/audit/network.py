@@ -72,10 +72,6 @@ class Network:
             f"spikes, pass it through spikeproof.adapt(net, num_steps=T, spikes={self.functions[0]})"
         )
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain values for audit.json."""
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in vars(self).items()}
-
 
 def network_of(model: nn.Module, images: Float[Tensor, "n c h w"]) -> Network:
     """What this network is; an adapted one has run before.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from typing import Any
 
@@ -10,7 +9,7 @@ import pyarrow as pa
 from jaxtyping import Bool, Int64
 from torch import Tensor
 
-from spikeproof.counts import wilson
+from spikeproof.records.trials import Counted
 
 _SCHEMA = pa.schema(
     [
@@ -29,26 +28,6 @@ _SCHEMA = pa.schema(
         ("correct", pa.bool_()),
     ]
 )
-
-
-@dataclasses.dataclass(frozen=True)
-class Measured:
-    """An accuracy of n samples with its 95 % Wilson bounds, all in [0, 1]."""
-
-    correct: int
-    samples: int
-
-    @property
-    def accuracy(self) -> float:
-        return self.correct / self.samples
-
-    def bounds(self) -> tuple[float, float]:
-        """The 95 % score interval; see :func:`spikeproof.counts.wilson`."""
-        return wilson(self.correct, self.samples)
-
-    def to_json(self) -> dict[str, Any]:
-        low, high = self.bounds()
-        return {"correct": self.correct, "samples": self.samples, "accuracy": self.accuracy, "low": low, "high": high}
 
 
 class Outcomes:
@@ -76,7 +55,7 @@ class Outcomes:
         return standing(self.table(), eps, norm)
 
 
-def worst_case(outcomes: pa.Table, eps: float, norm: str = "linf") -> Measured:
+def worst_case(outcomes: pa.Table, eps: float, norm: str = "linf") -> Counted:
     """How many samples stay right on the clean image and under *every* trial of this norm and radius.
 
     A sample that a trial did not attack was broken before, or wrong from the start.
@@ -92,7 +71,7 @@ def worst_case(outcomes: pa.Table, eps: float, norm: str = "linf") -> Measured:
         1
     """
     still = standing(outcomes, eps, norm)
-    return Measured(sum(still.values()), len(still))
+    return Counted.of(sum(still.values()), len(still))
 
 
 def standing(outcomes: pa.Table, eps: float, norm: str) -> dict[int, bool]:

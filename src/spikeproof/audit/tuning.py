@@ -15,6 +15,7 @@ from torch.nn.functional import cross_entropy
 from spikeproof.attacks import Attacked, Crafting, judged, pgd, sa_pgd
 from spikeproof.audit.trials import Trial, Tuned
 from spikeproof.gradients import TUNABLES
+from spikeproof.records.audit_json import TuningRecord
 from spikeproof.threat import Threat
 
 
@@ -31,6 +32,12 @@ class Tuning:
     tuned: Tuned
     samples: int
     tried: dict[str, dict[float, float]]
+
+    def record(self) -> TuningRecord:
+        """As audit.json has it."""
+        tried = {name: {str(value): left for value, left in by.items()} for name, by in self.tried.items()}
+        labels = {name: tunable.label for name, tunable in TUNABLES.items()}
+        return TuningRecord.model_validate({"samples": self.samples, **self.tuned, "tried": tried, "labels": labels})
 
 
 def tune(

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from torch import nn
 
 from spikeproof.audit import Audit, AuditConfig, audit
-from spikeproof.audit.outcomes import Measured, standing
+from spikeproof.audit.outcomes import standing
 from spikeproof.checked import MOST, check_seed, real, whole
 from spikeproof.counts import mcnemar
 from spikeproof.data import Augmentation, Data
@@ -19,6 +19,7 @@ from spikeproof.errors import SpikeproofError
 from spikeproof.harden.budget import Plan, plan, restored
 from spikeproof.kinds import check_kinds
 from spikeproof.machine.device import pick_device
+from spikeproof.records.trials import Counted
 from spikeproof.runs import Processes, RunFolder
 from spikeproof.threat import Linf
 from spikeproof.train import Run, train
@@ -91,10 +92,10 @@ class Hardened:
         rows = [f"{'':8}{'clean':>8}{'protocol':>10}{'worst case':>12}{'95 %':>15}{'audit':>9}"]
         doubts = []
         for name, found in (("before", self.before), ("after", self.after)):
-            low, high = found.worst_case.bounds()
+            interval = f"[{100 * found.worst_case.low:.1f}, {100 * found.worst_case.high:.1f}]"
             rows.append(
                 f"{name:8}{_percent(found.clean):>8}{_percent(found.protocol):>10}{_percent(found.worst_case):>12}"
-                f"{f'[{100 * low:.1f}, {100 * high:.1f}]':>15}{f'{found.seconds:.0f} s':>9}"
+                f"{interval:>15}{f'{found.seconds:.0f} s':>9}"
             )
             said = [*found.warnings, *([found.no_number] if found.no_number else [])]
             doubts += [f"Doubtful of {name}: {each}" for each in said]
@@ -240,5 +241,5 @@ def _settings(name: str, origin: Mapping[str, Any], chosen: Plan) -> dict[str, A
     return {"name": name, **kept, **defenses, "train": dataclasses.asdict(chosen.config)}
 
 
-def _percent(measured: Measured) -> str:
+def _percent(measured: Counted) -> str:
     return f"{100 * measured.accuracy:.1f}"

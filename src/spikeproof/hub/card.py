@@ -8,8 +8,9 @@ from typing import Any
 
 from spikeproof.data.public_sets import PUBLIC_SETS
 from spikeproof.models import SpikingModel, load_model
+from spikeproof.records.reading import read_record
+from spikeproof.records.run_json import Note
 from spikeproof.report import Run
-from spikeproof.report.fields import Fields, parse_json, read_text
 from spikeproof.report.numbers import percent, threat_text
 from spikeproof.report.picks import clean_of
 from spikeproof.report.press import Markdown, code, markdown, plain, short
@@ -110,8 +111,7 @@ def _note(facts: Path) -> str:
     """In what the files differed from the published data set; `spikeproof reproduce` writes that beside a run."""
     if not facts.is_file():
         return ""
-    mend = "remove it and reproduce again"
-    return Fields(parse_json(read_text(facts, mend), str(facts), mend), str(facts), mend).text("data_note")
+    return read_record(Note, facts, "remove it and reproduce again").data_note
 
 
 def _evaluations(audit: Audit, data: _Data) -> list[Any]:

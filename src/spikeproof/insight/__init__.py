@@ -2,11 +2,10 @@
 
 from spikeproof.insight.energy import SynapticOperations, synaptic_operations
 from spikeproof.insight.landscape import Landscape, landscape
-from spikeproof.insight.membrane import SiteStatistics, describe_sites
+from spikeproof.insight.membrane import describe_sites
 
 __all__ = [
     "Landscape",
-    "SiteStatistics",
     "SynapticOperations",
     "describe_sites",
     "landscape",

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-from typing import Any
-
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -12,41 +9,11 @@ from torch import Tensor, nn
 from spikeproof.attacks import evaluating, refuse_state
 from spikeproof.defenses import overlap
 from spikeproof.kinds import check_kinds
+from spikeproof.records.audit_json import Histogram, SiteMargins
 from spikeproof.spiking import SiteRecord, probe, sites
 
 _BINS = 64
 _BATCH = 50  # margins of every site are held at once, so few images at a time
-
-
-@dataclasses.dataclass(frozen=True)
-class SiteStatistics:
-    """One site's margins on some images, in eval mode.
-
-    Attributes:
-        window: half-width g of the surrogate's gradient-available interval.
-        omega: Omega of MPD-SGR Eq. 13, from the measured mean and deviation, mean over channels and steps: the share of
-            potentials with |v| < window, were they normal.
-        window_share: that share as it is.
-        proximal_share: share of potentials with |v| < proximal_width, half the threshold.
-        firing_rate: spikes per neuron and step, the sites' noise aside.
-        edges, counts: histogram of v between its 0.5 % and 99.5 % quantiles (of the first images), window included.
-    """
-
-    name: str
-    window: float
-    omega: float
-    window_share: float
-    proximal_share: float
-    proximal_width: float
-    firing_rate: float
-    edges: list[float]
-    counts: list[int]
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values for audit.json."""
-        plain = dataclasses.asdict(self)
-        histogram = {name: plain.pop(name) for name in ("edges", "counts")}
-        return {**plain, "histogram": histogram}
 
 
 class _Tally:
@@ -77,11 +44,12 @@ class _Tally:
         self.total = self.total + record.total.double().cpu()
         self.squares = self.squares + record.total_of_squares.double().cpu()
 
-    def statistics(self, name: str) -> SiteStatistics:
+    def statistics(self, name: str) -> SiteMargins:
         mean, std = SiteRecord(
             count=self.count, window=self.window, total=self.total, total_of_squares=self.squares
         ).moments()
-        return SiteStatistics(
+        edges = torch.linspace(self.low, self.high, _BINS + 1)
+        return SiteMargins(
             name=name,
             window=self.window,
             omega=overlap(mean, std, self.window).mean().item(),
@@ -89,8 +57,7 @@ class _Tally:
             proximal_share=self.near / self.seen,
             proximal_width=self.width,
             firing_rate=self.fired / self.seen,
-            edges=torch.linspace(self.low, self.high, _BINS + 1).tolist(),
-            counts=self.counts.tolist(),
+            histogram=Histogram(edges=tuple(edges.tolist()), counts=tuple(self.counts.tolist())),
         )
 
 
@@ -101,7 +68,7 @@ def _margins(record: SiteRecord) -> Float[Tensor, " n"]:
 
 @torch.no_grad()
 @check_kinds
-def describe_sites(model: nn.Module, images: Float[Tensor, "n c h w"]) -> list[SiteStatistics]:
+def describe_sites(model: nn.Module, images: Float[Tensor, "n c h w"]) -> list[SiteMargins]:
     """Statistics of every site on these images; an empty list for a model without sites.
 
     Raises:

@@ -1,8 +1,7 @@
 """One self-contained HTML report of one or more run folders: protocol and worst case, never one without the other."""
 
-from spikeproof.report.audit_file import read_audit
+from spikeproof.records.audit_json import read_audit
 from spikeproof.report.comparison_picture import write_comparison_picture
-from spikeproof.report.fields import Fields
 from spikeproof.report.html import write_report
 from spikeproof.report.markdown import comparison_table, read_page, write_between_marks
 from spikeproof.report.outcomes_file import read_outcomes
@@ -15,7 +14,6 @@ from spikeproof.report.wording import method_name
 __all__ = [
     "Audit",
     "Counted",
-    "Fields",
     "Run",
     "audits_in",
     "compared",

@@ -41,7 +41,7 @@ def network_sentences(audit: Audit) -> list[str]:
     reads = f", logits the {network.reads} of its steps" if network.reads else ""
     found = [
         f"{network.name} of {network.library}, adapted: T = {network.num_steps}, "
-        f"{_RUNS.get(network.runs, network.runs)}{reads}; {held}."
+        f"{_RUNS.get(network.runs or '', network.runs)}{reads}; {held}."
     ]
     if network.readouts:
         several = len(network.readouts) > 1

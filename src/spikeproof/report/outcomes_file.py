@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from spikeproof.errors import SpikeproofError
 from spikeproof.former_names import todays_name
-from spikeproof.report.fields import Fields
+from spikeproof.records.audit_json import read_audit
 
 _COLUMNS = {"sample", "label", "trial", "kind", "attack", "source", "norm", "eps", "correct"}
 
@@ -24,8 +24,7 @@ def read_outcomes(path: Path) -> pa.Table:
     mend = "audit the run again with `spikeproof audit`, or restore it from a copy"
     try:
         content = path.read_bytes()
-        said = Fields.read(path.parent / "audit.json", mend)
-        wanted = None if said.absent("files") else said.child("files").text(path.name)
+        wanted = read_audit(path.parent / "audit.json").files.get(path.name)
         if wanted is not None and wanted != hashlib.sha256(content).hexdigest():
             raise SpikeproofError(f"{path} is damaged: it is not what was written (its checksum differs); {mend}.")
         table = pq.read_table(pa.BufferReader(content))

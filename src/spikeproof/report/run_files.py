@@ -1,22 +1,21 @@
 """Read and check one run folder: config.json, metrics.jsonl, and, where they exist, audit.json and pictures.npz.
 
-All checks of the report room stand at the door, here and in `audit_file`; what `read_run` returns can be drawn
-without asking again.
+All checks of what it reads stand at the door, here and in the records; what `read_run` returns can be drawn without
+asking again.
 """
 
 from __future__ import annotations
 
-import itertools
 import os
 from pathlib import Path
 
 import numpy as np
 
 from spikeproof.errors import SpikeproofError
-from spikeproof.former_names import todays
-from spikeproof.report.audit_file import read_audit
-from spikeproof.report.fields import Fields, parse_json, read_text
-from spikeproof.report.records import Epoch, Pictures, Run
+from spikeproof.records.audit_json import read_audit
+from spikeproof.records.reading import as_record, read_text, sealed_value
+from spikeproof.records.run_json import ConfigRecord, read_epochs
+from spikeproof.report.records import Pictures, Run
 
 
 def audits_in(folder: Path) -> list[Path]:
@@ -45,55 +44,18 @@ def read_run(folder: str | os.PathLike[str], audited: Path | None = None) -> Run
     if not folder.is_dir():
         raise SpikeproofError(f"{folder} is not a run folder; give a folder that `spikeproof train` wrote.")
     path, mend = folder / "config.json", "train the run again, or give another folder"
-    config = Fields.read(path, mend)
-    config.raw |= {"recipe": todays(config.child("recipe").raw)}
-    for name in ("spikeproof", "torch", "python", "device"):
-        config.text(name)
-    if not config.absent("perturbed"):
-        config.truth("perturbed")
-    if not config.absent("labels"):
-        labels = config.child("labels")
-        for name in labels.raw:
-            labels.text(name)
+    held = sealed_value(read_text(path, mend), str(path), mend)
+    config = as_record(ConfigRecord, held, str(path), mend)
     return Run(
         folder=folder,
         audited=audited,
-        name=config.text("name"),
-        command=config.text("command"),
-        config=config.raw,
-        epochs=_read_epochs(folder / "metrics.jsonl"),
+        name=config.name,
+        command=config.command,
+        config={**held, "recipe": config.recipe},
+        epochs=read_epochs(folder / "metrics.jsonl"),
         audit=None if audited is None else read_audit(audited / "audit.json"),
         pictures=None if audited is None else _read_pictures(audited / "pictures.npz"),
     )
-
-
-def _read_epochs(path: Path) -> tuple[Epoch, ...]:
-    mend = "train the run again, or resume it from its last state"
-    lines = [line for line in enumerate(read_text(path, mend).splitlines(), start=1) if line[1].strip()]
-    epochs = []
-    for number, line in lines:
-        where = f"{path}, line {number}"
-        row = Fields(parse_json(line, where, mend), where, mend).unsealed()
-        epochs.append(
-            Epoch(
-                epoch=row.whole("epoch"),
-                loss=row.number("loss"),
-                penalties=row.named_numbers("penalties"),
-                train_accuracy=row.fraction("train_accuracy"),
-                validation_accuracy=None if row.absent("validation_accuracy") else row.fraction("validation_accuracy"),
-                learning_rate=row.number("learning_rate"),
-                seconds=row.number("seconds"),
-                firing_rates=row.named_numbers("firing_rates"),
-                beyond={} if row.absent("beyond") else row.named_numbers("beyond"),
-            )
-        )
-    for before, after in itertools.pairwise(epochs):
-        if after.epoch <= before.epoch:
-            raise SpikeproofError(
-                f"{path}: epochs should increase, got {after.epoch} after {before.epoch}; {mend}, or remove the lines "
-                f"that came twice."
-            )
-    return tuple(epochs)
 
 
 def _read_pictures(path: Path) -> Pictures | None:

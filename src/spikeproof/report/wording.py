@@ -73,7 +73,8 @@ def further(search: Search, samples: int) -> str:
     """What the last doubling of queries broke, and what ten times as many would.
 
     Example:
-        >>> further(Search("LOCAL-9600", 9600, ((0, 9), (9600, 8)), 1, 10, 0, 1.2, 4), 200)[:63]
+        >>> went = {"trial": "LOCAL-9600", "queries": 9600, "curve": ((0, 9), (9600, 8)), "last_doubling": 1}
+        >>> further(Search(**went, times=10, low=0, expected=1.2, high=4), 200)[:63]
         'The last doubling of the queries (LOCAL-9600) broke 0.5 points;'
     """
     last, low, expected, high = (

@@ -17,10 +17,14 @@ from spikeproof.errors import SpikeproofError
 from spikeproof.insight import describe_sites, landscape, synaptic_operations
 from spikeproof.machine.device import pick_device
 from spikeproof.recipes import Recipe, audit_run, load_run, train_recipe
-from spikeproof.report import Fields
+from spikeproof.records.reading import read_record
+from spikeproof.records.record import FileRecord
+from spikeproof.records.run_json import NetworkFacts, Taken
 from spikeproof.reproduce.task import LANDSCAPE_RADIUS, MEASURED_IMAGES, Store, Task
 from spikeproof.runs import RunFolder
 from spikeproof.tables import Measure
+
+MEND = "remove it and start the same command again"  # of a file that execute wrote
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +68,7 @@ def execute(task: Task, circumstances: Circumstances) -> None:
         for measure in task.measures:
             target = store.measure(task.recipe, measure)
             if not target.exists():
-                _write(target, {"measure": measure, "value": _measure(task.recipe, measure, circumstances)})
+                _write(target, Taken(measure=measure, value=_measure(task.recipe, measure, circumstances)))
 
 
 def is_busy(store: Store, recipe: Recipe) -> bool:
@@ -97,14 +101,14 @@ def _train(recipe: Recipe, circumstances: Circumstances) -> None:
     few = data.test.take(data.test.part(MEASURED_IMAGES))
     device = pick_device(recipe.train.device)
     operations = synaptic_operations(model.to(device), few.images.to(device).float() / 255)
-    facts = {
-        "data_note": data.note,
-        "images": _images(data),
-        "classes": data.num_classes,
-        "train_images": len(data.train),
-        "synaptic_operations": operations.additions,
-        "peak_memory_bytes": peak,
-    }
+    facts = NetworkFacts(
+        data_note=data.note,
+        images=_images(data),
+        classes=data.num_classes,
+        train_images=len(data.train),
+        synaptic_operations=operations.additions,
+        peak_memory_bytes=peak,
+    )
     _write(circumstances.store.facts(recipe), facts)
 
 
@@ -114,7 +118,7 @@ def _check_images(recipe: Recipe, circumstances: Circumstances) -> None:
     Raises:
         SpikeproofError: they differ, so an audit on them would not belong to the others.
     """
-    before = read_written(circumstances.store.facts(recipe)).child("images").raw
+    before = read_record(NetworkFacts, circumstances.store.facts(recipe), MEND).images
     now = _images(recipe.data.load(circumstances.data_dir))
     if before != now:
         raise SpikeproofError(
@@ -138,15 +142,6 @@ def _measure(recipe: Recipe, measure: Measure, circumstances: Circumstances) -> 
     return landscape(model, images, labels, LANDSCAPE_RADIUS).roughness
 
 
-def _write(path: Path, content: dict[str, Any]) -> None:
-    text = json.dumps(sealed(content), indent=1) + "\n"
+def _write(path: Path, content: FileRecord) -> None:
+    text = json.dumps(sealed(content.plain()), indent=1) + "\n"
     write_atomically(path, lambda target: target.write_text(text))
-
-
-def read_written(path: Path) -> Fields:
-    """The facts or the measure that ``execute`` wrote; an audit is read by ``report.read_audit``.
-
-    Raises:
-        SpikeproofError: the file is damaged.
-    """
-    return Fields.read(path, "remove it and start the same command again")

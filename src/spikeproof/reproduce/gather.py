@@ -9,8 +9,11 @@ from pathlib import Path
 import pyarrow.compute as pc
 
 from spikeproof.hub import without_paths
+from spikeproof.records.reading import read_record
+from spikeproof.records.record import in_one_sentence
+from spikeproof.records.run_json import NetworkFacts, Taken
 from spikeproof.report import Audit, Counted, compared, read_audit, read_outcomes
-from spikeproof.reproduce.execute import read_written
+from spikeproof.reproduce.execute import MEND
 from spikeproof.reproduce.plan import Choice, Plan
 from spikeproof.reproduce.task import AuditTask, Store, Task
 from spikeproof.results import SCHEMA, Cell, Count, ResultRow, TableHeader, Verdict, Worst
@@ -51,7 +54,8 @@ def gather(
                     missing[row.name] = f"it was audited on other images of {task.recipe.data.name} than the rows above"
                     continue
                 images |= audited
-                rows.append(_row(whole, row, task, store))
+                with in_one_sentence(f"The row {row.name}, seed {seed}", "remove its network from the store"):
+                    rows.append(_row(whole, row, task, store))
                 done[row.name, seed] = task
             elif (row.name, seed) in wanted:
                 missing[row.name] = (
@@ -60,19 +64,20 @@ def gather(
     choices = {row.name: whole.choices(store, row, failed) or [] for row in whole.rows}
     chosen = [choice for each in choices.values() for choice in each]
     verdicts = [_verdict(whole, claim, done, store, choices) for claim in table.claims]
-    header = TableHeader(
-        schema=SCHEMA,
-        table=table.name,
-        scale=plan.scale,
-        title=f"{table.title}, scale {plan.scale}: {describe(plan.scale)}",
-        source=table.source,
-        note=table.note,
-        columns=tuple(column.label for column in table.columns),
-        order=tuple(row.name for row in table.rows),
-        missing={name: _line(why, private) for name, why in missing.items()},
-        choices=tuple(dict.fromkeys(choice.sentence() for choice in chosen)),
-        verdicts=tuple(verdicts),
-    )
+    with in_one_sentence(f"The header of {table.name}", "mend the table"):
+        header = TableHeader(
+            schema=SCHEMA,
+            table=table.name,
+            scale=plan.scale,
+            title=f"{table.title}, scale {plan.scale}: {describe(plan.scale)}",
+            source=table.source,
+            note=table.note,
+            columns=tuple(column.label for column in table.columns),
+            order=tuple(row.name for row in table.rows),
+            missing={name: _line(why, private) for name, why in missing.items()},
+            choices=tuple(dict.fromkeys(choice.sentence() for choice in chosen)),
+            verdicts=tuple(verdicts),
+        )
     return (header if before is None else _with_what_lies_elsewhere(header, before, done)), rows
 
 
@@ -88,17 +93,18 @@ def _with_what_lies_elsewhere(
     choices = [choice for choice in before.choices if choice.partition(":")[0] not in names]
     here = {name for name, _ in done}
     missing = {name: why for name, why in before.missing.items() if name in header.order and name not in here}
-    return dataclasses.replace(
-        header,
-        verdicts=tuple(verdicts),
-        choices=(*header.choices, *choices),
-        missing={**missing, **header.missing},
+    return header.model_copy(
+        update={
+            "verdicts": tuple(verdicts),
+            "choices": (*header.choices, *choices),
+            "missing": {**missing, **header.missing},
+        }
     )
 
 
 def _row(plan: Plan, row: Row, task: Task, store: Store) -> ResultRow:
     table, recipe = plan.table, task.recipe
-    run, facts = RunFolder(store.network(recipe)), read_written(store.facts(recipe))
+    run, facts = RunFolder(store.network(recipe)), read_record(NetworkFacts, store.facts(recipe), MEND)
     config = run.config()
     *columns, worst = (_audit(store, task, audit) for audit in task.audits)
     cells = {column.label: _cell(plan, row, column, task, store) for column in table.columns}
@@ -113,9 +119,9 @@ def _row(plan: Plan, row: Row, task: Task, store: Store) -> ResultRow:
         label=row.label,
         group=row.group,
         dataset=recipe.data.name,
-        data_note=facts.text("data_note"),
-        classes=facts.whole("classes"),
-        train_images=facts.whole("train_images"),
+        data_note=facts.data_note,
+        classes=facts.classes,
+        train_images=facts.train_images,
         training_steps=run.metrics()[-1]["step"],
         network=recipe.model.name,
         width=recipe.model.width,
@@ -132,7 +138,7 @@ def _row(plan: Plan, row: Row, task: Task, store: Store) -> ResultRow:
         crafting_precision=worst.crafting_precision,
         training_seconds=round(sum(line["seconds"] for line in run.metrics()), 1),
         audit_seconds=round(sum(audit.seconds for audit in (*columns, worst)), 1),
-        peak_memory_bytes=None if facts.absent("peak_memory_bytes") else facts.whole("peak_memory_bytes"),
+        peak_memory_bytes=facts.peak_memory_bytes,
         eps=worst.eps,
         clean=clean,
         protocol_attack="clean" if protocol.parsed is None else protocol.parsed.name,
@@ -143,10 +149,10 @@ def _row(plan: Plan, row: Row, task: Task, store: Store) -> ResultRow:
             protocol_trial=worst.protocol_trial,
             protocol=_count(worst.protocol),
             flags=tuple(flag.name for flag in worst.raised),
-            no_number=worst.no_number,
+            no_number=worst.no_number or "",
         ),
         cells=cells,
-        synaptic_operations=facts.number("synaptic_operations"),
+        synaptic_operations=facts.synaptic_operations,
         command=f"spikeproof reproduce {table.name} --scale {plan.scale} --rows {row.name} --seeds {recipe.train.seed}",
         submitted_by="spikeproof",
         images=worst.images,
@@ -173,7 +179,7 @@ def _audit(store: Store, task: Task, audit: AuditTask) -> Audit:
 
 
 def _measured(store: Store, task: Task, measure: Measure) -> float:
-    return read_written(store.measure(task.recipe, measure)).number("value")
+    return read_record(Taken, store.measure(task.recipe, measure), MEND).value
 
 
 def _line(text: str, private: Path) -> str:

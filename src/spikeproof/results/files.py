@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import re
-import types
-import typing
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from spikeproof.disk import write_atomically
 from spikeproof.errors import SpikeproofError
-from spikeproof.former_names import todays
-from spikeproof.results.agreement import check_header, check_row, check_table
-from spikeproof.results.conform import MEND, conform
-from spikeproof.results.records import SCHEMA, Count, ResultRow, TableHeader
-from spikeproof.results.schema import row_schema
-from spikeproof.results.wording import bounds
+from spikeproof.records.reading import as_record, parsed, read_text
+from spikeproof.records.result_json import ResultRow, TableHeader
+from spikeproof.results.agreement import MEND, check_table
 
 _HEADER = "table.json"
-_WITH_FORMER_NAMES = 1
-Record = TypeVar("Record", ResultRow, TableHeader)
+_Record = TypeVar("_Record", ResultRow, TableHeader)
 
 
 def write_row(row: ResultRow, folder: Path) -> Path:
@@ -115,100 +108,19 @@ def _read_table(folder: Path) -> tuple[TableHeader, dict[Path, ResultRow]]:
     return header, rows
 
 
-def _read(path: Path, kind: type[Record]) -> Record:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SpikeproofError(f"{path} cannot be read ({error}); {MEND}.") from None
-    try:
-        raw = json.loads(text, object_pairs_hook=lambda pairs: _without_repetition(pairs, path))
-    except (ValueError, RecursionError) as error:
-        raise SpikeproofError(f"{path} is not valid JSON ({error}); {MEND}.") from None
-    if isinstance(raw, dict) and type(raw.get("schema")) is int and raw["schema"] == _WITH_FORMER_NAMES:
-        raw = todays(raw) | {"schema": SCHEMA}
-    record = _record(raw, kind, str(path))
-    if (path.parent.name, path.name) != _place(record):
-        folder, name = _place(record)
+def _read(path: Path, kind: type[_Record]) -> _Record:
+    record = as_record(kind, parsed(read_text(path, MEND), str(path), MEND), str(path), MEND)
+    folder, name = record.place
+    if (path.parent.name, path.name) != (folder, name):
         raise SpikeproofError(f"{path} should be {folder}/{name} by what it says of its table; {MEND}.")
     return record
 
 
-def _place(record: ResultRow | TableHeader) -> tuple[str, str]:
-    """The names of the folder and of the file that a record lies in."""
-    name = _HEADER if isinstance(record, TableHeader) else f"{record.row}-s{record.seed}.json"
-    return f"{record.table}-{record.scale}", name
-
-
-def _without_repetition(pairs: list[tuple[str, Any]], path: Path) -> dict[str, Any]:
-    held = dict(pairs)
-    if len(held) < len(pairs):
-        twice = next(name for name, _ in pairs if sum(name == other for other, _ in pairs) > 1)
-        raise SpikeproofError(f"{path}: the field {ascii(twice)} stands there twice; {MEND}.")
-    return held
-
-
-def _record(raw: object, kind: type[Record], where: str) -> Record:
-    root = row_schema()
-    conform(raw, root if kind is ResultRow else root["$defs"][kind.__name__], root, where)
-    record = typing.cast(Record, _build(kind, raw))
-    if isinstance(record, ResultRow):
-        check_row(record, where)
-    else:
-        check_header(record, where)
-    _check_intervals(raw, where)
-    return record
-
-
-def _check_intervals(raw: Any, where: str, field: str = "") -> None:
-    """Nothing, if every interval is the one of its count."""
-    if isinstance(raw, dict):
-        if "interval" in raw:
-            right = _interval(Count(correct=raw["correct"], samples=raw["samples"]))
-            if raw["interval"] != right:
-                said = f"{right} for {raw['correct']} of {raw['samples']}, or left out"
-                raise SpikeproofError(f"{where}: {f'{field}interval'!r} should be {said}; {MEND}.")
-        for name, held in raw.items():
-            _check_intervals(held, where, f"{field}{name}.")
-
-
-def _interval(count: Count) -> list[float]:
-    return [round(bound, 2) for bound in bounds([count])]
-
-
-def _build(hint: Any, value: Any) -> Any:
-    """A checked JSON value as the type that a record's field has."""
-    parts = typing.get_args(hint)
-    if typing.get_origin(hint) is types.UnionType:
-        return None if value is None else _build(parts[0], value)
-    if typing.get_origin(hint) is tuple:
-        return tuple(_build(parts[0], item) for item in value)
-    if typing.get_origin(hint) is dict:
-        return {name: _build(parts[1], item) for name, item in value.items()}
-    if dataclasses.is_dataclass(hint):
-        hints = typing.get_type_hints(hint)
-        # What a file leaves out has a default: conform has seen to it.
-        held = {name: _build(kind, value[name]) for name, kind in hints.items() if name in value}
-        return typing.cast(Any, hint)(**held)
-    return float(value) + 0.0 if hint is float else value  # -0.0 is 0.0, and its bytes are then too
-
-
-def _write(record: Record, folder: Path) -> Path:
+def _write(record: _Record, folder: Path) -> Path:
     kind = type(record)
-    where = f"{'The row' if kind is ResultRow else 'The header'} {' of '.join(reversed(_place(record)))}"
-    same = _record(_plain(record), kind, where)  # 1 becomes 1.0 where the field is a float
-    text = json.dumps(_plain(same), indent=2, ensure_ascii=False) + "\n"
-    path = folder.joinpath(*_place(same))
+    where = f"{'The row' if kind is ResultRow else 'The header'} {' of '.join(reversed(record.place))}"
+    same = as_record(kind, record.plain(), where, MEND)  # one that was copied with changes has not been looked at
+    text = json.dumps(same.plain(), indent=2, ensure_ascii=False) + "\n"
+    path = folder.joinpath(*same.place)
     write_atomically(path, lambda target: target.write_text(text, encoding="utf-8"))
     return path
-
-
-def _plain(value: Any) -> Any:
-    """As JSON: fields in their order, names in a mapping sorted; a count with its interval."""
-    if dataclasses.is_dataclass(value):
-        fields = {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
-        if isinstance(value, Count) and 0 <= value.correct <= value.samples > 0:  # else reading refuses it
-            fields["interval"] = _interval(value)
-        return fields
-    if isinstance(value, dict):
-        return {name: _plain(value[name]) for name in sorted(value)}
-    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value

@@ -16,11 +16,13 @@ from typing import Any
 
 import torch
 
-from spikeproof.disk import alone, sealed, sealed_bytes, unsealed, unsealed_bytes, user_path, write_atomically
+from spikeproof.disk import alone, sealed, sealed_bytes, unsealed_bytes, user_path, write_atomically
 from spikeproof.errors import SpikeproofError
 from spikeproof.former_names import todays
 from spikeproof.machine.device import machine_name
 from spikeproof.machine.precision import Precision, Resolved, resolved
+from spikeproof.records.reading import as_record, read_text, sealed_lines, sealed_value
+from spikeproof.records.run_json import ConfigRecord, Epoch
 from spikeproof.runs.same_data import refuse_other_data
 from spikeproof.runs.same_settings import differing_identity, differing_settings
 from spikeproof.version import __version__
@@ -150,6 +152,7 @@ class RunFolder:
             "labels": labels or {},
             "command": command,
         }
+        as_record(ConfigRecord, config, str(self._config), "name and command are texts")
         self._metrics.unlink(missing_ok=True)  # of a run that is taken over
         self._text = json.dumps(sealed(config), indent=1) + "\n"
         write_atomically(self._config, lambda path: path.write_text(self._text or ""))
@@ -246,14 +249,10 @@ class RunFolder:
         target, mend = self._config, "restore it or train again"
         if not target.is_file():
             raise SpikeproofError(f"{self.path} is not a run folder: it has no config.json; give a folder of a run.")
-        try:
-            config = json.loads(target.read_text())
-        except (ValueError, RecursionError):
-            raise SpikeproofError(f"{target} is damaged: it is not JSON; {mend}.") from None
+        config = sealed_value(read_text(target, mend), str(target), mend)
         if not isinstance(config, dict) or not isinstance(config.get("recipe"), dict):
             raise SpikeproofError(f"{target} is damaged: it holds no recipe; {mend}.")
-        whole = unsealed(config, str(target), mend)
-        return whole | {part: todays(whole[part]) for part in ("recipe", "identity") if part in whole}
+        return config | {part: todays(config[part]) for part in ("recipe", "identity") if part in config}
 
     @property
     def precision(self) -> Resolved | None:
@@ -297,13 +296,19 @@ class RunFolder:
         if not self._metrics.is_file():
             return []
         mend = "restore it or train again"
-        try:
-            lines = [json.loads(line) for line in self._metrics.read_text().splitlines() if line]
-            return [unsealed(dict(line), str(self._metrics), mend) for line in lines]
-        except (TypeError, ValueError, RecursionError):
-            raise SpikeproofError(f"{self._metrics} is damaged: a line is not JSON; {mend}.") from None
+        lines = sealed_lines(self._metrics, mend)
+        for where, line in lines:
+            as_record(Epoch, line, where, mend)
+        return [line for _, line in lines]
 
     def write_metrics(self, lines: list[dict[str, Any]]) -> None:
+        """Replace metrics.jsonl.
+
+        Raises:
+            SpikeproofError: a line is one that could not be read again.
+        """
+        for number, line in enumerate(lines, start=1):
+            as_record(Epoch, line, f"{self._metrics}, line {number}", "report this, as it is a fault of spikeproof's")
         text = "".join(json.dumps(sealed(line)) + "\n" for line in lines)
         self._write(self._metrics, lambda path: path.write_text(text))
 
