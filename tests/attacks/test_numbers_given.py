@@ -44,13 +44,13 @@ for kind in (sp.AuditConfig, sp.Crafting, gradients.ASSG, gradients.RGA, gradien
     for field in dataclasses.fields(kind):
         calls[f"{kind.__name__}.{field.name}"] = (kind, field.name, field.default)
 calls["BPTT.surrogate"], calls["Mixed.sources"] = (sp.BPTT, "surrogate", None), (sp.Mixed, "sources", None)
-for key in ("eot_iter", "batch_size"):
+for key in ("draws", "batch_size"):
     calls[f"judge.{key}"] = (functools.partial(sp.judge, model, images), key, 1)
-for key in ("radius", "points", "seed"):
-    fixed = {"radius": 0.1, "points": 3}
+for key in ("eps", "points", "seed"):
+    fixed = {"eps": 0.1, "points": 3}
     fixed.pop(key, None)
     calls[f"landscape.{key}"] = (functools.partial(landscape, model, images, labels, **fixed), key, 3)
-calls["Linf.eps"], calls["L2.eps"] = (sp.Linf, "radius", None), (sp.L2, "radius", None)
+calls["Linf.eps"], calls["L2.eps"] = (sp.Linf, "eps", None), (sp.L2, "eps", None)
 
 refused, other = 0, []
 for name, (call, key, default) in calls.items():
