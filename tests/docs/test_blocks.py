@@ -11,7 +11,7 @@ import pytest
 import torch
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = [*sorted((ROOT / "docs").rglob("*.md")), ROOT / "CONTRIBUTING.md"]
+PAGES = [*sorted((ROOT / "docs").rglob("*.md")), ROOT / "CONTRIBUTING.md", ROOT / "README.md"]
 _BLOCK = re.compile(
     r"(?:^<!-- (?P<how>not run|thorough): (?P<why>[^\n]+) -->\n)?^```python\n(?P<code>.*?)^```$", re.M | re.S
 )
