@@ -1,8 +1,9 @@
-"""The dose example: a number of a recipe at two values, gone on with where it was, and what it refuses."""
+"""The examples run: every notebook's cells, other libraries' tutorials, and the dose of a number of a recipe."""
 
 import dataclasses
 import importlib.util
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import torch
 from PIL import Image
 
 from spikeproof.audit import AuditConfig
+from spikeproof.data import load_data
 from spikeproof.recipes import DIGITS
 from spikeproof.recipes.recipe import DataConfig
 from spikeproof.train import TrainConfig
@@ -20,6 +22,7 @@ EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 def example(name):
     spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # a dataclass looks its module up there
     spec.loader.exec_module(module)
     return module
 
@@ -74,3 +77,39 @@ def test_the_neurons_of_the_theory_example(tmp_path, capsys):
         assert picture.size[0] > 800
     assert set(theory.SHOWN) <= set(theory.DOSES)
     assert theory.mean_of([{"x": torch.tensor([1.0, 3.0])}, {"x": torch.tensor([4.0])}], "x") == 3.0
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("notebook", sorted(EXAMPLES.glob("*.ipynb")), ids=lambda path: path.stem)
+def test_notebook_runs_from_top_to_bottom(notebook, tmp_path, monkeypatch):
+    if "spikingjelly" in notebook.read_text():
+        pytest.importorskip("spikingjelly")
+    monkeypatch.chdir(tmp_path)
+    names = {"__name__": "__main__"}
+    for cell in json.loads(notebook.read_text())["cells"]:
+        if cell["cell_type"] == "code":
+            exec(compile("".join(cell["source"]), f"{notebook.name}, {cell['id']}", "exec"), names)
+
+
+def test_notebooks_hold_no_outputs():
+    notebooks = sorted(EXAMPLES.glob("*.ipynb"))
+    assert len(notebooks) >= 2
+    for notebook in notebooks:
+        stored = json.loads(notebook.read_text())
+        assert (stored["nbformat"], stored["nbformat_minor"]) == (4, 5)
+        assert not any(cell.get("outputs") for cell in stored["cells"])
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("library", ["spikingjelly", "snntorch", "norse", "sinabs"])
+def test_tutorial_is_the_same_network_wrapped_and_adapted(library):
+    pytest.importorskip(library)
+    data = load_data("digits", validation=200)
+    torch.manual_seed(0)
+    images = data.train.images.float() / 255
+    tutorial = example("other_tools").TUTORIALS[library](images, data.train.labels, epochs=1)
+    tutorial.wrapped.eval()
+    tutorial.adapted.eval()
+    with torch.no_grad():
+        ours, theirs = tutorial.adapted(images[:16]), tutorial.wrapped(images[:16])
+    torch.testing.assert_close(ours, theirs.to(ours.dtype))
