@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from spikeproof.audit import AuditConfig
-from spikeproof.cli import arguments, listing, own_network, runs, tables
+from spikeproof.cli import arguments, harden, listing, own_network, runs, tables, watch
 from spikeproof.cli.main import main
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -44,9 +44,10 @@ def only_parses(monkeypatch):
     def parse(*given, **settings):
         raise _ParsedError(arguments.read_arguments(*given, **settings))
 
-    for file in (listing, own_network, runs, tables):
+    for file in (harden, listing, own_network, runs, tables, watch):
         monkeypatch.setattr(file, "read_arguments", parse)
-    monkeypatch.setattr(runs, "recorded_audit_config", lambda folder: AuditConfig())
+    for file in (harden, runs):
+        monkeypatch.setattr(file, "recorded_audit_config", lambda folder: AuditConfig())
 
 
 def test_commands_were_found():

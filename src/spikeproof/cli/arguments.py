@@ -223,6 +223,18 @@ class HardenArguments:
 
 
 @dataclasses.dataclass(kw_only=True)
+class WatchArguments:
+    """Print each epoch of a run that another process trains, until it is finished."""
+
+    every: float = 2.0
+    """Seconds between two looks."""
+    tensorboard: bool = False
+    """Write the curves for TensorBoard, too (pip install 'spikeproof[tensorboard]')."""
+    out: Path | None = None
+    """Where TensorBoard's files go; RUN/tensorboard by default."""
+
+
+@dataclasses.dataclass(kw_only=True)
 class ReportArguments:
     """One HTML file that compares runs."""
 

@@ -30,6 +30,7 @@ USAGE = """spikeproof: train, attack, audit and report robust spiking neural net
   spikeproof audit FILE.py:MAKE   the same for the network that your own function MAKE returns, of any library
   spikeproof harden RUN           fine-tune a trained run for some minutes; what it gained, and what it cost
   spikeproof compare FAMILY       train and audit a whole family of recipes, resumably, into one table
+  spikeproof watch RUN            each epoch of a run that another process trains; for TensorBoard, too
   spikeproof report RUN...        one HTML file that compares runs
   spikeproof reproduce TABLE      rebuild a published table beside the paper's numbers, resumably
   spikeproof leaderboard RESULTS  one page of all result files, one's own and others'
@@ -120,6 +121,7 @@ _COMMANDS = {
     "audit": ("runs", "audit"),
     "harden": ("harden", "harden_command"),
     "compare": ("runs", "compare"),
+    "watch": ("watch", "watch_command"),
     "report": ("runs", "report"),
     "reproduce": ("tables", "reproduce_command"),
     "leaderboard": ("tables", "leaderboard_command"),
