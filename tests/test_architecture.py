@@ -188,3 +188,9 @@ def test_nothing_that_need_not_be_installed_is_imported(path):
             imported.add((node.module or "").split(".")[0])
     # They pin torch's version, and a peer library must never decide what this one computes.
     assert not imported & {"torchvision", "torchaudio", "spikingjelly", "snntorch", "norse", "torchattacks", "foolbox"}
+
+
+def test_the_tests_mirror_the_rooms():
+    rooms = {path.name for path in PACKAGE.iterdir() if path.is_dir() and path.name != "__pycache__"}
+    folders = {path.name for path in (ROOT / "tests").iterdir() if any(path.glob("test_*.py"))}
+    assert folders == rooms | {"docs"}
