@@ -5,45 +5,14 @@ import math
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
-from training_steps import step_on
+from training_steps import flat_step, gradients_of, step_on
 
 from spikeproof.attacks import Crafting, SteepestStep, climb, crafting, cross_entropy_of
 from spikeproof.defenses import AdversarialTraining, compose
 from spikeproof.defenses.mart import MART, boosted_cross_entropy
-from spikeproof.models import create_model
-from spikeproof.spiking import Neuron
 from spikeproof.threat import Linf
 
 EPS = 0.1
-
-
-@pytest.fixture
-def model():
-    torch.manual_seed(0)
-    neuron = Neuron(threshold=0.25)  # low, so that every site of an untrained network fires
-    model = create_model("conv", num_classes=10, image_size=8, in_channels=1, num_steps=2, neuron=neuron)
-    with torch.no_grad():
-        model.train()(torch.rand(32, 1, 8, 8))
-    return model
-
-
-@pytest.fixture
-def batch():
-    generator = torch.Generator().manual_seed(3)
-    return torch.rand(24, 1, 8, 8, generator=generator), torch.randint(0, 10, (24,), generator=generator)
-
-
-def flat_step(*, seed=0):
-    """A step of a linear float64 model after its adversarial forward, and that model."""
-    torch.manual_seed(seed)
-    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 5)).double()
-    with torch.no_grad():
-        model[1].weight.mul_(3)
-    images, labels = torch.rand(24, 1, 2, 2).double(), torch.randint(0, 5, (24,))
-    moved = (images + 0.2 * torch.rand_like(images)).clamp(0, 1)
-    step = step_on(model, images, labels)
-    step.images, step.logits = moved, model(moved)
-    return step, model
 
 
 def literal(step, beta):
@@ -60,10 +29,6 @@ def literal(step, beta):
     return total / len(step.labels)
 
 
-def gradients(value, model):
-    return torch.cat([part.flatten() for part in torch.autograd.grad(value, list(model.parameters()))])
-
-
 @pytest.mark.parametrize("beta", [0.3, 5.0])
 def test_loss_and_its_gradient_agree_with_a_literal_one(beta):
     step, model = flat_step()
@@ -73,9 +38,9 @@ def test_loss_and_its_gradient_agree_with_a_literal_one(beta):
     assert found.dtype == torch.float64
     torch.testing.assert_close(found, expected, rtol=1e-12, atol=0)
     step, model = flat_step()
-    by_found = gradients(MART(eps=EPS, beta=beta).loss(step), model)
+    by_found = gradients_of(MART(eps=EPS, beta=beta).loss(step), model)
     step, model = flat_step()
-    torch.testing.assert_close(by_found, gradients(literal(step, beta), model), rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(by_found, gradients_of(literal(step, beta), model), rtol=1e-10, atol=1e-12)
 
 
 def test_beta_0_is_the_boosted_cross_entropy_of_the_adversarial_images_and_nothing_else():
@@ -83,9 +48,9 @@ def test_beta_0_is_the_boosted_cross_entropy_of_the_adversarial_images_and_nothi
     loss = MART(eps=EPS, beta=0.0).loss(step)
     expected = boosted_cross_entropy(step.logits, step.labels).mean()
     assert torch.equal(loss, expected)
-    found = gradients(loss, model)
+    found = gradients_of(loss, model)
     step, model = flat_step()
-    assert torch.equal(found, gradients(boosted_cross_entropy(step.logits, step.labels).mean(), model))
+    assert torch.equal(found, gradients_of(boosted_cross_entropy(step.logits, step.labels).mean(), model))
 
 
 def test_boosted_cross_entropy_by_hand():

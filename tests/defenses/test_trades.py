@@ -5,46 +5,16 @@ import math
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
-from training_steps import step_on
+from training_steps import flat_step, gradients_of, step_on
 
 from spikeproof.attacks import Crafting, divergence_of, tpgd
 from spikeproof.defenses import AdversarialTraining, compose
 from spikeproof.defenses.mart import MART
 from spikeproof.defenses.trades import TRADES, divergence
-from spikeproof.models import create_model
-from spikeproof.spiking import Neuron, sites
+from spikeproof.spiking import sites
 from spikeproof.threat import Linf
 
 EPS = 0.1
-
-
-@pytest.fixture
-def model():
-    torch.manual_seed(0)
-    neuron = Neuron(threshold=0.25)  # low, so that every site of an untrained network fires
-    model = create_model("conv", num_classes=10, image_size=8, in_channels=1, num_steps=2, neuron=neuron)
-    with torch.no_grad():
-        model.train()(torch.rand(32, 1, 8, 8))
-    return model
-
-
-@pytest.fixture
-def batch():
-    generator = torch.Generator().manual_seed(3)
-    return torch.rand(24, 1, 8, 8, generator=generator), torch.randint(0, 10, (24,), generator=generator)
-
-
-def flat_step(*, seed=0, spread=3.0):
-    """A step of a linear float64 model after its adversarial forward, and that model."""
-    torch.manual_seed(seed)
-    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 5)).double()
-    with torch.no_grad():
-        model[1].weight.mul_(spread)
-    images, labels = torch.rand(7, 1, 2, 2).double(), torch.randint(0, 5, (7,))
-    moved = (images + 0.2 * torch.rand_like(images)).clamp(0, 1)
-    step = step_on(model, images, labels)
-    step.images, step.logits = moved, model(moved)
-    return step, model
 
 
 def literal(step, beta):
@@ -58,10 +28,6 @@ def literal(step, beta):
     return total / len(step.labels)
 
 
-def gradients(value, model):
-    return torch.cat([part.flatten() for part in torch.autograd.grad(value, list(model.parameters()))])
-
-
 @pytest.mark.parametrize("beta", [0.3, 6.0])
 def test_loss_and_its_gradient_agree_with_a_literal_one(beta):
     step, model = flat_step()
@@ -69,9 +35,9 @@ def test_loss_and_its_gradient_agree_with_a_literal_one(beta):
     assert found.dtype == torch.float64
     torch.testing.assert_close(found, expected, rtol=1e-12, atol=0)
     step, model = flat_step()
-    by_found = gradients(TRADES(eps=EPS, beta=beta).loss(step), model)
+    by_found = gradients_of(TRADES(eps=EPS, beta=beta).loss(step), model)
     step, model = flat_step()
-    torch.testing.assert_close(by_found, gradients(literal(step, beta), model), rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(by_found, gradients_of(literal(step, beta), model), rtol=1e-10, atol=1e-12)
 
 
 def test_the_divergence_has_the_gradient_of_both_of_its_arguments():
@@ -86,7 +52,7 @@ def test_beta_0_is_the_cross_entropy_of_the_clean_images_and_nothing_else():
     loss = TRADES(eps=EPS, beta=0.0).loss(step)
     expected = cross_entropy(model(step.clean), step.labels)
     assert torch.equal(loss, expected)
-    assert torch.equal(gradients(loss, model), gradients(expected, model))
+    assert torch.equal(gradients_of(loss, model), gradients_of(expected, model))
 
 
 def test_images_that_did_not_move_cost_nothing_more():
@@ -95,7 +61,7 @@ def test_images_that_did_not_move_cost_nothing_more():
     loss = TRADES(eps=EPS).loss(step)
     expected = cross_entropy(model(step.clean), step.labels)
     torch.testing.assert_close(loss, expected, rtol=1e-12, atol=0)
-    torch.testing.assert_close(gradients(loss, model), gradients(expected, model), rtol=0, atol=1e-12)
+    torch.testing.assert_close(gradients_of(loss, model), gradients_of(expected, model), rtol=0, atol=1e-12)
 
 
 def test_very_sure_networks_have_a_finite_loss_and_gradient():
