@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from digit_networks import network
+from interop_nets import adapted
 from spikeproof import attacks, defenses
 from spikeproof.attacks import Crafting
 from spikeproof.attacks.form import nine_times
@@ -15,7 +16,18 @@ from spikeproof.audit import make_trial
 from spikeproof.coding import parse_coding
 from spikeproof.coding.registry import CODINGS
 from spikeproof.data import Augmentation, load_data
-from spikeproof.defenses import LSG, MPDSGR, TGO, AdversarialTraining, HoSNN, LearnableWidth, RecDis, compose
+from spikeproof.defenses import (
+    LSG,
+    MPDSGR,
+    SR,
+    TGO,
+    AdversarialTraining,
+    HoSNN,
+    LearnableWidth,
+    RecDis,
+    RMPLoss,
+    compose,
+)
 from spikeproof.gradients import SOURCES
 from spikeproof.models import create_model
 from spikeproof.runs import Processes
@@ -45,10 +57,15 @@ def digits():
     return load_data("digits", validation=8, train_limit=32)
 
 
-def trainer_after_two_steps(digits, defenses, *, device="cpu", coding="direct", batch_norm="merged", **changes):
+def new_model(coding="direct", batch_norm="merged"):
     torch.manual_seed(0)
     shape = {"num_classes": 10, "image_size": 8, "in_channels": 1, "num_steps": 2, "width": 0.25}
-    model = create_model("conv", coding=parse_coding(coding), batch_norm=batch_norm, kernels="reference", **shape)
+    return create_model("conv", coding=parse_coding(coding), batch_norm=batch_norm, kernels="reference", **shape)
+
+
+def trainer_after_two_steps(digits, defenses, *, model=None, device="cpu", **changes):
+    network = {name: changes.pop(name) for name in ("coding", "batch_norm") if name in changes}
+    model = model or new_model(**network)
     augmentation = Augmentation(crop_padding=1, flip=True, cutout=2)
     settings = {"epochs": 50, "batch_size": 16, "augmentation": augmentation, "device": "cpu", "precision": "fp32"}
     config = TrainConfig(**(settings | changes))
@@ -78,6 +95,13 @@ def test_a_training_step_waits_for_nothing(digits, name):
         assert found and all(where.startswith(LOOKS[name]) for where in found)
     else:
         assert not found
+
+
+@pytest.mark.parametrize("library", ["spikingjelly", "snntorch"])
+def test_a_training_step_of_an_adapted_network_waits_for_nothing(digits, library):
+    pytest.importorskip(library)
+    defenses = [AdversarialTraining(attack="pgd", steps=2), SR(), MPDSGR(sites="all"), RMPLoss()]
+    assert not watched_step(digits, defenses, model=adapted(library))
 
 
 @pytest.fixture
@@ -125,10 +149,8 @@ def test_no_other_kind_of_step_waits(digits, changes):
 class Attacked:
     """What waits in an attack on two digits that no step of it can break."""
 
-    def __init__(self):
-        self.model = network("tiny")
-        for site in sites(self.model).values():
-            site.kernels = "reference"
+    def __init__(self, model):
+        self.model = model
         self.images = load_data("digits", validation=100).test.images[:2].float() / 255
         self.labels = self.model(self.images).argmax(1)
 
@@ -151,7 +173,10 @@ NEAREST = [name for name, form in attacks.ATTACKS.items() if form.norm == "l2"]
 
 @pytest.fixture(scope="module")
 def attacked():
-    return Attacked()
+    model = network("tiny")
+    for site in sites(model).values():
+        site.kernels = "reference"
+    return Attacked(model)
 
 
 def most(attack):
@@ -168,6 +193,16 @@ def test_no_source_waits(attacked, attack, source):
     found = attacked.of_further_steps(attack, source)
     assert sum(found.values()) == most(attack)
     assert set(found) <= {"attacks/pursuit.py offer: aten.nonzero.default"}
+
+
+@pytest.mark.sweep
+@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize("library", ["spikingjelly", "snntorch"])
+def test_no_source_waits_on_an_adapted_network(library, source):
+    pytest.importorskip(library)
+    attacked = Attacked(adapted(library).eval())
+    found = attacked.of_further_steps("SA-PGD", source)
+    assert found == {"attacks/pursuit.py offer: aten.nonzero.default": most("SA-PGD")}
 
 
 @pytest.mark.sweep

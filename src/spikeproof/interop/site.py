@@ -192,6 +192,7 @@ class ForeignSite(Site):
         if self.request is not None and self.request.currents and not self.collapsed:
             self._currents.append(self._laid_out().by_step(current, self.num_steps))
         if isinstance(override, InPlace) and self.collapsed:
+            self._laid_out()  # what is no spikes cannot be replaced by what stands for them
             return override.output(self, current * self.facts().gain)
         if not isinstance(override, ByForward) or not torch.is_grad_enabled():
             return output
