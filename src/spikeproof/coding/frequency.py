@@ -59,7 +59,7 @@ class Frequency:
                 f"This frequency coding has {len(radii)} radii and the model {num_steps} steps; give one radius for "
                 "each step, or none for the paper's."
             )
-        if not len(images):
+        if images.shape[0] == 0:
             return images.expand(num_steps, *images.shape)  # the library refuses to transform nothing
         spectrum = torch.fft.fft2(images.to(torch.promote_types(images.dtype, torch.float32)))
         boxes = torch.stack([_kept(height, radius)[:, None] & _kept(width, radius) for radius in radii])

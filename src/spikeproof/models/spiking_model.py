@@ -93,15 +93,15 @@ class SpikingModel(nn.Module):
     def forward_steps(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "t n k"]:
         """Logits of every step."""
         frames = self._coding.encode(images, self.num_steps)
-        if len(frames) > 1 and any(site.collapsed for site in self._entry):
+        # One copy goes through, not T, where a rate-based gradient source runs the mean over steps (Site.collapsed).
+        collapsed = any(site.collapsed for site in self._entry)
+        if collapsed and len(frames) > 1:
             frames = frames.mean(0, keepdim=True)  # all that follows, up to the first site, is affine
         merged = frames.flatten(0, 1)
         if self._coding.normalised:
             merged = (merged - self.mean) / self.std
         logits: Tensor = self.body(self.stem(merged.contiguous(memory_format=torch.channels_last)))
-        # One copy comes out, not T, where a rate-based gradient source runs the mean over steps (Site.collapsed).
-        steps = len(logits) // len(images) if len(images) else self.num_steps
-        return logits.unflatten(0, (steps, -1))
+        return logits.unflatten(0, (1 if collapsed else self.num_steps, -1))
 
     def forward(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k"]:
         """Mean logits over the steps, in float32 at least (float64 stays)."""

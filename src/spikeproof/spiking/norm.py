@@ -54,9 +54,9 @@ class PerStepNorm(nn.Module):
 
     def forward(self, current: Float[Tensor, "kn c h w"], steps: int) -> Float[Tensor, "tn c h w"]:
         """``steps`` is how many steps the current holds, merged: T, or 1 for one that is the same at all."""
-        parts = current.contiguous(memory_format=torch.channels_last).chunk(steps)
+        parts = current.contiguous(memory_format=torch.channels_last).unflatten(0, (steps, -1)).unbind()
         parts = parts * len(self.steps) if steps == 1 else parts
-        if self.training and len(current) and self.across is None and parts[0][:, 0].numel() < 2:
+        if self.training and current.shape[0] and self.across is None and parts[0][:, 0].numel() < 2:
             raise SpikeproofError(
                 "Batch norm of each step needs two values a channel and step in training; give a larger batch."
             )
