@@ -115,12 +115,12 @@ def _told_of_the_work(*, quiet: bool) -> Iterator[None]:
 
 # Of each command the file and the function.
 _COMMANDS = {
-    "demo": ("runs", "demo"),
+    "demo": ("tables", "demo_command"),
     "recipes": ("listing", "recipes_command"),
     "train": ("runs", "train"),
     "audit": ("runs", "audit"),
     "harden": ("harden", "harden_command"),
-    "compare": ("runs", "compare"),
+    "compare": ("tables", "compare_command"),
     "watch": ("watch", "watch_command"),
     "report": ("runs", "report"),
     "reproduce": ("tables", "reproduce_command"),
