@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from spikeproof.defenses.defense import Defense
 from spikeproof.errors import SpikeproofError
-from spikeproof.models.wide_resnet import Block
+from spikeproof.models.wide_resnet import PreActivationBlock
 from spikeproof.sending import sent
 
 # From this many rows on, a linear layer is retracted by a random part of them.
@@ -78,7 +78,7 @@ class REG(Defense):
                     weight[rows] = retracted(weight[rows], self.beta)
                 else:
                     module.weight.copy_(retracted(weight, self.beta).view_as(module.weight))
-            elif isinstance(module, Block) and module.weights.requires_grad:
+            elif isinstance(module, PreActivationBlock) and module.weights.requires_grad:
                 module.weights.copy_(on_simplex(module.weights))
 
 
