@@ -129,7 +129,7 @@ class _Asking:
             size = "x".join(map(str, images.shape[1:]))
             raise _FailsError(
                 f"Asked for logits of {len(images)} images of {size}, {self._called} fails ({first_line(error)}); it "
-                "must take such images in batches of any size, with nothing left in it of another batch. Pass a "
+                "must take such images in batches of any size, and keep nothing of one batch for the next. Pass a "
                 "network of another library through spikeproof.adapt(net, num_steps=T)."
             ) from error
         self.drew |= any(not torch.equal(*pair) for pair in zip(before, _torchs_states(), strict=True))
@@ -144,8 +144,8 @@ class _Asking:
 
     def moved(self, images: Tensor) -> Bool[Tensor, " n"]:
         """Of which images the logits change with what was asked in between, or with other seeds of all but torch's."""
-        asked = zip((images, 1 - images, images, images), (0, *_OTHER_SEEDS), strict=False)
-        once, _, *again = (self.logits(each, seed, self.generators) for each, seed in asked)
+        pairs = zip((images, 1 - images, images, images), (0, *_OTHER_SEEDS), strict=False)
+        once, _, *again = (self.logits(each, seed, self.generators) for each, seed in pairs)
         return _differ(once, again[0]) | _differ(once, again[1])
 
     def without_state(self, images: Tensor) -> tuple[Float[Tensor, "n k"], bool]:

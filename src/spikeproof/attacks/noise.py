@@ -99,9 +99,9 @@ def _noisy(
     keep: Keep,
 ) -> Attacked:
     if keep not in ("best", "last"):
-        raise SpikeproofError(f"An attack keeps the 'best' image or the 'last', not {keep!r}.")
+        raise SpikeproofError(f"keep must be 'best' or 'last', got {keep!r}.")
     if whole(trials, "Noise", "trials") > 1 and keep == "last":
-        raise SpikeproofError(f"Noise with {trials} trials: more than 1 need keep='best'.")
+        raise SpikeproofError(f"Noise with {trials} trials needs keep='best'; with keep='last' give one trial.")
     with crafting(model, how or Crafting()) as craft:
         if keep == "last":
             return craft.verdict(draw(images), labels)

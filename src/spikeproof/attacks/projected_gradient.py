@@ -122,7 +122,9 @@ def pgd(
     """
     size = _step_size(threat, steps, step_size, "PGD")
     if whole(restarts, "PGD", "restarts") > 1 and (keep == "last" or not random_start):
-        raise SpikeproofError(f"PGD with {restarts} restarts: more than 1 need a random start and keep='best'.")
+        raise SpikeproofError(
+            f"PGD with {restarts} restarts needs a random start and keep='best'; else give restarts=1."
+        )
     return iterate(
         model,
         images,
@@ -151,7 +153,7 @@ Example:
     >>> bim(model, torch.rand(2, 1, 8, 8), torch.tensor([3, 7]), Linf(0.1), steps=5).correct.shape
     torch.Size([2])
 
-Source: Kurakin et al. 2017 (ICLR workshop). Unlike there, pixels are not rounded to 256 levels.
+Source: Kurakin et al. 2017 (ICLR workshop). Deviation: the default step; theirs is one of 256 grey levels.
 """
 __test__ = {"bim": bim.__doc__}  # doctest finds functions and classes only
 
@@ -267,7 +269,7 @@ def iterate(
         SpikeproofError: another word for ``keep``, or an unknown objective.
     """
     if keep not in ("best", "last"):
-        raise SpikeproofError(f"An attack keeps the 'best' image or the 'last', not {keep!r}.")
+        raise SpikeproofError(f"keep must be 'best' or 'last', got {keep!r}.")
     maker = find_objective(objective)
     begin = start or (threat.random_start if random_start else lambda originals: originals)
     with crafting(model, how or Crafting()) as craft:

@@ -66,7 +66,7 @@ def spsa(
     """
     counts("SPSA", steps=steps, samples=samples)
     if samples % 2:
-        raise SpikeproofError(f"SPSA queries in pairs and needs an even number of samples, 2 at least; got {samples}.")
+        raise SpikeproofError(f"SPSA queries in pairs: samples must be an even number >= 2, got {samples}.")
     for name, value in (("delta", delta), ("learning rate", learning_rate)):
         real(value, "SPSA", name, 0, above=True)
     with crafting(model, how or Crafting()) as craft:

@@ -60,7 +60,7 @@ def tpgd(
     """
     counts("TPGD", steps=steps)
     if keep not in ("best", "last"):
-        raise SpikeproofError(f"An attack keeps the 'best' image or the 'last', not {keep!r}.")
+        raise SpikeproofError(f"keep must be 'best' or 'last', got {keep!r}.")
     size = 2.5 * threat.eps / steps if step_size is None else threat.parse(step_size, "step size")
     if step_size is not None and size == 0:
         raise SpikeproofError("TPGD's step size must be positive, got 0; leave it out for the default.")

@@ -60,7 +60,7 @@ class ImageSet:
         if bad is not None:
             raise SpikeproofError(
                 f"the label of image {bad} is {int(self.labels[bad])}, but {self.num_classes} class names allow only "
-                f"0 to {self.num_classes - 1}: mend the label or name every class."
+                f"0 to {self.num_classes - 1}: correct the label or name every class."
             )
 
     def __len__(self) -> int:

@@ -44,7 +44,7 @@ def open_npz(path: Path) -> tuple[ImagePool, ImagePool]:
         if y.ndim != 1 or not np.issubdtype(y.dtype, np.integer) or len(x) != len(y):
             raise SpikeproofError(
                 f"y_{split} of {path} is {y.dtype} of shape {list(y.shape)}, but x_{split} of shape {list(x.shape)} "
-                "needs whole numbers, one for each image: mend the labels."
+                "needs whole numbers, one for each image: correct the labels."
             )
         labels[split] = y.astype(np.int64)
     present = np.unique(labels["train"])
@@ -81,7 +81,7 @@ def _load(path: Path) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
     except MemoryError as error:
         raise SpikeproofError(
             f"{path} says that its arrays have more numbers than this machine can hold ({error}): it is damaged, or "
-            "has to be cut."
+            "must be split."
         ) from None
     except Exception as error:  # of a damaged archive zipfile, zlib or numpy may raise anything
         raise SpikeproofError(
@@ -104,7 +104,7 @@ def _channels_first(where: str, x: np.ndarray) -> np.ndarray:
         if last and not first:
             return x.transpose(0, 3, 1, 2)
     raise SpikeproofError(
-        f"{where} has the shape {list(x.shape)}, in which the channels cannot be told: "
+        f"{where} has the shape {list(x.shape)}, which does not show where the channels are: "
         "give [N, H, W], or [N, H, W, C] or [N, C, H, W] with 1 to 4 channels and larger images."
     )
 
@@ -116,7 +116,7 @@ def _to_uint8(where: str, x: np.ndarray) -> np.ndarray:
         if bad.any():
             raise SpikeproofError(
                 f"image {int(bad.argmax())} of {where} has a pixel that is NaN or outside [0, 1]: "
-                "mend it, scale all images to [0, 1], or save them as uint8."
+                "correct it, scale all images to [0, 1], or save them as uint8."
             )
         x = np.rint(x.astype(np.float32) * 255).astype(np.uint8)
     elif x.dtype != np.uint8:

@@ -50,7 +50,7 @@ class ImagePool:
         if bad is not None:
             raise SpikeproofError(
                 f"{self.source} gives row {bad} the label {int(self.labels[bad])}, but its {len(self.class_names)} "
-                f"classes are numbered 0 to {len(self.class_names) - 1}: mend that label."
+                f"classes are numbered 0 to {len(self.class_names) - 1}: correct that label."
             )
 
     def __len__(self) -> int:

@@ -29,7 +29,8 @@ class Dspike(Defense):
 
         cos(dL/dw by the surrogate a h(a v), (L(w + epsilon) - L(w - epsilon)) / (2 epsilon))
 
-    is greatest. The w are ``weights`` of the first layer, drawn anew each time. It costs 2 * weights forwards and 3 backwards.
+    is greatest. The w are ``weights`` of the first layer, drawn anew each time. It costs 2 * weights forwards and 3
+    backwards.
 
     Args:
         start: a at the beginning; 1 is the neuron's own surrogate. A network that comes with one goes on with it.

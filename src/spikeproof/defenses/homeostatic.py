@@ -155,7 +155,7 @@ def _learned(model: nn.Module) -> set[str]:
         return set()
     if frozen := [name for name, theta in thetas.items() if not theta.requires_grad]:
         raise SpikeproofError(
-            f"HoSNN learns how thresholds move, and what {frozen[0]} has learned of it is frozen; call "
+            f"HoSNN learns how thresholds move, and the adaptation of site {frozen[0]} is frozen; call "
             "requires_grad_(True) on it, or leave HoSNN out."
         )
     return set(thetas)

@@ -55,10 +55,10 @@ class InfLoR(Defense):
         if not watched:
             raise SpikeproofError("InfLoR acts on spiking sites and this model has none.")
         for name, site in watched.items():
-            seen = site.neuron.surrogate
-            if not isinstance(seen, Triangle | RectifiedTriangle):
+            own = site.neuron.surrogate
+            if not isinstance(own, Triangle | RectifiedTriangle):
                 raise SpikeproofError(
-                    f"InfLoR rectifies what a triangle sees, and site {name} has {seen}; give the network triangles."
+                    f"InfLoR needs a triangle as surrogate, and site {name} has {own}; give the network triangles."
                 )
-            rectified = RectifiedTriangle(seen.gamma, site.neuron.threshold)
+            rectified = RectifiedTriangle(own.gamma, site.neuron.threshold)
             site.neuron = dataclasses.replace(site.neuron, reset="soft", surrogate=rectified)

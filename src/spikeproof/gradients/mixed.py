@@ -42,7 +42,9 @@ class Mixed:
 
     def __post_init__(self) -> None:
         if not isinstance(self.sources, tuple | list) or len(self.sources) < 2:
-            raise SpikeproofError("A mixed gradient needs two sources at least; attack with the one as it is.")
+            raise SpikeproofError(
+                "A mixed gradient needs two sources at least; to use one alone, give it as the source itself."
+            )
         for source in self.sources:
             check_source(source)
 

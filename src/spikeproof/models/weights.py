@@ -95,9 +95,11 @@ def load_model(
     Example:
         >>> import tempfile
         >>> from spikeproof.models import create_model
+        >>> model = create_model("conv", num_classes=10, image_size=8, in_channels=1)
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     save_model(create_model("conv", num_classes=10, image_size=8, in_channels=1),
-        f"{folder}/mine.safetensors") ...     load_model(f"{folder}/mine.safetensors").num_steps 4
+        ...     save_model(model, f"{folder}/mine.safetensors")
+        ...     load_model(f"{folder}/mine.safetensors").num_steps
+        4
     """
     path = weights_at(path)
     said, weights = read_weights(path)
@@ -114,7 +116,7 @@ def load_model(
         raise _not_known(path, error) from None
     except RuntimeError:
         raise SpikeproofError(
-            f"The weights in {path} do not fit the {described.name} that it says it holds; train again."
+            f"The weights in {path} do not fit the {described.name} that it describes; train again."
         ) from None
     return model.eval()
 

@@ -49,14 +49,14 @@ def check_writable(model: SpikingModel) -> None:
             again = made_again(described, said, weights)
     except (Unknown, TypeError, ValueError, RuntimeError) as error:
         raise SpikeproofError(
-            f"A file of weights cannot say what this network has ({error}): it knows the codings, surrogates and "
+            f"A file of weights cannot describe this network ({error}): it knows the codings, surrogates and "
             "neurons of spikeproof; save its state_dict, and train it without a folder."
         ) from None
     differing = {name: value for name, value in differences(model, again).items() if not name.endswith(_OF_TRAINING)}
     if differing:
         name, value = next(iter(differing.items()))
         raise SpikeproofError(
-            f"A file of weights cannot say that {name} is {value} here, which create_model does not make so; save the "
+            f"A file of weights cannot record that {name} is {value}, since create_model makes it otherwise; save the "
             "network's state_dict, and train it without a folder."
         )
 
@@ -77,7 +77,7 @@ def _check_plain(path: str, module: nn.Module) -> None:
         what = "has weights that are computed from others"
         mend = "first call torch.nn.utils.remove_weight_norm or remove_spectral_norm on it"
     if mend is not None:
-        raise SpikeproofError(f"This network's {path} {what}, which a file of weights cannot say; {mend}.")
+        raise SpikeproofError(f"This network's {path} {what}, which a file of weights cannot record; {mend}.")
 
 
 def _is_pruned(module: nn.Module) -> bool:

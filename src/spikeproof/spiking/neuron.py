@@ -30,8 +30,6 @@ class Neuron:
     ``carries_noise`` says where a site's firing noise goes: into the potential, where it stays (NDL, and TGO if asked),
     or, by default, into the firing decision alone (NLIF).
 
-    Attributes stand below, each with its meaning; decay is in [0, 1], threshold > 0.
-
     Raises:
         SpikeproofError: decay outside [0, 1], a threshold that is not positive, or another reset.
 
@@ -39,7 +37,7 @@ class Neuron:
         >>> Neuron(decay=0.5).threshold
         1.0
 
-    Source: Ding et al. 2022 (SNN-RAT), their code; names and signs as in MPD-SGR Eq. 1-3 (Jiang et al. 2026).
+    Source: the code of SNN-RAT (Ding et al. 2022).
     """
 
     decay: float = 1.0
