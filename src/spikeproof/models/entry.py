@@ -21,7 +21,7 @@ def entry(in_channels: int, channels: int, image_size: int, *, bias: bool = Fals
         bias: whether the convolution has one.
 
     Returns:
-        The layers, and the size of what comes out of them: 63 pixels at most.
+        The layers, and the size of what comes out of them: 64 pixels at most.
 
     Example:
         >>> entry(3, 16, 64)[0].stride, entry(3, 16, 128)[1]

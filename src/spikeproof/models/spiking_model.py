@@ -169,7 +169,7 @@ def draws_at_random(model: nn.Module) -> bool:
     """Whether the next forward of this model draws random numbers, by its sites or its coding.
 
     Args:
-        model: any; of others than ours only adapted sites are looked at.
+        model: any; of networks other than ours only their sites are looked at.
     """
     coded = any(isinstance(module, SpikingModel) and module.coding.random for module in model.modules())
     return coded or any(site.stochastic for site in sites(model).values())
