@@ -85,7 +85,7 @@ def test_a_state_that_was_left_there_by_a_larger_batch(model, batch, refuses):
     network(images)
     with refuses("keeps its state"):
         fgsm(network, images, labels, Linf(0.1))
-    with refuses("another batch"):
+    with refuses("keep nothing of one batch"):
         fgsm(network, images[:8], labels[:8], Linf(0.1))
 
 

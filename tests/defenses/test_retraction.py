@@ -11,7 +11,7 @@ from spikeproof.data import load_data
 from spikeproof.defenses import AdversarialTraining, compose
 from spikeproof.defenses.retraction import REG, on_simplex, retracted
 from spikeproof.models import create_model
-from spikeproof.models.wide_resnet import Block
+from spikeproof.models.wide_resnet import PreActivationBlock
 from spikeproof.train import TrainConfig, train
 
 
@@ -165,7 +165,7 @@ def test_all_rows_on_request():
 
 def test_residual_weights_are_projected():
     model = new_model("wrn16", width=0.1)
-    blocks = [module for module in model.modules() if isinstance(module, Block)]
+    blocks = [module for module in model.modules() if isinstance(module, PreActivationBlock)]
     with torch.no_grad():
         for at, block in enumerate(blocks):
             block.weights.copy_(torch.tensor([0.9 + at, 0.5]))

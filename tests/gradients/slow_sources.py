@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torch.nn.functional import avg_pool2d, conv2d, cross_entropy, linear
 
-from spikeproof.models.wide_resnet import Block
+from spikeproof.models.wide_resnet import PreActivationBlock
 from spikeproof.spiking import Site
 
 
@@ -54,7 +54,7 @@ class Network:
             return [step.flatten(1) for step in x]
         if isinstance(module, nn.AdaptiveAvgPool2d):
             return [step.mean((2, 3), keepdim=True) for step in x]
-        if isinstance(module, Block):
+        if isinstance(module, PreActivationBlock):
             a = self(module.site_in, x)
             h = self(module.conv_out, self(module.site_out, self(module.conv_in, a)))
             skip = x if module.skip is None else self(module.skip, a)

@@ -41,18 +41,22 @@ def apgd(
     in at most 75 % of the window's steps, or whose best loss stood still since a checkpoint that kept eta, halves eta
     and goes back to its best point.
 
-    Follows the authors' code (pyautoattack 0.2.0), so with one seed each sample meets the same end. Deviations: a
-    sample leaves as soon as the judge says that it is broken, with that image (theirs is the last that was wrong); one
-    never broken keeps its image of highest cross-entropy, not the clean one; with several draws the loss is that of
-    the mean logits, not of the last draw; and gradients below 1e-12 are normalised all the same in L2.
+    Follows the authors' code (pyautoattack 0.2.0): with the same seed the same samples are broken. Deviations: a
+    sample leaves as soon as the judge says that it is broken, with that image (theirs keeps the last wrong one). One
+    never broken keeps its image of highest cross-entropy, not the clean one. With several draws the loss is that of
+    the mean logits, not of the last draw. In L2, gradients below 1e-12 are normalised like all others.
 
     Args:
+        model, images, labels, how: as in :func:`spikeproof.attacks.pgd`.
         threat: Linf, or L2 where the gradient is normalised instead of signed.
         steps: N.
         restarts: how often in all; each new start chases only what the ones before left.
         objective: L: "ce" (APGD-CE), "dlr" (APGD-DLR) or "margin".
         targets: classes to be reached instead of any mistake.
         start: images in the ball at which the first start begins, such as another attack's ``nearest``.
+
+    Returns:
+        The best image of each sample and the judge's verdict on it.
 
     Raises:
         SpikeproofError: steps or restarts < 1, an unknown objective, images outside [0, 1], or a start that does not
@@ -64,6 +68,8 @@ def apgd(
         >>> model = create_model("conv", num_classes=10, image_size=8, in_channels=1)
         >>> apgd(model, torch.rand(2, 1, 8, 8), torch.tensor([3, 7]), Linf(0.1), steps=5).correct.shape
         torch.Size([2])
+
+    Source: Croce and Hein 2020 (ICML), algorithm 1.
     """
     counts("APGD", steps=steps, restarts=restarts)
     maker = find_objective(objective)
@@ -95,7 +101,7 @@ def apgd_targeted(
     margin z_t - z_y is climbed: towards the last of three classes, or of two, the DLR is constant.
 
     Args:
-        threat, steps: as in :func:`apgd`.
+        model, images, labels, threat, how, steps: as in :func:`apgd`.
         restarts: starts for each class.
         classes: how many of the likeliest wrong classes by the clean logits; all of them where there are fewer.
 

@@ -39,11 +39,11 @@ def cw_l2(
         minimise ||x' - x||^2 + c max(z_y - max_{j != y} z_j, -kappa),   x' = 1/2 + tanh(w/2),   |w| <= log 3
 
     (max_{j != t} z_j - z_t with a target t). Every iterate counts, once the judge confirms it in float32; the closest
-    is kept. Not the original's, and on purpose:
+    is kept. On purpose it differs from the original:
 
     - The box takes the middle half of tanh's range and w is clipped to it. A mid-grey pixel moves as in the original,
-      (1 + tanh w) / 2, and one of exactly 0 or 1 three quarters as fast; there (and in torchattacks, so in FEEL's and
-      RGA's CW) it lies at infinity and never moves.
+      (1 + tanh w) / 2, and one of exactly 0 or 1 three quarters as fast. In the original, and in torchattacks (so in
+      FEEL's and RGA's CW), such a pixel lies at infinity and never moves.
     - There is no early abort: it would make a sample depend on its batch.
     - Where the model's own logits already satisfy the hinge it is silent, also when the gradient is another network's.
     - Ten searches or more do not repeat the last one at the largest c.
@@ -51,6 +51,7 @@ def cw_l2(
     FEEL's and MPD-SGR's CW is ``steps=10, searches=1, initial_c=0.5`` with a radius beyond reach, such as ``L2(1e6)``.
 
     Args:
+        model, images, labels, how: as in :func:`spikeproof.attacks.pgd`.
         threat: an image further than its radius does not count, and the clean one comes back.
         steps: Adam's, in each search.
         searches: values of c tried: ten times the last until one succeeds, then halfway between failure and success.
@@ -67,8 +68,8 @@ def cw_l2(
         >>> from spikeproof.models import create_model
         >>> model = create_model("conv", num_classes=10, image_size=8, in_channels=1)
         >>> images, labels = torch.rand(2, 1, 8, 8), torch.tensor([3, 7])
-        >>> found = cw_l2(model, images, labels, L2(2.0), steps=5, searches=2)
-        >>> bool((L2(2.0).distance(found.images, images) <= 2).all())
+        >>> attacked = cw_l2(model, images, labels, L2(2.0), steps=5, searches=2)
+        >>> bool((L2(2.0).distance(attacked.images, images) <= 2).all())
         True
     """
     counts("CW", steps=steps, searches=searches)
@@ -85,26 +86,26 @@ def cw_l2(
 
 def _search(craft: Craft, closest: Closest, c: Tensor, steps: int, learning_rate: float) -> Tensor:
     """One descent from the clean images at fixed c; which samples it broke."""
-    place = 2 * torch.atanh(closest.images - 0.5)
-    adam = torch.optim.Adam([place], lr=learning_rate)
+    w = 2 * torch.atanh(closest.images - 0.5)
+    adam = torch.optim.Adam([w], lr=learning_rate)
     broke = torch.zeros_like(c, dtype=torch.bool)
     for _ in range(steps):
-        current = _image_at(place)
+        current = _image_at(w)
         towards, logits = craft.gradient(current, closest.lead)
         broke |= closest.offer(current, logits)
-        # The hinge by the model's own logits. A tie is not a mistake yet, so there it still pulls.
+        # The hinge by the model's own logits. A tie is not a mistake yet, so the hinge still acts there.
         pull = c * (closest.lead(logits) <= closest.confidence)
         by_image = 2 * (current - closest.images) - pull[:, None, None, None] * towards
-        place.grad = by_image * (1 - (place / 2).tanh().square()) / 2
+        w.grad = by_image * (1 - (w / 2).tanh().square()) / 2
         adam.step()
-        place.clamp_(-_EDGE, _EDGE)
-    current = _image_at(place)
+        w.clamp_(-_EDGE, _EDGE)
+    current = _image_at(w)
     return broke | closest.offer(current, craft.judge(current).float())
 
 
-def _image_at(place: Tensor) -> Tensor:
+def _image_at(w: Tensor) -> Tensor:
     # The clamp only mends rounding.
-    return (0.5 + (place / 2).tanh()).clamp(0, 1)
+    return (0.5 + (w / 2).tanh()).clamp(0, 1)
 
 
 class _Weight:
@@ -124,6 +125,10 @@ def lead_of(labels: Int64[Tensor, " n"], targets: Int64[Tensor, " n"] | None = N
     """How far the wrong class leads: max_{j != y} z_j - z_y; with a target t, z_t - max_{j != t} z_j.
 
     Unlike :func:`spikeproof.attacks.margin_of` it is positive with targets only where the model says the target.
+
+    Args:
+        labels: y; not looked at where there are targets.
+        targets: t, or None.
     """
     if targets is None:
         return margin_of(labels)
@@ -132,12 +137,20 @@ def lead_of(labels: Int64[Tensor, " n"], targets: Int64[Tensor, " n"] | None = N
 
 
 class Closest:
-    """For each sample the closest adversarial image seen, confirmed by the judge.
+    """For each sample the closest adversarial image seen (in L2), confirmed by the judge.
+
+    Args:
+        craft: the network under attack.
+        images, labels, targets: the whole batch.
+        confidence: how far the wrong class must lead before an image counts, in logits.
 
     Attributes:
         images, labels, targets: of the samples that the model was right about (or that were not at their target yet).
-        lead: how far the wrong class leads, of their logits.
-        confidence: how far it must before an image counts.
+        lead: the objective that says how far the wrong class leads.
+        confidence: as given.
+
+    Raises:
+        SpikeproofError: labels or targets that are no class of the model.
     """
 
     def __init__(
@@ -161,22 +174,35 @@ class Closest:
         return len(self._index)
 
     def offer(self, candidates: Float[Tensor, "n c h w"], logits: Float[Tensor, "n k"]) -> Bool[Tensor, " n"]:
-        """Note the candidates; returns which are adversarial, by the judge wherever it was asked: of those closer."""
+        """Keep those of the candidates that are adversarial and closer than what was kept.
+
+        Args:
+            candidates: an image of each attacked sample, in the order of ``images``.
+            logits: theirs, at crafting precision.
+
+        Returns:
+            Which candidates are adversarial. The judge is asked about those that are closer; for the others
+            the given logits decide.
+        """
         adversarial = self._counts(logits)
         distance = (candidates - self.images).flatten(1).norm(dim=1)
-        asked = (adversarial & (distance < self._distance)).nonzero().flatten()
-        if len(asked):
-            verdict = self._craft.judge(candidates[asked]).float()
-            adversarial = self._counts(logits.index_copy(0, asked, verdict))
-            targets = None if self.targets is None else self.targets[asked]
-            found = self._craft.confirmed(adversarial[asked], candidates[asked], self.labels[asked], targets)
-            adversarial = adversarial.index_copy(0, asked, found)
-            confirmed = asked[adversarial[asked]]
+        closer = (adversarial & (distance < self._distance)).nonzero().flatten()
+        if len(closer):
+            verdict = self._craft.judge(candidates[closer]).float()
+            adversarial = self._counts(logits.index_copy(0, closer, verdict))
+            targets = None if self.targets is None else self.targets[closer]
+            mistaken = self._craft.confirmed(adversarial[closer], candidates[closer], self.labels[closer], targets)
+            adversarial = adversarial.index_copy(0, closer, mistaken)
+            confirmed = closer[adversarial[closer]]
             self._best[confirmed], self._distance[confirmed] = candidates[confirmed], distance[confirmed]
         return adversarial
 
     def finish(self, threat: L2) -> Attacked:
-        """The closest images where they are within the radius, else the clean ones, and the verdicts."""
+        """The closest images where they are within the radius, else the clean ones, and the verdicts.
+
+        Args:
+            threat: gives the radius.
+        """
         within = self._distance <= threat.eps
         images, broken = self._clean.clone(), self._broken.clone()
         images[self._index[within]], broken[self._index[within]] = self._best[within], True

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from spikeproof.attacks.judge import checked
 
-FEWEST = 100  # draws behind every break
+FEWEST = 100  # draws behind every break, at the least
 PATIENCE = 4  # times as many before a verdict is left undecided
 # How wide an interval must be that is looked at up to five times and misses in 5 % of cases in all. Pocock's 2.413 is
 # for looks at equal distances; of 400,000 simulated walks with looks that double it misses 6 %.
@@ -19,12 +19,12 @@ _WIDTH = 2.48
 
 
 @dataclasses.dataclass(frozen=True)
-class Verdict:
+class Confirmation:
     """What fresh draws say of the claim that images break a network.
 
     Attributes:
-        broken: it holds: the whole interval of the averaged margin says so.
-        undecided: neither it nor its contrary holds; such an image is not broken.
+        broken: the claim holds: the whole interval of the averaged margin lies on its side.
+        undecided: neither the claim nor its contrary holds; such an image counts as not broken.
     """
 
     broken: Bool[Tensor, " n"]
@@ -40,12 +40,12 @@ def confirm(
     *,
     least: int = FEWEST,
     patient: bool = True,
-) -> Verdict:
-    """Whether the mean of a random network's logits errs, told by draws that chose nothing::
+) -> Confirmation:
+    """Whether the mean of a random network's logits errs, by draws that had no part in the choice of the images::
 
         d_i = z_j - z_y in draw i,  j the wrong class of largest mean logit;    mean(d) +- 2.48 s(d) / sqrt(R)
 
-    An attack that tries hundreds of images finds one that has luck with its draws. So each image is asked again, and
+    An attack that tries hundreds of images finds one that broke by lucky draws. So each image is asked again, and
     the interval is looked at after R = least / 4, least / 2, least, 2 least and 4 least draws. A break counts once
     there are ``least`` and the whole interval lies above zero. An image is right, from the first look on, where the
     intervals of all wrong classes lie below. With a target t, d = z_j - z_t, and all intervals must lie below zero
@@ -55,8 +55,9 @@ def confirm(
 
     Args:
         forward: one forward of images, with fresh random numbers, to logits [n, K].
+        images: of the claim; [n,c,h,w] in [0, 1].
         labels: y.
-        targets: t; the claim is then that the network says it.
+        targets: t; the claim is then that the network says t.
         least: draws behind a break; 4 or more.
         patient: False stops where a look's mean speaks against the claim, and after ``least`` draws: for an attack
             that has other images to try.
@@ -80,9 +81,9 @@ def confirm(
     for upto in looks if patient else looks[:3]:
         if len(left) == 0:
             break
-        asked, own = images[left], classes[left, None]
+        batch, own = images[left], classes[left, None]
         for _ in range(upto - done):
-            logits = forward(asked).double()
+            logits = forward(batch).double()
             sums.add(logits - logits.gather(1, own))
         done = upto
         top, lowest, highest = sums.margins(own)
@@ -97,18 +98,18 @@ def confirm(
         kept = (~(holds | refuted)).nonzero().flatten()
         left = left[kept]
         sums.keep(kept)
-    return Verdict(broken, undecided)
+    return Confirmation(broken, undecided)
 
 
 class _Sums:
-    """Sums of what the draws gave, and of its squares: [n, K]."""
+    """Sums over the draws of z - z_y, and of its squares: [n, K]."""
 
     def __init__(self) -> None:
         self._draws, self._sum, self._squares = 0, torch.zeros(()), torch.zeros(())
 
-    def add(self, given: Float[Tensor, "n k"]) -> None:
+    def add(self, margins: Float[Tensor, "n k"]) -> None:
         self._draws += 1
-        self._sum, self._squares = self._sum + given, self._squares + given.square()
+        self._sum, self._squares = self._sum + margins, self._squares + margins.square()
 
     def margins(self, own: Int64[Tensor, "n 1"]) -> tuple[Tensor, Tensor, Tensor]:
         """The largest mean of another class, the lower bound of that mean, the highest upper bound of any."""

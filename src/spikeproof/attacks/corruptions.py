@@ -37,6 +37,7 @@ def corrupt(images: Float[Tensor, "n c h w"], kind: str, severity: int, *, seed:
     of one channel or of two are treated likewise. The benchmark's other corruptions need files or libraries.
 
     Args:
+        images: x, in [0, 1].
         kind: one of the four.
         severity: 1 to 5.
         seed: of the noise; nothing else is random, and the caller's generator is not touched.
@@ -81,7 +82,8 @@ def corruption(
     """:func:`corrupt` as an attack: every image corrupted once and judged as it is, as in the benchmark.
 
     Args:
-        threat: ignored, as no ball holds a corruption; it is here because every attack takes one. None will do.
+        model, images, labels: as in :func:`spikeproof.attacks.pgd`.
+        threat: ignored, since a corruption keeps to no ball; every attack takes one. None will do.
         how: its seed is the noise's.
         kind, severity: as in :func:`corrupt`.
 

@@ -24,18 +24,23 @@ from spikeproof.spiking import override_gradient, sites
 
 @dataclasses.dataclass(frozen=True)
 class Attacked:
-    """An attack's images and the judge's word on them.
+    """An attack's images and the judge's verdict on them, sample by sample.
 
     Attributes:
-        images: what the attack found.
-        correct: whether the model is still right about it; a random network is wrong only where fresh draws, which
-            chose nothing, confirm it.
+        images: what the attack found, in [0, 1].
+        correct: whether the model is still right about the image; a random network is wrong only where fresh draws,
+            which had no part in the attack, confirm it.
         reached: whether the model now says the target; None where there was no target.
         nearest: of each sample the image of least margin that the attack saw, from which another may go on; None where
             the attack compared none.
         queries: of each sample how many it took to break it, or were spent in vain; None where none were counted.
         undecided: of a random network where fresh draws could not decide, so that it counts as not broken (with
             targets, as not reached); None of other networks.
+
+    Example:
+        >>> attacked = Attacked(torch.zeros(2, 1, 4, 4), correct=torch.tensor([True, False]))
+        >>> attacked.correct.float().mean()  # accuracy under this attack
+        tensor(0.5000)
     """
 
     images: Float[Tensor, "n c h w"]
@@ -51,7 +56,7 @@ class Crafting:
     """How gradients are obtained, the same for every attack.
 
     Args:
-        source: which backward.
+        source: which backward gives the gradients; BPTT is the network's own.
         eot_iter: E, forwards with fresh noise averaged in each gradient (EoT, Athalye et al. 2018); for noisy models.
         judge_draws: R, forwards with fresh noise whose logits are averaged where an attack looks at its images; None
             for as many as E. A break of a random network is confirmed by max(R, 100) fresh draws or more.
@@ -59,7 +64,12 @@ class Crafting:
         seed: of every random number the attack draws.
 
     Raises:
-        SpikeproofError: a source that is none, draws below 1, an unknown precision, or a seed that is none.
+        SpikeproofError: a source that is no gradient source, draws below 1, an unknown precision, or a seed that is
+            no whole number >= 0.
+
+    Example:
+        >>> Crafting(eot_iter=4, seed=1).judge_draws is None
+        True
     """
 
     source: GradientSource = BPTT()
@@ -78,21 +88,26 @@ class Crafting:
 
     @property
     def look_draws(self) -> int:
-        """R as it is meant."""
+        """R, with the default filled in."""
         return self.judge_draws or self.eot_iter
 
     @property
     def least_draws(self) -> int:
-        """How many draws are behind a break of a random network, at the least."""
+        """The least number of draws that confirm a break of a random network: max(R, 100)."""
         return max(self.look_draws, FEWEST)
 
 
 class OfRandom(Crafting):
-    """The same for a network that draws random numbers: the door of an attack makes it of what a user gave."""
+    """:class:`Crafting` for a network that draws random numbers. Attacks make it from what a user gave."""
 
 
 def fitted(how: Crafting, *, random: bool) -> Crafting:
-    """The same way to craft, told whether the network draws random numbers."""
+    """The same settings, as the class that says whether the network draws random numbers.
+
+    Args:
+        how: the settings.
+        random: whether it does; then the result is an :class:`OfRandom`.
+    """
     kind = OfRandom if random else Crafting
     if type(how) is kind:
         return how
@@ -100,7 +115,13 @@ def fitted(how: Crafting, *, random: bool) -> Crafting:
 
 
 class Craft:
-    """A model under attack: gradients of an objective by the chosen source, verdicts by the judge."""
+    """A model under attack: gradients of an objective by the chosen source, verdicts by the judge.
+
+    Args:
+        model: frozen and in eval mode, as :func:`crafting` leaves it.
+        attached: the gradient source, attached to it.
+        how: draws and precision.
+    """
 
     def __init__(self, model: nn.Module, attached: Attached, how: Crafting) -> None:
         self._model = model
@@ -122,17 +143,22 @@ class Craft:
         """The gradient of each sample's objective by its image, and the logits, both averaged over the draws.
 
         Args:
-            finite: entries that are not finite count as zero; False leaves them, for those who count them.
+            images: x, where the gradient is taken; any float tensor that the network takes.
+            objective: of logits [n,K] a number for each sample.
+            finite: True sets entries that are not finite to zero; False leaves them, for callers that count them.
+
+        Returns:
+            The gradient, and the logits in float32. Of a random network both are means over E draws.
         """
         images = images.detach().requires_grad_()
         gradient, mean_logits = torch.zeros_like(images), None
         for draw in range(self._how.eot_iter):
             self._attached.hold(draw > 0)
             with torch.enable_grad():
-                found, logits = self._attached.gradient(self._call, images, objective)
+                of_draw, logits = self._attached.gradient(self._call, images, objective)
             if finite:
-                found = torch.where(found.isfinite(), found, 0.0)
-            gradient = gradient + found / self._how.eot_iter
+                of_draw = torch.where(of_draw.isfinite(), of_draw, 0.0)
+            gradient = gradient + of_draw / self._how.eot_iter
             share = logits.detach().float() / self._how.eot_iter
             mean_logits = share if mean_logits is None else mean_logits + share
         self._attached.hold(False)
@@ -141,7 +167,11 @@ class Craft:
 
     @torch.no_grad()
     def logits(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k"]:
-        """A forward without a gradient at crafting precision, averaged over the draws: for attacks by queries."""
+        """A forward without a gradient at crafting precision, averaged over the E draws: for attacks by queries.
+
+        Args:
+            images: any float tensor that the network takes.
+        """
         with override_gradient(self._model, dict.fromkeys(sites(self._model))):  # a source must not learn from queries
             return torch.stack([self._call(images).float() for _ in range(self._how.eot_iter)]).mean(0)
 
@@ -156,30 +186,53 @@ class Craft:
         return logits
 
     def judge(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k"]:
-        """The judge's logits, with the source out of the way."""
+        """The judge's logits, averaged over the R draws; the gradient source has no part in them.
+
+        Args:
+            images: in [0, 1].
+
+        Raises:
+            SpikeproofError: logits that are not finite.
+        """
         return checked(self.unchecked(images))
 
     def unchecked(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k"]:
-        """The same without a look at whether they are finite, which would wait for a GPU; no verdict may follow."""
+        """The same logits, finite or not. The check would wait for a GPU; without it no verdict may follow.
+
+        Args:
+            images: in [0, 1].
+        """
         with override_gradient(self._model, dict.fromkeys(sites(self._model))):
             return outputs(self._model, images, draws=self._how.look_draws)
 
     def breaks(
         self, images: Float[Tensor, "n c h w"], labels: Int64[Tensor, " n"], targets: Int64[Tensor, " n"] | None = None
     ) -> Bool[Tensor, " n"]:
-        """Which images the network errs on, or with targets calls so: by the judge, or confirmed by fresh draws."""
+        """Which images are broken: the network errs on them or, with targets, says the target.
+
+        Args:
+            images: in [0, 1].
+            labels: the true classes.
+            targets: the classes to be reached, or None.
+
+        Returns:
+            The judge's verdict; of a random network what fresh draws confirm, 100 or more for each break.
+
+        Raises:
+            SpikeproofError: logits that are not finite.
+        """
         if not self.random:
             return errs(self.judge(images), labels, targets)
         with override_gradient(self._model, dict.fromkeys(sites(self._model))):
-            found = confirm(
-                lambda asked: outputs(self._model, asked),
+            confirmation = confirm(
+                lambda batch: outputs(self._model, batch),
                 images,
                 labels,
                 targets,
                 least=self._how.least_draws,
                 patient=False,
             )
-        return found.broken
+        return confirmation.broken
 
     def confirmed(
         self,
@@ -188,7 +241,15 @@ class Craft:
         labels: Int64[Tensor, " n"],
         targets: Int64[Tensor, " n"] | None = None,
     ) -> Bool[Tensor, " n"]:
-        """Of images that the judge's logits call broken: all; of a random network those that fresh draws confirm."""
+        """Which images that the judge's logits call broken are so.
+
+        Args:
+            broken: what the judge's logits say.
+            images, labels, targets: as in :meth:`breaks`.
+
+        Returns:
+            ``broken`` itself; of a random network those of them that fresh draws confirm.
+        """
         suspected = broken.nonzero().flatten() if self.random else broken[:0].long()
         if len(suspected) == 0:
             return broken
@@ -198,7 +259,14 @@ class Craft:
     def verdict(
         self, images: Float[Tensor, "n c h w"], labels: Int64[Tensor, " n"], targets: Int64[Tensor, " n"] | None = None
     ) -> Attacked:
-        """These images as they are, judged; of a random network all are claimed broken, and the last word follows."""
+        """These images as they are, judged; of a random network all are claimed broken, as :func:`last_word` follows.
+
+        Args:
+            images, labels, targets: as in :meth:`breaks`.
+
+        Raises:
+            SpikeproofError: logits that are not finite.
+        """
         if self.random:
             every = torch.ones_like(labels, dtype=torch.bool)
             return Attacked(images, ~every, None if targets is None else every)
@@ -206,14 +274,24 @@ class Craft:
         return Attacked(images, predicted == labels, None if targets is None else predicted == targets)
 
     def keep(self, kept: Int64[Tensor, " m"]) -> None:
-        """Go on with the samples at these places only."""
+        """Go on with some samples only: the source forgets the others.
+
+        Args:
+            kept: their places among the samples so far, in rising order.
+        """
         self._attached.keep(kept)
 
 
 def errs(
     logits: Float[Tensor, "n k"], labels: Int64[Tensor, " n"], targets: Int64[Tensor, " n"] | None = None
 ) -> Bool[Tensor, " n"]:
-    """Where these logits name another class than the label; with targets, where they name the target."""
+    """Where these logits name another class than the label; with targets, where they name the target.
+
+    Args:
+        logits: one row for each sample.
+        labels: the true classes.
+        targets: the classes to be reached, or None.
+    """
     predicted = logits.argmax(1)
     return predicted != labels if targets is None else predicted == targets
 
@@ -241,7 +319,16 @@ def _cast_weights(model: nn.Module) -> dict[str, Tensor]:
 
 @contextlib.contextmanager
 def crafting(model: nn.Module, how: Crafting) -> Iterator[Craft]:
-    """Freeze ``model`` (eval, no parameter gradients), seed a private RNG, attach the source; undo all of it after."""
+    """Freeze ``model`` (eval, no parameter gradients), seed a private generator and attach the source, for a while.
+
+    Args:
+        model: the network under attack.
+        how: source, draws, precision and seed.
+
+    Yields:
+        The :class:`Craft` that gives gradients and verdicts. Afterwards every flag of the model and the caller's
+        generators are as before, exception or not.
+    """
     with private_rng(), evaluating(model), how.source.attach(model) as attached:
         torch.manual_seed(how.seed)
         yield Craft(model, attached, how)

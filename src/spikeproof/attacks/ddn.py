@@ -40,6 +40,7 @@ def ddn(
     iterates are not rounded to 256 grey levels, and the last one is looked at too.
 
     Args:
+        model, images, labels, how: as in :func:`spikeproof.attacks.pgd`.
         threat: an image further than its radius does not count, and the clean one comes back.
         steps: K.
         gamma: the share by which the norm changes in a step.
@@ -54,8 +55,8 @@ def ddn(
         >>> from spikeproof.models import create_model
         >>> model = create_model("conv", num_classes=10, image_size=8, in_channels=1)
         >>> images, labels = torch.rand(2, 1, 8, 8), torch.tensor([3, 7])
-        >>> found = ddn(model, images, labels, L2(2.0), steps=5)
-        >>> bool((L2(2.0).distance(found.images, images) <= 2).all())
+        >>> attacked = ddn(model, images, labels, L2(2.0), steps=5)
+        >>> bool((L2(2.0).distance(attacked.images, images) <= 2).all())
         True
     """
     counts("DDN", steps=steps)

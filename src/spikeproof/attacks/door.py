@@ -1,4 +1,4 @@
-"""The door of every attack: what it is given is made fit or refused in a sentence, before anything is touched."""
+"""The door of every attack: its arguments are converted or refused in a sentence, before anything is changed."""
 
 from __future__ import annotations
 
@@ -30,15 +30,18 @@ _ROUNDING = 1e-5  # how far a pixel may lie outside the ball: float32 arithmetic
 def attack(
     name: str, *, norms: tuple[Norm, ...] = ("linf", "l2"), source: GradientSource = _OWN
 ) -> Callable[[Callable[Given, Attacked]], Callable[Given, Attacked]]:
-    """Make a function an attack: its network, images, labels, targets and threat pass this door first.
+    """Make a function an attack: its network, images, labels, targets and threat are checked and converted first.
 
-    The door tells it whether the network draws random numbers. Of one that does, fresh draws have the last word on
-    each sample that the function claims broken.
+    The function is told whether the network draws random numbers. If it does, fresh draws decide afterwards on each
+    sample that the function claims broken.
 
     Args:
-        name: what sentences call it.
-        norms: of the balls that it searches; it refuses others. Without any it searches none, and takes any threat.
-        source: its gradients', where it is not told how to craft.
+        name: how messages call the attack.
+        norms: of the balls that it searches; it refuses others. Without any it takes any threat.
+        source: of its gradients, where ``how`` is None.
+
+    Returns:
+        A decorator. What it makes raises SpikeproofError for arguments that cannot be converted.
     """
 
     def guard(function: Callable[Given, Attacked]) -> Callable[Given, Attacked]:
@@ -46,21 +49,25 @@ def attack(
 
         @functools.wraps(function)
         def guarded(*args: Given.args, **kwargs: Given.kwargs) -> Attacked:
-            given = signature.bind(*args, **kwargs)
-            held = given.arguments
+            bound = signature.bind(*args, **kwargs)
+            arguments = bound.arguments
             if norms:
-                check_threat(held["threat"], norms, name)
-            model, how = held["model"], held.get("how")
+                check_threat(arguments["threat"], norms, name)
+            model, how = arguments["model"], arguments.get("how")
             if how is not None and not isinstance(how, Crafting):
-                raise SpikeproofError(f"How an attack crafts is a spikeproof.Crafting(...), got {told(how)}.")
-            images, labels, targets = check_batch(held["images"], held["labels"], held.get("targets"), model=model)
-            held |= {"images": images, "labels": labels} | ({} if targets is None else {"targets": targets})
+                raise SpikeproofError(
+                    f"how must be a spikeproof.Crafting(...), got {told(how)}; leave it out for the default."
+                )
+            images, labels, targets = check_batch(
+                arguments["images"], arguments["labels"], arguments.get("targets"), model=model
+            )
+            arguments |= {"images": images, "labels": labels} | ({} if targets is None else {"targets": targets})
             # Tensors that were made in inference mode can have no gradient; check_batch has copied them.
             with torch.inference_mode(False):
                 how = fitted(how or Crafting(source=source), random=refuse_state(model, images))
                 if "how" in signature.parameters:
-                    held["how"] = how
-                attacked = function(*given.args, **given.kwargs)
+                    arguments["how"] = how
+                attacked = function(*bound.args, **bound.kwargs)
                 return last_word(model, attacked, labels, targets, how) if isinstance(how, OfRandom) else attacked
 
         guarded.norms = norms  # type: ignore[attr-defined]
@@ -70,14 +77,23 @@ def attack(
 
 
 def norms_of(function: Callable[..., Attacked]) -> tuple[Norm, ...]:
-    """The norms that an attack, or a partial of one, can search."""
+    """The norms that an attack, or a partial of one, can search; none for one that takes any threat."""
     while isinstance(function, functools.partial):
         function = function.func
     return cast(tuple[Norm, ...], function.norms)  # type: ignore[attr-defined]
 
 
 def check_threat(threat: Any, norms: tuple[Norm, ...], name: str) -> None:
-    """Refuse what is no threat, and one in a norm that ``name`` cannot search."""
+    """Refuse what is no threat, and one in a norm that the attack cannot search.
+
+    Args:
+        threat: anything.
+        norms: those that the attack can search.
+        name: how the message calls the attack.
+
+    Raises:
+        SpikeproofError: as said.
+    """
     if not isinstance(threat, Linf | L2):
         raise SpikeproofError(
             f"A threat is a ball such as spikeproof.Linf('8/255') or spikeproof.L2(0.5), got {told(threat)}; "
@@ -96,11 +112,18 @@ def check_batch(
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """Images [N,C,H,W] in [0,1], labels and targets as an attack needs them, on the model's device.
 
-    Arrays become tensors, whole numbers int64, images float32, or float64 where both they and the model's parameters
-    are that. The images are a copy: no network that works in place can reach the caller's.
+    Args:
+        images: a float tensor or array [N,C,H,W] in [0, 1].
+        labels: whole numbers [N].
+        targets: whole numbers [N] that differ from the labels, or None.
+        model: gives device and type, and the shape that images must have; None leaves both as they are.
+
+    Returns:
+        Images, labels and targets. Labels and targets are int64. Images are float32, or float64 where both they and the
+        model's parameters are that; they are a copy, so a network that works in place cannot change the caller's.
 
     Raises:
-        SpikeproofError: what cannot be made fit.
+        SpikeproofError: another type or shape, pixels outside [0, 1], or a target that is the label.
     """
     images = _tensor(images, "Images")
     if images.ndim != 4 or not images.is_floating_point():
@@ -129,10 +152,18 @@ def check_batch(
 
 
 def check_start(start: Any, images: Float[Tensor, "n c h w"], threat: Linf | L2) -> Float[Tensor, "n c h w"]:
-    """Images to begin at, made fit for an attack on these images: one for each, in the ball.
+    """The images at which an attack begins, converted: one for each original, in its ball.
+
+    Args:
+        start: a float tensor or array of the images' shape.
+        images: the originals, in [0, 1].
+        threat: the ball around them.
+
+    Returns:
+        The start, projected to the ball: a copy of the images' type, on their device.
 
     Raises:
-        SpikeproofError: another shape, or an image that lies outside the ball by more than rounding.
+        SpikeproofError: another shape, or an image that lies outside the ball by more than rounding (1e-5).
     """
     start = _tensor(start, "The start")
     if start.shape != images.shape or not start.is_floating_point():
@@ -165,11 +196,11 @@ def _tensor(given: Any, name: str) -> Tensor:
 def _classes(given: Any, name: str, count: int, device: torch.device) -> Tensor | None:
     if given is None and name == "Targets":
         return None
-    found = _tensor(given, name)
-    if found.shape != (count,) or found.is_floating_point() or found.is_complex() or found.dtype == torch.bool:
+    classes = _tensor(given, name)
+    if classes.shape != (count,) or classes.is_floating_point() or classes.is_complex() or classes.dtype == torch.bool:
         raise SpikeproofError(
-            f"{name} must be whole numbers [{count}], one for each image, got {found.dtype} of shape "
-            f"{tuple(found.shape)}."
+            f"{name} must be whole numbers [{count}], one for each image, got {classes.dtype} of shape "
+            f"{tuple(classes.shape)}."
         )
     with torch.inference_mode(False):
-        return found.to(device, torch.int64, copy=True)
+        return classes.to(device, torch.int64, copy=True)

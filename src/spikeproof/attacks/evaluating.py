@@ -1,4 +1,4 @@
-"""A network as every attack and verdict sees it: in eval mode, frozen, in float32 or the float64 that it has itself."""
+"""A network as every attack and verdict sees it: in eval mode, frozen, in float32 (float64 if its weights are)."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from spikeproof.private_rng import ONE_AT_A_TIME
 
 @contextlib.contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Every module in eval mode and no parameter asking for a gradient; each flag restored, exception or not.
+    """For a while, put every module in eval mode and let no parameter ask for a gradient.
 
-    Another thread that wants the same waits: it would take this one's flags for the model's own.
+    Each flag is restored afterwards, exception or not. Another thread that wants the same waits: else it would take
+    the flags set here for the model's own.
     """
     with ONE_AT_A_TIME:
         training = {module: module.training for module in model.modules()}

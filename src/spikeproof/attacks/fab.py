@@ -41,14 +41,15 @@ def fab_targeted(
         x <- clip((1 - a)(x + 1.05 d1) + a (x0 + 1.05 d2)),    a = min(|d1| / (|d1| + |d2|), 0.1)
         x <- x0 + 0.9 (x - x0)                                 where x is a mistake
 
-    Any mistake within the ball counts. Each class is chased only for samples still right. Iterates may leave the ball,
-    and are never pulled back into it: what counts has come near by itself.
+    Any mistake within the ball counts. Each class is chased only for samples still right. Iterates may leave the ball
+    and are not projected to it; only those that lie in it count.
 
     Follows the authors' code (pyautoattack 0.2.0). Deviations: a sample leaves with its first mistake within the ball
     (theirs goes on to the nearest one: the outcome is the same); no gradient is too small to count in L2 (below 1e-8
     theirs is zero); the hyperplane's distance is taken from the logits instead of through its offset.
 
     Args:
+        model, images, labels, how: as in :func:`spikeproof.attacks.pgd`.
         threat: Linf or L2: the norm in which moves are least, and the ball.
         steps: of each walk.
         classes: how many of the likeliest wrong classes by the clean logits; all of them where there are fewer.
@@ -129,7 +130,17 @@ def least_move(
 
     Every pixel goes its way (against the gap) at a speed v_i, 1 in Linf and |w_i| in L2, until the wall or until all
     stop together at time s, where sum_i |w_i| min(s v_i, room_i) = |gap|. That sum is piecewise linear in s, so one
-    sort by the times at which pixels meet the wall finds s exactly. A gap that cannot be closed: all go to the wall.
+    sort by the times at which pixels meet the wall finds s exactly. Where the gap cannot be closed, all pixels go to
+    the wall.
+
+    Args:
+        points: x, in [0, 1].
+        normal: w, the gradient of the gap at x.
+        gap: z_t - z_y at x, linearised; its sign says on which side of the boundary x lies.
+        threat: gives the norm; its radius is not used.
+
+    Returns:
+        d; zero where w is zero.
 
     Example:
         >>> point, normal = torch.tensor([[[[0.5, 0.9]]]]), torch.tensor([[[[1.0, 2.0]]]])
@@ -142,8 +153,8 @@ def least_move(
     weight = normal.flatten(1) / scale[:, None]
     size, gap = weight.abs(), gap / scale
     way = -weight.sign() * torch.where(gap >= 0, 1, -1)[:, None]
-    place = points.flatten(1)
-    room = torch.where(way > 0, 1 - place, place)
+    pixels = points.flatten(1)
+    room = torch.where(way > 0, 1 - pixels, pixels)
     speed = torch.ones_like(size) if isinstance(threat, Linf) else size
     time = _time_to_close(size, speed, room, gap.abs())
     return (way * torch.minimum(time[:, None] * speed, room)).view_as(points)

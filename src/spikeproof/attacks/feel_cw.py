@@ -46,6 +46,7 @@ def cw_feel(
     one; and a mistake counts once the judge confirms it in float32.
 
     Args:
+        model, images, labels, how: as in :func:`spikeproof.attacks.pgd`.
         threat: an image further than its radius does not count, and the clean one comes back.
         steps, learning_rate: Adam's.
         c: the weight of the logits.
@@ -57,8 +58,8 @@ def cw_feel(
         >>> from spikeproof.models import create_model
         >>> model = create_model("conv", num_classes=10, image_size=8, in_channels=1)
         >>> images, labels = torch.rand(2, 1, 8, 8), torch.tensor([3, 7])
-        >>> found = cw_feel(model, images, labels, L2(8.0))
-        >>> bool((L2(8.0).distance(found.images, images) <= 8).all())
+        >>> attacked = cw_feel(model, images, labels, L2(8.0))
+        >>> bool((L2(8.0).distance(attacked.images, images) <= 8).all())
         True
     """
     counts("CW-FEEL", steps=steps)
@@ -69,24 +70,24 @@ def cw_feel(
         if len(closest) == 0:
             return closest.finish(threat)
         behind = _behind(closest.labels)
-        place = torch.atanh(2 * closest.images - 1)
-        adam = torch.optim.Adam([place], lr=learning_rate)
+        w = torch.atanh(2 * closest.images - 1)
+        adam = torch.optim.Adam([w], lr=learning_rate)
         going = torch.ones_like(closest.labels, dtype=torch.bool)
         before = closest.images.new_full((len(closest),), torch.inf)
         for step in range(steps):
-            current = (1 + place.tanh()) / 2
+            current = (1 + w.tanh()) / 2
             away, logits = craft.gradient(current, behind)
             closest.offer(current, logits)
             by_image = 2 * (current - closest.images) + c * away
-            stood = place.clone()
-            place.grad = by_image * (1 - place.tanh().square()) / 2
+            previous = w.clone()
+            w.grad = by_image * (1 - w.tanh().square()) / 2
             adam.step()
             if step % max(steps // 10, 1) == 0:
                 squared = (current - closest.images).square().flatten(1).sum(1)
                 cost = squared + c * behind(logits)
                 going &= ~(cost > before)
                 before = cost
-            place.copy_(torch.where(going[:, None, None, None], place, stood))
+            w.copy_(torch.where(going[:, None, None, None], w, previous))
         return closest.finish(threat)
 
 

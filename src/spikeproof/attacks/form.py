@@ -58,17 +58,24 @@ class Form:
     apart: str = ""
 
     def made(self, number: int | None) -> Attack:
-        """The attack with its settings, for this number."""
+        """The attack with its settings, for this number.
+
+        Args:
+            number: steps, queries or what else ``counted`` names; None for a form that takes no number.
+
+        Returns:
+            A function of (model, images, labels, threat, how), and of a start where the form ``continues``.
+        """
         if number is None:
             return partial(self.attack, **self.settings)
         return self.instead.get(number) or partial(self.attack, **self.settings, **{self.counted: number})
 
 
 def once(number: int) -> float:
-    """One forward, whatever the number."""
+    """The cost of one forward, whatever the number: for a form's ``passes``."""
     return 1.0
 
 
 def nine_times(steps: int) -> float:
-    """Nine targets, each with so many steps."""
+    """The cost of so many steps towards each of nine targets: for a form's ``passes``."""
     return 9.0 * steps

@@ -23,7 +23,13 @@ _LIBRARIES = {*sys.stdlib_module_names, "beartype", "jaxtyping", "numpy", "spike
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Generator:
-    """A generator of random numbers beside torch's: how sentences call it, and how it is seeded and put back."""
+    """A generator of random numbers beside torch's.
+
+    Attributes:
+        name: how messages call it.
+        seed: seeds it with a whole number.
+        state, restore: read its state, and set it again.
+    """
 
     name: str
     seed: Callable[[int], object]
@@ -32,9 +38,12 @@ class Generator:
 
 
 def generators_of(model: nn.Module) -> list[Generator]:
-    """NumPy's and Python's global generators, and those of its own that a network reaches.
+    """NumPy's and Python's global generators, and those that a network owns.
 
     Its own are found on modules and their classes, in containers, closures and the globals that its functions name.
+
+    Args:
+        model: any network.
 
     Example:
         >>> [generator.name for generator in generators_of(nn.Identity())]
@@ -44,12 +53,16 @@ def generators_of(model: nn.Module) -> list[Generator]:
         Generator("NumPy's global generator", np.random.seed, np.random.get_state, np.random.set_state),
         Generator("Python's module random", random.seed, random.getstate, random.setstate),
     ]
-    return shared + [made for held in _held(model) if (made := _generator(held)) is not None]
+    return shared + [own for thing in _reached(model) if (own := _generator(thing)) is not None]
 
 
 @contextlib.contextmanager
 def put_back(generators: list[Generator]) -> Iterator[None]:
-    """Give every generator the state again that it has now."""
+    """Give every generator its present state again at the end, exception or not.
+
+    Args:
+        generators: what :func:`generators_of` found.
+    """
     states = [generator.state() for generator in generators]
     try:
         yield
@@ -58,25 +71,25 @@ def put_back(generators: list[Generator]) -> Iterator[None]:
             generator.restore(state)
 
 
-def _generator(held: Any) -> Generator | None:
-    if isinstance(held, torch.Generator):
-        if held is torch.default_generator or any(held is each for each in torch.cuda.default_generators):
+def _generator(thing: Any) -> Generator | None:
+    if isinstance(thing, torch.Generator):
+        if thing is torch.default_generator or any(thing is each for each in torch.cuda.default_generators):
             return None  # torch's seed fixes these
-        return Generator("a torch.Generator of its own", held.manual_seed, held.get_state, held.set_state)
-    if isinstance(held, np.random.Generator):
-        bits = held.bit_generator
+        return Generator("a torch.Generator of its own", thing.manual_seed, thing.get_state, thing.set_state)
+    if isinstance(thing, np.random.Generator):
+        bits = thing.bit_generator
         return Generator(
             "a NumPy generator of its own",
             lambda seed: _set_bits(bits, type(bits)(seed).state),
             lambda: bits.state,
             lambda state: _set_bits(bits, state),
         )
-    if isinstance(held, np.random.RandomState):
-        return Generator("a NumPy generator of its own", held.seed, held.get_state, held.set_state)
-    if held is random.seed.__self__:  # type: ignore[attr-defined]
+    if isinstance(thing, np.random.RandomState):
+        return Generator("a NumPy generator of its own", thing.seed, thing.get_state, thing.set_state)
+    if thing is random.seed.__self__:  # type: ignore[attr-defined]
         return None  # the module's
-    if isinstance(held, random.Random) and not isinstance(held, random.SystemRandom):
-        return Generator("a random.Random of its own", held.seed, held.getstate, held.setstate)
+    if isinstance(thing, random.Random) and not isinstance(thing, random.SystemRandom):
+        return Generator("a random.Random of its own", thing.seed, thing.getstate, thing.setstate)
     return None
 
 
@@ -84,49 +97,49 @@ def _set_bits(bits: Any, state: Any) -> None:
     bits.state = state
 
 
-def _held(model: nn.Module) -> list[Any]:
+def _reached(model: nn.Module) -> list[Any]:
     """All that is reached from a network, and may be a generator."""
-    found: list[Any] = []
+    generators: list[Any] = []
     seen: set[int] = set()
-    left: list[Any] = [model]
-    while left and len(seen) < _MOST:
-        held = left.pop()
-        if id(held) in seen or isinstance(held, (Tensor, np.ndarray, str, bytes, int, float, types.ModuleType)):
+    pending: list[Any] = [model]
+    while pending and len(seen) < _MOST:
+        thing = pending.pop()
+        if id(thing) in seen or isinstance(thing, (Tensor, np.ndarray, str, bytes, int, float, types.ModuleType)):
             continue
-        seen.add(id(held))
-        if isinstance(held, (torch.Generator, np.random.Generator, np.random.RandomState, random.Random)):
-            found.append(held)
+        seen.add(id(thing))
+        if isinstance(thing, (torch.Generator, np.random.Generator, np.random.RandomState, random.Random)):
+            generators.append(thing)
         else:
-            left.extend(_inside(held))
-    return found
+            pending.extend(_inside(thing))
+    return generators
 
 
-def _inside(held: Any) -> list[Any]:
-    if isinstance(held, dict):
-        return list(held.values())
-    if isinstance(held, (list, tuple, set, frozenset)):
-        return list(held)
-    if isinstance(held, types.FunctionType | type) and _root(held) in _LIBRARIES:
+def _inside(thing: Any) -> list[Any]:
+    if isinstance(thing, dict):
+        return list(thing.values())
+    if isinstance(thing, (list, tuple, set, frozenset)):
+        return list(thing)
+    if isinstance(thing, types.FunctionType | type) and _root(thing) in _LIBRARIES:
         return []
-    if isinstance(held, types.FunctionType):
-        cells = [cell.cell_contents for cell in held.__closure__ or () if _is_filled(cell)]
-        named = [held.__globals__[name] for name in _names(held.__code__) if name in held.__globals__]
-        return [*cells, *named, held.__defaults__, held.__kwdefaults__]
-    if isinstance(held, types.MethodType):
-        return [held.__self__, held.__func__]
-    if isinstance(held, functools.partial):
-        return [held.func, held.args, held.keywords]
-    if isinstance(held, (staticmethod, classmethod)):
-        return [held.__func__]
-    if isinstance(held, property):
-        return [held.fget]
-    if isinstance(held, type):
-        return [*vars(held).values(), *held.__bases__]
-    return [type(held), getattr(held, "__dict__", None)]
+    if isinstance(thing, types.FunctionType):
+        cells = [cell.cell_contents for cell in thing.__closure__ or () if _is_filled(cell)]
+        named = [thing.__globals__[name] for name in _names(thing.__code__) if name in thing.__globals__]
+        return [*cells, *named, thing.__defaults__, thing.__kwdefaults__]
+    if isinstance(thing, types.MethodType):
+        return [thing.__self__, thing.__func__]
+    if isinstance(thing, functools.partial):
+        return [thing.func, thing.args, thing.keywords]
+    if isinstance(thing, (staticmethod, classmethod)):
+        return [thing.__func__]
+    if isinstance(thing, property):
+        return [thing.fget]
+    if isinstance(thing, type):
+        return [*vars(thing).values(), *thing.__bases__]
+    return [type(thing), getattr(thing, "__dict__", None)]
 
 
-def _root(held: Any) -> str:
-    return str(held.__module__).partition(".")[0]
+def _root(thing: Any) -> str:
+    return str(thing.__module__).partition(".")[0]
 
 
 def _is_filled(cell: types.CellType) -> bool:

@@ -26,10 +26,15 @@ def fgsm(
     *,
     targets: Int64[Tensor, " n"] | None = None,
 ) -> Attacked:
-    """x + eps sign(grad CE(f(x), y)), clipped to [0, 1]; in L2 x + eps grad / ||grad||. Its one iterate counts.
+    """x + eps sign(grad CE(f(x), y)), clipped to [0, 1]; in L2 x + eps grad / ||grad||. This one image counts.
 
     Args:
-        targets: classes to be said instead; then x - eps sign(grad CE(f(x), target)).
+        model, images, labels, how: as in :func:`spikeproof.attacks.pgd`.
+        threat: Linf, or L2 where the gradient is normalised instead of signed.
+        targets: classes to be reached; then x - eps sign(grad CE(f(x), target)).
+
+    Returns:
+        The image of each sample, broken or not, and the judge's verdict on it.
 
     Raises:
         SpikeproofError: images outside [0, 1], or labels that do not fit.
@@ -39,6 +44,8 @@ def fgsm(
         >>> model = create_model("conv", num_classes=10, image_size=8, in_channels=1)
         >>> fgsm(model, torch.rand(2, 1, 8, 8), torch.tensor([3, 7]), Linf("8/255")).images.shape
         torch.Size([2, 1, 8, 8])
+
+    Source: Goodfellow et al. 2015 (ICLR), section 4; clipped to [0, 1], which their equation leaves out.
     """
     with crafting(model, how or Crafting()) as craft:
         gradient, _ = craft.gradient(images, cross_entropy_of(labels, targets))
@@ -58,11 +65,26 @@ def rfgsm(
 ) -> Attacked:
     """R+FGSM: half the radius spent on a random sign, x' = clip(x + eps/2 sign(N(0,1))), then x' + eps/2 sign(grad).
 
-    It stays in the ball by construction. As in SNN-RAT and RGA. torchattacks' RFGSM of the same name is another,
-    iterated attack: :func:`spikeproof.attacks.iterated_rfgsm`.
+    Two moves of eps/2 stay in the ball. torchattacks' RFGSM is another, iterated attack:
+    :func:`spikeproof.attacks.iterated_rfgsm`.
+
+    Args:
+        model, images, labels, threat, how: as in :func:`spikeproof.attacks.pgd`; Linf only.
+        targets: classes to be reached; the second move then goes down the target's cross-entropy.
+
+    Returns:
+        The image of each sample, broken or not, and the judge's verdict on it.
 
     Raises:
-        SpikeproofError: images outside [0, 1], or labels that do not fit.
+        SpikeproofError: images outside [0, 1], labels that do not fit, or a threat in L2.
+
+    Example:
+        >>> from spikeproof.models import create_model
+        >>> model = create_model("conv", num_classes=10, image_size=8, in_channels=1)
+        >>> rfgsm(model, torch.rand(2, 1, 8, 8), torch.tensor([3, 7]), Linf("8/255")).correct.shape
+        torch.Size([2])
+
+    Source: Tramer et al. 2018 (ICLR), with eps/2 for the random move as in SNN-RAT's and RGA's code.
     """
     with crafting(model, how or Crafting()) as craft:
         start = (images + threat.eps / 2 * torch.randn_like(images).sign()).clamp(0, 1)
@@ -85,7 +107,9 @@ def ffgsm(
     """FGSM from a uniform start in the ball, P(x0 + a sign(grad CE(f(x0), y))): as in fast training (FGSM-RS).
 
     Args:
-        step_size: a; 1.25 eps by default, as Wong et al. found best.
+        model, images, labels, threat, how: as in :func:`spikeproof.attacks.pgd`.
+        step_size: a, in pixel units, also as text; 1.25 eps by default, as Wong et al. found best.
+        targets: classes to be reached instead of any mistake.
 
     Raises:
         SpikeproofError: a step size that is not a number >= 0, images outside [0, 1], or labels that do not fit.

@@ -21,11 +21,22 @@ def judge(
     are float64 is judged in float64.
 
     Args:
-        draws: R; 1 is exact for a deterministic model.
+        model: a network that turns images [N,C,H,W] in [0, 1] into logits [N,K].
+        images: a float tensor in [0, 1], on the model's device.
+        draws: R, forwards whose logits are averaged; 1 is exact for a network without random numbers.
+        batch_size: images in one forward.
+
+    Returns:
+        Logits in float32 (float64 of a float64 network), averaged over the draws. The verdict is their argmax.
 
     Raises:
-        SpikeproofError: fewer than 1 draw, a network that keeps a state, or logits that are not finite: they say
-            neither right nor wrong.
+        SpikeproofError: draws or batch_size below 1, a network that keeps a state, or logits that are not finite.
+
+    Example:
+        >>> from spikeproof.models import create_model
+        >>> model = create_model("conv", num_classes=10, image_size=8, in_channels=1)
+        >>> judge(model, torch.rand(2, 1, 8, 8)).shape
+        torch.Size([2, 10])
     """
     whole(draws, "A verdict", "draws", 1, MOST_DRAWS)
     whole(batch_size, "A verdict", "batch_size", 1, MOST)
@@ -36,7 +47,14 @@ def judge(
 def judged(
     model: nn.Module, images: Float[Tensor, "n c h w"], *, draws: int = 1, batch_size: int = 250
 ) -> Float[Tensor, "n k"]:
-    """The same of a network that is known to keep no state, such as one that was looked at before."""
+    """:func:`judge` without its checks of the arguments: for a network that is known to keep no state.
+
+    Args:
+        model, images, draws, batch_size: as in :func:`judge`.
+
+    Raises:
+        SpikeproofError: logits that are not finite.
+    """
     return checked(outputs(model, images, draws=draws, batch_size=batch_size))
 
 
@@ -44,7 +62,11 @@ def judged(
 def outputs(
     model: nn.Module, images: Float[Tensor, "n c h w"], *, draws: int = 1, batch_size: int = 250
 ) -> Float[Tensor, "n k"]:
-    """The logits that :func:`judge` looks at."""
+    """The logits that :func:`judge` looks at, finite or not.
+
+    Args:
+        model, images, draws, batch_size: as in :func:`judge`.
+    """
     images = images.to(working_dtype(model))
     with evaluating(model), torch.autocast(images.device.type, enabled=False):
         # Each forward has a copy: a network may work in place.
@@ -55,7 +77,7 @@ def outputs(
 
 
 def checked(logits: Float[Tensor, "n k"]) -> Float[Tensor, "n k"]:
-    """The same logits; refuse those that say neither right nor wrong.
+    """The same logits, unless some are not finite: these say neither right nor wrong.
 
     Raises:
         SpikeproofError: some are not finite.

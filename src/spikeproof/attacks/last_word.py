@@ -1,4 +1,4 @@
-"""The last word on a random network: what an attack claims to have broken, asked of fresh draws that chose nothing."""
+"""The last verdict on a random network: fresh draws, which had no part in the attack, confirm what it broke."""
 
 from __future__ import annotations
 
@@ -21,24 +21,37 @@ def last_word(
     targets: Int64[Tensor, " n"] | None,
     how: OfRandom,
 ) -> Attacked:
-    """The same images; of the claims that they are broken, or at their targets, those that fresh draws confirm.
+    """Keep of an attack's claims (broken, or at its target) those that fresh draws confirm.
 
-    Many draws were looked at on the way, so an image may have been chosen for its luck with them. These draws follow
-    the choice, and are made once.
+    An attack looks at many draws, so it may have chosen an image that only those draws break. These draws are made
+    once, after the choice.
+
+    Args:
+        model: the random network.
+        attacked: the attack's images and claims.
+        labels: the true classes.
+        targets: the classes to be reached, or None.
+        how: gives the seed and the least number of draws.
+
+    Returns:
+        The same images with the confirmed outcomes, and ``undecided``.
+
+    Raises:
+        SpikeproofError: logits that are not finite.
     """
     undecided = torch.zeros_like(labels, dtype=torch.bool)
 
     def confirmed(claimed: Bool[Tensor, " n"], aims: Int64[Tensor, " n"] | None) -> Bool[Tensor, " n"]:
         at = claimed.nonzero().flatten()
-        found = confirm(
+        confirmation = confirm(
             lambda images: outputs(model, images),
             attacked.images[at],
             labels[at],
             None if aims is None else aims[at],
             least=how.least_draws,
         )
-        undecided[at] |= found.undecided
-        return torch.zeros_like(claimed).index_copy(0, at, found.broken)
+        undecided[at] |= confirmation.undecided
+        return torch.zeros_like(claimed).index_copy(0, at, confirmation.broken)
 
     with private_rng():
         torch.manual_seed((how.seed + 1) % 2**63)
@@ -46,5 +59,5 @@ def last_word(
             reached, wrong = None, confirmed(~attacked.correct, None)
         else:
             reached = confirmed(attacked.reached, targets)
-            wrong = reached | confirmed(~attacked.correct & ~reached, None)  # what says the target errs
+            wrong = reached | confirmed(~attacked.correct & ~reached, None)  # who says the target errs
     return dataclasses.replace(attacked, correct=~wrong, reached=reached, undecided=undecided)

@@ -53,14 +53,18 @@ def local_search(
     Linf: the window's side is drawn for each sample from 1, 1, 2, 2, 3, 4, 6. Each channel of it goes to the upper or
     the lower face of the ball. L2: a random amount of the ball's radius, in a window, is added with a random sign to
     each channel, and the whole is brought back to the ball. No gradient is used, whatever the source. Where the
-    network draws random numbers, the image that stands is asked again beside each candidate: the margin of a lucky draw
-    would stand for ever.
+    network draws random numbers, the current image is asked again beside each candidate. Else the margin of one lucky
+    draw would never be beaten.
 
     Args:
+        model, images, labels, how: as in :func:`spikeproof.attacks.pgd`.
         threat: Linf or L2.
         queries: of each sample at the most, after those for the start.
         walk: how many of them one walk has.
         start: images in the ball to begin at, such as another attack's ``nearest``; the images themselves by default.
+
+    Returns:
+        The best image of each sample, the judge's verdict on it, and how many queries each took.
 
     Raises:
         SpikeproofError: queries or walk < 1, a start of another shape or outside the ball, or images outside [0, 1].
@@ -71,8 +75,8 @@ def local_search(
         >>> model = create_model("conv", num_classes=10, image_size=8, in_channels=1)
         >>> images, labels = torch.rand(2, 1, 8, 8), torch.tensor([3, 7])
         >>> first = sa_pgd(model, images, labels, Linf(0.1), steps=5)
-        >>> then = local_search(model, images, labels, Linf(0.1), queries=20, start=first.nearest)
-        >>> bool((then.correct <= first.correct).all())
+        >>> second = local_search(model, images, labels, Linf(0.1), queries=20, start=first.nearest)
+        >>> bool((second.correct <= first.correct).all())
         True
 
     Sources: the rule is Square's (Andriushchenko et al. 2020, ECCV, algorithm 2). Beginning at another attack's image,

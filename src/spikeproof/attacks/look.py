@@ -15,10 +15,10 @@ from spikeproof.errors import FAILURES, SpikeproofError, first_line
 from spikeproof.models import unwrapped
 from spikeproof.private_rng import private_rng
 
-_FEW = 8  # images of a whole look
-_GLANCED = 2
+_FEW = 8  # images in look_at
+_GLANCED = 2  # images in refuse_state, as long as they show nothing
 _ROUNDING = 1e-4  # of the largest logit
-_OTHER_SEEDS = (1, 2, 3, 4)  # several, as a draw among few things may come out alike
+_OTHER_SEEDS = (1, 2, 3, 4)  # several, as two draws among few values may be equal
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,8 +27,8 @@ class Randomness:
 
     Attributes:
         drawn: whether they change with the seed of all generators.
-        unfixed: the generators that torch's seed does not fix and that they change with, as sentences call them.
-        classes: how many logits an image has; 0 where there was no image to ask for.
+        unfixed: names of the generators that the logits change with and that torch's seed does not fix.
+        classes: how many logits an image has; 0 where no image was given.
     """
 
     drawn: bool
@@ -41,11 +41,13 @@ def look_at(model: nn.Module, images: Float[Tensor, "n c h w"], called: str = "t
     """Whether the logits of the same images change with random numbers, and with which.
 
     Args:
-        called: how sentences call the network.
+        model: the network.
+        images: in [0, 1]; the first eight are asked.
+        called: how messages call the network.
 
     Raises:
-        SpikeproofError: they change though every random number is the same, so an attack would change what it attacks;
-            or they are no logits [N,K].
+        SpikeproofError: they change though every random number is the same, so an attack would change the network that
+            it attacks; or they are no logits [N,K].
     """
     few = images[:_FEW].to(working_dtype(model))
     if len(few) == 0:
@@ -61,13 +63,18 @@ def look_at(model: nn.Module, images: Float[Tensor, "n c h w"], called: str = "t
 
 @torch.no_grad()
 def refuse_state(model: nn.Module, images: Float[Tensor, "n c h w"], called: str = "this network") -> bool:
-    """Refuse a network whose logits depend on what it was asked before, and see whether it draws random numbers.
+    """Refuse a network whose logits depend on earlier forwards, and find whether it draws random numbers.
 
-    Two images are asked in four forwards, so that it costs little before an attack; more only where they say no, or
-    where other seeds of NumPy, Python or a generator of the network's own do.
+    Two images are asked in four forwards, so that it costs little before an attack. More are asked where their logits
+    change from forward to forward, or with the seeds of NumPy, Python or a generator of the network's own.
+
+    Args:
+        model: the network.
+        images: in [0, 1]; up to eight are asked.
+        called: how messages call the network.
 
     Returns:
-        Whether it draws: from torch's generators, or so that its logits change.
+        Whether it draws from torch's generators, or its logits change with another generator.
 
     Raises:
         SpikeproofError: it keeps a state, or gives no logits [N,K].
@@ -122,7 +129,7 @@ class _Asking:
             size = "x".join(map(str, images.shape[1:]))
             raise _FailsError(
                 f"Asked for logits of {len(images)} images of {size}, {self._called} fails ({first_line(error)}); it "
-                "must take such images in batches of any size, with nothing left in it of another batch. Pass a "
+                "must take such images in batches of any size, and keep nothing of one batch for the next. Pass a "
                 "network of another library through spikeproof.adapt(net, num_steps=T)."
             ) from error
         self.drew |= any(not torch.equal(*pair) for pair in zip(before, _torchs_states(), strict=True))
@@ -137,14 +144,14 @@ class _Asking:
 
     def moved(self, images: Tensor) -> Bool[Tensor, " n"]:
         """Of which images the logits change with what was asked in between, or with other seeds of all but torch's."""
-        asked = zip((images, 1 - images, images, images), (0, *_OTHER_SEEDS), strict=False)
-        once, _, *again = (self.logits(each, seed, self.generators) for each, seed in asked)
+        pairs = zip((images, 1 - images, images, images), (0, *_OTHER_SEEDS), strict=False)
+        once, _, *again = (self.logits(each, seed, self.generators) for each, seed in pairs)
         return _differ(once, again[0]) | _differ(once, again[1])
 
     def without_state(self, images: Tensor) -> tuple[Float[Tensor, "n k"], bool]:
         """The logits, and whether they came out alike each time; one flipped spike is rounding and no state."""
         # The first forward may fill in what is lazy. Of the next ones two come after the same images, one does not.
-        _, once, _, *again = (self.logits(asked) for asked in (images, images, 1 - images, images, images))
+        _, once, _, *again = (self.logits(batch) for batch in (images, images, 1 - images, images, images))
         differs = [_differ(once, each) for each in again]
         if any(map(_most, differs)):
             most = max((once - each).abs().max().item() for each in again)

@@ -38,6 +38,7 @@ def mtpgd(
     samples that are still right. k * restarts * steps gradients at most. A table that says "MTPGD-20" says k too.
 
     Args:
+        model, images, labels, how: as in :func:`spikeproof.attacks.pgd`.
         threat: Linf, or L2 where the gradient is normalised instead of signed.
         steps: of each start.
         classes: k, the likeliest wrong classes by the clean logits; all of them where there are fewer.
@@ -75,7 +76,15 @@ def mtpgd(
 def likeliest_wrong(
     logits: Float[Tensor, "n k"], labels: Int64[Tensor, " n"], classes: int
 ) -> tuple[Int64[Tensor, " n"], ...]:
-    """Each sample's likeliest wrong class, then its second likeliest, and so on; K - 1 of them at most.
+    """Each sample's likeliest wrong class, then its second likeliest, and so on.
+
+    Args:
+        logits: of the clean images.
+        labels: the true classes.
+        classes: how many wrong classes; all K - 1 where there are fewer.
+
+    Returns:
+        A tensor [n] for each rank, the likeliest first.
 
     Example:
         >>> likeliest_wrong(torch.tensor([[3.0, 1.0, 2.0]]), torch.tensor([0]), 9)
@@ -88,9 +97,17 @@ def likeliest_wrong(
 def towards(
     wrong: Int64[Tensor, " n"], maker: Callable[..., Objective], pursuit: Pursuit
 ) -> Callable[[Tensor, Tensor | None], Objective]:
-    """The maker's objective towards these classes of the whole batch, for whichever samples are still chased.
+    """An objective towards these classes, for whichever samples are still chased.
 
-    They are no targets of the pursuit, whose samples are broken by any mistake.
+    The classes are no targets of the pursuit: its samples are broken by any mistake.
+
+    Args:
+        wrong: a class for each sample of the whole batch.
+        maker: makes an objective of labels and targets, such as ``margin_of``.
+        pursuit: says which samples are still chased.
+
+    Returns:
+        A maker for :meth:`Pursuit.objective`.
     """
     return lambda labels, _: maker(labels, wrong[pursuit.index])
 

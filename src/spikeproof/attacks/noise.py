@@ -32,9 +32,10 @@ def gaussian_noise(
 ) -> Attacked:
     """clip(x + std N(0, 1)), std the threat's radius as in the papers: RAT's and FEEL's GN (8/255), MPD-SGR's (0.1).
 
-    Only the box bounds these images: about a third of the pixels leave the threat's ball, which gives but the size.
+    Only the box bounds these images: about a third of the pixels leave the threat's ball, which gives only the size.
 
     Args:
+        model, images, labels, how: as in :func:`spikeproof.attacks.pgd`.
         threat: its radius is the standard deviation.
         std: the standard deviation, also as text, where it is not to be the radius.
         trials: draws; a sample that any of them breaks is broken.
@@ -70,6 +71,7 @@ def uniform_noise(
     """A uniform draw from the ball, clipped to the box: clip(x + U(-eps, eps)), SR's and MPD-SGR's uniform noise.
 
     Args:
+        model, images, labels, how: as in :func:`spikeproof.attacks.pgd`.
         threat: Linf, or L2, where the draw is uniform in the Euclidean ball.
         trials, keep: as in :func:`gaussian_noise`.
 
@@ -80,8 +82,8 @@ def uniform_noise(
         >>> from spikeproof.models import create_model
         >>> model = create_model("conv", num_classes=10, image_size=8, in_channels=1)
         >>> images = torch.rand(2, 1, 8, 8)
-        >>> found = uniform_noise(model, images, torch.tensor([3, 7]), Linf(0.1), trials=3)
-        >>> bool((found.images - images).abs().max() <= 0.1 + 1e-6)
+        >>> attacked = uniform_noise(model, images, torch.tensor([3, 7]), Linf(0.1), trials=3)
+        >>> bool((attacked.images - images).abs().max() <= 0.1 + 1e-6)
         True
     """
     return _noisy(model, images, labels, how, threat.random_start, trials, keep)
@@ -97,9 +99,9 @@ def _noisy(
     keep: Keep,
 ) -> Attacked:
     if keep not in ("best", "last"):
-        raise SpikeproofError(f"An attack keeps the 'best' image or the 'last', not {keep!r}.")
+        raise SpikeproofError(f"keep must be 'best' or 'last', got {keep!r}.")
     if whole(trials, "Noise", "trials") > 1 and keep == "last":
-        raise SpikeproofError(f"Noise with {trials} trials: more than 1 need keep='best'.")
+        raise SpikeproofError(f"Noise with {trials} trials needs keep='best'; with keep='last' give one trial.")
     with crafting(model, how or Crafting()) as craft:
         if keep == "last":
             return craft.verdict(draw(images), labels)

@@ -1,7 +1,8 @@
 """What an attack climbs: a loss of each sample's logits, larger where the model is nearer to a mistake.
 
-An objective is made for the samples at hand, ``cross_entropy_of(labels)``, and is then a function of their logits. The
-first time that it sees some it refuses labels that are none of their classes; a GPU is waited for then, and not again.
+An objective is made for given samples, ``cross_entropy_of(labels)``, and is then a function of their logits [n,K] that
+gives a number for each. At its first call it refuses labels that are no class of theirs. That waits for a GPU; later
+calls do not.
 """
 
 from __future__ import annotations
@@ -24,8 +25,10 @@ def cross_entropy_of(
     """CE(z, y); with targets -CE(z, target), which climbs towards the target.
 
     Args:
-        known: whether all are known to be classes of the network, so that nobody looks: in a training step, or where
-            it was looked before.
+        labels: y.
+        targets: the classes to be reached, or None.
+        known: True leaves out the check that labels and targets are classes of the network: in a training step, or
+            where they were checked before.
     """
     check = _Check() if known else _Check(labels, targets)
 
@@ -44,7 +47,7 @@ def margin_of(
     """max_{j != y} z_j - z_y, positive once the model errs (Carlini and Wagner 2017); with targets z_target - z_y.
 
     Args:
-        known: as in :func:`cross_entropy_of`.
+        labels, targets, known: as in :func:`cross_entropy_of`.
     """
     check = _Check() if known else _Check(labels, targets)
 
@@ -65,6 +68,9 @@ def dlr_of(labels: Int64[Tensor, " n"], targets: Int64[Tensor, " n"] | None = No
 
     z_(i) is the i-th largest. With fewer than three classes (four with targets) the ratio would be constant while the
     label is on top; the margin takes its place, whose sign is the same.
+
+    Args:
+        labels, targets: as in :func:`cross_entropy_of`.
     """
 
     margin, check = margin_of(labels, targets), _Check(labels, targets)
@@ -85,7 +91,11 @@ def dlr_of(labels: Int64[Tensor, " n"], targets: Int64[Tensor, " n"] | None = No
 
 
 def divergence_of(clean: Float[Tensor, "n k"]) -> Objective:
-    """KL(softmax(clean) || softmax(z)): how far the prediction has moved, whatever the label (TRADES' inner loss)."""
+    """KL(softmax(clean) || softmax(z)): how far the prediction has moved, whatever the label (TRADES' inner loss).
+
+    Args:
+        clean: logits of the clean images; no gradient goes through them.
+    """
     before = log_softmax(clean.detach(), 1)
     return lambda logits: (before.exp() * (before - log_softmax(logits, 1))).sum(1)
 
@@ -95,6 +105,12 @@ OBJECTIVES = {"ce": cross_entropy_of, "margin": margin_of, "dlr": dlr_of}
 
 def find_objective(name: str) -> Callable[..., Objective]:
     """An objective's maker by its name.
+
+    Args:
+        name: "ce", "margin" or "dlr".
+
+    Returns:
+        A function of labels, targets and ``known`` that makes the objective.
 
     Raises:
         SpikeproofError: there is none of that name.
@@ -109,7 +125,15 @@ def find_objective(name: str) -> Callable[..., Objective]:
 
 
 def check_classes(labels: Int64[Tensor, " n"], logits: Float[Tensor, "n k"]) -> None:
-    """Refuse a label that is no class of these logits, in a sentence."""
+    """Refuse a label that is no class of these logits.
+
+    Args:
+        labels: whole numbers.
+        logits: their second size is the number of classes K.
+
+    Raises:
+        SpikeproofError: a label outside 0 .. K - 1.
+    """
     wrong = labels[(labels < 0) | (labels >= logits.shape[1])]
     if len(wrong):
         raise SpikeproofError(
@@ -118,7 +142,7 @@ def check_classes(labels: Int64[Tensor, " n"], logits: Float[Tensor, "n k"]) -> 
 
 
 class _Check:
-    """``check_classes`` of some labels, the first time that logits are there."""
+    """Runs ``check_classes`` on some labels, at the first call only."""
 
     def __init__(self, *classes: Tensor | None) -> None:
         self._left = [each for each in classes if each is not None]

@@ -26,32 +26,46 @@ Keep = Literal["best", "last"]
 
 
 class SteepestStep:
-    """x <- P(x + a d), d the steepest direction of the norm: the sign, or the normalised gradient."""
+    """x <- P(x + a d), d the steepest direction of the norm: the sign, or the normalised gradient.
+
+    Args:
+        threat: the ball that P projects to; it also gives d.
+        size: a, in pixel units.
+    """
 
     def __init__(self, threat: Threat, size: float) -> None:
         self._threat, self._size = threat, size
 
     def move(self, current: Tensor, original: Tensor, gradient: Tensor, step: int) -> Tensor:
+        """The next images, as in :class:`spikeproof.attacks.pursuit.Rule`; ``step`` is not used."""
         return self._threat.project(current + self._size * self._threat.steepest(gradient), original)
 
     def keep(self, kept: Int64[Tensor, " m"]) -> None:
-        """Nothing is remembered."""
+        """Nothing is remembered of a sample, so nothing is forgotten."""
 
 
 class MomentumStep:
-    """m <- mu m + g / mean|g|, x <- P(x + a d(m)); means over a sample. A zero gradient adds nothing to m."""
+    """m <- mu m + g / mean|g|, x <- P(x + a d(m)); means over a sample. A zero gradient adds nothing to m.
+
+    Args:
+        threat: the ball that P projects to; it also gives d.
+        size: a, in pixel units.
+        decay: mu, in [0, 1].
+    """
 
     def __init__(self, threat: Threat, size: float, decay: float) -> None:
         self._threat, self._size, self._decay = threat, size, decay
         self._momentum: Tensor | None = None
 
     def move(self, current: Tensor, original: Tensor, gradient: Tensor, step: int) -> Tensor:
+        """The next images, as in :class:`spikeproof.attacks.pursuit.Rule`; ``step`` is not used."""
         mean = gradient.abs().mean((1, 2, 3), keepdim=True)
         unit = gradient / torch.where(mean > 0, mean, 1)
         self._momentum = unit if self._momentum is None else self._decay * self._momentum + unit
         return self._threat.project(current + self._size * self._threat.steepest(self._momentum), original)
 
     def keep(self, kept: Int64[Tensor, " m"]) -> None:
+        """Forget the momentum of all samples but those at these places."""
         if self._momentum is not None:
             self._momentum = self._momentum[kept]
 
@@ -75,7 +89,11 @@ def pgd(
     """x <- P(x + a sign(grad L)), from a uniform start in the ball (BIM: from the image itself).
 
     Args:
+        model: a network that turns images [N,C,H,W] in [0, 1] into logits [N,K]. It is left as it was.
+        images: x, in [0, 1]; arrays are taken too. They are copied to the model's device.
+        labels: y, the true classes, from 0 to K - 1.
         threat: Linf, or L2 where the gradient is normalised instead of signed.
+        how: the gradients' source, draws, precision and seed; None is ``Crafting()``: the network's own backward.
         steps: k.
         step_size: a, in pixel units, also as text ("2.55/255", the papers' for PGD-7 at 8/255); 2.5 eps / k by default.
         random_start: False gives BIM.
@@ -85,6 +103,9 @@ def pgd(
         objective: L: "ce", "margin" or "dlr".
         targets: classes to be reached instead of any mistake.
 
+    Returns:
+        Images in the ball and in [0, 1], and for each whether the model is still right about it.
+
     Raises:
         SpikeproofError: steps or restarts < 1, a step size that is not positive, several restarts of a last iterate
             or without a random start, or images outside [0, 1].
@@ -93,13 +114,17 @@ def pgd(
         >>> from spikeproof.models import create_model
         >>> model = create_model("conv", num_classes=10, image_size=8, in_channels=1)
         >>> images, labels = torch.rand(2, 1, 8, 8), torch.tensor([3, 7])
-        >>> found = pgd(model, images, labels, Linf(0.1), steps=5)
-        >>> bool((found.images - images).abs().max() <= 0.1 + 1e-6)
+        >>> attacked = pgd(model, images, labels, Linf(0.1), steps=5)
+        >>> bool((attacked.images - images).abs().max() <= 0.1 + 1e-6)
         True
+
+    Source: Madry et al. 2018 (ICLR), section 2.1. The paper judges the last iterate; "best" is ours.
     """
     size = _step_size(threat, steps, step_size, "PGD")
     if whole(restarts, "PGD", "restarts") > 1 and (keep == "last" or not random_start):
-        raise SpikeproofError(f"PGD with {restarts} restarts: more than 1 need a random start and keep='best'.")
+        raise SpikeproofError(
+            f"PGD with {restarts} restarts needs a random start and keep='best'; else give restarts=1."
+        )
     return iterate(
         model,
         images,
@@ -117,7 +142,20 @@ def pgd(
 
 
 bim = partial(pgd, random_start=False)
-bim.__doc__ = """PGD from the image itself (``random_start=False``); every other argument is ``pgd``'s."""
+bim.__doc__ = """BIM: x <- P(x + a sign(grad L)) from the image itself, :func:`pgd` with ``random_start=False``.
+
+Args, Returns and Raises are those of :func:`pgd`; only ``restarts`` must stay 1.
+
+Example:
+    >>> import torch
+    >>> from spikeproof.models import create_model
+    >>> model = create_model("conv", num_classes=10, image_size=8, in_channels=1)
+    >>> bim(model, torch.rand(2, 1, 8, 8), torch.tensor([3, 7]), Linf(0.1), steps=5).correct.shape
+    torch.Size([2])
+
+Source: Kurakin et al. 2017 (ICLR workshop). Deviation: the default step; theirs is one of 256 grey levels.
+"""
+__test__ = {"bim": bim.__doc__}  # doctest finds functions and classes only
 
 
 @attack("MI-FGSM")
@@ -137,6 +175,7 @@ def mi_fgsm(
     """Momentum over normalised gradients, m <- mu m + g / mean|g|, x <- P(x + a sign m), from the image itself.
 
     Args:
+        model, images, labels, threat, how: as in :func:`spikeproof.attacks.pgd`.
         steps, step_size: k and a; a = eps / k by default, as in the paper.
         decay: mu.
         keep, targets: as in :func:`pgd`.
@@ -177,6 +216,7 @@ def iterated_rfgsm(
     """torchattacks' RFGSM: from clip(x + a sign(N(0,1))), k steps of a sign(grad), projected. Not R+FGSM (``rfgsm``).
 
     Args:
+        model, images, labels, threat, how: as in :func:`spikeproof.attacks.pgd`.
         steps, step_size: k and a; a = eps / 4 by default (torchattacks 3.3: eps 8/255, a 2/255, k 10).
         keep, targets: as in :func:`pgd`.
 
@@ -214,14 +254,22 @@ def iterate(
     objective: str = "ce",
     targets: Int64[Tensor, " n"] | None = None,
 ) -> Attacked:
-    """Any attack that moves from image to image by a rule of its own; the arguments are :func:`pgd`'s.
+    """Any attack that moves from image to image by a rule of its own.
 
     Args:
-        rule: makes the rule, afresh for every restart.
-        start: where to begin, from the images; the ball's random start, or the image, by default.
+        model, images, labels, threat, how, steps, random_start, restarts, keep, objective, targets: as in :func:`pgd`.
+        rule: makes a new rule, once for every restart.
+        start: makes the first images [n,c,h,w] from the originals. None is a random start in the ball or, with
+            ``random_start=False``, the originals.
+
+    Returns:
+        The images that ``keep`` asks for and the judge's verdict on them.
+
+    Raises:
+        SpikeproofError: another word for ``keep``, or an unknown objective.
     """
     if keep not in ("best", "last"):
-        raise SpikeproofError(f"An attack keeps the 'best' image or the 'last', not {keep!r}.")
+        raise SpikeproofError(f"keep must be 'best' or 'last', got {keep!r}.")
     maker = find_objective(objective)
     begin = start or (threat.random_start if random_start else lambda originals: originals)
     with crafting(model, how or Crafting()) as craft:
@@ -240,10 +288,10 @@ def iterate(
         return pursuit.finish(current)
 
 
-def _step_size(threat: Threat, steps: int, asked: float | str | None, attack: str) -> float:
+def _step_size(threat: Threat, steps: int, given: float | str | None, attack: str) -> float:
     counts(attack, steps=steps)
-    size = 2.5 * threat.eps / steps if asked is None else threat.parse(asked, "step size")
-    if asked is not None and size == 0 and threat.eps > 0:
+    size = 2.5 * threat.eps / steps if given is None else threat.parse(given, "step size")
+    if given is not None and size == 0 and threat.eps > 0:
         raise SpikeproofError(f"{attack}'s step size must be positive, got 0; leave it out for the default.")
     return size
 

@@ -16,17 +16,24 @@ from spikeproof.attacks.objective import Objective, cross_entropy_of, margin_of
 class Pursuit:
     """Which samples are still chased, and the best image of each.
 
-    A sample leaves once the judge confirms that it is broken (crafting may be bfloat16, and its word does not count):
-    that the model errs, or with targets that it says the target. Of a random network fresh draws confirm it; a sample
-    that had luck with its draws is chased further. One never broken ends with the image of highest
-    cross-entropy (lowest to the target), so no attack returns worse than it found. Beside it the image of least margin
-    is kept, from which a further attack goes on.
+    A sample leaves once the judge confirms that it is broken: that the model errs or, with targets, says the target.
+    Crafting may be in bfloat16, so its own logits do not decide. Of a random network fresh draws confirm it; a sample
+    that only a lucky draw broke is chased further. One never broken ends with the image of highest cross-entropy
+    (lowest to the target), so no attack returns a worse image than it found. The image of least margin is kept too: a
+    further attack goes on from it.
 
-    On a GPU each ``offer`` waits once, to hear which samples are suspected; more only where some are.
+    On a GPU each ``offer`` waits once, to learn which samples are suspected; it waits again only where some are.
+
+    Args:
+        craft: the network under attack.
+        images, labels, targets: the whole batch. Samples that are broken from the start are not chased.
 
     Attributes:
         images, labels, targets: of the samples still chased; these shrink.
         index: which samples of the batch those are.
+
+    Raises:
+        SpikeproofError: labels or targets that are no class of the model, or logits that are not finite.
     """
 
     def __init__(self, craft: Craft, images: Tensor, labels: Tensor, targets: Tensor | None = None) -> None:
@@ -44,13 +51,26 @@ class Pursuit:
         return len(self.index)
 
     def objective(self, maker: Callable[..., Objective] = cross_entropy_of) -> Objective:
-        """The maker's objective for the samples still chased; made anew when some have left."""
+        """The maker's objective for the samples still chased; made anew when some have left.
+
+        Args:
+            maker: makes an objective of (labels, targets).
+        """
         if maker not in self._objectives:
             self._objectives[maker] = maker(self.labels, self.targets)
         return self._objectives[maker]
 
     def offer(self, candidates: Float[Tensor, "n c h w"], logits: Float[Tensor, "n k"]) -> Int64[Tensor, " m"] | None:
-        """Note the candidates of the samples still chased; the places among them to keep when some leave, else None."""
+        """Note a candidate of each sample still chased, and let go the samples that are broken.
+
+        Args:
+            candidates: an image of each sample still chased, in the ball.
+            logits: theirs, at crafting precision. The judge is asked where they err.
+
+        Returns:
+            None while no sample leaves. Else the places, among those chased so far, of the samples that stay;
+            the caller must cut its own tensors to them.
+        """
         loss = self.objective()(logits)
         suspected = errs(logits, self.labels, self.targets).nonzero().flatten()
         broken = torch.zeros_like(self.labels, dtype=torch.bool)
@@ -76,12 +96,20 @@ class Pursuit:
         return left
 
     def let_go(self, left: Int64[Tensor, " m"]) -> None:
-        """Chase only the samples at these places from now on; the others stay unbroken."""
+        """Chase only some samples from now on; the others count as not broken.
+
+        Args:
+            left: places of the samples that stay, among those chased so far.
+        """
         self._chase(self.index[left])
         self.craft.keep(left)
 
     def finish(self, candidates: Float[Tensor, "n c h w"] | None = None) -> Attacked:
-        """Look at the last candidates too, if any, let the judge see every survivor's best image, and close."""
+        """The best image of every sample, and the judge's verdict on it.
+
+        Args:
+            candidates: last images of the samples still chased, which were not offered yet; None if there are none.
+        """
         if len(self) and candidates is not None:
             self.offer(candidates, self.craft.judge(candidates).float())
         self._chase(self._unbroken.nonzero().flatten())  # those that were let go, too
@@ -106,7 +134,7 @@ class Pursuit:
 
 @runtime_checkable
 class Rule(Protocol):
-    """How an iterated attack moves from one image to the next."""
+    """How an iterated attack moves from one image to the next. A rule may remember something of each sample."""
 
     def move(
         self,
@@ -114,10 +142,22 @@ class Rule(Protocol):
         original: Float[Tensor, "n c h w"],
         gradient: Float[Tensor, "n c h w"],
         step: int,
-    ) -> Float[Tensor, "n c h w"]: ...
+    ) -> Float[Tensor, "n c h w"]:
+        """The next image of each sample, in the ball.
+
+        Args:
+            current: where the samples are.
+            original: their clean images.
+            gradient: of the objective, at ``current``; the rule goes up it.
+            step: counts from 0.
+        """
 
     def keep(self, kept: Int64[Tensor, " m"]) -> None:
-        """Forget what is remembered of all samples but those at these places."""
+        """Forget what is remembered of all samples but some.
+
+        Args:
+            kept: places of those that stay, among the samples so far.
+        """
 
 
 def chase(
@@ -128,7 +168,18 @@ def chase(
     steps: int,
     maker: Callable[..., Objective] = cross_entropy_of,
 ) -> Float[Tensor, "m c h w"]:
-    """Move the chased samples from ``start`` for so many steps; the last candidates of those that are left, unseen."""
+    """Move the chased samples for some steps; each image is offered before the next move, and broken samples leave.
+
+    Args:
+        pursuit: the samples, and the network under attack.
+        start: the first images of those still chased.
+        rule: how to move.
+        steps: how often; a step costs one gradient (times E draws).
+        maker: makes the objective of (labels, targets).
+
+    Returns:
+        The last images of the m samples still chased. They were not offered yet.
+    """
     current = start
     for step in range(steps):
         if len(pursuit) == 0:
@@ -151,7 +202,19 @@ def climb(
     steps: int,
     objective: Objective,
 ) -> Float[Tensor, "n c h w"]:
-    """The bare climb of every sample, broken or not; its last iterate, unjudged: the papers' protocol."""
+    """Move every sample for some steps, broken or not: the papers' protocol.
+
+    Args:
+        craft: the network under attack.
+        images: the originals.
+        start: the first images.
+        rule: how to move.
+        steps: how often; a step costs one gradient (times E draws).
+        objective: what is climbed.
+
+    Returns:
+        The last images, not judged.
+    """
     current = start
     for step in range(steps):
         gradient, _ = craft.gradient(current, objective)

@@ -43,6 +43,7 @@ def spsa(
     Unlike the paper's one attack per image, samples of a batch draw their own directions side by side.
 
     Args:
+        model, images, labels, how: as in :func:`spikeproof.attacks.pgd`.
         steps: Adam's.
         samples: queries in each estimate, an even number: samples / 2 directions v_i, each with its opposite. The paper
             goes up to 8192.
@@ -59,13 +60,13 @@ def spsa(
         >>> from spikeproof.models import create_model
         >>> model = create_model("conv", num_classes=10, image_size=8, in_channels=1)
         >>> images, labels = torch.rand(2, 1, 8, 8), torch.tensor([3, 7])
-        >>> found = spsa(model, images, labels, Linf(0.1), steps=2, samples=8)
-        >>> bool((found.images - images).abs().max() <= 0.1 + 1e-6)
+        >>> attacked = spsa(model, images, labels, Linf(0.1), steps=2, samples=8)
+        >>> bool((attacked.images - images).abs().max() <= 0.1 + 1e-6)
         True
     """
     counts("SPSA", steps=steps, samples=samples)
     if samples % 2:
-        raise SpikeproofError(f"SPSA queries in pairs and needs an even number of samples, 2 at least; got {samples}.")
+        raise SpikeproofError(f"SPSA queries in pairs: samples must be an even number >= 2, got {samples}.")
     for name, value in (("delta", delta), ("learning rate", learning_rate)):
         real(value, "SPSA", name, 0, above=True)
     with crafting(model, how or Crafting()) as craft:
@@ -87,13 +88,21 @@ def spsa(
 def estimate(
     craft: Craft, images: Float[Tensor, "n c h w"], objective: Objective, *, pairs: int, delta: float
 ) -> Float[Tensor, "n c h w"]:
-    """The gradient of each sample's objective, from ``pairs`` opposite queries along random signs."""
+    """The gradient of each sample's objective, estimated from opposite queries along random signs (see :func:`spsa`).
+
+    Args:
+        craft: the network under attack.
+        images: x.
+        objective: L, of logits [n,K] a number for each sample.
+        pairs: how many directions v_i, 1 or more; twice as many queries of each sample.
+        delta: how far a query lies from x in each pixel. Queries are clipped to [0, 1].
+    """
     total = torch.zeros_like(images)
     together = max(_AT_ONCE // (2 * len(images)), 1)
     for first in range(0, pairs, together):
         count = min(together, pairs - first)
         signs = 2 * torch.randint(0, 2, (count, *images.shape), device=images.device).to(images.dtype) - 1
-        # Clipped: what no pixel can be is no query.
+        # Clipped: a query must be an image.
         up, down = (_losses(craft, (images + way * signs).clamp(0, 1), objective) for way in (delta, -delta))
         slope = ((up - down) / (2 * delta)).to(images.dtype)
         slope = torch.where(slope.isfinite(), slope, 0.0)
@@ -129,7 +138,7 @@ class _Adam:
             self._first, self._second = self._first[kept], self._second[kept]
 
 
-# The paper's delta of 0.01 moves too few spikes to be told from none.
+# The paper's delta of 0.01 flips too few spikes for the logits to change.
 FORMS = (
     Form(
         name="SPSA",

@@ -45,6 +45,7 @@ def square(
     margin of exactly zero is none), and L2 windows that hang over the border of the start are cut (theirs fails).
 
     Args:
+        model, images, labels, how: as in :func:`spikeproof.attacks.pgd`.
         threat: Linf or L2.
         queries: of each sample, after the one for the start.
         p_init: the share at first.
@@ -103,7 +104,7 @@ class _Squares:
         """A square of one sign per channel."""
         height, width = current.shape[2:]
         side = min(max(round(math.sqrt(share * height * width)), 1), height, width)
-        top, left = _place(height - side), _place(width - side)
+        top, left = _random_offset(height - side), _random_offset(width - side)
         change = torch.zeros_like(current[0])
         change[:, top : top + side, left : left + side] = 2 * self._threat.eps * _signs(current[0, :, :1, :1])
         return self._threat.project(current + change, originals)
@@ -149,11 +150,11 @@ class _Windows:
 
     @staticmethod
     def _window(side: int, height: int, width: int) -> tuple[slice, slice, slice, slice]:
-        top, left = _place(height - side), _place(width - side)
+        top, left = _random_offset(height - side), _random_offset(width - side)
         return slice(None), slice(None), slice(top, top + side), slice(left, left + side)
 
 
-def _place(room: int) -> int:
+def _random_offset(room: int) -> int:
     """A whole number below ``room``; 0 if there is none. Drawn on the CPU, where it is used."""
     return int(room * torch.rand(1))
 

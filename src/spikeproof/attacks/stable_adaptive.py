@@ -39,14 +39,19 @@ def sa_pgd(
     its m and v (the paper's code would divide by zero).
 
     Args:
+        model, images, labels, threat: as in :func:`spikeproof.attacks.pgd`; Linf only.
+        how: as there, but None is ``Crafting(source=ASSG())``.
         steps: N; checkpoints at 0.22 N, then windows shorter by 0.03 N each, not below 0.06 N. Any iterate counts.
         objective: "ce", "margin" or "dlr".
         targets: classes to be reached instead of any mistake.
         start: images in the ball to begin at, such as another attack's ``nearest``; by default a random point of the
             ball's border, as in the paper.
 
+    Returns:
+        The best image of each sample and the judge's verdict on it.
+
     Raises:
-        SpikeproofError: steps < 1, images outside [0, 1], or a start that does not fit them.
+        SpikeproofError: steps < 1, images outside [0, 1], a start that does not fit them, or a threat in L2.
 
     Example:
         >>> from spikeproof.models import create_model
@@ -75,7 +80,12 @@ def sa_pgd(
 
 
 class StableStep:
-    """SA-PGD's m, v and eta."""
+    """SA-PGD's step, with its m, v and eta (see :func:`sa_pgd`).
+
+    Args:
+        threat: the ball; eta begins at its radius.
+        steps: N, which decides when eta is halved.
+    """
 
     def __init__(self, threat: Linf, steps: int) -> None:
         self._threat, self._size, self._halvings = threat, threat.eps, halving_steps(steps)
@@ -83,6 +93,7 @@ class StableStep:
         self._second: Tensor | None = None
 
     def move(self, current: Tensor, original: Tensor, gradient: Tensor, step: int) -> Tensor:
+        """The next images. The arguments are those of :class:`spikeproof.attacks.pursuit.Rule`."""
         if self._first is None or self._second is None:
             self._first = self._second = torch.zeros_like(current)
         largest = gradient.abs().amax(_PER_SAMPLE, keepdim=True)
@@ -100,12 +111,21 @@ class StableStep:
         return moved
 
     def keep(self, kept: Int64[Tensor, " m"]) -> None:
+        """Forget m and v of all samples but those at these places."""
         if self._first is not None and self._second is not None:
             self._first, self._second = self._first[kept], self._second[kept]
 
 
 def halving_steps(steps: int) -> set[int]:
-    """After how many steps eta is halved: APGD's checkpoints (Croce and Hein 2020), taken unconditionally."""
+    """After how many steps eta is halved: APGD's checkpoints (Croce and Hein 2020), taken unconditionally.
+
+    Args:
+        steps: N, 1 or more.
+
+    Example:
+        >>> sorted(halving_steps(100))
+        [22, 41, 57, 70, 80, 87, 93, 99]
+    """
     window, least, shrink = (max(int(share * steps), 1) for share in (0.22, 0.06, 0.03))
     checkpoints, at = set(), 0
     while at + window <= steps:

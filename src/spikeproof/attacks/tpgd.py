@@ -38,6 +38,7 @@ def tpgd(
     norm projected after each step; the authors' L2 variant drives the same steps by SGD.
 
     Args:
+        model, images, labels, threat, how: as in :func:`spikeproof.attacks.pgd`.
         steps: k.
         step_size: a, in pixel units, also as text; 2.5 eps / k by default, the paper's 2/255 for ten steps at 8/255.
         start_std: s. Where the start flips no spike, the divergence and its gradient are zero and the image stays where
@@ -53,13 +54,13 @@ def tpgd(
         >>> from spikeproof.threat import Linf
         >>> model = create_model("conv", num_classes=10, image_size=8, in_channels=1)
         >>> images, labels = torch.rand(2, 1, 8, 8), torch.tensor([3, 7])
-        >>> found = tpgd(model, images, labels, Linf(0.1), steps=3)
-        >>> bool((found.images - images).abs().max() <= 0.1 + 1e-6)
+        >>> attacked = tpgd(model, images, labels, Linf(0.1), steps=3)
+        >>> bool((attacked.images - images).abs().max() <= 0.1 + 1e-6)
         True
     """
     counts("TPGD", steps=steps)
     if keep not in ("best", "last"):
-        raise SpikeproofError(f"An attack keeps the 'best' image or the 'last', not {keep!r}.")
+        raise SpikeproofError(f"keep must be 'best' or 'last', got {keep!r}.")
     size = 2.5 * threat.eps / steps if step_size is None else threat.parse(step_size, "step size")
     if step_size is not None and size == 0:
         raise SpikeproofError("TPGD's step size must be positive, got 0; leave it out for the default.")

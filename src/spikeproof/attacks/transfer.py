@@ -41,6 +41,7 @@ def transfer(
     substitute of the same architecture, trained apart.
 
     Args:
+        model, images, labels, threat: as in :func:`spikeproof.attacks.pgd`.
         how: for every substitute alike; its ``judge_draws`` (else its draws) are the verdict's.
         substitutes: one network or several, with the model's classes.
         attack: any attack of this package; PGD-20, last iterate, by default. Attacks that stop once the substitute errs
@@ -68,6 +69,6 @@ def transfer(
             if len(pursuit) == 0:
                 break
             aim = {} if pursuit.targets is None else {"targets": pursuit.targets}
-            found = attack(substitute, pursuit.images, pursuit.labels, threat, how, **aim).images
-            pursuit.offer(found, craft.judge(found).float())
+            crafted = attack(substitute, pursuit.images, pursuit.labels, threat, how, **aim).images
+            pursuit.offer(crafted, craft.judge(crafted).float())
         return pursuit.finish()

@@ -27,9 +27,17 @@ class Coding(Protocol):
 
     @property
     def normalised(self) -> bool:
-        """Whether the network takes mean and deviation off the frames (spikes are fed as they are)."""
+        """Whether the network normalises the frames by mean and deviation (spikes are fed as they are)."""
         ...
 
     def encode(self, images: Float[Tensor, "n c h w"], num_steps: int) -> Float[Tensor, "k n c h w"]:
-        """The frames of images in [0, 1]: K = 1 for a constant coding, else K = num_steps."""
+        """The frames of images.
+
+        Args:
+            images: in [0, 1].
+            num_steps: T, 1 or more.
+
+        Returns:
+            K frames, time first: K = 1 for a constant coding, which holds at every step, else K = T.
+        """
         ...

@@ -16,6 +16,8 @@ class Direct:
         >>> import torch
         >>> Direct().encode(torch.rand(2, 3, 4, 4), num_steps=8).shape
         torch.Size([1, 2, 3, 4, 4])
+
+    Source: Rueckauer et al. 2017, "analog input"; the default of every paper reproduced here.
     """
 
     constant = True
@@ -23,4 +25,5 @@ class Direct:
     normalised = True
 
     def encode(self, images: Float[Tensor, "n c h w"], num_steps: int) -> Float[Tensor, "1 n c h w"]:
+        """One frame, the image itself, which holds at every step; arguments as in :class:`Coding`."""
         return images.unsqueeze(0)

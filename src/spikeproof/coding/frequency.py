@@ -1,4 +1,4 @@
-"""FEEL's frequency encoding (Xu et al. 2024, NeurIPS): step by step less of the high frequencies of the image.
+"""FEEL's frequency encoding (Xu et al. 2024, NeurIPS): each step keeps fewer of the image's high frequencies.
 
 As its code has it: the modulus of the inverse transform and not its real part (the box of an even size is not
 symmetric, so the two differ), and no normalisation afterwards.
@@ -21,9 +21,9 @@ class Frequency:
     """x[t] = |ifft2(B_r fft2(x))|, B_r keeping the 2r x 2r frequencies -r..r-1 around the mean, r that of step t.
 
     Args:
-        radii: r of each step. By default those that the paper gives, 16, 14, 12, ... for 32x32 and 32, 30, ... for
-            64x64 images, and where these would run out of frequencies (more steps, smaller images) as many radii in
-            equal steps (see :func:`default_radii`).
+        radii: r of each step, whole numbers >= 1. None takes those that the paper gives, 16, 14, 12, ... for 32x32 and
+            32, 30, ... for 64x64 images. Where these would reach 0 (more steps, smaller images), it takes as many radii
+            in equal steps (see :func:`default_radii`).
 
     Raises:
         SpikeproofError: radii that are not whole numbers >= 1; in ``encode``, another number of radii than of steps.
@@ -32,6 +32,8 @@ class Frequency:
         >>> frames = Frequency().encode(torch.rand(2, 3, 32, 32), num_steps=4)
         >>> frames.shape
         torch.Size([4, 2, 3, 32, 32])
+
+    Source: Xu et al. 2024 (NeurIPS, FEEL), as its code has it: the modulus, not the real part, and no normalisation.
     """
 
     radii: tuple[int, ...] | None = None
@@ -51,7 +53,14 @@ class Frequency:
             )
 
     def encode(self, images: Float[Tensor, "n c h w"], num_steps: int) -> Float[Tensor, "t n c h w"]:
-        """The image of each step, low frequencies only."""
+        """The image of each step, low frequencies only.
+
+        Args:
+            images, num_steps: as in :class:`Coding`.
+
+        Raises:
+            SpikeproofError: another number of radii than of steps.
+        """
         height, width = images.shape[-2:]
         radii = default_radii(max(height, width), num_steps) if self.radii is None else self.radii
         if len(radii) != num_steps:
@@ -60,7 +69,7 @@ class Frequency:
                 "each step, or none for the paper's."
             )
         if images.shape[0] == 0:
-            return images.expand(num_steps, *images.shape)  # the library refuses to transform nothing
+            return images.expand(num_steps, *images.shape)  # PyTorch refuses to transform an empty tensor
         spectrum = torch.fft.fft2(images.to(torch.promote_types(images.dtype, torch.float32)))
         boxes = torch.stack([_kept(height, radius)[:, None] & _kept(width, radius) for radius in radii])
         kept: Complex[Tensor, "t n c h w"] = spectrum * sent(boxes[:, None, None], images.device)
@@ -70,6 +79,10 @@ class Frequency:
 
 def default_radii(size: int, num_steps: int) -> tuple[int, ...]:
     """From half the size, which keeps all, down by 2 a step; by less where 2 would leave a step without a frequency.
+
+    Args:
+        size: the larger of an image's height and width, in pixels.
+        num_steps: T.
 
     Example:
         >>> default_radii(32, 8), default_radii(64, 4), default_radii(8, 4)

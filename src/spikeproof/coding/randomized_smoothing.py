@@ -1,8 +1,8 @@
 """Randomized smoothing coding (RSC), after RSC-SNN (Wu et al. 2024, ACM MM): Gaussian noise on the image at every step.
 
-The paper gives no code and no more than "Gaussian noise on the SNN input"; this is the least that it can mean, and our
-own definition: fresh noise for each step, before normalisation, in training, at inference and under attack alike. It is
-not clipped, so the mean of the frames is the image. Its training scheme (E-RSCT: distillation from an ordinary network)
+The paper gives no code and says only "Gaussian noise on the SNN input". Our own definition takes it at its least: fresh
+noise for each step, before normalisation, in training, at inference and under attack alike. It is not clipped, so the
+mean of the frames is the image. Its training scheme (E-RSCT: distillation from an ordinary network)
 is no part of the coding.
 """
 
@@ -24,7 +24,7 @@ class RSC:
     """x[t] = x + n[t], n ~ N(0, sigma^2) for every step and pixel; normalised afterwards.
 
     Args:
-        sigma: in units of pixels, black 0 and white 1.
+        sigma: the noise's standard deviation, > 0, in pixel units (black 0, white 1).
 
     Raises:
         SpikeproofError: sigma is not a positive number.
@@ -32,6 +32,8 @@ class RSC:
     Example:
         >>> RSC(sigma=0.1).encode(torch.rand(2, 3, 4, 4), num_steps=8).shape
         torch.Size([8, 2, 3, 4, 4])
+
+    Source: Wu et al. 2024 (ACM MM, RSC-SNN); the noise's place and range are ours, as said above.
     """
 
     sigma: float = 0.1
@@ -45,7 +47,7 @@ class RSC:
             raise SpikeproofError(f"RSC's sigma must be a positive number, got {self.sigma}; without noise use direct.")
 
     def encode(self, images: Float[Tensor, "n c h w"], num_steps: int) -> Float[Tensor, "t n c h w"]:
-        """The image under noise of each step."""
+        """The noisy image of each step, not clipped; arguments as in :class:`Coding`."""
         # By the CPU's generator, as all noise here; float32 for every dtype.
         normals = sent(torch.randn(num_steps, *images.shape, dtype=torch.float32, device="cpu"), images.device)
         return (images + self.sigma * normals).to(images.dtype)

@@ -23,6 +23,9 @@ def parse_coding(text: str) -> Coding:
 
     Several numbers of one kind, such as one for each step, are written with a / between them.
 
+    Args:
+        text: such as "direct", "rsc(sigma=0.2)" or "frequency(16/14/12/10)".
+
     Raises:
         SpikeproofError: an unknown name, an unknown or impossible number.
 
@@ -35,27 +38,36 @@ def parse_coding(text: str) -> Coding:
 
 
 def coding_to_json(coding: Coding) -> dict[str, Any]:
-    """The coding by its name, and its numbers."""
+    """The coding's class name under "name", and its fields as plain values."""
     return {"name": type(coding).__name__, **dataclasses.asdict(coding)}  # type: ignore[call-overload]
 
 
 def coding_from_json(plain: dict[str, Any]) -> Coding:
-    """What :func:`coding_to_json` wrote; KeyError or TypeError for what it did not."""
-    values = {name: tuple(held) if isinstance(held, list) else held for name, held in plain.items() if name != "name"}
+    """The coding that :func:`coding_to_json` wrote.
+
+    Args:
+        plain: "name" and the fields.
+
+    Raises:
+        KeyError, TypeError: it was not written by it.
+    """
+    values = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in plain.items() if name != "name"
+    }
     made: Coding = CODINGS[plain["name"]](**values)
     return made
 
 
 def coding_to_text(coding: Coding) -> str:
-    """What :func:`parse_coding` reads.
+    """The text that :func:`parse_coding` reads; fields with their default value are left out.
 
     Example:
         >>> coding_to_text(Frequency((16, 14))), coding_to_text(Poisson())
         ('frequency(radii=16/14)', 'poisson')
     """
-    told = []
+    fields = []
     for field in dataclasses.fields(coding):  # type: ignore[arg-type]
         value = getattr(coding, field.name)
         if value != field.default:
-            told.append(f"{field.name}={'/'.join(map(str, value)) if isinstance(value, tuple) else value}")
-    return type(coding).__name__.lower() + (f"({', '.join(told)})" if told else "")
+            fields.append(f"{field.name}={'/'.join(map(str, value)) if isinstance(value, tuple) else value}")
+    return type(coding).__name__.lower() + (f"({', '.join(fields)})" if fields else "")

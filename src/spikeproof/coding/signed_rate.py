@@ -1,8 +1,8 @@
-"""Signed rate coding (Mukhoty et al. 2025, ICLR): spikes of both signs, of the brightness above and below the mean.
+"""Signed rate coding (Mukhoty et al. 2025, ICLR): positive spikes for pixels above the mean, negative ones below.
 
 Deviations: the original takes off the mean image of the training set, position by position; here it is a number for
-each channel, since a coding is plain numbers. It sends back the mean over the steps, which is 1/T of the gradient here.
-Nothing is scaled, there as here: x in [0, 1] less a mean in [0, 1] lies in [-1, 1].
+each channel, since a coding is plain numbers. Its backward takes the mean over the steps, which is 1/T of the gradient
+here. Neither scales anything: x in [0, 1] less a mean in [0, 1] lies in [-1, 1].
 """
 
 from __future__ import annotations
@@ -26,16 +26,17 @@ class SignedRate:
     nothing for a grey pixel, which varies most there. Not normalised further.
 
     Args:
-        mean: m, one number for each channel of the images, or one for all.
+        mean: m in [0, 1], one number for each channel of the images, or one for all.
 
     Raises:
-        SpikeproofError: a mean outside [0, 1]; in ``encode``, as many means as the images have channels, or one, are
-            missing.
+        SpikeproofError: a mean outside [0, 1]; in ``encode``, neither one mean nor as many as the images have channels.
 
     Example:
         >>> _ = torch.manual_seed(0)
         >>> SignedRate().encode(torch.full((1, 1, 1, 1), 0.1), num_steps=8).flatten()
         tensor([ 0.,  0., -1., -1., -1.,  0.,  0.,  0.])
+
+    Source: Mukhoty et al. 2025 (ICLR); deviations as above.
     """
 
     mean: tuple[float, ...] = (0.5,)
@@ -47,12 +48,19 @@ class SignedRate:
     def __post_init__(self) -> None:
         if not self.mean or not all(0 <= value <= 1 for value in self.mean):
             raise SpikeproofError(
-                f"Signed rate coding takes the mean brightness off pixels in [0, 1], so each mean lies in [0, 1], got "
-                f"{self.mean}; give those of the training images."
+                f"Each mean of signed rate coding must lie in [0, 1], as pixels do, got {self.mean}; give the means of "
+                "the training images."
             )
 
     def encode(self, images: Float[Tensor, "n c h w"], num_steps: int) -> Float[Tensor, "t n c h w"]:
-        """Spikes, -1, 0 or 1."""
+        """Spikes, -1, 0 or 1, of each step.
+
+        Args:
+            images, num_steps: as in :class:`Coding`.
+
+        Raises:
+            SpikeproofError: neither one mean nor as many as the images have channels.
+        """
         if len(self.mean) not in (1, images.shape[1]):
             raise SpikeproofError(
                 f"This signed rate coding has {len(self.mean)} means and the images {images.shape[1]} channels; give "

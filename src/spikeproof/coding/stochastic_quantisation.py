@@ -1,6 +1,6 @@
-"""Stochastic quantisation encoding (SQE, arXiv 2610.01558): a pixel goes at random to one of the levels beside it.
+"""Stochastic quantisation encoding (SQE, arXiv 2610.01558): a pixel becomes, at random, one of the two nearest levels.
 
-Between Poisson coding, which is N = 1, and direct coding, which N grows towards. Whether the original normalises the
+N = 1 is Poisson coding; for large N it approaches direct coding. Whether the original normalises the
 levels is not known to us; here they are fed as they are, as Poisson's spikes are.
 """
 
@@ -23,8 +23,8 @@ class SQE:
     The mean of s[t] is x and its variance frac(x N) (1 - frac(x N)) / N^2 <= 1 / (4 N^2).
 
     Args:
-        levels: N, how many steps of brightness there are between black and white. The paper takes 2 for CIFAR-10 and
-            3 for CIFAR-100.
+        levels: N >= 1, how many steps of brightness lie between black and white. The paper takes 2 for CIFAR-10 and 3
+            for CIFAR-100.
 
     Raises:
         SpikeproofError: levels that are not a whole number >= 1.
@@ -33,6 +33,8 @@ class SQE:
         >>> _ = torch.manual_seed(0)
         >>> SQE(levels=2).encode(torch.full((1, 1, 1, 1), 0.7), num_steps=8).flatten()
         tensor([0.5000, 0.5000, 1.0000, 1.0000, 1.0000, 0.5000, 0.5000, 0.5000])
+
+    Source: arXiv 2610.01558; that levels are not normalised is our choice, as said above.
     """
 
     levels: int = 2
@@ -44,12 +46,12 @@ class SQE:
     def __post_init__(self) -> None:
         if not isinstance(self.levels, int) or isinstance(self.levels, bool) or self.levels < 1:
             raise SpikeproofError(
-                f"SQE's levels must be a whole number >= 1, got {self.levels}; 1 is Poisson coding, and direct coding "
-                "is what many levels come to."
+                f"SQE's levels must be a whole number >= 1, got {self.levels}; 1 is Poisson coding, and many levels "
+                "approach direct coding."
             )
 
     def encode(self, images: Float[Tensor, "n c h w"], num_steps: int) -> Float[Tensor, "t n c h w"]:
-        """Levels k / N."""
+        """Levels k / N of each step; arguments as in :class:`Coding`."""
         wide = torch.promote_types(images.dtype, torch.float32)
         scaled = images.detach().to(wide) * self.levels
         below = scaled.floor()

@@ -1,4 +1,4 @@
-"""Random crop, horizontal flip and Cutout for a whole batch at once, on the device that the images are on."""
+"""Random crop, horizontal flip and Cutout for a whole batch at once, on the images' device."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Augmentation:
         cutout: side of the hole in pixels; 0 for no hole.
 
     Raises:
-        SpikeproofError: when ``crop_padding`` or ``cutout`` is no count of pixels.
+        SpikeproofError: when ``crop_padding`` or ``cutout`` is no whole number >= 0.
 
     Example:
         >>> import torch

@@ -24,7 +24,7 @@ def decode_images(
 ) -> UInt8[Tensor, "n c h w"]:
     """Decode ``count`` images of one size.
 
-    One thread: on small images Python's share of the work is so large that a thread pool measured no faster.
+    One thread: with small images Python itself takes most of the time, and a thread pool measured no faster.
 
     Args:
         encoded: pairs of (what to call the image in an error message, its file's path or bytes).
@@ -65,6 +65,10 @@ def decode_images(
 def is_grey(where: str, content: bytes | Path) -> bool:
     """Whether an image file has no colour.
 
+    Args:
+        where: how an error message names the image.
+        content: its file's path, or its bytes.
+
     Raises:
         SpikeproofError: it is damaged.
     """
@@ -73,13 +77,13 @@ def is_grey(where: str, content: bytes | Path) -> bool:
 
 
 def _has_no_colour(image: Image.Image) -> bool:
-    """Whether its mode has no colour, or its palette none: a grey GIF."""
+    """Whether its mode, or its palette (a grey GIF), has no colour."""
     palette = image.getpalette() if image.mode == "P" else None
     return image.mode in GREY_MODES or (palette is not None and palette[0::3] == palette[1::3] == palette[2::3])
 
 
 def is_image(file: Path) -> bool:
-    """Whether Pillow knows what kind of image a file is. Its pixels may still be damaged."""
+    """Whether Pillow recognises the format of a file. Its pixels may still be damaged."""
     if not file.is_file():
         return False
     try:
@@ -91,7 +95,7 @@ def is_image(file: Path) -> bool:
 
 @contextlib.contextmanager
 def _opened(where: str, content: bytes | Path | None) -> Iterator[Image.Image]:
-    if isinstance(content, Path) and not content.is_file():  # a pipe under such a name would wait for ever
+    if isinstance(content, Path) and not content.is_file():  # reading a pipe would wait for ever
         raise SpikeproofError(f"{where} is no regular file: remove it or put an image in its place.")
     if not content:
         raise SpikeproofError(f"{where} holds no image bytes: put the encoded image there, or drop the row.")
@@ -108,7 +112,7 @@ def _opened(where: str, content: bytes | Path | None) -> Iterator[Image.Image]:
 
 
 def _decode(where: str, content: bytes | Path | None, mode: Literal["L", "RGB"]) -> np.ndarray:
-    """The pixels as every viewer shows them: upright, with nothing hidden."""
+    """The pixels as every viewer shows them: upright. Images with hidden parts are refused."""
     with _opened(where, content) as image:
         if image.mode.startswith(("I", "F")) or _is_deep(image):
             raise SpikeproofError(

@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from spikeproof.data.pool import Pool, pool_of_pixels
+from spikeproof.data.pool import ImagePool, pool_of_pixels
 
 _TEST_IMAGES = 500
 # The set has no official split; this seed makes one, and results are only comparable while it stays.
 _SPLIT_SEED = 0
 
 
-def open_digits() -> tuple[Pool, Pool]:
+def open_digits() -> tuple[ImagePool, ImagePool]:
     """The 1797 digits as a training pool of 1297 and a test pool of 500, stratified by class.
 
     Returns:

@@ -13,31 +13,34 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from spikeproof.data.decode import decode_images, is_grey, is_image
-from spikeproof.data.pool import Pool
+from spikeproof.data.pool import ImagePool
 from spikeproof.errors import SpikeproofError
 
 _log = logging.getLogger(__name__)
 
-# Files that are called images must be images. Any other file is one if the image library can open it.
+# A file with one of these endings must be an image. Any other file is one if Pillow can open it.
 _SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 _SPLITS = ("train", "test")
 _MOST_NAMES = 5
 
 
-def open_folder(path: Path) -> tuple[Pool, Pool]:
+def open_folder(path: Path) -> tuple[ImagePool, ImagePool]:
     """Find the images of ``path/train`` and ``path/test``; each folder inside is a class.
 
-    Classes are numbered in the alphabetical order of the training folders. Images in folders below a class's are of
-    this class. A file is an image if Pillow can open it, whatever its name ends with. What is left out is counted and
-    named in the pools' notes and in a warning of the log: other files, hidden ones, and what lies beside the classes or
+    Classes are numbered in the alphabetical order of the training folders. Images in folders inside a class's folder
+    are of this class. A file is an image if Pillow can open it, whatever its name ends with. The pools' notes and a
+    warning in the log count and name what is left out: other files, hidden ones, and what lies beside the classes or
     beside train and test. The images are grey (1 channel) when the first of every class is, else RGB.
+
+    Args:
+        path: the folder that has train and test.
 
     Returns:
         (train, test), whose images are uint8 ``[N, C, H, W]``, decoded when read.
 
     Raises:
-        SpikeproofError: naming the path, when a split or a class is missing, empty or unknown, or when a file whose
-            name ends as an image's is none.
+        SpikeproofError: naming the path, when a split or a class is missing, empty or unknown. A file with an image's
+            ending that is no image is refused, at the latest when it is read.
     """
     train_files, train_left = _files_by_class(path / "train")
     test_files, test_left = _files_by_class(path / "test")
@@ -89,9 +92,9 @@ def _images_below(folder: Path) -> tuple[list[Path], list[Path]]:
     images: list[Path] = []
     left_out: list[Path] = []
     seen: set[Path] = set()
-    for place, folders, names in os.walk(folder, followlinks=True):
-        here = Path(place)
-        if here.resolve() in seen:  # a link back
+    for directory, folders, names in os.walk(folder, followlinks=True):
+        here = Path(directory)
+        if here.resolve() in seen:  # a link to a folder above
             folders.clear()
             continue
         seen.add(here.resolve())
@@ -99,13 +102,13 @@ def _images_below(folder: Path) -> tuple[list[Path], list[Path]]:
         folders[:] = [name for name in folders if not name.startswith(".")]
         for file in (here / name for name in names):
             hidden = file.name.startswith(".")
-            found = not hidden and (file.suffix.lower() in _SUFFIXES or is_image(file))
-            (images if found else left_out).append(file)
+            is_one = not hidden and (file.suffix.lower() in _SUFFIXES or is_image(file))
+            (images if is_one else left_out).append(file)
     return sorted(images), sorted(left_out)
 
 
 def _notes(path: Path, left_out: Sequence[Path]) -> tuple[str, ...]:
-    """What is left out, in words: how many, and the first names."""
+    """A sentence on what is left out: how many, and the first names."""
     if not left_out:
         return ()
     names = [str(entry.relative_to(path)) + ("/" if entry.is_dir() else "") for entry in left_out]
@@ -120,7 +123,7 @@ def _open_split(
     class_names: tuple[str, ...],
     mode: Literal["L", "RGB"],
     notes: tuple[str, ...],
-) -> Pool:
+) -> ImagePool:
     files = [file for class_files in by_class.values() for file in class_files]
     labels = torch.tensor([class_names.index(name) for name, class_files in by_class.items() for _ in class_files])
 
@@ -128,4 +131,4 @@ def _open_split(
         named = ((str(files[row]), files[row]) for row in rows.tolist())
         return decode_images(named, count=len(rows), mode=mode)
 
-    return Pool(str(split), labels, class_names, decode, notes)
+    return ImagePool(str(split), labels, class_names, decode, notes)

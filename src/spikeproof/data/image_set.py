@@ -35,7 +35,7 @@ class ImageSet:
         ImageSet(5 images of 1x8x8, 2 classes, cpu)
     """
 
-    # Plain Tensors: a shape annotation, where it is checked at run time, would speak before the sentences below.
+    # Plain Tensors: where shape annotations are checked at run time, they would raise before the sentences below.
     images: Tensor
     labels: Tensor
     class_names: tuple[str, ...]
@@ -60,7 +60,7 @@ class ImageSet:
         if bad is not None:
             raise SpikeproofError(
                 f"the label of image {bad} is {int(self.labels[bad])}, but {self.num_classes} class names allow only "
-                f"0 to {self.num_classes - 1}: mend the label or name every class."
+                f"0 to {self.num_classes - 1}: correct the label or name every class."
             )
 
     def __len__(self) -> int:
@@ -81,7 +81,10 @@ class ImageSet:
         return ImageSet(self.images.to(device), self.labels.to(device), self.class_names)
 
     def take(self, indices: Int64[Tensor, " m"] | slice) -> ImageSet:
-        """The images at ``indices`` (int64 ``[M]``, any order, or a slice), in that order.
+        """Some of the images, as a set.
+
+        Args:
+            indices: of the images, in any order: int64 ``[M]`` or a slice.
 
         Example:
             >>> import torch
@@ -94,8 +97,11 @@ class ImageSet:
     def brightest(self, called: str) -> int:
         """The largest value of all images, 0 to 255.
 
+        Args:
+            called: how the message names the images.
+
         Raises:
-            SpikeproofError: it is 1: these are bytes of 0 and 1, not of 0 and 255.
+            SpikeproofError: it is 1, so black and white are stored as 0 and 1 instead of 0 and 255.
         """
         most = int(self.images.max()) if self.images.numel() else 0
         if most == 1:
@@ -106,7 +112,7 @@ class ImageSet:
         return most
 
     def fingerprint(self) -> str:
-        """16 hex digits that any other image, label, order or class name would change.
+        """16 hex digits, which change with any image, label, class name or the order.
 
         Example:
             >>> import torch
@@ -120,7 +126,10 @@ class ImageSet:
         return digest.hexdigest()[:16]
 
     def part(self, count: int) -> Int64[Tensor, " m"]:
-        """The rows of a part of ``count`` images, for ``take``: the same for all who ask, each class in its share.
+        """The rows of a part, for ``take``; every call gives the same, and each class has its share.
+
+        Args:
+            count: how many images, at most all.
 
         Example:
             >>> import torch
@@ -132,6 +141,9 @@ class ImageSet:
 
     def batches(self, batch_size: int) -> Iterator[tuple[Float32[Tensor, "b c h w"], Int64[Tensor, " b"]]]:
         """Yield (float32 images in [0, 1], labels) in order; the last batch may be smaller.
+
+        Args:
+            batch_size: images in a batch, 1 or more.
 
         Raises:
             SpikeproofError: when ``batch_size`` is below 1.
@@ -158,14 +170,14 @@ class Data:
     """One data set in its three splits, with the channel statistics a model normalises by.
 
     Args:
-        name: what reports call it.
-        train: what weights are fitted on.
-        validation: what settings and checkpoints are chosen on; rows of the original training set.
-        test: what results are measured on, and nothing is chosen on.
+        name: as reports call it.
+        train: the images that weights are fitted on.
+        validation: the images that settings and checkpoints are chosen on; rows of the original training set.
+        test: the images that results are measured on; nothing is chosen on them.
         mean: one value per channel, for images in [0, 1].
         std: one value above 0 per channel, for images in [0, 1].
-        note: in what the files at hand are not the published data set, such as "JPEG-recompressed"; empty if in
-            nothing that is known. Classes and limits that the caller asked for are not told here.
+        note: how the files at hand differ from the published data set, such as "JPEG-recompressed"; empty for no known
+            difference. Classes and limits that the caller asked for are no difference.
 
     Raises:
         SpikeproofError: when the splits differ in image shape or classes, or the statistics do not fit the channels.
@@ -220,7 +232,7 @@ class Data:
         return self.train.images.shape[2], self.train.images.shape[3]
 
     def fingerprints(self) -> dict[str, Any]:
-        """What a run keeps of its data: the class names, and each split's fingerprint."""
+        """What a run records of its data: the class names, and each split's fingerprint."""
         splits = {"train": self.train, "validation": self.validation, "test": self.test}
         return {"class_names": list(self.train.class_names)} | {
             name: split.fingerprint() for name, split in splits.items()
@@ -241,6 +253,10 @@ class Data:
 
 def first_label_outside(labels: Int64[Tensor, " n"], num_classes: int) -> int | None:
     """Index of the first label outside ``0 .. num_classes - 1``, or None when all are inside.
+
+    Args:
+        labels: int64 ``[N]``.
+        num_classes: K.
 
     Example:
         >>> import torch

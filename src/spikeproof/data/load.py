@@ -16,13 +16,13 @@ from spikeproof.data.locate import locate
 from spikeproof.data.npz import open_npz
 from spikeproof.data.parquet import open_parquet
 from spikeproof.data.part import balanced_order
-from spikeproof.data.pool import Pool
+from spikeproof.data.pool import ImagePool
 from spikeproof.data.public_sets import PUBLIC_SETS
 from spikeproof.disk import user_path
 from spikeproof.errors import SpikeproofError
 from spikeproof.kinds import check_kinds
 
-# Not load_data's seed: every run that asks for so many test images must be measured on the same ones.
+# Not load_data's seed: all runs with the same test_limit must be measured on the same images.
 _TEST_SEED = 0
 
 _NAMES = ("digits", *PUBLIC_SETS)
@@ -39,18 +39,18 @@ def load_data(
     classes: tuple[int, ...] | None = None,
     seed: int = 0,
 ) -> Data:
-    """Load a data set and carve a validation split out of its training images.
+    """Load a data set, and take a validation split from its training images.
 
-    The training images are shuffled by ``seed``, so that every beginning has each class in its share; the first
-    ``validation`` of them are the validation split, whatever the limits are, and the next ``train_limit`` (all the rest
-    without one) the training split.
+    The training images are shuffled by ``seed``, so that the first images, however many, have each class in its share.
+    The first ``validation`` of them are the validation split, whatever the limits are. The next ``train_limit``
+    (without a limit all others) are the training split.
 
     Args:
         name: "digits" (embedded), "cifar10", "cifar100", "tiny_imagenet" (parquet files), or the path of an image
             folder ``path/{train,test}/<class>/<image>`` or of an ``.npz`` with ``x_train, y_train, x_test, y_test``.
         data_dir: folder with ``<name>/train.parquet`` and ``<name>/test.parquet`` (``valid.parquet`` for
-            tiny_imagenet); without it the folder that SPIKEPROOF_DATA_DIR names, else the Hugging Face hub.
-            The other kinds of data do not need it.
+            tiny_imagenet). None takes the folder that SPIKEPROOF_DATA_DIR names, else the Hugging Face hub. Other kinds
+            of data do not need it.
         validation: images in the validation split, 1 or more; by default a tenth of the training images, at most 1000.
         train_limit: images in the training split, 1 or more; None for all.
         test_limit: images in the test split, 1 or more, drawn in the same way, but alike for every ``seed``; None for
@@ -60,8 +60,8 @@ def load_data(
 
     Returns:
         uint8 images ``[N, C, H, W]`` on the CPU. ``mean`` and ``std`` are the literature's for the parquet sets, else
-        those of all training pixels of the kept classes, validation included. ``note`` says in what the parquet
-        files differ from the published set.
+        those of all training pixels of the kept classes, validation included. ``note`` says how the files differ from
+        the published set, and what was left out.
 
     Raises:
         SpikeproofError: for an unknown name, a missing or damaged file, or counts and classes that it cannot give.
@@ -118,7 +118,7 @@ def load_data(
     )
 
 
-def _open(name: str, data_dir: str | Path | None) -> tuple[Pool, Pool]:
+def _open(name: str, data_dir: str | Path | None) -> tuple[ImagePool, ImagePool]:
     if name == "digits":
         return open_digits()
     if name in PUBLIC_SETS:

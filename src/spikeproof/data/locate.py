@@ -15,8 +15,10 @@ DATA_DIR_VARIABLE = "SPIKEPROOF_DATA_DIR"
 def locate(public_set: PublicSet, data_dir: str | Path | None) -> tuple[Path, Path]:
     """Find (or download) the training and the test file of ``public_set``.
 
-    Looks in ``data_dir``; without one in the folder that ``SPIKEPROOF_DATA_DIR`` names; without that on the hub,
-    whose own cache keeps what was downloaded.
+    Args:
+        public_set: the data set.
+        data_dir: the folder to look in. None looks in the folder that ``SPIKEPROOF_DATA_DIR`` names and, where this is
+            not set, on the hub, whose own cache keeps what was downloaded.
 
     Returns:
         (train file, test file), both existing.
@@ -47,10 +49,10 @@ def _download(public_set: PublicSet, split: str) -> Path:
 
         # Not list_repo_files + hf_hub_download: listing needs the network even when the file is in the cache.
         snapshot = snapshot_download(public_set.repo, repo_type="dataset", allow_patterns=pattern)
-        (file,) = Path(snapshot).glob(pattern)  # a split in several files is none that we know how to read
+        (file,) = Path(snapshot).glob(pattern)  # a split in several files cannot be read here
         return file
-    # The hub client's exceptions differ from version to version and with the HTTP library below it; whatever went
-    # wrong, a cache that lacks the file (ValueError) included, the user mends it in the same way.
+    # The hub client's exceptions differ from version to version and with the HTTP library below it. Whatever went
+    # wrong, also a cache without the file (ValueError), the remedy is the same.
     except Exception as error:
         raise SpikeproofError(
             f"the {split} split of {public_set.name} could not be downloaded from the Hugging Face hub "

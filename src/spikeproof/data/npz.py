@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from spikeproof.data.pool import Pool, pool_of_pixels
+from spikeproof.data.pool import ImagePool, pool_of_pixels
 from spikeproof.errors import SpikeproofError
 
 _log = logging.getLogger(__name__)
@@ -17,19 +17,23 @@ _KEYS = ("x_train", "y_train", "x_test", "y_test")
 _CHANNELS = range(1, 5)
 
 
-def open_npz(path: Path) -> tuple[Pool, Pool]:
+def open_npz(path: Path) -> tuple[ImagePool, ImagePool]:
     """Read an archive whose x are images and whose y are labels 0 .. K-1, all of which ``y_train`` has.
 
     x may be ``[N, H, W]``, ``[N, H, W, C]`` or ``[N, C, H, W]`` with 1 to 4 channels; uint8, or floats in [0, 1],
     which are rounded to the nearest of 256 levels.
 
-    Other arrays are left out, and named in the pools' notes and in a warning of the log.
+    Other arrays are left out, and named in the pools' notes and in a warning in the log.
+
+    Args:
+        path: of the archive.
 
     Returns:
         (train, test), images uint8 ``[N, C, H, W]``.
 
     Raises:
-        SpikeproofError: naming the file, when it is damaged, lacks an array, or an array is not as said above.
+        SpikeproofError: naming the file, when it is damaged, lacks an array, or has one of another type, shape or
+            range.
     """
     arrays, notes = _load(path)
     pixels, labels = {}, {}
@@ -40,7 +44,7 @@ def open_npz(path: Path) -> tuple[Pool, Pool]:
         if y.ndim != 1 or not np.issubdtype(y.dtype, np.integer) or len(x) != len(y):
             raise SpikeproofError(
                 f"y_{split} of {path} is {y.dtype} of shape {list(y.shape)}, but x_{split} of shape {list(x.shape)} "
-                "needs whole numbers, one for each image: mend the labels."
+                "needs whole numbers, one for each image: correct the labels."
             )
         labels[split] = y.astype(np.int64)
     present = np.unique(labels["train"])
@@ -60,7 +64,7 @@ def open_npz(path: Path) -> tuple[Pool, Pool]:
 
 
 def _load(path: Path) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
-    """The four arrays, and which others are left out, in words."""
+    """The four arrays, and a sentence on the others, which are left out."""
     try:
         # Opened here because numpy leaves a damaged archive open when it opens the file itself.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
@@ -77,9 +81,9 @@ def _load(path: Path) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
     except MemoryError as error:
         raise SpikeproofError(
             f"{path} says that its arrays have more numbers than this machine can hold ({error}): it is damaged, or "
-            "has to be cut."
+            "must be split."
         ) from None
-    except Exception as error:  # a damaged archive dies in zipfile, zlib or numpy, of whatever kind
+    except Exception as error:  # of a damaged archive zipfile, zlib or numpy may raise anything
         raise SpikeproofError(
             f"{path} cannot be read as an .npz archive of plain arrays: save it again with numpy.savez."
         ) from error
@@ -100,19 +104,19 @@ def _channels_first(where: str, x: np.ndarray) -> np.ndarray:
         if last and not first:
             return x.transpose(0, 3, 1, 2)
     raise SpikeproofError(
-        f"{where} has the shape {list(x.shape)}, in which the channels cannot be told: "
+        f"{where} has the shape {list(x.shape)}, which does not show where the channels are: "
         "give [N, H, W], or [N, H, W, C] or [N, C, H, W] with 1 to 4 channels and larger images."
     )
 
 
 def _to_uint8(where: str, x: np.ndarray) -> np.ndarray:
     if np.issubdtype(x.dtype, np.floating):
-        # Written so that NaN, which is neither above nor below anything, counts as bad.
+        # Written so that NaN, for which every comparison is false, counts as bad.
         bad = ~((x >= 0) & (x <= 1)).all(axis=(1, 2, 3))
         if bad.any():
             raise SpikeproofError(
                 f"image {int(bad.argmax())} of {where} has a pixel that is NaN or outside [0, 1]: "
-                "mend it, scale all images to [0, 1], or save them as uint8."
+                "correct it, scale all images to [0, 1], or save them as uint8."
             )
         x = np.rint(x.astype(np.float32) * 255).astype(np.uint8)
     elif x.dtype != np.uint8:

@@ -14,22 +14,27 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from spikeproof.data.decode import decode_images
-from spikeproof.data.pool import Pool
+from spikeproof.data.pool import ImagePool
 from spikeproof.data.public_sets import PublicSet
 from spikeproof.errors import SpikeproofError
 
 _JPEG = b"\xff\xd8"
-_LOOKED_AT = 8  # images of a file are all encoded alike
+_LOOKED_AT = 8  # a few suffice: the images of a file are all encoded alike
 
 
-def open_parquet(path: Path, public_set: PublicSet, split: Literal["train", "test"]) -> Pool:
+def open_parquet(path: Path, public_set: PublicSet, split: Literal["train", "test"]) -> ImagePool:
     """Read the labels and the still encoded images of one file.
 
-    Where the file is not the original split, the pool's notes say in what: fewer images, or JPEG where the original
-    lost nothing. Class names come from the file's ``huggingface`` metadata, else they are the labels' numbers.
+    The pool's notes say how the file differs from the original split: fewer images, or JPEG where the original has no
+    loss. Class names come from the file's ``huggingface`` metadata; without it they are the labels' numbers.
+
+    Args:
+        path: of the file.
+        public_set: columns, classes and sizes of the original.
+        split: which split of it the file is.
 
     Returns:
-        a pool whose images are uint8 ``[N, 3, H, W]``, decoded when read.
+        A pool whose images are uint8 ``[N, 3, H, W]``, decoded when read.
 
     Raises:
         SpikeproofError: naming the file, when it is damaged, has other columns, or other classes than ``public_set``.
@@ -37,9 +42,9 @@ def open_parquet(path: Path, public_set: PublicSet, split: Literal["train", "tes
     try:
         with pq.ParquetFile(path) as file:
             schema = file.schema_arrow
-            # Names that the file lacks are left out without a word; _check_columns has the word.
+            # pyarrow leaves out columns that the file lacks without an error; _check_columns raises it.
             table = file.read(columns=[public_set.image_column, public_set.label_column])
-    except Exception as error:  # a damaged file dies in pyarrow or below, of whatever kind
+    except Exception as error:  # of a damaged file pyarrow may raise anything
         raise SpikeproofError(
             f"{path} cannot be read as a parquet file, it is damaged or incomplete: download it again."
         ) from error
@@ -60,7 +65,7 @@ def open_parquet(path: Path, public_set: PublicSet, split: Literal["train", "tes
     labels = torch.tensor(label_column.to_numpy(), dtype=torch.int64)
     first = encoded.slice(0, _LOOKED_AT).to_pylist()
     notes = _notes(public_set, split, len(labels), [content for content in first if content is not None])
-    return Pool(str(path), labels, _class_names(path, schema, public_set), decode, notes)
+    return ImagePool(str(path), labels, _class_names(path, schema, public_set), decode, notes)
 
 
 def _notes(public_set: PublicSet, split: Literal["train", "test"], count: int, first: list[bytes]) -> tuple[str, ...]:
@@ -68,12 +73,12 @@ def _notes(public_set: PublicSet, split: Literal["train", "test"], count: int, f
         "train": (public_set.train_images, "training"),
         "test": (public_set.test_images, "test"),
     }[split]
-    found = []
+    notes = []
     if public_set.lossless and any(content.startswith(_JPEG) for content in first):
-        found.append("JPEG-recompressed")
+        notes.append("JPEG-recompressed")
     if count < original:
-        found.append(f"a subset of {count} {called} images")
-    return tuple(found)
+        notes.append(f"a subset of {count} {called} images")
+    return tuple(notes)
 
 
 def _check_columns(path: Path, schema: pa.Schema, public_set: PublicSet) -> None:
@@ -93,18 +98,18 @@ def _check_columns(path: Path, schema: pa.Schema, public_set: PublicSet) -> None
 
 
 def _class_names(path: Path, schema: pa.Schema, public_set: PublicSet) -> tuple[str, ...]:
-    """Those that the hub's own metadata give, or else the labels' numbers."""
+    """The names in the hub's own metadata; without them the labels' numbers."""
     try:
-        held = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
+        names = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
         for name in ("info", "features", public_set.label_column, "names"):
-            held = held.get(name, {})
-    except (AttributeError, ValueError, RecursionError):  # whatever is said there, it names no classes
-        held = None
-    if not held or not isinstance(held, list):
+            names = names.get(name, {})
+    except (AttributeError, ValueError, RecursionError):  # the metadata names no classes
+        names = None
+    if not names or not isinstance(names, list):
         return tuple(str(label) for label in range(public_set.num_classes))
-    if len(held) != public_set.num_classes:
+    if len(names) != public_set.num_classes:
         raise SpikeproofError(
-            f"{path} names {len(held)} classes, but {public_set.name} has {public_set.num_classes}: "
+            f"{path} names {len(names)} classes, but {public_set.name} has {public_set.num_classes}: "
             f"use the files of the hub's {public_set.repo}."
         )
-    return tuple(str(name) for name in held)
+    return tuple(str(name) for name in names)

@@ -1,4 +1,4 @@
-"""Which images a part of a split has: drawn by a seed, every class in its share, whatever order the files lie in."""
+"""Which images a part of a split has: drawn by a seed, every class in its share, whatever the order of the files."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from torch import Tensor
 
 
 def balanced_order(labels: Int64[Tensor, " n"], seed: int = 0) -> Int64[Tensor, " n"]:
-    """All rows in a random order of which every beginning has each class in its share.
+    """All rows in a random order whose first rows, however many, have each class in its share.
 
-    Of a split whose classes are equally large, no class is ever ahead of another by more than one image. Parts of
-    different sizes lie within each other.
+    If all classes are equally large, their counts among the first rows never differ by more than one. A smaller part
+    lies inside a larger one.
 
     Args:
         labels: int64 [N], each >= 0.
-        seed: of the draw, which the labels and it alone decide.
+        seed: of the draw; the result depends on it and the labels alone.
 
     Example:
         >>> labels = torch.tensor([0, 0, 0, 1, 1, 1])
@@ -25,12 +25,12 @@ def balanced_order(labels: Int64[Tensor, " n"], seed: int = 0) -> Int64[Tensor, 
     """
     generator = torch.Generator().manual_seed(seed)
     shuffled = torch.randperm(len(labels), generator=generator)
-    theirs = labels.cpu()[shuffled]
+    by_row = labels.cpu()[shuffled]
     # The i-th image of a class of n comes at a random place in [i/n, (i+1)/n).
-    by_class = theirs.argsort(stable=True)
-    counts = torch.bincount(theirs) if len(theirs) else theirs
+    by_class = by_row.argsort(stable=True)
+    counts = torch.bincount(by_row) if len(by_row) else by_row
     begins = counts.cumsum(0) - counts
-    rank = torch.empty(len(theirs), dtype=torch.float64)
-    rank[by_class] = (torch.arange(len(theirs)) - begins[theirs[by_class]]).double()
-    place = (rank + torch.rand(len(theirs), generator=generator, dtype=torch.float64)) / counts[theirs]
-    return shuffled[place.argsort()]
+    rank = torch.empty(len(by_row), dtype=torch.float64)
+    rank[by_class] = (torch.arange(len(by_row)) - begins[by_row[by_class]]).double()
+    position = (rank + torch.rand(len(by_row), generator=generator, dtype=torch.float64)) / counts[by_row]
+    return shuffled[position.argsort()]

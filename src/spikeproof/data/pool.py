@@ -1,4 +1,4 @@
-"""A split before anything is chosen from it: all labels at once, images only for the rows asked for."""
+"""A split before rows are chosen from it: all labels at once, images only for the rows that are read."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from spikeproof.errors import SpikeproofError
 
 
 @dataclass(frozen=True, eq=False)
-class Pool:
+class ImagePool:
     """Every row that a file, folder or array offers for one split.
 
-    Labels are cheap and decide which rows a run needs; decoding images is not, so it waits for ``read``.
+    Labels are cheap and decide which rows a run needs. Decoding images is not cheap, so it waits for ``read``.
 
     Args:
         source: the file or folder, as error messages name it.
         labels: int64 ``[N]``, each in ``0 .. K-1``.
         class_names: the K names, label 0 first.
         decode: takes rows (int64 ``[M]``, M >= 1) and returns their images, uint8 ``[M, C, H, W]``.
-        notes: in what this split is not the published one, or what was left out.
+        notes: how this split differs from the published one, and what was left out.
 
     Raises:
         SpikeproofError: when there is no row, or a label is out of range.
@@ -32,7 +32,7 @@ class Pool:
     Example:
         >>> import torch
         >>> pixels = torch.zeros(3, 1, 2, 2, dtype=torch.uint8)
-        >>> pool = Pool("mine", torch.tensor([0, 1, 1]), ("a", "b"), lambda rows: pixels[rows])
+        >>> pool = ImagePool("mine", torch.tensor([0, 1, 1]), ("a", "b"), lambda rows: pixels[rows])
         >>> pool.read(torch.tensor([2])).labels.tolist()
         [1]
     """
@@ -50,7 +50,7 @@ class Pool:
         if bad is not None:
             raise SpikeproofError(
                 f"{self.source} gives row {bad} the label {int(self.labels[bad])}, but its {len(self.class_names)} "
-                f"classes are numbered 0 to {len(self.class_names) - 1}: mend that label."
+                f"classes are numbered 0 to {len(self.class_names) - 1}: correct that label."
             )
 
     def __len__(self) -> int:
@@ -58,22 +58,28 @@ class Pool:
         return len(self.labels)
 
     def read(self, rows: Int64[Tensor, " m"]) -> ImageSet:
-        """Decode ``rows`` (int64 ``[M]``, M >= 1) and nothing else.
+        """Decode some rows and nothing else.
+
+        Args:
+            rows: int64 ``[M]``, M >= 1.
 
         Raises:
             SpikeproofError: when one of these images is damaged or differs in size.
         """
         return ImageSet(self.decode(rows), self.labels[rows], self.class_names)
 
-    def only(self, classes: tuple[int, ...]) -> Pool:
-        """The rows of ``classes``, relabelled 0 .. k-1 in the order that ``classes`` gives.
+    def only(self, classes: tuple[int, ...]) -> ImagePool:
+        """The rows of some classes, relabelled.
+
+        Args:
+            classes: the labels to keep; the first becomes 0, the second 1, and so on.
 
         Raises:
             SpikeproofError: when ``classes`` is empty, repeats or names an unknown class, or no row is left.
 
         Example:
             >>> import torch
-            >>> pool = Pool("mine", torch.tensor([0, 1, 2]), ("a", "b", "c"), lambda rows: rows)
+            >>> pool = ImagePool("mine", torch.tensor([0, 1, 2]), ("a", "b", "c"), lambda rows: rows)
             >>> pool.only((2, 0)).labels.tolist()
             [1, 0]
         """
@@ -90,7 +96,7 @@ class Pool:
         if not len(rows):
             raise SpikeproofError(f"{self.source} has no image of the classes {classes}: keep other classes.")
         names = tuple(self.class_names[label] for label in classes)
-        return Pool(self.source, labels[rows], names, lambda picked: self.decode(rows[picked]), self.notes)
+        return ImagePool(self.source, labels[rows], names, lambda picked: self.decode(rows[picked]), self.notes)
 
 
 def pool_of_pixels(
@@ -99,6 +105,11 @@ def pool_of_pixels(
     labels: Int64[Tensor, " n"],
     class_names: tuple[str, ...],
     notes: tuple[str, ...] = (),
-) -> Pool:
-    """A pool whose images are in memory already."""
-    return Pool(source, labels, class_names, lambda rows: images[rows], notes)
+) -> ImagePool:
+    """A pool whose images are in memory already.
+
+    Args:
+        source, labels, class_names, notes: as in :class:`ImagePool`.
+        images: uint8 ``[N, C, H, W]``.
+    """
+    return ImagePool(source, labels, class_names, lambda rows: images[rows], notes)

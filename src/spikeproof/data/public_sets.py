@@ -1,4 +1,4 @@
-"""What is known beforehand about the public data sets that are read from parquet files."""
+"""What is known about the public data sets that are read from parquet files."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class PublicSet:
         label_column: column of whole numbers.
         num_classes: K.
         image_size: height and width in pixels.
-        test_split: what the hub calls the split that results are reported on.
+        test_split: the hub's name of the split that results are reported on.
         mean: per channel, for images in [0, 1], as the robust-SNN literature has it.
         std: likewise.
         train_images, test_images: how many the original has.

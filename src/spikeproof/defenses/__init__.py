@@ -73,6 +73,9 @@ DEFENSES: dict[str, type[Defense]] = {
 def find_defense(word: str) -> type[Defense]:
     """A defense by its name, by its label or by its class's name, in any case and with or without dashes.
 
+    Args:
+        word: such as "mpd-sgr", "MPD-SGR" or "MPDSGR".
+
     Raises:
         SpikeproofError: there is none of that name.
 

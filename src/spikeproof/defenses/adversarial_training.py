@@ -42,6 +42,9 @@ class AdversarialTraining(Defense):
     Example:
         >>> AdversarialTraining(eps="2/255").attack
         'fgsm'
+
+    Source: Madry et al. 2018 (ICLR), Eq. 2.1, as SNN-RAT (Ding et al. 2022) trains; "fgsm-rs" is Wong et al. 2020
+    (ICLR). Deviation: every attack crafts in eval mode.
     """
 
     label: ClassVar[str] = "AT"
@@ -71,6 +74,7 @@ class AdversarialTraining(Defense):
         return True
 
     def perturb(self, step: Step) -> Float[Tensor, "n c h w"]:
+        """The batch's adversarial images, in the ball and in [0, 1]."""
         threat = Linf(self.eps)
         default = {"fgsm": threat.eps, "fgsm-rs": 1.25 * threat.eps, "pgd": threat.eps / 2}[self.attack]
         size = default if self.step_size is None or self.attack == "fgsm" else parse_eps(self.step_size)

@@ -1,4 +1,4 @@
-"""How far a small attack moves the margins: the ruler of what is near the threshold, channel by channel.
+"""How far a small attack moves the margins: the unit, channel by channel, for what counts as near the threshold.
 
 Ours, after MPPD's idea (Ding et al., ICML 2024) of watching what an attack does to potentials. A potential is in danger
 when an attack's change can carry it across the threshold, so a window in units of that change means the same in every
@@ -22,7 +22,7 @@ from spikeproof.private_rng import private_rng
 from spikeproof.spiking import Record, probe
 from spikeproof.threat import Linf
 
-# What of the old mean stays at each measurement, and on how many images of a batch it is made.
+# The weight of the old mean at each measurement, and on how many images of a batch it is made.
 _KEPT = 0.9
 _IMAGES = 32
 
@@ -32,7 +32,7 @@ class AttackWidth:
     """Keeps, in ``step.memory``, an exponential mean (0.9) of each channel's ``margin_changes``.
 
     Args:
-        owner: whose measurements they are; the beginning of their names in the memory.
+        owner: the defense's name; the measurements' names in the memory begin with it.
         eps: the attack's radius in pixels of [0, 1].
         every: training steps from one measurement to the next.
 
@@ -50,12 +50,16 @@ class AttackWidth:
 
     def __post_init__(self) -> None:
         if not self.eps > 0:
-            raise SpikeproofError(f"A width of the attack's needs attack_eps > 0, got {self.eps}.")
+            raise SpikeproofError(f"A width measured by an attack needs attack_eps > 0, got {self.eps}.")
         if self.every < 1:
-            raise SpikeproofError(f"A width of the attack's is measured every so many steps, got every = {self.every}.")
+            raise SpikeproofError(f"A width measured by an attack needs every >= 1 training steps, got {self.every}.")
 
     def measure(self, step: Step) -> None:
-        """For ``begin``: measure where it is time, on the first images of a step's first part."""
+        """Measure where it is time; to be called in ``begin``.
+
+        Args:
+            step: the first images of its first part are used; other parts and replays measure nothing.
+        """
         if step.part > 0 or step.replay > 0:
             return
         if step.count(f"{self.owner} steps") % self.every:
@@ -63,12 +67,17 @@ class AttackWidth:
         images, labels = step.clean[:_IMAGES], step.labels[:_IMAGES]
         for site, change in margin_changes(step.model, images, labels, self.eps, seed=step.seed).items():
             before = step.memory.get(self._named(site))
-            # In the mean square, so that a rare large change counts for what it does.
+            # A mean of squares, so that a rare large change counts.
             squared = change**2 if before is None else _KEPT * before**2 + (1 - _KEPT) * change**2
             step.memory[self._named(site)] = squared.sqrt()
 
     def widths(self, step: Step, record: Record) -> Float[Tensor, " c"]:
-        """The mean changes of the sites of this record, their channels side by side."""
+        """The mean changes of some sites, their channels side by side.
+
+        Args:
+            step: its memory has the measurements.
+            record: names the sites, in their order.
+        """
         return torch.cat([step.memory[self._named(site)] for site in record])
 
     def _named(self, site: str) -> str:
@@ -80,8 +89,18 @@ def margin_changes(
 ) -> dict[str, Float[Tensor, " channels"]]:
     """By site, per channel, the root mean square of v(x + delta) - v(x) over samples, positions and steps.
 
-    delta is FGSM's on the model as it is now, in eval mode through BPTT; what the model draws at random it draws alike
-    for both images. The margins are those before reset.
+    delta is FGSM's on the model as it is now, in eval mode through BPTT. Random numbers are the same for both images.
+    The margins are those before reset.
+
+    Args:
+        model: ours or an adapted one; left as it was.
+        images: x, in [0, 1].
+        labels: their classes.
+        eps: radius of the attack, in pixels of [0, 1].
+        seed: of all random numbers.
+
+    Returns:
+        Site name to one number for each channel, in units of the potential.
 
     Raises:
         SpikeproofError: a model without sites.
@@ -112,6 +131,13 @@ def margin_changes(
 
 def check_factor(owner: str, factor: float) -> None:
     """Refuse a factor of a width that is not a positive number.
+
+    Args:
+        owner: the defense's name, for the message.
+        factor: anything.
+
+    Raises:
+        SpikeproofError: it is not positive, or not finite.
 
     Example:
         >>> check_factor("MPD-SGR", 1.0)

@@ -25,7 +25,7 @@ class Needs:
     Attributes:
         moments, cost: see :func:`spikeproof.spiking.probe`.
         after_reset: whether these are of the potential after reset.
-        currents: what the last site integrates, in the graph.
+        currents: whether the last site's currents are recorded, in the graph.
     """
 
     moments: bool = False
@@ -36,7 +36,7 @@ class Needs:
 
 @dataclasses.dataclass(kw_only=True)
 class Step:
-    """One training step on one batch (or a part of it), as the hooks see it; filled as the step goes on.
+    """One training step on one batch (or a part of it), as the hooks see it; its fields are filled during the step.
 
     Attributes:
         model: in train mode from the forward on.
@@ -46,8 +46,8 @@ class Step:
             ``learned`` where a defense ``wants_image_gradient``.
         logits, record: of the training forward of ``images``.
         progress: the share of training done, in [0, 1).
-        replay: which time the network is trained on this batch, from 0.
-        part: which part of the batch this is, from 0; one that is not split has one part.
+        replay: how often the network was trained on this batch before.
+        part: which part of the batch this is, from 0; a batch that is not split has one part.
         seed: of the random numbers of this step.
         noise: the seed with which the training forward begins.
         bf16: whether training forwards, and a defense's inner attacks, run under bfloat16 autocast.
@@ -73,19 +73,31 @@ class Step:
         return Crafting(precision="bf16" if self.bf16 else "fp32", seed=self.seed)
 
     def count(self, name: str) -> int:
-        """How often this name was counted before; it is kept in ``memory``, on the host, since the host asks."""
+        """How often this name was counted before, and count it once more.
+
+        Args:
+            name: the key in ``memory``. The number is kept on the CPU, so that reading it does not wait for a GPU.
+        """
         before = self.memory.get(name, torch.zeros((), dtype=torch.int64)).cpu()
         self.memory[name] = before + 1
         return int(before)
 
     def forward(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k"]:
-        """A further forward of the network as it trains, in the graph; it moves batch norm's running statistics."""
+        """A further forward of the network as it trains, in the graph; it moves batch norm's running statistics.
+
+        Args:
+            images: of the shape of ``clean``.
+        """
         with torch.autocast(images.device.type, torch.bfloat16, enabled=self.bf16):
             logits: Tensor = self.model(images)
         return logits
 
     def forward_steps(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "t n k"]:
-        """The same of a spikeproof model, as the logits of every step, in float32 at least."""
+        """The same of a spikeproof model, as the logits of every step, in float32 at least.
+
+        Args:
+            images: of the shape of ``clean``.
+        """
         assert isinstance(self.model, SpikingModel)  # the training loop lets no other have a loss by steps
         with torch.autocast(images.device.type, torch.bfloat16, enabled=self.bf16):
             steps = self.model.forward_steps(images)
@@ -94,17 +106,25 @@ class Step:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Defense:
-    """A defense that does nothing; each real one overrides the hooks it has a use for.
+    """A defense that does nothing; each real one overrides the hooks that it needs.
 
-    A defense knows itself, and everything that names defenses asks it: ``label`` is how its paper writes it, for
-    messages and tables, by default the class's name. ``name`` is what a recipe's settings and the command line call it
-    (``--with mpd-sgr``, ``--mpd-sgr.eta``), by default the label in lower case with dashes. Those of the library are
-    listed once, in ``spikeproof.defenses.DEFENSES``.
+    ``label`` is how its paper writes it, for messages and tables; by default the class's name. ``name`` is what recipes
+    and the command line call it (``--with mpd-sgr``, ``--mpd-sgr.eta``); by default the label in lower case with
+    dashes. Those of the library are listed once, in ``spikeproof.defenses.DEFENSES``.
 
     In a step the hooks are called in this order: ``begin`` and ``perturb`` for every part of the batch; within
     ``moved_weights``, for every part, the training forward, ``loss``, ``penalty``, the backward, ``learned``; and then
-    ``after_backward``, the optimiser, ``after_step``. ``outcome`` is asked for where the network is looked at: at
-    validation, and at the end.
+    ``after_backward``, the optimiser, ``after_step``. ``outcome`` is called at validation and at the end of training.
+
+    Example:
+        >>> class Clipped(Defense):
+        ...     def after_step(self, model, seed):
+        ...         for parameter in model.parameters():
+        ...             parameter.data.clamp_(-1, 1)
+        >>> Clipped().label, Clipped().name
+        ('Clipped', 'clipped')
+
+    Source: the order of the hooks is ours; each defense names its paper.
     """
 
     label: ClassVar[str] = "Defense"
@@ -119,26 +139,27 @@ class Defense:
 
     @property
     def field(self) -> str:
-        """Its name where dashes cannot stand: the key of its settings in a recipe."""
+        """Its name with underscores for dashes: the key of its settings in a recipe."""
         return self.name.replace("-", "_")
 
     @property
     def step_cost(self) -> float:
-        """What a training step takes with it, beside one of plain training: for estimates of hours."""
+        """The time of a training step with it, over that of plain training: for estimates of hours."""
         return 1.0
 
     @property
     def needs(self) -> Needs:
+        """What the sites record in the training forward."""
         return Needs()
 
     @property
     def perturbs(self) -> bool:
-        """Whether it makes the batch that is trained on and that training accuracy is of; at most one of a list may."""
+        """Whether it makes the batch that is trained on, whose accuracy is reported; at most one of a list may."""
         return False
 
     @property
     def replaces_loss(self) -> bool:
-        """Whether its ``loss`` stands in the place of the cross-entropy; at most one defense of a list may."""
+        """Whether its ``loss`` replaces the cross-entropy; at most one defense of a list may."""
         return False
 
     @property
@@ -153,48 +174,71 @@ class Defense:
 
     @property
     def forwards(self) -> int:
-        """How many training forwards of a batch it needs in memory at once, the one that all need counted."""
+        """How many training forwards of a batch are in memory at once, including the usual one."""
         return 1
 
     @property
     def whole_batch(self) -> bool:
-        """Whether it needs the batch as a whole beyond what sites record, so that no process may have a slice of it."""
+        """Whether a batch must not be shared by several processes; sums that sites record need not say so."""
         return False
 
     @property
     def weight_decay(self) -> float | None:
-        """What belongs to it where the training config leaves the weight decay open; None for no wish."""
+        """The weight decay that goes with it where the training config names none; None for no preference."""
         return None
 
     @property
     def takes(self) -> frozenset[str]:
-        """What it alone may set at the sites or of the network, in words; no two defenses of a list share one."""
+        """What it alone may set, at the sites or in the network, in words; no two defenses of a list share one."""
         return frozenset()
 
     @property
     def elsewhere(self) -> str | None:
-        """What it does in a network whose neurons are another library's, where it cannot have all that it ``takes``.
+        """What is left of it in another library's network, whose sites do not let it set all that it ``takes``.
 
         In words that follow "there it"; None where nothing is left.
         """
         return None
 
     def clashes(self, other: Defense) -> str | None:
-        """Why it cannot work together with another defense, as a sentence; None where it can."""
+        """Why it cannot work together with another defense, as a sentence; None where it can.
+
+        Args:
+            other: another defense of the list.
+        """
         return None
 
     def install(self, model: nn.Module) -> None:
-        """Change the network once, before training; what it puts at the sites is saved with the weights."""
+        """Change the network once, before training. What it puts at the sites is saved with the weights.
+
+        Args:
+            model: changed in place; a network that already has what it learns keeps it.
+
+        Raises:
+            SpikeproofError: a network that it cannot change.
+        """
 
     def groups(self, model: nn.Module) -> list[dict[str, Any]]:
-        """The optimiser's parameter groups for what it installed, with options of their own (not the learning rate)."""
+        """The optimiser's parameter groups for what it installed, with options of their own (not the learning rate).
+
+        Args:
+            model: after ``install``.
+        """
         return []
 
     def begin(self, step: Step) -> None:
-        """Before the step's batch is made."""
+        """Before the step's batch is made: for measurements.
+
+        Args:
+            step: images, logits and record are not there yet.
+        """
 
     def perturb(self, step: Step) -> Float[Tensor, "n c h w"]:
-        """The batch to train on, made of ``step.clean``."""
+        """The batch to train on, made of ``step.clean``; called only if it ``perturbs``.
+
+        Args:
+            step: logits and record are not there yet.
+        """
         raise NotImplementedError
 
     def moved_weights(
@@ -202,43 +246,78 @@ class Defense:
     ) -> contextlib.AbstractContextManager[None]:
         """A context in which the weights are others, for the gradient that the optimiser will see.
 
-        ``gradient()`` fills the parameters' ``grad`` with that of the loss of the whole batch by the weights as they
-        are, by the same images and random numbers as the training forward, and leaves all else as it was.
+        Args:
+            model: its weights are put back afterwards.
+            gradient: fills the parameters' ``grad`` with that of the whole batch's loss at the present weights, by the
+                same images and random numbers as the training forward; it changes nothing else.
+            progress: the share of training done, in [0, 1).
         """
         return contextlib.nullcontext()
 
     def loss(self, step: Step) -> Float[Tensor, ""]:
-        """The task's loss, after the training forward."""
+        """The task's loss, after the training forward; called only if it ``replaces_loss``.
+
+        Args:
+            step: with images, logits and record.
+        """
         raise NotImplementedError
 
     def penalty(self, step: Step) -> Float[Tensor, ""] | None:
-        """A further term of the loss."""
+        """A further term of the loss; None for none.
+
+        Args:
+            step: with images, logits and record.
+        """
         return None
 
     def learned(self, step: Step) -> None:
-        """After the backward of a batch (or of a part of it)."""
+        """After the backward of a batch (or of a part of it).
+
+        Args:
+            step: complete; with ``images.grad`` if it ``wants_image_gradient``.
+        """
 
     def after_backward(self, model: nn.Module, progress: float) -> None:
-        """Change the gradients, which are complete."""
+        """Change the gradients, which are complete.
+
+        Args:
+            model: its parameters have their ``grad``.
+            progress: the share of training done, in [0, 1).
+        """
 
     def after_step(self, model: nn.Module, seed: int) -> None:
-        """Change the weights, which the optimiser has just moved."""
+        """Change the weights, which the optimiser has just moved.
+
+        Args:
+            model: changed in place.
+            seed: of this step's random numbers.
+        """
 
     def outcome(self, model: nn.Module, memory: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Of the network that comes out of training, the values that are not the running ones, by name.
+        """The values of the trained network that differ from the running ones, by name.
 
-        ``memory`` is that of the steps. It is asked between steps, at any time, and must change nothing.
+        It is called between steps, at any time, and must change nothing.
+
+        Args:
+            model: with the running values.
+            memory: that of the steps.
         """
         return {}
 
 
 def compose(defenses: Sequence[Defense]) -> Needs:
-    """Check that the defenses work together; returns what they need recorded.
+    """Check that the defenses work together.
+
+    Args:
+        defenses: in the order in which their hooks are called.
+
+    Returns:
+        What they need recorded, together.
 
     Raises:
-        SpikeproofError: a setting that float32 cannot count with, the same defense twice, two that make the batch, the
-            loss or replays, or set the same thing at the sites, two that ask for other costs of the margins or for
-            margins before and after reset, or a pair that says it clashes.
+        SpikeproofError: a setting outside float32's range, the same defense twice, two that make the batch, the loss or
+            replays, or set the same thing at the sites, two that ask for different costs of the margins or for margins
+            before and after reset, or a pair that says it clashes.
     """
     for defense in defenses:
         check_sizes(defense.label, vars(defense))
@@ -255,10 +334,10 @@ def compose(defenses: Sequence[Defense]) -> Needs:
             raise SpikeproofError(f"{' and '.join(does)} both {what}; keep one of them.")
     taken: dict[str, Defense] = {}
     for defense in defenses:
-        for part in sorted(defense.takes):
-            if part in taken:
-                raise SpikeproofError(f"{taken[part].label} and {defense.label} both set {part}; keep one of them.")
-            taken[part] = defense
+        for thing in sorted(defense.takes):
+            if thing in taken:
+                raise SpikeproofError(f"{taken[thing].label} and {defense.label} both set {thing}; keep one of them.")
+            taken[thing] = defense
     for defense in defenses:
         for other in defenses:
             if other is not defense and (reason := defense.clashes(other)):
@@ -281,9 +360,16 @@ def compose(defenses: Sequence[Defense]) -> Needs:
 def watch(model: nn.Module, needs: Needs) -> contextlib.AbstractContextManager[Record]:
     """The probe that records what is needed.
 
+    Args:
+        model: with sites.
+        needs: what :func:`compose` returned.
+
+    Returns:
+        A context that gives the record.
+
     Raises:
         SpikeproofError: a model without sites.
     """
     last = list(sites(model))[-1:] if needs.currents else []
-    asked = ("moments",) if needs.moments else ()
-    return probe(model, *asked, cost=needs.cost, after_reset=needs.after_reset, currents_at=last)
+    moments = ("moments",) if needs.moments else ()
+    return probe(model, *moments, cost=needs.cost, after_reset=needs.after_reset, currents_at=last)

@@ -1,4 +1,4 @@
-"""DLIF neurons and MPPD (Ding et al., ICML 2024), and MPPD-TV's L1 norm (ICLR 2026): a perturbation's potential, small.
+"""DLIF neurons and MPPD (Ding et al., ICML 2024), and MPPD-TV's L1 norm (ICLR 2026): a small effect of attacks.
 
 As the 2024 code has it. Ours: the training forward of the perturbed images comes before that of the clean ones, which
 only batch norm's running statistics see; the perturbed images are crafted in float32 unless asked otherwise (their
@@ -40,7 +40,8 @@ class DLIF(Defense):
         x' = x + start N(0, 1) + eps sign(grad CE at x + start N(0, 1))      "fgsm", in eval mode
         x' = x + std N(0, 1)                                                 "gaussian"
 
-    y is taken before the factor p, as in that code, so the last site's p can grow back what y takes off its currents.
+    y is taken before the factor p, as in that code, so a larger p at the last site can undo what y takes off its
+    currents.
 
     A step costs a second forward and backward, and with "fgsm" another of each to craft. Other defenses' penalties
     watch the forward of x'; logits and training accuracy are those of x'. With :class:`REG` it is the papers' RAT.
@@ -64,6 +65,9 @@ class DLIF(Defense):
     Example:
         >>> DLIF(alpha=2.5, norm="l1").decay
         0.99
+
+    Source: Ding et al. 2024 (ICML), as their code has it; the L1 norm is MPPD-TV's (ICLR 2026). Deviations: the forward
+    of x' comes before that of x, and x' is crafted in float32 unless asked otherwise.
     """
 
     alpha: float = 1.0
@@ -118,6 +122,7 @@ class DLIF(Defense):
         return "takes its loss, and decays and gains stay as they are"
 
     def install(self, model: nn.Module) -> None:
+        """Set the decay and put a gain for each step at every site of ours."""
         watched = sites(model)
         if not watched:
             raise SpikeproofError("DLIF learns at spiking sites and this model has none.")
@@ -133,6 +138,7 @@ class DLIF(Defense):
                 )
 
     def perturb(self, step: Step) -> Float[Tensor, "n c h w"]:
+        """x': one step from a random start, in [0, 1], or the noisy images."""
         with private_rng():
             torch.manual_seed(step.seed)
             # By the CPU's generator, so that all devices agree.
@@ -145,6 +151,7 @@ class DLIF(Defense):
         return (started + parse_eps(self.eps) * slope.sign()).clamp(0, 1)
 
     def loss(self, step: Step) -> Float[Tensor, ""]:
+        """L of both forwards; the one of x is made here."""
         with watch(step.model, Needs(currents=True)) as record:
             clean = step.forward(step.clean)
         by_clean = self.kappa * cross_entropy(clean, step.labels)
@@ -157,7 +164,11 @@ class DLIF(Defense):
 
 
 def last_currents(record: Record) -> Float[Tensor, "k n *many"]:
-    """What the last site integrates, in float32 at least."""
+    """What the last site integrates, in float32 at least: [T or 1, N, C, ...].
+
+    Args:
+        record: of a forward that recorded currents.
+    """
     currents = list(record.values())[-1].currents
     assert currents is not None  # the training loop records what `needs` names
     return currents.to(torch.promote_types(currents.dtype, torch.float32))
@@ -166,15 +177,20 @@ def last_currents(record: Record) -> Float[Tensor, "k n *many"]:
 def leftover(
     clean: Float[Tensor, "k n *many"], perturbed: Float[Tensor, "k n *many"], num_steps: int, decay: float
 ) -> Float[Tensor, "t n *many"]:
-    """y[t] = decay y[t-1] + (clean[t] - perturbed[t]) from zero; currents that come once are the same at every step.
+    """y[t] = decay y[t-1] + (clean[t] - perturbed[t]), from zero.
+
+    Args:
+        clean, perturbed: the currents; K is T, or 1 for currents that are the same at every step.
+        num_steps: T.
+        decay: tau, in [0, 1].
 
     Example:
         >>> leftover(torch.ones(1, 1), torch.zeros(1, 1), 3, 0.5).flatten()
         tensor([1.0000, 1.5000, 1.7500])
     """
     difference = (clean - perturbed).expand(num_steps, *clean.shape[1:])
-    held, kept = torch.zeros_like(difference[0]), []
+    y, by_step = torch.zeros_like(difference[0]), []
     for drive in difference:
-        held = decay * held + drive
-        kept.append(held)
-    return torch.stack(kept)
+        y = decay * y + drive
+        by_step.append(y)
+    return torch.stack(by_step)

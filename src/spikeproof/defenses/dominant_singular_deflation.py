@@ -1,8 +1,8 @@
-"""DSD, Dominant Singular Deflation (ICLR 2026): take the leading singular component off every weight's gradient.
+"""DSD, Dominant Singular Deflation (ICLR 2026): subtract the leading singular component from every weight's gradient.
 
 As its code has it, of the weights of convolutions and linear layers; what other defenses learn at the sites (decays
-[T, H, W, C], gates) has two dimensions and more as well, and is not a weight. Ours: the component is found by
-Golub-Kahan-Lanczos bidiagonalisation (Golub and Kahan 1965) in the place of a whole SVD, to 1e-5 of its size.
+[T, H, W, C], gates) has two dimensions or more too, but is no weight. Ours: the component is found by
+Golub-Kahan-Lanczos bidiagonalisation (Golub and Kahan 1965) instead of a whole SVD, to 1e-5 of its size.
 """
 
 from __future__ import annotations
@@ -37,6 +37,9 @@ class DSD(Defense):
     Example:
         >>> DSD().label
         'DSD'
+
+    Source: DSD (ICLR 2026), as its code has it. Deviation: s_1 u_1 v_1^T by Lanczos bidiagonalisation (Golub and Kahan
+    1965), to 1e-5 of its size, instead of a whole SVD.
     """
 
     @property
@@ -45,11 +48,12 @@ class DSD(Defense):
 
     @torch.no_grad()
     def after_backward(self, model: nn.Module, progress: float) -> None:
+        """Deflate the gradients of all convolutions and linear layers."""
         layers = [module for module in model.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
         gradients = [layer.weight.grad for layer in layers if layer.weight.grad is not None]
         if not gradients:
             return
-        norms = torch.stack([gradient.norm() for gradient in gradients]).tolist()  # in one go, to wait once
+        norms = torch.stack([gradient.norm() for gradient in gradients]).tolist()  # in one transfer, to wait once
         for gradient, norm in zip(gradients, norms, strict=True):
             if _LEAST_NORM <= norm < math.inf:
                 gradient.sub_(leading_component(gradient.flatten(1)).view_as(gradient))
@@ -59,7 +63,10 @@ def leading_component(matrix: Float[Tensor, "m n"]) -> Float[Tensor, "m n"]:
     """s_1 u_1 v_1^T of a finite matrix that is not zero; the same whatever the device and the caller's generator.
 
     From a random v, alternately multiplied by the matrix and its transpose, Lanczos builds orthonormal bases in which
-    the matrix is bidiagonal, and whose leading component is that of the matrix after few steps.
+    the matrix is bidiagonal. After few steps its leading component is that of the matrix.
+
+    Args:
+        matrix: finite and not zero.
 
     Example:
         >>> leading_component(torch.tensor([[2.0, 1.0], [1.0, 2.0]])).round(decimals=5)

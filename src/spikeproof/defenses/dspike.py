@@ -1,9 +1,9 @@
 """Dspike (Li et al., NeurIPS 2021): the surrogate's temperature is chosen by a finite-difference gradient.
 
-The surrogate's gradient of the first layer's weights is held against their finite-difference gradient, for the
-temperature as it is and one step to either side, and the best aligned is kept. Deviations: the temperature is a common
-sharpness of the neurons' own surrogate, in the place of the paper's tanh; the finite differences are taken at some
-randomly chosen weights, every so many steps, of a model in eval mode.
+The surrogate's gradient by the first layer's weights is compared with their finite-difference gradient, for the present
+temperature and one step to either side; the best aligned is kept. Deviations: the temperature is a common sharpness of
+the neurons' own surrogate, in the place of the paper's tanh; the finite differences are taken at some randomly chosen
+weights, every so many steps, of a model in eval mode.
 """
 
 from __future__ import annotations
@@ -25,11 +25,12 @@ from spikeproof.private_rng import private_rng
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Dspike(Defense):
-    """Every ``every`` steps the sharpness a of all sites becomes, of a / ratio, a and a * ratio, the one for which
+    """Every ``every`` steps all sites take that sharpness among a / ratio, a and a * ratio for which, over weights w,
 
         cos(dL/dw by the surrogate a h(a v), (L(w + epsilon) - L(w - epsilon)) / (2 epsilon))
 
-    over ``weights`` weights w of the first layer is greatest. It costs 2 * weights forwards and 3 backwards.
+    is greatest. The w are ``weights`` of the first layer, drawn anew each time. It costs 2 * weights forwards and 3
+    backwards.
 
     Args:
         start: a at the beginning; 1 is the neuron's own surrogate. A network that comes with one goes on with it.
@@ -45,6 +46,9 @@ class Dspike(Defense):
     Example:
         >>> Dspike(every=20).label
         'Dspike'
+
+    Source: Li et al. 2021 (NeurIPS). Deviations: a common sharpness of the neurons' own surrogate in place of the
+    paper's tanh; finite differences at some random weights, every so many steps, in eval mode.
     """
 
     start: float = 1.0
@@ -80,14 +84,16 @@ class Dspike(Defense):
         return True
 
     def install(self, model: nn.Module) -> None:
+        """Give every site the same sharpness."""
         give_sharpness("Dspike", model, self.start, learned=False)
-        held = torch.cat([sharpness.flatten() for sharpness in sharpness_of(model)])
-        if held.device.type != "meta" and (held != held[0]).any():
+        values = torch.cat([sharpness.flatten() for sharpness in sharpness_of(model)])
+        if values.device.type != "meta" and (values != values[0]).any():
             raise SpikeproofError(
                 "Dspike sets one sharpness for all sites, and this network has learned one for each; train one without."
             )
 
     def begin(self, step: Step) -> None:
+        """Choose the sharpness, every so many steps."""
         if step.part > 0 or step.replay > 0:
             return
         if step.count("Dspike steps") % self.every:
@@ -114,6 +120,18 @@ def alignments(
 ) -> list[float]:
     """Of each sharpness the cosine of the surrogate's gradient with the finite-difference one; the model is unchanged.
 
+    Args:
+        model: with one sharpness for all sites; used in eval mode.
+        images: in [0, 1].
+        labels: their classes.
+        candidates: the values of the sharpness.
+        epsilon: the finite step of a weight.
+        count: how many weights of the first layer, chosen at random.
+        seed: of the choice and of what the model draws.
+
+    Returns:
+        A cosine in [-1, 1] for each candidate.
+
     Example:
         >>> from spikeproof.models import create_model
         >>> model = create_model("conv", num_classes=10, image_size=8, in_channels=1)
@@ -135,28 +153,28 @@ def alignments(
         differences = torch.zeros(len(chosen), device=first.device)
         with torch.no_grad():
             for at, index in enumerate(chosen.tolist()):
-                place = _place(first, index)
-                held = first[place].item()
+                position = _position(first, index)
+                value = first[position].item()
                 sides = []
                 for side in (1, -1):
-                    first[place] = held + side * epsilon
+                    first[position] = value + side * epsilon
                     sides.append(loss())
-                first[place] = held
+                first[position] = value
                 differences[at] = (sides[0] - sides[1]) / (2 * epsilon)
         first.requires_grad_(True)
-        found = []
+        cosines = []
         try:
             for candidate in candidates:
                 _set(model, candidate)
                 (gradient,) = torch.autograd.grad(loss(), first)
-                found.append(cosine_similarity(gradient.flatten()[chosen].float(), differences, dim=0).item())
+                cosines.append(cosine_similarity(gradient.flatten()[chosen].float(), differences, dim=0).item())
         finally:
             _set(model, before)
-    return found
+    return cosines
 
 
-def _place(parameter: Tensor, index: int) -> tuple[int, ...]:
-    return tuple(int(part) for part in torch.unravel_index(torch.tensor(index), parameter.shape))
+def _position(parameter: Tensor, index: int) -> tuple[int, ...]:
+    return tuple(int(coordinate) for coordinate in torch.unravel_index(torch.tensor(index), parameter.shape))
 
 
 @torch.no_grad()

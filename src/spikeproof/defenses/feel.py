@@ -1,4 +1,4 @@
-"""FEEL (Xu et al., NeurIPS 2024): an image that loses its high frequencies step by step, and leaks that are learned.
+"""FEEL (Xu et al., NeurIPS 2024): each step keeps fewer of the image's high frequencies, and leaks are learned.
 
 Two switches: the paper's FE (frequency encoding, see :class:`spikeproof.coding.Frequency`) and EL (evolutionary leak).
 As in the code, a leak is not bounded (one outside [0, 1] is told in the run's metrics and its report) and decays with
@@ -39,6 +39,9 @@ class FEEL(Defense):
     Example:
         >>> FEEL(frequency=False).label
         'FEEL'
+
+    Source: Xu et al. 2024 (NeurIPS), as the code has it. Deviation: all sites learn their leaks, not the first one
+    alone.
     """
 
     frequency: bool = True
@@ -53,6 +56,7 @@ class FEEL(Defense):
         return 1.6 if self.frequency else 1.1
 
     def install(self, model: nn.Module) -> None:
+        """Give the model the frequency coding, and every site of it a decay for each step and neuron."""
         if not isinstance(model, SpikingModel):
             raise SpikeproofError("FEEL changes a spikeproof model's coding and sites; make one with create_model.")
         if self.frequency and not isinstance(model.coding, Frequency):

@@ -21,15 +21,20 @@ _NOISE = "the firing noise"
 
 
 def own_sites(model: nn.Module) -> dict[str, Site]:
-    """The sites whose neurons are spikeproof's, by name."""
+    """The sites whose neurons are spikeproof's, by name; none in an adapted network.
+
+    Args:
+        model: any network.
+    """
     return {name: site for name, site in sites(model).items() if not isinstance(site, ForeignSite)}
 
 
 def check_foreign(defenses: Sequence[Defense], model: nn.Module) -> None:
-    """Refuse what the neurons of another library cannot have; say of what is left without a part what that is.
+    """Refuse defenses that the neurons of another library cannot have; warn of those that lose a part.
 
     Args:
-        model: any network; of an adapted one the first forward must have been.
+        defenses: of a training.
+        model: any network; an adapted one must have made its first forward.
 
     Raises:
         SpikeproofError: a defense that sets what is the library's own, watches potentials after a reset, or needs one

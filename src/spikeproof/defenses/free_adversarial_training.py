@@ -40,6 +40,8 @@ class FreeAdversarialTraining(Defense):
     Example:
         >>> FreeAdversarialTraining(eps="2/255").replays
         4
+
+    Source: Shafahi et al. 2019 (NeurIPS), algorithm 1.
     """
 
     label: ClassVar[str] = "Free AT"
@@ -66,9 +68,11 @@ class FreeAdversarialTraining(Defense):
         return True
 
     def perturb(self, step: Step) -> Float[Tensor, "n c h w"]:
+        """clip(x + delta, 0, 1)."""
         return Linf(self.eps).project(step.clean + _perturbation(step), step.clean)
 
     def learned(self, step: Step) -> None:
+        """Move delta by the gradient that the backward gave."""
         assert step.images.grad is not None  # the training loop gives it to whoever wants it
         eps = Linf(self.eps).eps
         moved = _perturbation(step) + eps * step.images.grad.sign()
@@ -76,8 +80,8 @@ class FreeAdversarialTraining(Defense):
 
 
 def _perturbation(step: Step) -> Tensor:
-    held = step.memory.get(_name(step))
-    return torch.zeros_like(step.clean) if held is None or held.shape != step.clean.shape else held
+    delta = step.memory.get(_name(step))
+    return torch.zeros_like(step.clean) if delta is None or delta.shape != step.clean.shape else delta
 
 
 def _name(step: Step) -> str:

@@ -1,7 +1,7 @@
 """HIRE-SNN (Kundu et al., ICCV 2021): input noise crafted from gradients that training has anyway, learned neurons.
 
-A sample is trained on in N periods; the weights move after each, and the image of the next one is moved by the sign of
-the gradient that the last one gave. Beside the weights each layer learns one decay and one threshold.
+A sample is trained on in N periods. The weights move after each, and the next period's image is moved by the sign of
+the last one's gradient. Beside the weights each layer learns one decay and one threshold.
 
 The authors publish code for testing only, so N and the two radii are ours. We deviate: their periods are T/N steps
 long and hand the potentials on, so that N periods cost one pass over T steps, while ours are whole forwards of T steps
@@ -55,6 +55,9 @@ class HIRE(Defense):
     Example:
         >>> HIRE(eps="2/255").replays
         2
+
+    Source: Kundu et al. 2021 (ICCV). Deviations: each period is a whole forward of T steps from rest, theirs T/N steps
+    that hand the potentials on; N and both radii are ours.
     """
 
     eps: Eps = 2 / 255
@@ -95,29 +98,33 @@ class HIRE(Defense):
         return "crafts its noise, and decays and thresholds stay as they are"
 
     def install(self, model: nn.Module) -> None:
+        """Put one decay and one gain at every site of ours, with the neuron's values."""
         watched = sites(model)
         if not watched:
             raise SpikeproofError("HIRE learns at spiking sites and this model has none.")
         like = next(model.parameters())
         for name, site in own_sites(model).items():
             for learned, start in (("decay", site.neuron.decay), ("gain", 1.0)):
-                held = getattr(site, learned)
-                if held is None:
+                parameter = getattr(site, learned)
+                if parameter is None:
                     setattr(site, learned, nn.Parameter(like.new_full((1, 1), start)))
-                elif held.shape != (1, 1):
+                elif parameter.shape != (1, 1):
                     raise SpikeproofError(
-                        f"HIRE learns one {learned} a site, and {name} has {held.numel()} of another defense; "
+                        f"HIRE learns one {learned} a site, and {name} has {parameter.numel()} of another defense; "
                         "keep one of the two."
                     )
 
     def groups(self, model: nn.Module) -> list[dict[str, Any]]:
+        """Decays and gains, without weight decay."""
         learned = [part for site in own_sites(model).values() for part in (site.decay, site.gain)]
         return [{"params": learned, "weight_decay": 0.0}]
 
     def perturb(self, step: Step) -> Float[Tensor, "n c h w"]:
+        """x in the first period, then the image that the period before has moved."""
         return step.clean if step.replay == 0 else step.memory.pop(_name(step))
 
     def learned(self, step: Step) -> None:
+        """Make the next period's image."""
         if step.replay + 1 == self.periods:
             return
         assert step.images.grad is not None  # the training loop gives it to whoever wants it

@@ -24,7 +24,7 @@ from spikeproof.spiking import Site, probe, sites
 
 # The share of training in which the mean potentials are taken, one batch a step.
 _MEASURING = 0.05
-# At so many images at once: every potential of every site is held for a moment.
+# So many images at once: every potential of every site is in memory for a moment.
 _CHUNK = 32
 _SEEN, _MOVING, _STANDING = "HoSNN images seen", "HoSNN thresholds move", "HoSNN thresholds stand"
 
@@ -51,6 +51,9 @@ class HoSNN(Defense):
     Example:
         >>> HoSNN(warmup=0.5).label
         'HoSNN'
+
+    Source: Geng and Li 2025 (TMLR, arXiv 2308.10373). Deviations: the NDS is this network's own, from its training
+    before ``warmup``; no synaptic current; true gradients through thresholds and potentials.
     """
 
     warmup: float = 0.25
@@ -75,6 +78,7 @@ class HoSNN(Defense):
         return True
 
     def install(self, model: nn.Module) -> None:
+        """Give every neuron a theta of 0 and an NDS, unless a training before has learned them."""
         if not isinstance(model, SpikingModel):
             raise SpikeproofError("HoSNN moves the thresholds of a spikeproof model; make one with create_model.")
         parameter, learned = next(model.parameters()), _learned(model)
@@ -87,13 +91,15 @@ class HoSNN(Defense):
             site.setpoint = parameter.new_zeros(site.num_steps, *neurons)
 
     def groups(self, model: nn.Module) -> list[dict[str, Any]]:
+        """The thetas, without weight decay."""
         thetas = [site.adaptation for site in sites(model).values() if site.adaptation is not None]
         return [{"params": thetas, "weight_decay": 0.0}]
 
     def begin(self, step: Step) -> None:
+        """Measure the NDS after ``warmup``, then let the thresholds move."""
         watched = sites(step.model)
         if _MOVING not in step.memory and _STANDING not in step.memory:
-            # The first step of a run. From then on the memory knows, whatever network the run is gone on with.
+            # The first step of a run. From then on the memory says it, whatever network the run continues with.
             came_so = any(_theta(site).requires_grad for site in watched.values())
             step.memory[_MOVING if came_so else _STANDING] = torch.ones(())
         if _MOVING not in step.memory:
@@ -113,6 +119,7 @@ class HoSNN(Defense):
             _measure(step, watched)
 
     def after_step(self, model: nn.Module, seed: int) -> None:
+        """Keep theta >= 0."""
         with torch.no_grad():
             for site in sites(model).values():
                 if _theta(site).requires_grad:
@@ -143,17 +150,17 @@ def _learned(model: nn.Module) -> set[str]:
     Raises:
         SpikeproofError: they are frozen.
     """
-    held = {name: site.adaptation for name, site in sites(model).items() if site.adaptation is not None}
-    if not any(theta.any() for theta in held.values()):
+    thetas = {name: site.adaptation for name, site in sites(model).items() if site.adaptation is not None}
+    if not any(theta.any() for theta in thetas.values()):
         return set()
-    if frozen := [name for name, theta in held.items() if not theta.requires_grad]:
+    if frozen := [name for name, theta in thetas.items() if not theta.requires_grad]:
         raise SpikeproofError(
-            f"HoSNN learns how thresholds move, and what {frozen[0]} has learned of it is frozen; call "
+            f"HoSNN learns how thresholds move, and the adaptation of site {frozen[0]} is frozen; call "
             "requires_grad_(True) on it, or leave HoSNN out."
         )
-    return set(held)
+    return set(thetas)
 
 
 def _theta(site: Site) -> nn.Parameter:
-    assert isinstance(site.adaptation, nn.Parameter)  # install sees to it
+    assert isinstance(site.adaptation, nn.Parameter)  # install puts it there
     return site.adaptation

@@ -1,11 +1,11 @@
 """InfLoR-SNN (Guo et al., ECCV 2022, arXiv 2307.04356): a soft reset, and a rectifier before the step function.
 
-It is no loss: both parts belong to the neuron. The soft reset keeps what a potential has above the threshold. The
-membrane potential rectifier brings potentials "to a range close to the spikes" before they are quantised. MPD-SGR's
-paper names it as a method that shapes the potentials' distribution; it comes from the search for accuracy.
+It is no loss: both parts change the neuron. The soft reset keeps what a potential has above the threshold. The membrane
+potential rectifier brings potentials "to a range close to the spikes" before they are quantised. MPD-SGR's paper names
+it as a method that shapes the potentials' distribution; its own aim is accuracy.
 
 Only the abstract was available to us. Not checked against the paper and therefore ours: the rectifier's formula; that
-the step function alone sees the rectified potential, while the one carried on stays as it is; and the threshold in the
+only the step function uses the rectified potential, while the carried one stays as it is; and the threshold in the
 middle between the levels of no spike and of a spike, 0 and 2 threshold, as in the paper's networks of threshold 0.5.
 """
 
@@ -37,6 +37,8 @@ class InfLoR(Defense):
     Example:
         >>> InfLoR().label
         'InfLoR'
+
+    Source: Guo et al. 2022 (ECCV, arXiv 2307.04356), from the abstract; f and its place are ours (see the module).
     """
 
     @property
@@ -48,14 +50,15 @@ class InfLoR(Defense):
         return frozenset({"the surrogate"})
 
     def install(self, model: nn.Module) -> None:
+        """Give every site a soft reset and the rectified triangle."""
         watched = sites(model)
         if not watched:
             raise SpikeproofError("InfLoR acts on spiking sites and this model has none.")
         for name, site in watched.items():
-            seen = site.neuron.surrogate
-            if not isinstance(seen, Triangle | RectifiedTriangle):
+            own = site.neuron.surrogate
+            if not isinstance(own, Triangle | RectifiedTriangle):
                 raise SpikeproofError(
-                    f"InfLoR rectifies what a triangle sees, and site {name} has {seen}; give the network triangles."
+                    f"InfLoR needs a triangle as surrogate, and site {name} has {own}; give the network triangles."
                 )
-            rectified = RectifiedTriangle(seen.gamma, site.neuron.threshold)
+            rectified = RectifiedTriangle(own.gamma, site.neuron.threshold)
             site.neuron = dataclasses.replace(site.neuron, reset="soft", surrogate=rectified)

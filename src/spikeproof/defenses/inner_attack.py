@@ -62,6 +62,7 @@ class InnerAttack(Defense):
         return True
 
     def perturb(self, step: Step) -> Float[Tensor, "n c h w"]:
+        """x', the last image of the ascent."""
         threat = Linf(self.eps)
         size = threat.eps / 2 if self.step_size is None else parse_eps(self.step_size)
         with crafting(step.model, step.crafting()) as craft:
@@ -70,5 +71,10 @@ class InnerAttack(Defense):
             return climb(craft, step.clean, start, rule, steps=self.steps, objective=self.objective(craft, step))
 
     def objective(self, craft: Craft, step: Step) -> Objective:
-        """What the inner attack climbs."""
+        """What the inner attack climbs.
+
+        Args:
+            craft: the network under attack.
+            step: the present step; images, logits and record are not there yet.
+        """
         raise NotImplementedError

@@ -2,9 +2,9 @@
 
 ASGL learns, by backpropagation, the width of the smooth function that stands in for the spike. Its networks mix the
 smooth function into a random share of the forward's spikes; here the forward fires spikes alone (that share 0), which
-is also the method's own first variant. Any of the surrogates serves, where ASGL's is the sigmoid's slope. It comes from
-the search for accuracy: whether it helps against attacks is for an audit to say, whose attacks by the model's own
-surrogate then have the learned width as well.
+is also the method's own first variant. Any of the surrogates serves, where ASGL's is the sigmoid's slope. Its aim is
+accuracy; an audit shows whether it helps against attacks. Attacks by the model's own surrogate then have the learned
+width too.
 """
 
 from __future__ import annotations
@@ -39,6 +39,8 @@ class LearnableWidth(Defense):
     Example:
         >>> LearnableWidth(start=1.0).label
         'learnable width'
+
+    Source: ASGL (Wang et al. 2023, ICML). Deviations: the forward fires spikes only, and any surrogate serves.
     """
 
     label: ClassVar[str] = "learnable width"
@@ -62,12 +64,15 @@ class LearnableWidth(Defense):
         return frozenset({"the surrogate"})
 
     def install(self, model: nn.Module) -> None:
+        """Give every site a sharpness that learns."""
         give_sharpness("LearnableWidth", model, self.start, learned=True)
 
     def groups(self, model: nn.Module) -> list[dict[str, Any]]:
+        """The sharpnesses, without weight decay."""
         return [{"params": list(sharpness_of(model)), "weight_decay": 0.0}]
 
     @torch.no_grad()
     def after_step(self, model: nn.Module, seed: int) -> None:
+        """Keep a within its bounds."""
         for sharpness in sharpness_of(model):
             sharpness.clamp_(self.least, self.most)

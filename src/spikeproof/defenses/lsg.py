@@ -38,6 +38,9 @@ class LSG(Defense):
     Example:
         >>> LSG(start=0.2).label
         'LSG'
+
+    Source: Lian et al. 2023 (IJCAI). Deviations: beta is clamped to its bounds instead of squashed; any surrogate
+    serves.
     """
 
     start: float = 0.2
@@ -56,6 +59,7 @@ class LSG(Defense):
 
     @torch.no_grad()
     def install(self, model: nn.Module) -> None:
+        """Give every site a decay that learns, and a sharpness that follows it."""
         for name, site in give_sharpness("LSG", model, 1.0, learned=False).items():
             if site.random_decay is not None:
                 raise SpikeproofError(
@@ -72,10 +76,12 @@ class LSG(Defense):
             _follow(site)
 
     def groups(self, model: nn.Module) -> list[dict[str, Any]]:
+        """The decays, without weight decay."""
         return [{"params": [site.decay for site in sites(model).values()], "weight_decay": 0.0}]
 
     @torch.no_grad()
     def after_step(self, model: nn.Module, seed: int) -> None:
+        """Keep beta in [0, 1], and let the widths follow."""
         for site in sites(model).values():
             assert site.decay is not None  # installed before
             if site.decay.requires_grad:

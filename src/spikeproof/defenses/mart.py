@@ -1,4 +1,4 @@
-"""MART (Wang et al., ICLR 2020): adversarial training that weighs consistency by how unsure the clean answer is.
+"""MART (Wang et al., ICLR 2020): adversarial training whose consistency term is weighted by the clean answer's doubt.
 
 As in the authors' code the weight stays in the graph, and x' begins at a Gaussian start of 0.001. Their code computes
 log(1.0001 - p) and a weight of 1.0000001 - p so that nothing is infinite; here both are exact, from log-sums. Ours:
@@ -44,6 +44,9 @@ class MART(InnerAttack):
     Example:
         >>> MART(eps="8/255", steps=10, step_size="2/255").beta
         5.0
+
+    Source: Wang et al. 2020 (ICLR), as in the authors' code. Deviations: exact log-sums instead of small
+    constants; the default steps; the forward of x' comes first.
     """
 
     beta: float = 5.0
@@ -58,9 +61,11 @@ class MART(InnerAttack):
         return 2.5 + 0.45 * self.steps
 
     def objective(self, craft: Craft, step: Step) -> Objective:
+        """The cross-entropy."""
         return cross_entropy_of(step.labels, known=True)
 
     def loss(self, step: Step) -> Float[Tensor, ""]:
+        """The loss of both forwards; the one of x is made here."""
         clean = step.forward(step.clean)
         doubt = -torch.expm1(_of_label(log_softmax(clean, 1), step.labels))
         return (
@@ -69,7 +74,11 @@ class MART(InnerAttack):
 
 
 def boosted_cross_entropy(logits: Float[Tensor, "n k"], labels: Int64[Tensor, " n"]) -> Float[Tensor, " n"]:
-    """-log p_y - log(1 - max_{k != y} p_k), p the softmax; finite however sure the network is.
+    """-log p_y - log(1 - max_{k != y} p_k), p the softmax; finite for any finite logits.
+
+    Args:
+        logits: of two classes or more.
+        labels: y.
 
     Example:
         >>> boosted_cross_entropy(torch.zeros(1, 2), torch.tensor([0])).exp()

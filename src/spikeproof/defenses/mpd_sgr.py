@@ -6,7 +6,7 @@ since Eq. 14-15 are stated as the training gradient. For a fully connected site 
 averaged with equal weight, and so are the channels and steps of each. Ours too is the warm-up.
 
 The paper's window has a fixed width, so a larger batch-norm gain alone moves potentials out of it. The widths "spread"
-and "attack" are ours and follow the network instead; what each is blind to stands at the class.
+and "attack" are ours and follow the network instead; the class says what each does not count.
 """
 
 from __future__ import annotations
@@ -78,6 +78,9 @@ class MPDSGR(Defense):
     Example:
         >>> MPDSGR(eta=2.0, width="spread").label
         'MPD-SGR'
+
+    Source: Jiang et al. 2026 (AAAI), Eq. 13 and 16-18. Ours: eta, the warm-up, which statistics (the batch's, in the
+    graph), and the widths "spread" and "attack".
     """
 
     label: ClassVar[str] = "MPD-SGR"
@@ -120,27 +123,30 @@ class MPDSGR(Defense):
         return self.width == "attack"
 
     def install(self, model: nn.Module) -> None:
+        """Refuse a model that has no site to regularise."""
         check_which("MPD-SGR", self.sites, model)
 
     def begin(self, step: Step) -> None:
+        """Measure the attack's changes, for "attack"."""
         if self.width == "attack":
             self._attack().measure(step)
 
     def penalty(self, step: Step) -> Float[Tensor, ""]:
+        """eta times the mean of Omega."""
         rise = min(1.0, step.progress / self.warmup) if self.warmup else 1.0
         record = chosen(step.record, self.sites)
-        seen = list(record.values())
-        mean, std = joint_moments(seen)
-        channels = [_channels(site) for site in seen]
+        records = list(record.values())
+        mean, std = joint_moments(records)
+        channels = [_channels(site) for site in records]
         if self.statistics == "detached-std":
             std = std.detach()
         window: Tensor
         if self.width == "surrogate":
-            window = _by_channel([site.window for site in seen], channels, mean)
+            window = _by_channel([site.window for site in records], channels, mean)
         else:
             window = std if self.width == "spread" else self._attack().widths(step, record)
         shared = [CHANNELS if self.dose == "channel" else wide for wide in channels]
-        weights = _by_channel([1 / (len(seen) * len(mean) * wide) for wide in shared], channels, mean)
+        weights = _by_channel([1 / (len(records) * len(mean) * wide) for wide in shared], channels, mean)
         return self.eta * rise * (overlap(mean, std, self.factor * window) * weights).sum()
 
     def _attack(self) -> AttackWidth:
@@ -152,6 +158,10 @@ def overlap(
 ) -> Float[Tensor, "*shape"]:
     """Omega of Eq. 13: the mass of N(mean, std^2) in [-window, window].
 
+    Args:
+        mean, std: of the margins; std > 0.
+        window: half-width, in units of the potential; broadcasts.
+
     Example:
         >>> overlap(torch.tensor(-0.5), torch.tensor(0.5), 1.0)
         tensor(0.8400)
@@ -160,7 +170,7 @@ def overlap(
 
 
 def _channels(site: SiteRecord) -> int:
-    assert site.total is not None  # joint_moments has seen to it
+    assert site.total is not None  # joint_moments has refused others
     return site.total.shape[1]
 
 

@@ -35,6 +35,9 @@ class NDL(Defense):
     Example:
         >>> NDL(sigma=0.2).label
         'NDL'
+
+    Source: Ma et al. 2023 (Patterns). Deviation: one noise, in the potential; their code draws a second one for the
+    spike.
     """
 
     sigma: float = 0.3
@@ -48,6 +51,7 @@ class NDL(Defense):
         return 1.4
 
     def install(self, model: nn.Module) -> None:
+        """Give every site the noise and its density as surrogate."""
         watched = sites(model)
         if not watched:
             raise SpikeproofError("NDL acts on spiking sites and this model has none.")

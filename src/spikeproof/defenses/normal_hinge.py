@@ -1,4 +1,4 @@
-"""The expected hinge of a normal variable, in closed form: what a hinge costs where only moments are known."""
+"""The expected hinge of a normal variable, in closed form: for a hinge cost where only moments are known."""
 
 from __future__ import annotations
 
@@ -21,7 +21,12 @@ def normal_hinge(
         power 2:  s^2 (H((m + d)/s) - H((m - d)/s)) - 4 d s G(m/s)
 
     since the hinge is (z+d)_+ - 2 z_+ + (z-d)_+, and its square (z+d)_+^2 - 4 d z_+ - (z-d)_+^2. These differences
-    cancel where the band is narrow in spreads or far away: hence the mirrored mean, and float64 inside.
+    lose digits where the band is far away or narrow compared with s: hence the mirrored mean, and float64 inside.
+
+    Args:
+        mean, std: of z; std > 0.
+        width: d, > 0.
+        power: 1 or 2.
 
     Example:
         >>> normal_hinge(torch.tensor(0.0), torch.tensor(1e-3), 0.5)
@@ -30,10 +35,10 @@ def normal_hinge(
     m, s = -mean.double().abs(), std.double()
     above, at, below = (m + width) / s, m / s, (m - width) / s
     if power == 1:
-        found = s * (_first(above) - 2 * _first(at) + _first(below))
+        expected = s * (_first(above) - 2 * _first(at) + _first(below))
     else:
-        found = s * s * (_second(above) - _second(below)) - 4 * width * s * _first(at)
-    return found.to(mean.dtype)
+        expected = s * s * (_second(above) - _second(below)) - 4 * width * s * _first(at)
+    return expected.to(mean.dtype)
 
 
 def _first(t: Tensor) -> Tensor:

@@ -28,6 +28,8 @@ class RandHet(Defense):
     Example:
         >>> RandHet(low=0.5).label
         'RandHet'
+
+    Source: Wang et al. 2025 (iScience), from the abstract; the uniform distribution is ours.
     """
 
     low: float = 0.0
@@ -42,6 +44,7 @@ class RandHet(Defense):
         return 1.3
 
     def install(self, model: nn.Module) -> None:
+        """Give every site the bounds."""
         watched = sites(model)
         if not watched:
             raise SpikeproofError("RandHet acts on spiking sites and this model has none.")

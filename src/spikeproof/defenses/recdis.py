@@ -1,10 +1,10 @@
-"""RecDis-SNN (Guo et al., CVPR 2022): a loss that holds the membrane potential distribution at the surrogate.
+"""RecDis-SNN (Guo et al., CVPR 2022): a loss that keeps the membrane potential distribution where the surrogate is.
 
 The paper names three undesired shifts, degeneration, saturation and gradient mismatch, and penalises each by the
 distribution's statistics (its MPD-Loss). Its constants were not available to us: the terms here have the form of the
 distribution loss for binary networks that it builds on (Ding et al., CVPR 2019), in units of the surrogate's window,
-and the bounds are ours. It comes from the search for accuracy, not robustness, and pulls the other way than MPD-SGR:
-both a wide and a narrow distribution are brought to where most potentials have a gradient.
+and the bounds are ours. Its aim is accuracy, not robustness, and it pulls against MPD-SGR: a wide and a narrow
+distribution are both brought to where most potentials have a gradient.
 """
 
 from __future__ import annotations
@@ -40,6 +40,9 @@ class RecDis(Defense):
     Example:
         >>> RecDis(weight=0.5).label
         'RecDis'
+
+    Source: Guo et al. 2022 (CVPR), its MPD-Loss. Not published: the constants; form and bounds are ours, after Ding et
+    al. 2019 (CVPR).
     """
 
     weight: float = 0.5
@@ -63,6 +66,7 @@ class RecDis(Defense):
         return Needs(moments=True)
 
     def penalty(self, step: Step) -> Float[torch.Tensor, ""]:
+        """weight times the mean of D + S + M."""
         terms = []
         for seen in step.record.values():
             mean, std = (moment / seen.window for moment in joint_moments([seen]))

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from spikeproof.defenses.defense import Defense
 from spikeproof.errors import SpikeproofError
-from spikeproof.models.wide_resnet import Block
+from spikeproof.models.wide_resnet import PreActivationBlock
 from spikeproof.sending import sent
 
 # From this many rows on, a linear layer is retracted by a random part of them.
@@ -45,6 +45,9 @@ class REG(Defense):
     Example:
         >>> REG(beta=0.004).weight_decay
         0.0
+
+    Source: Ding et al. 2022 (NeurIPS, SNN-RAT), as its code has it, after Cisse et al. 2017. Deviation: the random rows
+    come from the CPU's generator.
     """
 
     beta: float = 0.001
@@ -66,6 +69,7 @@ class REG(Defense):
 
     @torch.no_grad()
     def after_step(self, model: nn.Module, seed: int) -> None:
+        """Retract the weights and project the blocks' skip weights."""
         generator = torch.Generator().manual_seed(seed)
         for module in model.modules():
             if isinstance(module, nn.Conv2d | nn.Linear):
@@ -78,12 +82,16 @@ class REG(Defense):
                     weight[rows] = retracted(weight[rows], self.beta)
                 else:
                     module.weight.copy_(retracted(weight, self.beta).view_as(module.weight))
-            elif isinstance(module, Block) and module.weights.requires_grad:
+            elif isinstance(module, PreActivationBlock) and module.weights.requires_grad:
                 module.weights.copy_(on_simplex(module.weights))
 
 
 def retracted(weight: Float[Tensor, "m n"], beta: float) -> Float[Tensor, "m n"]:
     """(1 + beta) W - beta W W^T W, by the smaller of W W^T and W^T W.
+
+    Args:
+        weight: W.
+        beta: in (0, 1).
 
     Example:
         >>> retracted(torch.tensor([[0.5, 0.0]]), 0.004)
@@ -100,6 +108,9 @@ def on_simplex(point: Float[Tensor, " k"]) -> Float[Tensor, " k"]:
     With the coordinates a_1 >= a_2 >= ... and the largest j for which 1 + j a_j > a_1 + ... + a_j, it is
     max(0, a - (a_1 + ... + a_j - 1) / j).
 
+    Args:
+        point: any k numbers.
+
     Example:
         >>> on_simplex(torch.tensor([0.9, 0.5]))
         tensor([0.7000, 0.3000])
@@ -107,6 +118,6 @@ def on_simplex(point: Float[Tensor, " k"]) -> Float[Tensor, " k"]:
     ordered = point.sort(descending=True).values
     sums = ordered.cumsum(0)
     counts = torch.arange(1, len(point) + 1, device=point.device)
-    # It holds for the first ones and then no more, so counting them finds j (and without waiting for a GPU).
+    # It holds for the first j and for no more, so counting them finds j, without waiting for a GPU.
     j = (1 + counts * ordered > sums).sum(0, keepdim=True)
     return (point - (sums.gather(0, j - 1) - 1) / j).clamp_min(0)

@@ -1,9 +1,9 @@
-"""RMP-Loss (Guo et al., ICCV 2023): potentials close to the spikes that stand for them, so that little is lost.
+"""RMP-Loss (Guo et al., ICCV 2023): potentials close to the values of their spikes, for a small quantisation error.
 
 The paper regularises the membrane potential distribution towards 0 and 1 to reduce the quantisation error of firing.
 Its formula's details were not available to us, so ours are: the error's power 2 and the coefficient's linear rise. In
 the paper's networks the threshold is 0.5 and 1 lies above it; in networks with threshold 1, as SNN-RAT's, the spike's
-level 1 is the threshold itself, so that firing neurons are drawn onto it. ``level`` says what a spike stands for.
+level 1 is the threshold itself, so that firing neurons are drawn onto it. ``level`` is the value of a spike.
 """
 
 from __future__ import annotations
@@ -40,6 +40,8 @@ class RMPLoss(Defense):
     Example:
         >>> RMPLoss(weight=0.1).label
         'RMP-Loss'
+
+    Source: Guo et al. 2023 (ICCV). Not published in detail: the power and the linear rise of the weight are ours.
     """
 
     label: ClassVar[str] = "RMP-Loss"
@@ -63,11 +65,13 @@ class RMPLoss(Defense):
         return Needs(cost=self._error())
 
     def clashes(self, other: Defense) -> str | None:
+        """It cannot work with a defense that moves thresholds."""
         if "the thresholds" in other.takes:
             return "RMP-loss reads the potential off the margin, for which thresholds must stand still."
         return None
 
     def install(self, model: nn.Module) -> None:
+        """Refuse sites with another threshold."""
         for name, site in sites(model).items():
             if site.neuron.threshold != self.threshold:
                 raise SpikeproofError(
@@ -76,6 +80,7 @@ class RMPLoss(Defense):
                 )
 
     def penalty(self, step: Step) -> Float[Tensor, ""]:
+        """weight times p times the mean error."""
         errors = [seen.cost_total.mean() / seen.count for seen in step.record.values() if seen.cost_total is not None]
         return self.weight * step.progress * torch.stack(errors).mean()
 

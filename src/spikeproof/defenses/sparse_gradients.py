@@ -50,6 +50,8 @@ class SR(Defense):
     Example:
         >>> SR(strength=0.002).wants_image_gradient
         True
+
+    Source: Liu et al. 2024 (ICML), as its code has it; the confidence is written as a sigmoid, which cannot overflow.
     """
 
     strength: float = 0.001
@@ -74,6 +76,7 @@ class SR(Defense):
         return True
 
     def clashes(self, other: Defense) -> str | None:
+        """It cannot work with a defense that moves images by the gradient of the whole loss."""
         if not other.wants_image_gradient:
             return None
         return (
@@ -82,6 +85,11 @@ class SR(Defense):
         )
 
     def penalty(self, step: Step) -> Float[Tensor, ""]:
+        """strength times the mean squared quotient; makes a second forward.
+
+        Raises:
+            SpikeproofError: a network that draws random numbers.
+        """
         if draws_at_random(step.model):
             raise SpikeproofError(
                 "SR compares two forwards that must differ by a small step alone, and this network draws random "

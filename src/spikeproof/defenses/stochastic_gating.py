@@ -2,8 +2,8 @@
 
 The published training has a second SGD for the gates (learning rate 0.1, momentum 0.9, no weight decay, the same
 cosine) and adds a prior gamma/2 * sum theta^2 to their loss alone. The gradient of that prior is what SGD calls weight
-decay, so one SGD with a parameter group for the gates does the same. The published code turns the sign of the gates'
-gradient round; here it is the right one unless ``flipped``. Its clip lets no gradient through at theta = 1, where every
+decay, so one SGD with a parameter group for the gates does the same. In the published code the gates' gradient has the
+wrong sign; here it has the right one unless ``flipped``. Its clip lets no gradient through at theta = 1, where every
 gate begins; ours does (see :class:`spikeproof.spiking.BernoulliGate`). Its attacks see one draw of the gates; an audit
 here averages over draws.
 """
@@ -43,6 +43,9 @@ class StoG(Defense):
     Example:
         >>> StoG(prior=1e-5).label
         'StoG'
+
+    Source: Ding et al. 2024 (AAAI). Deviations: one optimiser with a group for the gates; the gradient's sign, and its
+    value at theta = 1 (see the module).
     """
 
     prior: float = 5e-6
@@ -68,6 +71,7 @@ class StoG(Defense):
         return True
 
     def install(self, model: nn.Module) -> None:
+        """Put a gate at every site, unless the model has learned gates."""
         if not isinstance(model, SpikingModel):
             raise SpikeproofError("StoG puts gates at the sites of a spikeproof model; make one with create_model.")
         device = next(model.parameters()).device
@@ -79,9 +83,11 @@ class StoG(Defense):
                 site.gate = BernoulliGate(neurons, flipped=self.flipped).to(device)
 
     def groups(self, model: nn.Module) -> list[dict[str, Any]]:
+        """The gates' rates, with ``prior`` as weight decay."""
         return [{"params": [gate.rate for gate in _gates(model)], "weight_decay": self.prior}]
 
     def after_backward(self, model: nn.Module, progress: float) -> None:
+        """After ``until``, take the gates' gradients away."""
         if progress >= self.until:
             for gate in _gates(model):
                 gate.rate.grad = None  # then the optimiser leaves it alone, momentum and prior too

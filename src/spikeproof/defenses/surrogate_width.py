@@ -17,7 +17,10 @@ def give_sharpness(owner: str, model: nn.Module, start: float, *, learned: bool)
     A network that has some, from an earlier training, goes on with them.
 
     Args:
-        learned: whether it has a gradient, or follows a rule.
+        owner: the defense's name, for messages.
+        model: changed in place.
+        start: a, > 0; the surrogate h(v) becomes a h(a v).
+        learned: whether it has a gradient, or is set by a rule.
 
     Returns:
         The model's sites.
@@ -48,7 +51,7 @@ def give_sharpness(owner: str, model: nn.Module, start: float, *, learned: bool)
 
 
 def sharpness_of(model: nn.Module) -> Iterator[nn.Parameter]:
-    """The sites' sharpness parameters."""
+    """The sites' sharpness parameters, each [1, 1]; every site must have one."""
     for site in sites(model).values():
         assert isinstance(site.sharpness, nn.Parameter)  # installed before
         yield site.sharpness

@@ -4,8 +4,8 @@ MC is Eq. 12-13, NLIF the paper's noisy neuron. Not published and therefore ours
 (a half cosine from 0 to lambda_max), the potential before reset for MC, and where the noise acts. By default it moves
 the firing decision alone, so that P(s = 1) = Phi((u - threshold) / sigma) as stated while the carried potential stays
 noise-free. The paper says that noise is injected into the potential, so there is also that. Its text calls its linear
-penalty quadratic, so there is a choice of both. The widths "spread" and "attack" are ours: a band of fixed width is
-left by a larger batch-norm gain alone, these follow the network.
+penalty quadratic, so both can be chosen. The widths "spread" and "attack" are ours: a larger batch-norm gain alone
+moves potentials out of a band of fixed width; these follow the network.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _CHOICES = {
     "noise": ("decision", "potential"),
     "width": ("fixed", "spread", "attack"),
 }
-# A scale is no smaller than this share of a unit of the potential: a channel that no attack moves has one of 0.
+# The least scale, in units of the potential: without it a channel that no attack moves would have a scale of 0.
 _LEAST_SCALE = 1e-3
 
 
@@ -77,6 +77,9 @@ class TGO(Defense):
     Example:
         >>> TGO(lambda_max=0.6, sigma=0.0).label
         'TGO'
+
+    Source: ICLR 2026, arXiv 2602.20548, Eq. 12-13. Ours: delta, sigma, the rise of lambda, where the noise acts by
+    default, and the widths "spread" and "attack".
     """
 
     lambda_max: float = 0.6
@@ -129,6 +132,7 @@ class TGO(Defense):
         return frozenset({"the firing noise", *(["what a potential carries on"] if self.noise == "potential" else [])})
 
     def install(self, model: nn.Module) -> None:
+        """Give every site the noise; refuse a model without sites for MC."""
         watched = sites(model)
         if not watched:
             raise SpikeproofError("TGO acts on spiking sites and this model has none.")
@@ -143,10 +147,12 @@ class TGO(Defense):
                 site.neuron = dataclasses.replace(site.neuron, carries_noise=self.noise == "potential")
 
     def begin(self, step: Step) -> None:
+        """Measure the attack's changes, for "attack"."""
         if self.width == "attack" and self.lambda_max > 0:
             self._attack().measure(step)
 
     def penalty(self, step: Step) -> Float[Tensor, ""] | None:
+        """lambda(p) times the sum of C; None without MC."""
         if self.lambda_max == 0:
             return None
         weight = self.lambda_max * (1 - math.cos(math.pi * step.progress)) / 2

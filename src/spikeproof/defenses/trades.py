@@ -42,6 +42,9 @@ class TRADES(InnerAttack):
     Example:
         >>> TRADES(eps="8/255", steps=10, step_size="2/255").beta
         6.0
+
+    Source: Zhang et al. 2019 (ICML), the multi-class objective, as in the authors' code. Deviations: the default steps;
+    the forward of x' comes first.
     """
 
     beta: float = 6.0
@@ -56,13 +59,19 @@ class TRADES(InnerAttack):
         return 2.9 + 0.45 * self.steps
 
     def objective(self, craft: Craft, step: Step) -> Objective:
+        """The divergence from the clean prediction."""
         return divergence_of(craft.unchecked(step.clean))
 
     def loss(self, step: Step) -> Float[Tensor, ""]:
+        """L of both forwards; the one of x is made here."""
         clean = step.forward(step.clean)
         return cross_entropy(clean, step.labels) + self.beta * divergence(clean, step.logits).mean()
 
 
 def divergence(clean: Float[Tensor, "n k"], moved: Float[Tensor, "n k"]) -> Float[Tensor, " n"]:
-    """KL(softmax(clean) || softmax(moved)) of each sample, differentiable by both."""
+    """KL(softmax(clean) || softmax(moved)) of each sample, differentiable by both.
+
+    Args:
+        clean, moved: logits.
+    """
     return kl_div(log_softmax(moved, 1), log_softmax(clean, 1), reduction="none", log_target=True).sum(1)

@@ -1,8 +1,8 @@
 """EMA, an exponential moving average of the weights, as Gowal et al. (2020, arXiv 2010.03593) use it with AT.
 
 tau_t is that of the PyTorch code that others follow (imrahulr/adversarial_robustness_pytorch). Ours: batch norm's
-running statistics are averaged as the weights are; that code takes those of the running network, and SWA (Izmailov et
-al. 2018), the relative with equal weights, measures them anew.
+running statistics are averaged as the weights are. That code takes those of the running network. SWA (Izmailov et al.
+2018), which averages with equal weights, measures them anew.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ class EMA(Defense):
         w_bar <- tau_t w_bar + (1 - tau_t) w   after optimiser step t = 1, 2, ...
         tau_t = min(tau, (1 + t) / (10 + t))
 
-    for every parameter, and for the running means and variances of batch norms, which are so those of the average over
-    the networks, not of the averaged network. Training itself does not see the average; validation does, as the audit
-    will. What is frozen stays as it is, to the bit. What is no average stays as the last step leaves it: batch norm's
-    counters, HoSNN's set points.
+    for every parameter, and for the running means and variances of batch norms. These are the average of the networks'
+    statistics, not statistics of the averaged network. Training does not use the average; validation and audit do. What
+    is frozen stays as it is, to the bit. All else stays as the last step leaves it: batch norm's counters, HoSNN's set
+    points.
 
     Args:
         tau: in [0, 1). 0.995 averages over some 200 steps, 0.999 over 1000: well below the steps of a training.
@@ -41,6 +41,9 @@ class EMA(Defense):
     Example:
         >>> EMA(tau=0.999).label
         'EMA'
+
+    Source: Gowal et al. 2020 (arXiv 2010.03593); tau_t as in imrahulr/adversarial_robustness_pytorch. Deviation: batch
+    norm's running statistics are averaged too.
     """
 
     tau: float = 0.995
@@ -55,16 +58,20 @@ class EMA(Defense):
 
     @torch.no_grad()
     def begin(self, step: Step) -> None:
+        """Take the weights that the last optimiser step left into the average."""
         if step.part:
             return
         # The weights are those that the last optimiser step left.
         steps = step.count(_STEPS)
         for name, value in _averaged(step.model):
-            held = step.memory.get(_AVERAGE + name)
-            step.memory[_AVERAGE + name] = value.detach().clone() if held is None else self._moved(held, value, steps)
+            average = step.memory.get(_AVERAGE + name)
+            step.memory[_AVERAGE + name] = (
+                value.detach().clone() if average is None else self._moved(average, value, steps)
+            )
 
     @torch.no_grad()
     def outcome(self, model: nn.Module, memory: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The averages, by name; empty before the first step."""
         if _STEPS not in memory:
             return {}
         steps = int(memory[_STEPS])
@@ -78,8 +85,8 @@ class EMA(Defense):
 def _averaged(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
     """Parameters and batch norms' running statistics, as the state dict names them."""
     yield from model.named_parameters()
-    for place, module in model.named_modules():
+    for path, module in model.named_modules():
         if isinstance(module, _BatchNorm):
             for name, statistic in module.named_buffers(recurse=False):
                 if statistic.is_floating_point():  # a count of batches is none
-                    yield f"{place}.{name}", statistic
+                    yield f"{path}.{name}", statistic

@@ -4,8 +4,8 @@ It moves the weights of convolutions and linear layers. The authors' code takes 
 than one dimension, which is the same in a plain network; what other defenses learn at the sites is no weight. On clean
 images AWP is sharpness-aware minimisation (Foret et al. 2021) with a radius for each layer.
 
-Ours: the weights are put back before the optimiser steps, theirs after it, so that weight decay sees w and not w + v;
-an ascent forward draws the same noise as the forward that is learned from; K > 1 steps have gamma / K each.
+Ours: the weights are put back before the optimiser steps (theirs after it), so weight decay acts on w and not on w + v;
+an ascent forward draws the same noise as the training forward; K > 1 steps have gamma / K each.
 """
 
 from __future__ import annotations
@@ -53,6 +53,9 @@ class AWP(Defense):
     Example:
         >>> AWP(gamma=0.01).steps
         1
+
+    Source: Wu, Xia and Wang 2020 (NeurIPS), algorithm 1. Deviations: the weights are put back before the optimiser
+    steps; an ascent forward draws the training forward's noise.
     """
 
     gamma: float = 0.005
@@ -71,6 +74,7 @@ class AWP(Defense):
 
     @contextlib.contextmanager
     def moved_weights(self, model: nn.Module, gradient: Callable[[], None], progress: float) -> Iterator[None]:
+        """A context with the weights at w + v; w comes back to the bit."""
         if progress < self.warmup:
             yield
             return
@@ -93,6 +97,11 @@ class AWP(Defense):
 
 def ascent(weight: Float[Tensor, "*shape"], gradient: Float[Tensor, "*shape"], size: float) -> Float[Tensor, "*shape"]:
     """size ||w|| g / ||g||; zero where g is.
+
+    Args:
+        weight: w.
+        gradient: g.
+        size: gamma / K, >= 0.
 
     Example:
         >>> ascent(torch.tensor([3.0, 4.0]), torch.tensor([0.0, 2.0]), 0.1)

@@ -11,12 +11,16 @@ from spikeproof.spiking import Record, sites
 
 Which = Literal["normed", "all"]
 Dose = Literal["mean", "channel"]
-# What the dose "channel" divides by in place of a layer's own channels: those of a first layer of the papers' networks.
+# The dose "channel" divides by this number instead of a layer's channels; the papers' first layers have as many.
 CHANNELS = 64
 
 
 def chosen(record: Record, which: Which) -> Record:
-    """What the sites of the penalty recorded, in order of the forward.
+    """The records of the sites that a penalty takes, in order of the forward.
+
+    Args:
+        record: of all sites.
+        which: "normed" (behind a batch norm) or "all".
 
     Raises:
         SpikeproofError: there are sites, but none behind a batch norm.
@@ -27,14 +31,19 @@ def chosen(record: Record, which: Which) -> Record:
     """
     if which == "all":
         return record
-    found = Record({name: seen for name, seen in record.items() if seen.normed})
-    if record and not found:
+    normed = Record({name: seen for name, seen in record.items() if seen.normed})
+    if record and not normed:
         raise SpikeproofError(_none("A penalty on potentials"))
-    return found
+    return normed
 
 
 def check_which(owner: str, which: Which, model: nn.Module) -> None:
-    """Refuse a model that has no such site; one that no forward has shown yet may have some.
+    """Refuse a model that has no site for a penalty.
+
+    Args:
+        owner: the defense's name, for the message.
+        which: "normed" (behind a batch norm) or "all".
+        model: with sites. An adapted one may show only in its first forward which sites have a norm; it is let pass.
 
     Raises:
         SpikeproofError: it has sites, but none behind a batch norm.

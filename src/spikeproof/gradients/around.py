@@ -1,8 +1,8 @@
-"""A backward that goes round what hides the gradient: before the first layer with weights, and after the logits.
+"""A backward that avoids what hides the gradient: before the first layer with weights, and after the logits.
 
 BPDA with the identity (Athalye, Carlini and Wagner 2018, "Obfuscated gradients give a false sense of security").
-Deviation: they replace the layer that hides the gradient. Here nobody says which one that is, so all that happens to
-the image before the first layer with weights is replaced at once.
+Deviation: they replace the layer that hides the gradient. Here it is not known which one that is, so all that happens
+to the image before the first layer with weights is replaced at once.
 """
 
 from __future__ import annotations
@@ -32,20 +32,20 @@ _SOFTMAXES = (torch.softmax, Tensor.softmax, functional.softmax)
 
 @dataclasses.dataclass(frozen=True)
 class Around:
-    """Another source, and the identity wherever the way to the image or from the logits may hide the gradient::
+    """Another source, with the identity for the backward of all that comes before the first layer with weights::
 
         dL/dx = dL/dh,    h = g(x) what the first layer with weights gets    (forward: h; backward: as if h were x)
         L of z min(1, 10 / (max z - min z)),    where the outputs are softmax(z), of z
 
-    So it goes round whatever g does to the image: rounding, a sine, JPEG, ``torch.no_grad``, NumPy. It needs an h of
-    as many values as the image has, or that of every step; else, and in a compiled network, g stays as it is. A mask
-    behind the first layer with weights stays, too.
+    So it avoids whatever g does to the image: rounding, a sine, JPEG, ``torch.no_grad``, NumPy. h must have as many
+    values as the image, or as the images of all steps. Else, and in a compiled network, g keeps its own backward. What
+    hides the gradient behind the first layer with weights is not avoided.
 
     Args:
-        inner: the backward of all the rest; BPTT in a network without sites.
+        inner: the source for all the rest. In a network without sites BPTT takes its place.
 
     Raises:
-        SpikeproofError: an inner source that is none.
+        SpikeproofError: an inner source that is no gradient source; on attaching, what that source raises.
 
     Example:
         >>> from spikeproof.attacks import Crafting, crafting, cross_entropy_of
@@ -58,6 +58,9 @@ class Around:
         >>> with crafting(rounded, Crafting(source=Around())) as around:
         ...     bool(around.gradient(images, cross_entropy_of(labels))[0].all())
         True
+
+    Source: Athalye, Carlini and Wagner 2018 (ICML), section 4.1, BPDA with the identity. They replace a layer that is
+    known to hide the gradient; this replaces all of g.
     """
 
     inner: GradientSource = ASSG()
@@ -67,10 +70,12 @@ class Around:
 
     @property
     def name(self) -> str:
+        """How tables and outcomes call this source."""
         return f"AROUND {self.inner.name}"
 
     @contextlib.contextmanager
     def attach(self, model: nn.Module) -> Iterator[Attached]:
+        """A context with this backward; see :meth:`GradientSource.attach`."""
         inner = self.inner if sites(model) else BPTT()
         with inner.attach(model) as attached:
             yield _AttachedAround(model, attached)

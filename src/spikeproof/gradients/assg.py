@@ -38,15 +38,17 @@ class ASSG:
 
     Args:
         half_mass: A' = A/2 in (0, 1/2); the paper's models choose between 0.41 and 0.45.
-        momentum: b of both averages.
-        relax: weight of the spread D.
+        momentum: b of both averages, in [0, 1).
+        relax: weight of the spread D, >= 0.
 
     Raises:
-        SpikeproofError: half_mass outside (0, 0.5), or a model without sites.
+        SpikeproofError: a value outside its range; on attaching, a model without sites.
 
     Example:
         >>> ASSG().name
         'ASSG'
+
+    Source: arXiv 2512.22522 (CVPR 2026), Corollary 1. The default of half_mass is ours; there it is chosen per model.
     """
 
     half_mass: float = 0.43
@@ -62,6 +64,7 @@ class ASSG:
 
     @property
     def name(self) -> str:
+        """ "ASSG", with the values that differ from the defaults."""
         changed = [
             f"{field.name}={value}"
             for field in dataclasses.fields(self)
@@ -71,6 +74,7 @@ class ASSG:
 
     @contextlib.contextmanager
     def attach(self, model: nn.Module) -> Iterator[Attached]:
+        """A context in which each site has an M, D and sharpness of its own; see :meth:`GradientSource.attach`."""
         watched = sites(model)
         if not watched:
             raise SpikeproofError("ASSG needs spiking sites and this model has none; use the BPTT source instead.")
@@ -117,8 +121,8 @@ class _AdaptiveSite:
 
     def keep(self, kept: Tensor) -> None:
         if self.state is not None:
-            self.state = [part[:, kept] for part in self.state]
-        self.by_step = [[part[kept] for part in parts] for parts in self.by_step]
+            self.state = [tensor[:, kept] for tensor in self.state]
+        self.by_step = [[tensor[kept] for tensor in state] for state in self.by_step]
 
 
 class _AttachedASSG(Attached):

@@ -31,17 +31,20 @@ from spikeproof.spiking import (
 
 @dataclasses.dataclass(frozen=True)
 class BPTT:
-    """Backpropagation through time with the model's own surrogate, or with ``surrogate`` at every site instead.
+    """Backpropagation through time with the model's own surrogate, or with another one at every site.
 
-    With None the model is left exactly as it is, so this source also serves networks without sites.
+    Args:
+        surrogate: h(v) for all sites. None leaves the model exactly as it is, so it serves networks without sites too.
 
     Raises:
-        SpikeproofError: a surrogate that is none; on attaching, another surrogate for a model without sites.
+        SpikeproofError: something else than a surrogate; on attaching, another surrogate for a model without sites.
 
     Example:
         >>> from spikeproof.spiking import Sigmoid
         >>> BPTT(Sigmoid(alpha=4.0)).name
         'BPTT Sigmoid(alpha=4.0)'
+
+    Source: ordinary autograd (Werbos 1990); the surrogates' sources are in :mod:`spikeproof.spiking.surrogate`.
     """
 
     surrogate: Surrogate | None = None
@@ -49,14 +52,16 @@ class BPTT:
     def __post_init__(self) -> None:
         given = self.surrogate
         if given is not None and (isinstance(given, type) or not callable(given)):
-            raise SpikeproofError(f"A surrogate is such as spikeproof.Sigmoid(4.0), got {told(given)}.")
+            raise SpikeproofError(f"A surrogate is an object such as spikeproof.Sigmoid(4.0), got {told(given)}.")
 
     @property
     def name(self) -> str:
+        """ "BPTT", with the surrogate that replaces the model's own."""
         return "BPTT" if self.surrogate is None else f"BPTT {self.surrogate}"
 
     @contextlib.contextmanager
     def attach(self, model: nn.Module) -> Iterator[Attached]:
+        """A context with the surrogate at every site, or with nothing changed; see :meth:`GradientSource.attach`."""
         if self.surrogate is None:
             yield Attached()
             return
@@ -77,8 +82,8 @@ class _Other:
         surrogate, sharpness = _by_scale(self.surrogate)
         if sharpness is not None:
             wide = torch.promote_types(drive.values.dtype, torch.float32)
-            given = torch.full((site.num_steps, 1), sharpness, dtype=wide, device=drive.values.device)
-            drive = drive._replace(sharpness=given)
+            scales = torch.full((site.num_steps, 1), sharpness, dtype=wide, device=drive.values.device)
+            drive = drive._replace(sharpness=scales)
         else:
             drive = drive._replace(sharpness=None)  # the site may have learned one for its own surrogate
         return site.fire(drive, surrogate=surrogate, pooled=pooled).spikes

@@ -25,32 +25,41 @@ class Mixed:
 
     With noise every source sees draws of its own.
 
+    Args:
+        sources: two gradient sources or more.
+
     Raises:
-        SpikeproofError: fewer than two sources; on attaching, what its sources raise.
+        SpikeproofError: fewer than two sources, or one that is none; on attaching, what its sources raise.
 
     Example:
         >>> Mixed().name
         'BPTT+HART'
+
+    Source: Hao et al. 2024, whose "MIX" is the default, BPTT and HART.
     """
 
     sources: tuple[GradientSource, ...] = (BPTT(), HART())
 
     def __post_init__(self) -> None:
         if not isinstance(self.sources, tuple | list) or len(self.sources) < 2:
-            raise SpikeproofError("A mixed gradient needs two sources at least; attack with the one as it is.")
+            raise SpikeproofError(
+                "A mixed gradient needs two sources at least; to use one alone, give it as the source itself."
+            )
         for source in self.sources:
             check_source(source)
 
     @property
     def name(self) -> str:
+        """The names of its sources, joined by +."""
         return "+".join(source.name for source in self.sources)
 
     @contextlib.contextmanager
     def attach(self, model: nn.Module) -> Iterator[Attached]:
+        """A context in which all the sources are attached; see :meth:`GradientSource.attach`."""
         parts: list[tuple[Attached, Mapping[str, GradientOverride | None]]] = []
         with contextlib.ExitStack() as stack:
             for source in self.sources:
-                # Each source finds the sites as they were, and leaves on them what is its own.
+                # Each source finds the sites without any override, and puts its own there.
                 stack.enter_context(override_gradient(model, dict.fromkeys(sites(model))))
                 attached = stack.enter_context(source.attach(model))
                 parts.append((attached, {name: site.override for name, site in sites(model).items()}))
@@ -76,13 +85,13 @@ class _AttachedMixed(Attached):
         objective: Callable[[Tensor], Tensor],
     ) -> tuple[Float[Tensor, "n c h w"], Float[Tensor, "n k"]]:
         """The mean of the sources' gradients, each of the loss at its own logits, and the first source's logits."""
-        found = []
+        results = []
         for attached, overrides in self._parts:
             # The first forward of an adapted network may show that a layer is a readout and no site.
-            here = sites(self._model)
-            with override_gradient(self._model, {name: each for name, each in overrides.items() if name in here}):
-                found.append(attached.gradient(call, images, objective))
-        gradients, logits = zip(*found, strict=True)
+            present = sites(self._model)
+            with override_gradient(self._model, {name: each for name, each in overrides.items() if name in present}):
+                results.append(attached.gradient(call, images, objective))
+        gradients, logits = zip(*results, strict=True)
         return torch.stack(gradients).mean(0), logits[0]
 
 

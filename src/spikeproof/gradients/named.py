@@ -1,4 +1,4 @@
-"""How a trial names a gradient source: what it is made of, what of it may be tuned, and whether it adapts."""
+"""How a trial names a gradient source: how it is made, what of it may be tuned, and whether it adapts."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ class Tunable:
     """A number of a source that validation samples may decide (``AuditConfig.tune_samples``).
 
     Args:
-        name: in audit.json, and where settings are passed on.
-        label: how people write it.
-        default: where nothing was tuned.
-        values: that are tried.
-        make: the source with such a value.
-        search: with which attack the values are compared.
+        name: its key in audit.json and in the values that ``Named.make`` takes.
+        label: how people write it, in reports.
+        default: the value where nothing was tuned.
+        values: the values that are tried.
+        make: makes the source with a value.
+        search: the attack with which the values are compared.
     """
 
     name: str
@@ -37,10 +37,10 @@ class Named:
 
     Args:
         name: "ASSG" in "PGD-20@ASSG".
-        make: the source, of the values of all tunables by their names.
-        of_text: the source that a text fixes, "0.45" in "ASSG:0.45"; None for one that takes no value.
+        make: makes the source from the values of all tunables, by their names.
+        of_text: makes the source from a text, "0.45" in "ASSG:0.45"; None for a source that takes no value.
         adaptive: whether its backward follows the model's potentials.
-        tunable: its own tunable, if it has one.
+        tunable: its own tunable; None if it has none.
     """
 
     name: str
@@ -51,10 +51,13 @@ class Named:
 
 
 def a_number(text: str) -> float:
-    """A number from a trial's text.
+    """A number from a trial's text, such as "0.45".
+
+    Args:
+        text: what follows the colon.
 
     Raises:
-        SpikeproofError: it is none.
+        SpikeproofError: it is no number.
     """
     try:
         return float(text)

@@ -1,6 +1,6 @@
 """PDSG: a surrogate as wide as the potentials are spread (Lu et al. 2025, CVPR 2025).
 
-The spread is taken over the batch, so here, alone among our sources, a sample's gradient depends on its neighbours.
+The spread is taken over the batch. So a sample's gradient depends on its neighbours, as with no other source here.
 Deviation: the spread is of the noise-free potential.
 """
 
@@ -36,14 +36,18 @@ class PDSG:
     Example:
         >>> PDSG().name
         'PDSG'
+
+    Source: Lu et al. 2025 (CVPR). Deviation: s is of the potential without noise.
     """
 
     @property
     def name(self) -> str:
+        """ "PDSG"."""
         return "PDSG"
 
     @contextlib.contextmanager
     def attach(self, model: nn.Module) -> Iterator[Attached]:
+        """A context in which each site takes the spread of its own potentials; see :meth:`GradientSource.attach`."""
         watched = sites(model)
         if not watched:
             raise SpikeproofError("PDSG needs spiking sites and this model has none; use the BPTT source instead.")
@@ -65,7 +69,7 @@ class _SpreadSurrogate:
         last = margin.to(torch.promote_types(margin.dtype, torch.float32)).movedim(1, -1)
         totals = site.memo.setdefault("totals", [])
         totals.append((over_all(last), over_all(last * last)))
-        total, squares = (torch.stack(parts) for parts in zip(*totals, strict=True))
+        total, squares = (torch.stack(sums) for sums in zip(*totals, strict=True))
         sharpness = 1 / running_spread(total, squares, last[..., 0].numel())[-1]
         return (sharpness * _UNIT(sharpness * last)).movedim(-1, 1)
 
@@ -75,6 +79,11 @@ def running_spread(
 ) -> Float[Tensor, "t c"]:
     """The (unbiased) standard deviation of all steps up to each, from the sums of each step; 1 where it is 0.
 
+    Args:
+        total: the sum of ``count`` values at each step and channel.
+        total_of_squares: the sum of their squares.
+        count: how many values a sum holds (samples times positions).
+
     Example:
         >>> running_spread(torch.tensor([[4.0], [6.0]]), torch.tensor([[10.0], [20.0]]), 2).flatten()
         tensor([1.4142, 1.2910])
@@ -82,7 +91,7 @@ def running_spread(
     counts = count * torch.arange(1, len(total) + 1, device=total.device, dtype=total.dtype)[:, None]
     summed, squared = total.cumsum(0), total_of_squares.cumsum(0)
     variance = (squared - summed * summed / counts) / (counts - 1).clamp_min(1)
-    # Below this share of the mean square (1e-6 in float32), a variance of sums is rounding.
+    # Below this share of the mean square (1e-6 in float32), a variance from sums is rounding error.
     still = variance <= 8 * torch.finfo(total.dtype).eps * squared / counts
     return torch.where(still, 1.0, variance.clamp_min(0).sqrt())
 

@@ -42,20 +42,30 @@ from spikeproof.spiking.ops.drive import OfMean, Setting, fired_mask, gain_at_me
 
 
 class Gain(Protocol):
-    """What a source by rate says of a site: G at every neuron."""
+    """What a rate-based source gives at a site: G of every neuron."""
 
     def of_site(self, site: Site, drive: Drive) -> Float[Tensor, "1 n *space c"]:
-        """Times batch norm's scale, by the site's kernels."""
+        """G times batch norm's scale, by the site's kernels.
+
+        Args:
+            site: one of ours.
+            drive: what drives it in this forward.
+        """
         ...
 
     def of_seen(self, site: ForeignSite, seen: Seen) -> Float[Tensor, "n ..."]:
-        """Of a neuron of another library, by what was seen there; its own gain on the current aside."""
+        """G of a neuron of another library, without the gain that this neuron has on its current.
+
+        Args:
+            site: of the other library.
+            seen: margins, spikes and currents of the whole forward, steps first.
+        """
         ...
 
 
 @dataclasses.dataclass(frozen=True)
 class BPTR:
-    """G = 1[a neuron's rate > 0]: the rate mask of SNN-RAT.
+    """G = 1[a neuron's rate > 0]: dL/dx[t] = G dL/ds[t], the rate mask of SNN-RAT.
 
     Raises:
         SpikeproofError: on attaching, a model without sites.
@@ -63,20 +73,26 @@ class BPTR:
     Example:
         >>> BPTR().name
         'BPTR'
+
+    Source: Ding et al. 2022 (NeurIPS), SNN-RAT. Deviation: spikes at a margin of exactly 0 count, as in the forward.
     """
 
     @property
     def name(self) -> str:
+        """ "BPTR"."""
         return "BPTR"
 
     def attach(self, model: nn.Module) -> contextlib.AbstractContextManager[Attached]:
+        """A context in which each site multiplies by its gain G; see :meth:`GradientSource.attach`."""
         return _attach(model, self)
 
     def of_site(self, site: Site, drive: Drive) -> Float[Tensor, "1 n *space c"]:
+        """G by the kernels of one of our sites; see :class:`Gain`."""
         (mask,) = site.elementwise(fired_mask, _setting(site), drive)
         return mask
 
     def of_seen(self, site: ForeignSite, seen: Seen) -> Float[Tensor, "n ..."]:
+        """G of a neuron of another library; see :class:`Gain`."""
         return (seen.spikes > 0).any(0).to(seen.margins.dtype)
 
 
@@ -87,7 +103,7 @@ class RGA:
         G = (1 - g + g tau) / (1 + tau)  where 1 - tau <= x <= 2,  plus g  where 0 <= x <= 1 - tau
 
     Args:
-        slope: g, 0.2 in the original.
+        slope: g, >= 0; 0.2 in the original.
 
     Raises:
         SpikeproofError: a slope that is not a number >= 0; on attaching, a model without sites.
@@ -95,6 +111,9 @@ class RGA:
     Example:
         >>> RGA().gain(Neuron(decay=0.5), torch.tensor([0.3, 1.0, 2.1]))
         tensor([0.2000, 0.6000, 0.0000])
+
+    Source: Bu et al. 2023, rate gradient approximation. Deviation: for another threshold G is taken at x / threshold
+    and divided by the threshold.
     """
 
     slope: float = 0.2
@@ -104,15 +123,27 @@ class RGA:
 
     @property
     def name(self) -> str:
+        """ "RGA", with the slope if it is not the default."""
         return "RGA" if self == RGA() else f"RGA slope={self.slope}"
 
     def gain(
         self, neuron: Neuron, current: Float[Tensor, "*many"], decay: float | Float[Tensor, "*some"] | None = None
     ) -> Float[Tensor, "*many"]:
-        """G at a mean current; ``decay`` in the place of the neuron's."""
+        """G at a mean current.
+
+        Args:
+            neuron: gives threshold and decay.
+            current: the mean current over the steps, x.
+            decay: takes the place of the neuron's; broadcasts against ``current``. None keeps the neuron's.
+        """
         return gain_at_mean(neuron, self.slope, current, neuron.decay if decay is None else decay)
 
     def attach(self, model: nn.Module) -> contextlib.AbstractContextManager[Attached]:
+        """A context in which each site multiplies by its gain G; see :meth:`GradientSource.attach`.
+
+        Raises:
+            SpikeproofError: a model without sites, or a neuron of another library without one known decay.
+        """
         for site in sites(model).values():
             if isinstance(site, ForeignSite) and site.facts().decay is None:
                 raise SpikeproofError(
@@ -122,10 +153,12 @@ class RGA:
         return _attach(model, self)
 
     def of_site(self, site: Site, drive: Drive) -> Float[Tensor, "1 n *space c"]:
+        """G by the kernels of one of our sites; see :class:`Gain`."""
         (slope,) = site.elementwise(gain_of_mean, OfMean(_setting(site), self.slope), drive)
         return slope
 
     def of_seen(self, site: ForeignSite, seen: Seen) -> Float[Tensor, "n ..."]:
+        """G of a neuron of another library; see :class:`Gain`."""
         facts = site.facts()
         return self.gain(site.neuron, facts.gain * seen.currents.mean(0), facts.decay)
 
@@ -135,8 +168,8 @@ class HART:
     """G = mean over the steps of h(v), h a triangle of half-width ``width``, at the noisy margin where there is noise.
 
     Args:
-        width: gamma. The paper's code takes the one of 0.10, 0.15, ... 2.45 that works best on the evaluated samples;
-            an audit here chooses it on validation samples.
+        width: gamma, in units of the potential, > 0. The paper's code takes the one of 0.10, 0.15, ... 2.45 that works
+            best on the evaluated samples; an audit here chooses it on validation samples.
 
     Raises:
         SpikeproofError: a width that is not a positive number; on attaching, a model without sites.
@@ -144,6 +177,8 @@ class HART:
     Example:
         >>> HART(width=0.5).name
         'HART width=0.5'
+
+    Source: Hao et al. 2024. Deviation: where the steps differ, each step takes this same G (see this module).
     """
 
     width: float = 1.0
@@ -153,17 +188,21 @@ class HART:
 
     @property
     def name(self) -> str:
+        """ "HART", with the width if it is not the default."""
         return "HART" if self == HART() else f"HART width={self.width}"
 
     def attach(self, model: nn.Module) -> contextlib.AbstractContextManager[Attached]:
+        """A context in which each site multiplies by its gain G; see :meth:`GradientSource.attach`."""
         return _attach(model, self)
 
     def of_site(self, site: Site, drive: Drive) -> Float[Tensor, "1 n *space c"]:
+        """G by the kernels of one of our sites; see :class:`Gain`."""
         sharpness = torch.full((site.num_steps, 1), 1 / self.width, dtype=_wide(drive), device=drive.values.device)
         (slope,) = site.elementwise(mean_slope, _setting(site), drive._replace(sharpness=sharpness))
         return slope
 
     def of_seen(self, site: ForeignSite, seen: Seen) -> Float[Tensor, "n ..."]:
+        """G of a neuron of another library; see :class:`Gain`."""
         return Triangle(self.width)(seen.margins).mean(0)
 
 
@@ -196,13 +235,13 @@ class _RateSite:
     def __call__(self, site: Site, drive: Drive, *, pooled: bool) -> Tensor:
         if site.collapsed:
             assert self.rate is not None and self.slope is not None
-            return _Gained.apply(drive.values, self.slope, self.rate, pooled)
+            return _TimesGain.apply(drive.values, self.slope, self.rate, pooled)
         with torch.no_grad():
             fired = site.fire(drive, pooled=pooled).spikes
             self.rate = fired.mean(0, keepdim=True)
             slope = self.gain.of_site(site, drive)
             self.slope = slope if drive.gain is None else slope * _by_step(drive.gain, slope, site.steps_differ)
-        return _Gained.apply(drive.values, self.slope, fired, pooled)
+        return _TimesGain.apply(drive.values, self.slope, fired, pooled)
 
     def whole_gain(self, site: ForeignSite, seen: Seen) -> Float[Tensor, "n ..."]:
         return self.gain.of_seen(site, seen) * site.facts().gain
@@ -214,7 +253,7 @@ def _by_step(gain: Tensor, slope: Tensor, steps_differ: bool) -> Tensor:
     return shaped if steps_differ else shaped[:1]
 
 
-class _Gained(torch.autograd.Function):
+class _TimesGain(torch.autograd.Function):
     """``outputs`` forward; backward the gradient by them times ``slope``, to the values that drove them.
 
     ``pooled`` outputs are means of 2x2 positions. Where the steps' gradients differ, in training or behind norms of
@@ -256,7 +295,13 @@ class _AttachedRate(Attached):
 
 
 def through_one_copy(watched: list[Site], call: Callable[[Tensor], Tensor], images: Tensor) -> Float[Tensor, "n k"]:
-    """The logits of one copy that stands for all steps; every site's override answers for it."""
+    """The logits of one copy that stands for all steps; every site's override gives that site's output.
+
+    Args:
+        watched: the sites of the model. They are ``collapsed`` during this call.
+        call: the model, from images to logits.
+        images: one copy, [n,c,h,w].
+    """
     try:
         for site in watched:
             site.collapsed = True

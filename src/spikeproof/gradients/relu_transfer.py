@@ -1,7 +1,7 @@
 """ReLU transfer: the gradient of the ordinary network with the same weights, whose neurons are ReLUs ("Act").
 
 Source: the "ANN" gradient of SNN-RAT (Ding et al. 2022) and of Ozdenizci and Legenstein (2024). The loss is of the
-ReLU network's logits; whether a sample is broken is said by the spiking network. Deviation: currents are divided by the
+ReLU network's logits; the spiking network decides whether a sample is broken. Deviation: currents are divided by the
 threshold, which is 1 in the originals.
 """
 
@@ -25,7 +25,7 @@ from spikeproof.spiking import Drive, Site, override_gradient, sites
 
 @dataclasses.dataclass(frozen=True)
 class ReluTransfer:
-    """Every neuron is max(0, x / threshold) of one copy of the input; no time, no spikes.
+    """The gradient of a ReLU network: every neuron is max(0, x / threshold) of one copy of the input, without time.
 
     Raises:
         SpikeproofError: on attaching, a model without sites.
@@ -33,14 +33,18 @@ class ReluTransfer:
     Example:
         >>> ReluTransfer().name
         'ReLU'
+
+    Source: Ding et al. 2022 (SNN-RAT), there "ANN". Deviation: currents are divided by the threshold, 1 there.
     """
 
     @property
     def name(self) -> str:
+        """ "ReLU"."""
         return "ReLU"
 
     @contextlib.contextmanager
     def attach(self, model: nn.Module) -> Iterator[Attached]:
+        """A context in which the loss is of the ReLU network's logits; see :meth:`GradientSource.attach`."""
         watched = sites(model)
         if not watched:
             raise SpikeproofError("ReLU transfer needs spiking sites and this model has none; use BPTT instead.")
@@ -49,7 +53,7 @@ class ReluTransfer:
 
 
 class _ReluOrSpikes:
-    """A ReLU for the one copy, the neuron else."""
+    """A ReLU for the one copy; in the spiking forward, the neuron."""
 
     def __call__(self, site: Site, drive: Drive, *, pooled: bool) -> Tensor:
         if not site.collapsed:

@@ -38,20 +38,27 @@ class SynapticOperations:
 
 @torch.no_grad()
 def synaptic_operations(model: SpikingModel, images: Float[Tensor, "n c h w"]) -> SynapticOperations:
-    """Count what the layers of ``model`` have to do for these images, in eval mode.
+    """Count the operations of the layers of ``model`` for these images, in eval mode.
 
     The fan-out of an input is exact: at borders and under strides an input reaches fewer outputs, and taps that meet
-    padding are not counted. The stem multiplies: all its inputs, whatever the coding, once where all steps share a
-    frame and else T times. In the body an input is a spike, or an average or a sum of spikes (after pooling, between
-    SEW blocks): each that is not 0 is one addition for each output, as an event that carries a number. A layer of the
-    body whose input has negative values is fed by a current and no spikes (behind the batch norm between the two
-    linear layers of resnet17 and resnet19); what is not 0 there is multiplied. Batch norm, biases, neurons, pooling
-    and the sums of residual blocks are not counted; they grow with neurons, not with synapses.
+    padding are not counted. The stem multiplies all its inputs, whatever the coding: once where all steps share a
+    frame, else T times. In the body an input is a spike, or an average or a sum of spikes (after pooling, between SEW
+    blocks): each that is not 0 is one addition for each output that it reaches, as an event that carries a number. A
+    layer of the body whose input has negative values gets a current and no spikes (behind the batch norm between the
+    two linear layers of resnet17 and resnet19); each input there that is not 0 is multiplied. Batch norm, biases,
+    neurons, pooling and the sums of residual blocks are not counted; they grow with neurons, not with synapses.
 
     Random models draw the same numbers in each call.
 
     Source: Rathi and Roy 2021 (DIET-SNN) count a layer's firing rate times its dense operations, and the first layer
-    dense; that each input is counted with its own fan-out is our deviation.
+    dense. Deviation: each input is counted with its own fan-out.
+
+    Args:
+        model: one of ours; an adapted network has no stem and body to tell apart.
+        images: in [0, 1], one or more.
+
+    Returns:
+        Additions and multiplications for one image, means over these images.
 
     Raises:
         SpikeproofError: no images.
@@ -59,8 +66,8 @@ def synaptic_operations(model: SpikingModel, images: Float[Tensor, "n c h w"]) -
     Example:
         >>> from spikeproof.models import create_model
         >>> model = create_model("conv", num_classes=10, image_size=8, in_channels=1)
-        >>> counted = synaptic_operations(model, torch.rand(4, 1, 8, 8))
-        >>> counted.multiplications == 22 * 22 * 16  # 22 taps of a row meet a pixel; one frame into 16 channels
+        >>> operations = synaptic_operations(model, torch.rand(4, 1, 8, 8))
+        >>> operations.multiplications == 22 * 22 * 16  # 22 taps of a row meet a pixel; one frame into 16 channels
         True
     """
     if not len(images):
@@ -76,8 +83,8 @@ def synaptic_operations(model: SpikingModel, images: Float[Tensor, "n c h w"]) -
 
     hooks = [
         layer.register_forward_pre_hook(hook)
-        for part, hook in ((model.stem, in_stem), (model.body, in_body))
-        for layer in part.modules()
+        for half, hook in ((model.stem, in_stem), (model.body, in_body))
+        for layer in half.modules()
         if isinstance(layer, nn.Conv2d | nn.Linear)
     ]
     try:

@@ -1,4 +1,4 @@
-"""The loss around images: how smooth it is decides whether a gradient is a guide (Li et al. 2018, TGO's figure)."""
+"""The loss around images: a gradient leads somewhere only where it is smooth (Li et al. 2018; TGO's figure)."""
 
 from __future__ import annotations
 
@@ -51,16 +51,23 @@ def landscape(
 
         mean |l(a+1) - 2 l(a) + l(a-1)| / mean |l(a+1) - l(a)|
 
-    It does not change with the scale of the loss. It is 0 on a straight slope; of a curved loss it falls with the
-    distance of the points, while one that moves by jumps (spikes that flip) keeps it above 1 however fine the grid, and
-    that is the difference between a gradient that leads somewhere and one that does not. So compare networks at one
-    radius and one number of points. A loss that nowhere changes along d1 has roughness 0.
+    It does not change with the scale of the loss. It is 0 on a straight slope. On a curved loss it falls as the points
+    come closer. A loss that moves by jumps (spikes that flip) keeps it above 1 however fine the grid, and there a
+    gradient leads nowhere. So compare networks at one radius and one number of points. A loss that nowhere changes
+    along d1 has roughness 0.
 
     Args:
-        eps: of the square; a number in [0, 1] or text like "8/255".
-        seed: of d2 and of random models, whose draws are the same at every point: noise is no roughness.
+        model: a network of images in [0, 1] to logits.
+        images: x, in [0, 1], one or more.
+        labels: the true classes.
+        eps: the radius in each direction, in pixel units; a number in (0, 1] or text like "8/255".
+        points: offsets along each direction, 3 to 1000.
+        seed: of d2 and of random models, whose draws are the same at every point, so that noise adds no roughness.
         draws: forwards whose logits are averaged at each point; None for 10 where the network is random at inference,
             else 1.
+
+    Returns:
+        The offsets, the mean loss at each point and the roughness.
 
     Source: Li et al. 2018 (NeurIPS) for two directions, there in the space of weights; TGO (2026) shows such planes
     around images without saying how they were made. The roughness is ours.
@@ -72,8 +79,8 @@ def landscape(
     Example:
         >>> from spikeproof.models import create_model
         >>> model = create_model("conv", num_classes=10, image_size=8, in_channels=1)
-        >>> found = landscape(model, torch.rand(2, 1, 8, 8), torch.tensor([3, 7]), "8/255", points=5)
-        >>> found.losses.shape, found.roughness >= 0
+        >>> around = landscape(model, torch.rand(2, 1, 8, 8), torch.tensor([3, 7]), "8/255", points=5)
+        >>> around.losses.shape, around.roughness >= 0
         (torch.Size([5, 5]), True)
     """
     reach = parse_eps(eps)
@@ -86,7 +93,7 @@ def landscape(
     images, labels, _ = check_batch(images, labels, model=model)
     if not len(images):
         raise SpikeproofError("A landscape needs one image at least, got none.")
-    drawn = look_at(model, images).drawn  # also by what no one declares (dropout left on)
+    drawn = look_at(model, images).drawn  # also where the network does not declare it (dropout left on)
     if draws is None:
         with evaluating(model):
             draws = 10 if drawn or draws_at_random(model) else 1

@@ -13,7 +13,7 @@ from spikeproof.records.audit_json import Histogram, SiteMargins
 from spikeproof.spiking import SiteRecord, probe, sites
 
 _BINS = 64
-_BATCH = 50  # margins of every site are held at once, so few images at a time
+_BATCH = 50  # the margins of all sites are in memory at once, so few images at a time
 
 
 class _Tally:
@@ -69,7 +69,18 @@ def _margins(record: SiteRecord) -> Float[Tensor, " n"]:
 @torch.no_grad()
 @check_kinds
 def describe_sites(model: nn.Module, images: Float[Tensor, "n c h w"]) -> list[SiteMargins]:
-    """Statistics of every site on these images; an empty list for a model without sites.
+    """Statistics of every site's margins v = u - threshold on these images, in eval mode.
+
+    Omega is MPD-SGR's share of the potentials in the surrogate's window, if they were normal; the window's share and
+    the share within threshold / 2 (TGO's threshold-proximal neurons) are counted.
+
+    Args:
+        model: ours or an adapted one.
+        images: in [0, 1], one or more.
+
+    Returns:
+        A :class:`spikeproof.records.audit_json.SiteMargins` for each site, in order of the forward; an empty list for a
+        model without sites.
 
     Raises:
         SpikeproofError: a network that keeps a state.
@@ -79,6 +90,9 @@ def describe_sites(model: nn.Module, images: Float[Tensor, "n c h w"]) -> list[S
         >>> model = create_model("conv", num_classes=10, image_size=8, in_channels=1)
         >>> [site.name for site in describe_sites(model, torch.rand(4, 1, 8, 8))]
         ['body.0', 'body.2', 'body.5']
+
+    Sources: Omega is Eq. 13 of MPD-SGR (Jiang et al. 2026), per step and channel and then averaged; threshold-proximal
+    neurons are TGO's (2026).
     """
     watched = sites(model)
     if not watched:

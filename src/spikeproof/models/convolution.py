@@ -1,9 +1,9 @@
-"""The networks' convolutions: the same numbers as PyTorch's, where oneDNN is slow or not safe by another way.
+"""The networks' convolutions: the numbers of PyTorch's, computed otherwise where oneDNN is slow or not safe.
 
 On a CPU, oneDNN's bfloat16 weight gradient of a 3x3 convolution reaches a small part of the machine's matrix speed on
 small images with many channels (benchmarks/weight_gradient.py: up to five times slower than three matrix products of
-the same numbers). The rule below is where the products won by more than a tenth. Its weight gradient of a 1x1
-convolution with a stride writes beyond its memory where there are few channels (oneDNN issue 6035).
+the same numbers). The rule below takes the products where they won by more than a tenth. oneDNN's weight gradient of a
+1x1 convolution with a stride writes beyond its memory where there are few channels (oneDNN issue 6035).
 """
 
 from __future__ import annotations
@@ -15,17 +15,24 @@ from torch.nn.functional import conv2d, pad
 
 
 class Conv3x3(nn.Conv2d):
-    """``nn.Conv2d`` of 3x3 taps and padding 1: the same numbers, and a faster weight gradient where there is one."""
+    """``nn.Conv2d`` of 3x3 taps and padding 1: the same numbers, and a faster weight gradient where there is one.
+
+    Args:
+        inner, outer: channels of input and output.
+        stride: of both directions.
+        bias: whether it has one.
+    """
 
     def __init__(self, inner: int, outer: int, *, stride: int = 1, bias: bool = True) -> None:
         super().__init__(inner, outer, 3, stride=stride, padding=1, bias=bias)
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c2 h2 w2"]:
+        """The convolution of x."""
         if not self._multiplies(x):
             return super().forward(x)
         bias = None if self.bias is None else self.bias.to(x.dtype)
-        found: Tensor = _Convolution.apply(x, self.weight.to(x.dtype), bias)
-        return found
+        convolved: Tensor = _Convolution.apply(x, self.weight.to(x.dtype), bias)
+        return convolved
 
     def _multiplies(self, x: Tensor) -> bool:
         if x.device.type != "cpu" or x.dtype != torch.bfloat16 or self.stride != (1, 1):
@@ -37,12 +44,18 @@ class Conv3x3(nn.Conv2d):
 
 
 class Conv1x1(nn.Conv2d):
-    """``nn.Conv2d`` of one tap. With few channels a stride is taken before the product, where no kernel knows of it."""
+    """``nn.Conv2d`` of one tap without bias. With few channels x is strided before the product, so no kernel strides.
+
+    Args:
+        inner, outer: channels of input and output.
+        stride: of both directions.
+    """
 
     def __init__(self, inner: int, outer: int, *, stride: int = 1) -> None:
         super().__init__(inner, outer, 1, stride=stride, bias=False)
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c2 h2 w2"]:
+        """The convolution of x."""
         if x.device.type != "cpu" or self.in_channels >= 16:  # the widest block of channels of oneDNN's kernels
             return super().forward(x)
         down, across = self.stride
@@ -74,6 +87,10 @@ def weight_gradient(x: Float[Tensor, "n c h w"], grad: Float[Tensor, "n c2 h w"]
     """The gradient by the weight of a 3x3 convolution with stride and padding 1: a matrix product for each row of taps.
 
     With channels last, the three taps of a row lie side by side in memory, so a row needs one copy, not three.
+
+    Args:
+        x: the convolution's input.
+        grad: the gradient by its output.
     """
     samples, inner, height, width = x.shape
     outer = grad.shape[1]

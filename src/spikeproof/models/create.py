@@ -57,18 +57,21 @@ def create_model(
         in_channels: C.
         neuron: the recurrence and surrogate of every site; ``Neuron()`` by default.
         coding: how images become T frames; ``Direct()`` by default.
-        batch_norm: "merged" over steps and samples, as SNN-RAT's networks have it; "td", the same with scales that
-            begin at the threshold (tdBN, Zheng et al. 2021, alpha 1; where two currents are added, each over root 2),
-            so that at a threshold of 1 it is the same but for such sums; "per-step" (BNTT, Kim and Panda 2021).
-        mean, std: normalisation constants (inside the model), one for each channel or one for all of them; 0.5 and
-            0.25 by default.
+        batch_norm: "merged": over steps and samples, as in SNN-RAT's networks. "td": the same with scales that begin at
+            the threshold (tdBN, Zheng et al. 2021, alpha 1), over root 2 where two currents are added; at a threshold
+            of 1 only these sums differ from "merged". "per-step": BNTT (Kim and Panda 2021).
+        mean, std: normalisation constants (inside the model) for pixels in [0, 1], one for each channel or one for all
+            of them; None for 0.5 and 0.25.
         kernels: "reference" or "fused" (see :class:`spikeproof.spiking.Site`).
+
+    Returns:
+        The network in training mode, its weights drawn by torch's generator.
 
     Raises:
         SpikeproofError: an unknown name or an impossible size.
 
-    Sources and parameter counts: in the networks' files (``vgg.py``, ``wide_resnet.py``, ``resnet.py``,
-    ``sew_resnet.py``).
+    Sources, deviations and parameter counts are in the networks' files: vgg (Ding et al. 2022) in ``vgg.py``, and
+    likewise ``wide_resnet.py``, ``resnet.py`` and ``sew_resnet.py``.
 
     Example:
         >>> import torch

@@ -1,4 +1,4 @@
-"""Batch norm of a current that no site holds: where a sum stands between it and the neuron, or no neuron follows."""
+"""Batch norm of a current outside a site: before a sum that a neuron takes, or where no neuron follows."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from spikeproof.spiking import PerStepNorm, Site
 class CurrentNorm(nn.Module):
     """A batch norm of any kind, on the merged currents of all T steps: [T*N, C, H, W], or features [T*N, C].
 
-    Where one copy stands for the mean over the steps (``Site.collapsed``), a norm of each step gives the mean of what
-    its steps make of that copy.
+    Where one copy stands for the mean over the steps (``Site.collapsed``), a norm of each step applies all its steps to
+    that copy and gives their mean.
 
     Args:
         norm: of the merged steps, or of each step.
-        site: one through which the same steps go; it says how many they are.
+        site: a site of the same network; it says how many steps there are.
 
     Example:
         >>> from spikeproof.spiking import Neuron
@@ -28,9 +28,10 @@ class CurrentNorm(nn.Module):
     def __init__(self, norm: nn.BatchNorm2d | PerStepNorm, site: Site) -> None:
         super().__init__()
         self.norm = norm
-        self._site = (site,)  # in a tuple: a module would become a part of this one, and be saved twice
+        self._site = (site,)  # in a tuple: as a submodule it would be saved twice
 
     def forward(self, current: Float[Tensor, "kn c *space"]) -> Float[Tensor, "kn c *space"]:
+        """The normalised current, merged as it came; K is T, or 1 for one copy that stands for all steps."""
         (site,) = self._site
         images = current if current.ndim == 4 else current[:, :, None, None]
         if isinstance(self.norm, PerStepNorm):

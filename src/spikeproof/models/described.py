@@ -1,4 +1,4 @@
-"""A network as its file describes it: said in plain values, and made again from them."""
+"""A network as its file describes it: written as plain values, and made again from them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,12 @@ from spikeproof.spiking import LEARNED, SURROGATES, BernoulliGate, Kernels, Neur
 
 
 class Unknown(Exception):
-    """A description that this version does not know: of a ``part``, "a model" or "its sites in a way"."""
+    """A description that this version does not know.
+
+    Args:
+        part: what is unknown, as the message says it: "a model" or "its sites in a way".
+        error: why; its first line becomes the text.
+    """
 
     def __init__(self, part: str, error: Exception) -> None:
         super().__init__((str(error) or type(error).__name__).splitlines()[0])
@@ -27,7 +32,11 @@ class Unknown(Exception):
 
 
 def said_of(model: SpikingModel) -> dict[str, Any]:
-    """Which network this is, and what was changed at its sites."""
+    """The description of a network, and what was changed at its sites, as plain values for JSON.
+
+    Args:
+        model: of ``create_model``.
+    """
     changed = {
         name: {
             "noise": [site.noise_std, site.noise_at_inference],
@@ -41,16 +50,19 @@ def said_of(model: SpikingModel) -> dict[str, Any]:
 
 
 def description_of(said: Mapping[str, Any]) -> ModelDescription:
-    """The network that ``said_of`` told of.
+    """The network's description, from what ``said_of`` gave.
+
+    Args:
+        said: "model" and "sites".
 
     Raises:
-        Unknown: what is said of it is none.
+        Unknown: the values describe no network of this version.
     """
     plain: Any = said["model"]
     try:
         plain = dict(plain)
         if missing := {field.name for field in dataclasses.fields(ModelDescription)} - plain.keys():
-            raise KeyError(min(missing))  # a default is no description
+            raise KeyError(min(missing))  # every field must be there, also one with a default
         neuron, coding = _parse_neuron(plain.pop("neuron")), coding_from_json(plain.pop("coding"))
         mean, std = tuple(plain.pop("mean")), tuple(plain.pop("std"))
         return ModelDescription(neuron=neuron, coding=coding, mean=mean, std=std, **plain)
@@ -61,19 +73,25 @@ def description_of(said: Mapping[str, Any]) -> ModelDescription:
 def made_again(
     described: ModelDescription, said: Mapping[str, Any], weights: Mapping[str, Tensor], kernels: Kernels = "reference"
 ) -> SpikingModel:
-    """The network that is described, with room for these weights and its sites as they are said to be.
+    """The network that is described, with untrained weights, room for the given ones, and its sites as they were.
+
+    Args:
+        described: what ``create_model`` is given.
+        said: what ``said_of`` gave; of it only "sites" is read.
+        weights: give the shapes of what defenses learned at the sites.
+        kernels: of the new network.
 
     Raises:
-        Unknown: what is said of it is none.
-        SpikeproofError: no network can be made so.
-        RuntimeError: there is no room for the weights.
+        Unknown: the values describe no network of this version.
+        SpikeproofError: ``create_model`` refuses them.
+        RuntimeError: the weights have a shape for which the sites have no room.
     """
-    asked = described.arguments
+    arguments = described.arguments
     counts = ("num_classes", "num_steps", "image_size", "in_channels")
-    if odd := [name for name in counts if type(asked[name]) is not int]:
-        raise Unknown("a model", TypeError(f"{odd[0]} {asked[odd[0]]!r}"))
+    if odd := [name for name in counts if type(arguments[name]) is not int]:
+        raise Unknown("a model", TypeError(f"{odd[0]} {arguments[odd[0]]!r}"))
     try:
-        model = create_model(kernels=kernels, **asked)
+        model = create_model(kernels=kernels, **arguments)
     except SpikeproofError:
         raise
     except (RuntimeError, TypeError, ValueError) as error:  # a field that is not of its kind
@@ -93,22 +111,27 @@ def made_again(
 
 
 def make_room(model: SpikingModel, weights: Mapping[str, Tensor]) -> None:
-    """Give the sites the parameters, buffers and gates that these weights have for them (learned decays, ...)."""
+    """Give the sites the parameters, buffers and gates that these weights have for them (learned decays, ...).
+
+    Args:
+        model: changed in place.
+        weights: by their names in a state dict. Their values are not copied.
+    """
     for name, site in sites(model).items():
         for learned in LEARNED:
-            held = weights.get(f"{name}.{learned}")
-            if held is not None and getattr(site, learned) is None:
-                setattr(site, learned, nn.Parameter(torch.empty_like(held)))
-        held = weights.get(f"{name}.setpoint")
-        if held is not None and site.setpoint is None:
-            site.setpoint = torch.empty_like(held)
-        held = weights.get(f"{name}.gate.rate")
-        if held is not None and site.gate is None:
-            site.gate = BernoulliGate(held.shape)
+            tensor = weights.get(f"{name}.{learned}")
+            if tensor is not None and getattr(site, learned) is None:
+                setattr(site, learned, nn.Parameter(torch.empty_like(tensor)))
+        tensor = weights.get(f"{name}.setpoint")
+        if tensor is not None and site.setpoint is None:
+            site.setpoint = torch.empty_like(tensor)
+        tensor = weights.get(f"{name}.gate.rate")
+        if tensor is not None and site.gate is None:
+            site.gate = BernoulliGate(tensor.shape)
 
 
 def _is_fixed(part: Tensor | None) -> bool:
-    """Whether a defense put it there and sets it by a rule of its own, not by its gradient."""
+    """Whether it is a parameter that a defense sets by a rule, not by its gradient."""
     return part is not None and not part.requires_grad
 
 

@@ -1,4 +1,4 @@
-"""What a network is, in one record: what its maker decides, and what follows from the data."""
+"""What a network is, in one record: what its maker decides, and what the data decide."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ BatchNormKind = Literal["merged", "td", "per-step"]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class NetworkSettings:
-    """What of a network the data do not decide: what recipes and tables say of it.
+    """The settings of a network that do not depend on the data: what recipes and tables name.
 
     Example:
         >>> list(NetworkSettings(name="conv").arguments)
@@ -56,13 +56,16 @@ class ModelDescription(NetworkSettings):
     std: tuple[float, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values, surrogate and coding by their names and numbers."""
+        """The description as plain values; surrogate and coding are dictionaries that begin with their "name"."""
         plain: dict[str, Any] = plain_values(self)
         return plain
 
 
 def plain_values(value: Any) -> Any:
-    """A dataclass as plain values that JSON knows, a tuple as a list; surrogates and codings begin with their name.
+    """A dataclass as plain values that JSON has, a tuple as a list; surrogates and codings begin with their "name".
+
+    Args:
+        value: a dataclass, or what a field of one holds; anything else comes back as it is.
 
     Example:
         >>> plain_values(Neuron())["surrogate"]

@@ -1,4 +1,4 @@
-"""How images enter a network: large ones are brought down to about 32 pixels, the size these networks are made for."""
+"""How images enter a network: large ones are reduced to about 32 pixels, the size these networks are made for."""
 
 from __future__ import annotations
 
@@ -8,11 +8,20 @@ from spikeproof.models.convolution import Conv3x3
 
 
 def entry(in_channels: int, channels: int, image_size: int, *, bias: bool = False) -> tuple[nn.Module, int]:
-    """The first convolution, and the size of what comes out of it: at most 64.
+    """The first layer or two of a network.
 
-    Images of 64 pixels enter by a stride of 2, as StoG does, so that the rest is the network of 32 pixels. Three taps
-    do not reach every pixel by a larger stride, so of larger images it is averages of k x k pixels that enter by a
-    stride of 2, k = image_size / 64.
+    Images of 64 pixels enter by a stride of 2, as in StoG, so that the rest is the network of 32 pixels. With a larger
+    stride three taps would leave pixels out. So larger images are first averaged over k x k pixels, k = image_size //
+    64.
+
+    Args:
+        in_channels: C.
+        channels: of the first convolution.
+        image_size: H = W, in pixels.
+        bias: whether the convolution has one.
+
+    Returns:
+        The layers, and the size of what comes out of them: 64 pixels at most.
 
     Example:
         >>> entry(3, 16, 64)[0].stride, entry(3, 16, 128)[1]
@@ -29,7 +38,10 @@ def entry(in_channels: int, channels: int, image_size: int, *, bias: bool = Fals
 
 
 def halved(size: int) -> int:
-    """What a 3x3 convolution of stride 2 and padding 1 leaves of a size; a 1x1 one without padding leaves as much.
+    """The size that a 3x3 convolution of stride 2 and padding 1 gives, as does a 1x1 one without padding: rounded up.
+
+    Args:
+        size: of the input, in pixels.
 
     Example:
         >>> halved(7), halved(8)

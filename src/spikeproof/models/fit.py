@@ -20,12 +20,13 @@ def check_fits(
     data: str = "these",
     mend: str = "give the images it was made for",
 ) -> None:
-    """Refuse what one of our networks was not made for. A network of another kind does not say what it takes.
+    """Refuse images or classes that one of our networks was not made for; other networks take anything.
 
     Args:
-        shape: of an image, [C,H,W]; None where that need not fit.
-        classes: how many there are; None where that need not fit.
-        called, data, mend: the network, the images and what to do, as the sentence says them.
+        model: any network, also wrapped.
+        shape: of an image, [C,H,W]; None leaves it unchecked.
+        classes: how many there are; None leaves them unchecked.
+        called, data, mend: how the message names the network, the images and what to do.
 
     Raises:
         SpikeproofError: images of another shape, or another number of classes.

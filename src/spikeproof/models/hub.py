@@ -1,4 +1,4 @@
-"""Weights of others: a model repository of the Hugging Face hub, or a folder that looks like one."""
+"""Weights from elsewhere: a model repository of the Hugging Face hub, or a folder of the same layout."""
 
 from __future__ import annotations
 
@@ -21,14 +21,15 @@ class Repository:
 
 
 def weights_at(source: str | Path) -> Path:
-    """The file of weights that ``source`` means; what it means as a plain path is left as it is.
+    """The file of weights that ``source`` names.
 
-    ``hub:PATH`` is model.safetensors in an existing folder, and ``hub:OWNER/NAME[@REVISION]`` the same file of a model
-    repository, downloaded unless the hub client's cache has it. As in the client's own ``from_pretrained``, a folder
-    that exists goes first.
+    Args:
+        source: a path, which comes back as it is; ``hub:PATH`` for model.safetensors in an existing folder; or
+            ``hub:OWNER/NAME[@REVISION]`` for that file of a model repository, downloaded unless the hub client's cache
+            has it. As in the client's own ``from_pretrained``, a folder that exists goes before a repository.
 
     Raises:
-        SpikeproofError: a folder without weights, a name that is none, or a file that cannot be had.
+        SpikeproofError: a folder without weights, an impossible name, or a file that cannot be downloaded.
 
     Example:
         >>> weights_at("runs/mine/model.safetensors").name
@@ -37,9 +38,9 @@ def weights_at(source: str | Path) -> Path:
     text = str(source)
     if not text.startswith(HUB_PREFIX):
         return Path(source)
-    place = text.removeprefix(HUB_PREFIX)
-    folder = user_path(place)
-    if place and folder.is_dir():
+    named = text.removeprefix(HUB_PREFIX)
+    folder = user_path(named)
+    if named and folder.is_dir():
         if not (folder / WEIGHTS_FILE).is_file():
             raise SpikeproofError(
                 f"The folder {folder} has no {WEIGHTS_FILE}; give a folder that `spikeproof push` wrote, or a finished "
@@ -51,6 +52,9 @@ def weights_at(source: str | Path) -> Path:
 
 def parse_repository(source: str) -> Repository:
     """The repository that ``hub:OWNER/NAME[@REVISION]`` names.
+
+    Args:
+        source: the text, with its "hub:".
 
     Raises:
         SpikeproofError: it does not have that form, or the hub allows no such name.

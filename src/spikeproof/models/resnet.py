@@ -5,8 +5,8 @@ block of every stage has a convolution as its shortcut even where shapes agree, 
 batch norm, but no neuron, stands between the two linear layers (DLIF puts a neuron there). Weights start as PyTorch's.
 
 resnet18 is the ordinary one with a 3x3 convolution as its stem, whose shortcut is the spikes themselves where shapes
-agree, as in PDSG and SDA (Lu et al. 2025, CVPR); its neuron, of decay 1/2, is to be asked for. Weights start as those
-of ``initialise``.
+agree, as in PDSG and SDA (Lu et al. 2025, CVPR). Its neuron there has a decay of 1/2, which is not the default here.
+Weights start as those of ``initialise``.
 """
 
 from __future__ import annotations
@@ -30,7 +30,15 @@ RESNET19 = ((128, 3, 1), (256, 3, 2), (512, 2, 2))
 
 
 class Block(nn.Module):
-    """out = site(BN(conv(site(BN(conv(x))))) + skip), skip being x itself, or BN(conv1x1(x)) for one that projects."""
+    """out = site(BN(conv(site(BN(conv(x))))) + skip), skip being x itself, or BN(conv1x1(x)) if it projects.
+
+    Args:
+        inner, outer: channels of input and output.
+        stride: of the first convolution.
+        new_site: makes the sites.
+        projects: whether the skip is a convolution.
+        pool: of the last site.
+    """
 
     def __init__(
         self, inner: int, outer: int, stride: int, new_site: SiteFactory, *, projects: bool, pool: int = 1
@@ -47,6 +55,7 @@ class Block(nn.Module):
         self.site_out = new_site(pool=pool)
 
     def forward(self, x: Float[Tensor, "kn c h w"]) -> Float[Tensor, "kn c2 h2 w2"]:
+        """The spikes of the block; time is merged with the samples."""
         h = self.norm_out(self.conv_out(self.site_in(self.conv_in(x))))
         spikes: Tensor = self.site_out(h + (x if self.skip is None else self.skip(x)))
         return spikes
@@ -61,9 +70,21 @@ def build_pooled_resnet(
     num_classes: int,
     width: float,
 ) -> tuple[nn.Module, nn.Module]:
-    """The stem and body (see :class:`SpikingModel`) of resnet17 and resnet19: 2x2 pooling, 256 features, no neuron.
+    """The stem and body of resnet17 and resnet19: 2x2 pooling, 256 features, no neuron.
 
-    ``width`` multiplies every channel count and the 256. Large images enter by a stride (see ``entry``).
+    Args:
+        stages: channels, blocks and the first stride of each stage.
+        new_site: makes the sites, with neuron, steps and norm.
+        in_channels: C.
+        image_size: H = W, in pixels. Large images enter by a stride (see ``entry``).
+        num_classes: K.
+        width: factor on every channel count and on the 256 features.
+
+    Returns:
+        Stem and body, as :class:`SpikingModel` takes them.
+
+    Raises:
+        SpikeproofError: images too small for the network.
     """
     channels = scaled(stages[0][0], width)
     stem, size = entry(in_channels, channels, image_size)
@@ -71,9 +92,9 @@ def build_pooled_resnet(
     blocks: list[nn.Module] = []
     for number, (base, count, stride) in enumerate(stages):
         size = size if stride == 1 else halved(size)
-        for place in range(count):
-            last = number == len(stages) - 1 and place == count - 1
-            first, outer = place == 0, scaled(base, width)
+        for index in range(count):
+            last = number == len(stages) - 1 and index == count - 1
+            first, outer = index == 0, scaled(base, width)
             blocks.append(
                 Block(channels, outer, stride if first else 1, new_site, projects=first, pool=2 if last else 1)
             )
@@ -103,9 +124,20 @@ def build_resnet18(
     num_classes: int,
     width: float,
 ) -> tuple[nn.Module, nn.Module]:
-    """The stem and body (see :class:`SpikingModel`) of resnet18: the mean over all positions, one linear layer.
+    """The stem and body of resnet18: the mean over all positions, one linear layer.
 
-    ``width`` multiplies every channel count. Large images enter by a stride (see ``entry``).
+    Args:
+        new_site: makes the sites, with neuron, steps and norm.
+        in_channels: C.
+        image_size: H = W, in pixels. Large images enter by a stride (see ``entry``).
+        num_classes: K.
+        width: factor on every channel count.
+
+    Returns:
+        Stem and body, as :class:`SpikingModel` takes them.
+
+    Raises:
+        SpikeproofError: images too small for the network.
     """
     if image_size < 4:
         raise SpikeproofError(
@@ -115,8 +147,8 @@ def build_resnet18(
     stem, _ = entry(in_channels, channels, image_size)
     blocks: list[nn.Module] = []
     for base, count, stride in RESNET18:
-        for place in range(count):
-            outer, by = scaled(base, width), stride if place == 0 else 1
+        for index in range(count):
+            outer, by = scaled(base, width), stride if index == 0 else 1
             blocks.append(Block(channels, outer, by, new_site, projects=by > 1 or outer != channels))
             channels = outer
     pooled = nn.AdaptiveAvgPool2d(1)

@@ -16,6 +16,9 @@ from spikeproof.spiking import sites
 def site_shapes(model: SpikingModel) -> dict[str, torch.Size]:
     """[*space, C] of every site by its name, before pooling; found by a forward of one black image in eval mode.
 
+    Args:
+        model: left as it was, with its mode.
+
     Example:
         >>> from spikeproof.models import create_model
         >>> site_shapes(create_model("conv", num_classes=10, image_size=8, in_channels=1))["body.0"]

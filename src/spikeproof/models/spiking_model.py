@@ -23,8 +23,8 @@ class SpikingModel(nn.Module):
     """Encode and normalise, run ``stem`` and ``body`` over T steps; logits are the step mean.
 
     Direct coding feeds the same image at every step, so the stem (affine layers before the first site) gives the same
-    current at every step: it is computed on N images, and the first site takes it as constant (see ``Site``). A coding
-    whose frames differ by step has the stem run on all of them.
+    current at every step: it is computed on N images, and the first site takes it as constant (see ``Site``). With a
+    coding whose frames differ by step the stem runs on all of them.
 
     Args:
         stem: [N,C,H,W] -> [N,c,h,w], without a site in it.
@@ -62,15 +62,15 @@ class SpikingModel(nn.Module):
         whole(steps, "A network", "num_steps", 1, MOST_STEPS)
         if steps == self.num_steps:
             return
-        held = sites(self.body)
-        by_step = [name for name, site in held.items() if site.holds_steps]
+        by_name = sites(self.body)
+        by_step = [name for name, site in by_name.items() if site.holds_steps]
         by_step += [name for name, module in self.named_modules() if isinstance(module, PerStepNorm)]
         if by_step:
             raise SpikeproofError(
                 f"This network has learned parameters for each of its {self.num_steps} steps (at {by_step[0]}), so it "
                 f"cannot run for {steps}; train one for {steps} steps."
             )
-        for site in held.values():
+        for site in by_name.values():
             site.num_steps = steps
         self._description = dataclasses.replace(self._description, num_steps=steps)
 
@@ -80,7 +80,11 @@ class SpikingModel(nn.Module):
         return self._coding
 
     def set_coding(self, coding: Coding) -> None:
-        """Take another coding from now on."""
+        """Take another coding from now on.
+
+        Args:
+            coding: how images become frames. Weights and statistics stay as they are.
+        """
         self._coding = coding
         for site in self._entry:
             site.constant = coding.constant
@@ -91,7 +95,14 @@ class SpikingModel(nn.Module):
         return dataclasses.replace(self._description, coding=self._coding)
 
     def forward_steps(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "t n k"]:
-        """Logits of every step."""
+        """Logits of every step.
+
+        Args:
+            images: in [0, 1].
+
+        Returns:
+            [T, N, K]; [1, N, K] where one copy stands for all steps (``Site.collapsed``).
+        """
         frames = self._coding.encode(images, self.num_steps)
         # One copy goes through, not T, where a rate-based gradient source runs the mean over steps (Site.collapsed).
         collapsed = any(site.collapsed for site in self._entry)
@@ -104,27 +115,43 @@ class SpikingModel(nn.Module):
         return logits.unflatten(0, (1 if collapsed else self.num_steps, -1))
 
     def forward(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k"]:
-        """Mean logits over the steps, in float32 at least (float64 stays)."""
+        """Mean logits over the steps, in float32 at least (float64 stays).
+
+        Args:
+            images: in [0, 1].
+        """
         steps = self.forward_steps(images)
         return steps.to(torch.promote_types(steps.dtype, torch.float32)).mean(0)
 
 
 class SiteFactory:
-    """Makes the sites of one network: the same neuron, steps, kernels and kind of batch norm everywhere."""
+    """Makes the sites of one network: the same neuron, steps, kernels and kind of batch norm everywhere.
+
+    Args:
+        neuron, num_steps, kernels, batch_norm: as in :func:`spikeproof.models.create_model`.
+    """
 
     def __init__(self, neuron: Neuron, num_steps: int, kernels: Kernels, batch_norm: BatchNormKind = "merged") -> None:
         self._arguments = (neuron, num_steps, kernels)
         self._batch_norm = batch_norm
 
     def __call__(self, normed: int | None = None, *, pool: int = 1, constant: bool = False) -> Site:
-        """A site; ``normed`` is the channel count of its batch norm, None for a site without one."""
+        """A site.
+
+        Args:
+            normed: channels of its batch norm; None for a site without one.
+            pool, constant: as in :class:`spikeproof.spiking.Site`.
+        """
         norm = None if normed is None else self._norm(normed, 1)
         return Site(*self._arguments, norm=norm, pool=pool, constant=constant)
 
     def norm(self, channels: int, site: Site, *, summands: int = 1) -> CurrentNorm:
         """A batch norm of a current beside a site (see :class:`CurrentNorm`).
 
-        ``summands`` is how many such currents are added up: tdBN's scales begin at the threshold over its root.
+        Args:
+            channels: of the current.
+            site: of the same network; says how many steps there are.
+            summands: how many such currents are added; tdBN's scales begin at the threshold over the root of it.
         """
         return CurrentNorm(self._norm(channels, summands), site)
 
@@ -139,13 +166,21 @@ class SiteFactory:
 
 
 def draws_at_random(model: nn.Module) -> bool:
-    """Whether the next forward of this model draws random numbers, by its sites or its coding."""
+    """Whether the next forward of this model draws random numbers, by its sites or its coding.
+
+    Args:
+        model: any; of networks other than ours only their sites are looked at.
+    """
     coded = any(isinstance(module, SpikingModel) and module.coding.random for module in model.modules())
     return coded or any(site.stochastic for site in sites(model).values())
 
 
 def initialise(model: nn.Module) -> None:
-    """SNN-RAT's start: conv Kaiming-normal (fan-out, relu), linear bias 0, everything else PyTorch's default."""
+    """SNN-RAT's start: conv Kaiming-normal (fan-out, relu), linear bias 0, everything else PyTorch's default.
+
+    Args:
+        model: changed in place, by torch's generator.
+    """
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

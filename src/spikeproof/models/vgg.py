@@ -1,8 +1,8 @@
 """VGG5, VGG11 and VGG16 as SNN-RAT (Ding et al. 2022) defines them, and a small net for 8x8 digits.
 
-conv3x3 (bias) - BatchNorm - site per number, average pooling after it at "A"; then Linear - site twice and a Linear
-readout. Not the textbook VGGs: vgg11 has four pooling-free blocks after the third pool, the head has no norm and no
-dropout.
+Each number is a 3x3 convolution with bias, a batch norm and a site; "A" is an average pooling. Then come twice a linear
+layer and a site, and a linear readout. Not the textbook VGGs: vgg11 has four pooling-free blocks after the third pool,
+the head has no norm and no dropout.
 """
 
 from __future__ import annotations
@@ -33,9 +33,22 @@ def build_vgg(
     num_classes: int,
     width: float,
 ) -> tuple[nn.Module, nn.Module]:
-    """The stem and body of a VGG (see :class:`SpikingModel`).
+    """The stem and body of a VGG.
 
-    ``width`` multiplies every channel count and hidden feature count. Large images enter by a stride (see ``entry``).
+    Args:
+        layout: channels of each convolution, "A" for a pooling.
+        head: features of each hidden linear layer.
+        new_site: makes the sites, with neuron, steps and norm.
+        in_channels: C.
+        image_size: H = W, in pixels. Large images enter by a stride (see ``entry``).
+        num_classes: K.
+        width: factor on every channel count and hidden feature count.
+
+    Returns:
+        Stem and body, as :class:`SpikingModel` takes them.
+
+    Raises:
+        SpikeproofError: images too small for the network.
     """
     channels = scaled(int(layout[0]), width)
     stem, size = entry(in_channels, channels, image_size, bias=True)

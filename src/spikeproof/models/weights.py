@@ -1,4 +1,4 @@
-"""Weights on disk: safetensors that say which network they belong to, and what defenses made of its sites."""
+"""Weights on disk: safetensors that describe their network, and what defenses changed at its sites."""
 
 from __future__ import annotations
 
@@ -30,11 +30,22 @@ from spikeproof.spiking import Kernels
 def save_model(model: nn.Module, path: str | Path) -> None:
     """Write weights, description and what was changed at the sites to a safetensors file, whole or not at all.
 
-    Of a network that ``torch.compile`` or DataParallel holds, the weights inside are written.
+    Args:
+        model: of ``create_model``. If ``torch.compile`` or DataParallel wraps it, the weights inside are written.
+        path: of the file; an older one is replaced.
 
     Raises:
-        SpikeproofError: a network that ``create_model`` did not make, or one of which the file could not say what was
-            made of it since (see :func:`spikeproof.models.check_writable`).
+        SpikeproofError: a network that ``create_model`` did not make, or one that was changed since in a way that the
+            file cannot describe (see :func:`spikeproof.models.check_writable`).
+
+    Example:
+        >>> import tempfile
+        >>> from spikeproof.models import create_model
+        >>> model = create_model("conv", num_classes=10, image_size=8, in_channels=1)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save_model(model, f"{folder}/model.safetensors")
+        ...     load_model(f"{folder}/model.safetensors").description == model.description
+        True
     """
     inner = unwrapped(model)
     if not isinstance(inner, SpikingModel):
@@ -47,12 +58,18 @@ def save_model(model: nn.Module, path: str | Path) -> None:
 
 
 def write_weights(path: str | Path, weights: Mapping[str, Tensor], said: Mapping[str, Any]) -> None:
-    """Write tensors and what is said of their network, with checksums, whole or not at all."""
+    """Write tensors and the description of their network, with checksums, whole or not at all.
+
+    Args:
+        path: of the file; an older one is replaced.
+        weights: the tensors by their names, on any device.
+        said: the description, as plain values for JSON.
+    """
     # Copies, since safetensors refuses tensors that share their memory (tied weights).
     plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in weights.items()}
-    told = sealed({**said, "weights": _digest(plain)})
+    described = sealed({**said, "weights": _digest(plain)})
     # One entry: safetensors writes several in any order, and equal weights are to have equal bytes.
-    content = save(plain, {"spikeproof": json.dumps(told, sort_keys=True)})
+    content = save(plain, {"spikeproof": json.dumps(described, sort_keys=True)})
     write_atomically(Path(path), lambda temporary: temporary.write_bytes(content))
 
 
@@ -60,16 +77,29 @@ def write_weights(path: str | Path, weights: Mapping[str, Tensor], said: Mapping
 def load_model(
     path: str | Path, *, expected: ModelDescription | None = None, kernels: Kernels = "reference"
 ) -> SpikingModel:
-    """The network a file describes, with its weights, in eval mode.
+    """Load a network that :func:`save_model` or a run wrote.
 
     Args:
         path: a file that ``save_model`` or a run wrote; ``hub:OWNER/NAME`` or ``hub:OWNER/NAME@REVISION`` for a model
             of the Hugging Face hub; or ``hub:FOLDER`` for a folder that ``spikeproof push`` wrote.
-        expected: refuse a file that describes another network than this.
+        expected: refuse a file that describes another network than this; None takes any.
+        kernels: "reference" or "fused" (see :class:`spikeproof.spiking.Site`); a file does not decide it.
+
+    Returns:
+        The network in eval mode, on the CPU.
 
     Raises:
         SpikeproofError: no such file, a damaged one, one that spikeproof did not write, one of another model, one of
-            an adapted network, whose code no file holds, or one that the hub does not give.
+            an adapted network (a file never contains its code), or one that cannot be downloaded.
+
+    Example:
+        >>> import tempfile
+        >>> from spikeproof.models import create_model
+        >>> model = create_model("conv", num_classes=10, image_size=8, in_channels=1)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save_model(model, f"{folder}/mine.safetensors")
+        ...     load_model(f"{folder}/mine.safetensors").num_steps
+        4
     """
     path = weights_at(path)
     said, weights = read_weights(path)
@@ -86,13 +116,16 @@ def load_model(
         raise _not_known(path, error) from None
     except RuntimeError:
         raise SpikeproofError(
-            f"The weights in {path} do not fit the {described.name} that it says it holds; train again."
+            f"The weights in {path} do not fit the {described.name} that it describes; train again."
         ) from None
     return model.eval()
 
 
 def read_weights(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """What ``write_weights`` wrote: what is said of the network, and its tensors.
+    """The description and the tensors that ``write_weights`` wrote.
+
+    Args:
+        path: of the file.
 
     Raises:
         SpikeproofError: no such file, a damaged one, or one that spikeproof did not write.
@@ -119,8 +152,8 @@ def read_weights(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 
 def _of_an_adapted(path: Path, adapted: Any) -> str:
-    held = adapted if isinstance(adapted, dict) else {}
-    noise = held.get("noise_at_inference")
+    facts = adapted if isinstance(adapted, dict) else {}
+    noise = facts.get("noise_at_inference")
     given = sorted(set(noise.values())) if isinstance(noise, dict) else []
     noisy = (
         f" Its noise at inference is no weight: spikeproof.TGO(sigma={given[0]}, noise_at_inference=True).install(net) "
@@ -129,9 +162,9 @@ def _of_an_adapted(path: Path, adapted: Any) -> str:
         else ""
     )
     return (
-        f"{path} holds the weights of a network of {held.get('library')} ({held.get('network')}) and no code to make "
+        f"{path} holds the weights of a network of {facts.get('library')} ({facts.get('network')}) and no code to make "
         "it again; make the network yourself, give it the weights by net.load_state_dict(safetensors.torch.load_file("
-        f"{str(path)!r})), and adapt it: spikeproof.{held.get('call')}.{noisy}"
+        f"{str(path)!r})), and adapt it: spikeproof.{facts.get('call')}.{noisy}"
     )
 
 
@@ -157,7 +190,7 @@ def _digest(weights: Mapping[str, Tensor]) -> str:
 
 
 def _parse_metadata(metadata: Mapping[str, str], path: Path) -> dict[str, Any]:
-    """The parts of what a file says of its network. A file from before there were checksums has two entries for it."""
+    """The description in a file. A file from before there were checksums has two entries for it."""
     try:
         said = json.loads(metadata["spikeproof"])
         if "sites" in metadata:

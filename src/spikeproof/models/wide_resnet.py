@@ -15,11 +15,16 @@ from spikeproof.models.spiking_model import SiteFactory, initialise
 from spikeproof.models.vgg import scaled
 
 
-class Block(nn.Module):
+class PreActivationBlock(nn.Module):
     """a = site(BN(x)); h = conv(site(BN(conv(a)))); out = c0 * skip + c1 * h with c learnable, from (0.5, 0.5).
 
     The skip is x itself where the shapes agree, else a 1x1 convolution of a. The sum is a current: no site after it.
-    With ``constant``, x is a current that comes once for all steps, and the skip is the convolution.
+
+    Args:
+        inner, outer: channels of input and output.
+        stride: of the first convolution and the skip.
+        new_site: makes the sites.
+        constant: x is a current that comes once for all steps; the skip is then the convolution.
     """
 
     def __init__(self, inner: int, outer: int, stride: int, new_site: SiteFactory, *, constant: bool = False) -> None:
@@ -34,6 +39,7 @@ class Block(nn.Module):
         self.weights = nn.Parameter(torch.tensor([0.5, 0.5]))
 
     def forward(self, x: Float[Tensor, "kn c h w"]) -> Float[Tensor, "tn c2 h2 w2"]:
+        """The current of the block; time is merged with the samples."""
         a = self.site_in(x)
         h = self.conv_out(self.site_out(self.conv_in(a)))
         skip = x if self.skip is None else self.skip(a)
@@ -48,9 +54,20 @@ def build_wide_resnet(
     num_classes: int,
     width: float,
 ) -> tuple[nn.Module, nn.Module]:
-    """The stem and body of WRN-16-4 (see :class:`SpikingModel`): 16 -> 64, 128, 256 channels, two blocks a stage.
+    """The stem and body of WRN-16-4: 16 -> 64, 128, 256 channels, two blocks a stage.
 
-    ``width`` multiplies every channel count. Large images enter by a stride (see ``entry``).
+    Args:
+        new_site: makes the sites, with neuron, steps and norm.
+        in_channels: C.
+        image_size: H = W, in pixels. Large images enter by a stride (see ``entry``).
+        num_classes: K.
+        width: factor on every channel count.
+
+    Returns:
+        Stem and body, as :class:`SpikingModel` takes them.
+
+    Raises:
+        SpikeproofError: images too small for the network.
     """
     if image_size < 4:
         raise SpikeproofError(f"wrn16 needs images of at least 4 pixels, got {image_size}; use conv for tiny images.")
@@ -59,7 +76,10 @@ def build_wide_resnet(
     blocks: list[nn.Module] = []
     for base, stride in ((64, 1), (128, 2), (256, 2)):
         outer = scaled(base, width)
-        blocks += [Block(channels, outer, stride, new_site, constant=not blocks), Block(outer, outer, 1, new_site)]
+        blocks += [
+            PreActivationBlock(channels, outer, stride, new_site, constant=not blocks),
+            PreActivationBlock(outer, outer, 1, new_site),
+        ]
         channels = outer
     pooled = nn.AdaptiveAvgPool2d(1)  # the original's 8x8 average at 32x32 images, and any other size
     body = nn.Sequential(*blocks, new_site(channels), pooled, nn.Flatten(), nn.Linear(channels, num_classes))

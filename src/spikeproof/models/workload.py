@@ -17,10 +17,11 @@ def multiply_accumulates(
     """Multiply-accumulates of one image through all T steps, on tensors without contents.
 
     Args:
-        name: of the network; this and the others as :func:`spikeproof.models.create_model` takes them.
+        name, num_classes, num_steps, width, image_size, in_channels: as :func:`spikeproof.models.create_model` takes
+            them.
 
     Returns:
-        Those of the convolutions and linear layers, the first of them counted in every step.
+        Those of the convolutions and linear layers; the first convolution is counted in every step.
 
     Raises:
         SpikeproofError: an unknown name or an impossible size.

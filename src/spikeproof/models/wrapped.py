@@ -10,12 +10,15 @@ from torch.nn.parallel import DistributedDataParallel
 
 def is_compiled(model: nn.Module) -> bool:
     """Whether ``torch.compile`` made this module."""
-    dynamo = sys.modules.get("torch._dynamo.eval_frame")  # without it there is none, and it takes seconds to import
+    dynamo = sys.modules.get("torch._dynamo.eval_frame")  # not imported: nothing was compiled; importing takes seconds
     return dynamo is not None and isinstance(model, dynamo.OptimizedModule)
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
-    """The network that ``torch.compile``, DataParallel or DistributedDataParallel holds; another one as it is.
+    """The network inside ``torch.compile``, DataParallel or DistributedDataParallel; another one as it is.
+
+    Args:
+        model: any network, wrapped once or several times.
 
     Example:
         >>> inner = nn.Linear(2, 2)

@@ -1,4 +1,4 @@
-"""Whether a file of weights could say which network this is, so that ``load_model`` would give the same one back."""
+"""Whether a file of weights can describe a network so that ``load_model`` gives the same one back."""
 
 from __future__ import annotations
 
@@ -12,24 +12,27 @@ from spikeproof.models.described import Unknown, description_of, made_again, sai
 from spikeproof.models.spiking_model import SpikingModel
 from spikeproof.models.wrapped import is_compiled
 
-# What acts in training only: a network that is loaded answers the same without it.
+# What acts in training only: a loaded network gives the same logits without it.
 _OF_TRAINING = ("momentum", "flipped")
 
 
 def check_writable(model: SpikingModel) -> None:
-    """Refuse a network of which ``load_model`` would make another one, or none.
+    """Refuse a network that ``load_model`` could not give back as it is.
+
+    Args:
+        model: of ``create_model``, perhaps changed since.
 
     Raises:
         SpikeproofError: a part of it is compiled; weights are computed from others (pruned, weight norm, spectral
-            norm); a type other than float32; a coding, surrogate or part of one's own; or a setting of a part that
-            ``create_model`` does not make so.
+            norm); a type other than float32; a coding, surrogate or part of one's own; or a part with a setting that
+            ``create_model`` does not give it.
 
     Example:
         >>> from spikeproof.models import create_model
         >>> check_writable(create_model("conv", num_classes=10, image_size=8, in_channels=1))
     """
-    for place, module in model.named_modules():
-        _check_plain(place, module)
+    for path, module in model.named_modules():
+        _check_plain(path, module)
     for name, tensor in model.state_dict().items():
         if tensor.is_floating_point() and tensor.dtype != torch.float32:
             raise SpikeproofError(
@@ -46,19 +49,19 @@ def check_writable(model: SpikingModel) -> None:
             again = made_again(described, said, weights)
     except (Unknown, TypeError, ValueError, RuntimeError) as error:
         raise SpikeproofError(
-            f"A file of weights cannot say what this network has ({error}): it knows the codings, surrogates and "
+            f"A file of weights cannot describe this network ({error}): it knows the codings, surrogates and "
             "neurons of spikeproof; save its state_dict, and train it without a folder."
         ) from None
-    found = {name: value for name, value in differences(model, again).items() if not name.endswith(_OF_TRAINING)}
-    if found:
-        name, value = next(iter(found.items()))
+    differing = {name: value for name, value in differences(model, again).items() if not name.endswith(_OF_TRAINING)}
+    if differing:
+        name, value = next(iter(differing.items()))
         raise SpikeproofError(
-            f"A file of weights cannot say that {name} is {value} here, which create_model does not make so; save the "
+            f"A file of weights cannot record that {name} is {value}, since create_model makes it otherwise; save the "
             "network's state_dict, and train it without a folder."
         )
 
 
-def _check_plain(place: str, module: nn.Module) -> None:
+def _check_plain(path: str, module: nn.Module) -> None:
     mend = None
     if is_compiled(module):
         what, mend = "is compiled by itself", "give the network uncompiled, or compile the whole of it"
@@ -74,7 +77,7 @@ def _check_plain(place: str, module: nn.Module) -> None:
         what = "has weights that are computed from others"
         mend = "first call torch.nn.utils.remove_weight_norm or remove_spectral_norm on it"
     if mend is not None:
-        raise SpikeproofError(f"This network's {place} {what}, which a file of weights cannot say; {mend}.")
+        raise SpikeproofError(f"This network's {path} {what}, which a file of weights cannot record; {mend}.")
 
 
 def _is_pruned(module: nn.Module) -> bool:

@@ -6,7 +6,8 @@ from spikeproof.spiking.neuron import Neuron
 from spikeproof.spiking.norm import PerStepNorm
 from spikeproof.spiking.ops.drive import LEARNED, Drive
 from spikeproof.spiking.probe import Record, probe
-from spikeproof.spiking.site import Kernels, Site, SiteRecord, inference_noise, joint_moments, override_gradient, sites
+from spikeproof.spiking.record import SiteRecord, joint_moments
+from spikeproof.spiking.site import Kernels, Site, inference_noise, override_gradient, sites
 from spikeproof.spiking.surrogate import (
     SURROGATES,
     ArcTan,

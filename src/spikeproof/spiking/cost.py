@@ -14,14 +14,20 @@ from spikeproof.errors import SpikeproofError
 
 @runtime_checkable
 class Cost(Protocol):
-    """A differentiable function of the margin, elementwise; its repr says all about it, since kernels go by it."""
+    """A differentiable function of the margin, elementwise. Its repr must state all of it: kernels are named by it."""
 
-    def __call__(self, margin: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]: ...
+    def __call__(self, margin: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        """The cost of each margin v."""
+        ...
 
 
 @dataclasses.dataclass(frozen=True)
 class Hinge:
-    """max(0, width - |v|)^power: what lies within ``width`` of the threshold (TGO Eq. 12 has power 1).
+    """max(0, width - |v|)^power: the cost of potentials within ``width`` of the threshold (TGO Eq. 12 has power 1).
+
+    Args:
+        width: in units of the potential, > 0.
+        power: 1 or 2.
 
     Raises:
         SpikeproofError: a width that is not positive, or a power other than 1 and 2.
@@ -48,9 +54,15 @@ class Hinge:
 
 @dataclasses.dataclass(frozen=True)
 class QuantisationError:
-    """|u - level * s|^power of the potential u = v + threshold: how far it is from what its spike s = 1[v >= 0] says.
+    """|u - level s|^power, with the potential u = v + threshold and its spike s = 1[v >= 0].
 
-    Differentiable but for the threshold itself, where the spike changes.
+    It is how far the potential lies from the value that its spike stands for. Differentiable except at the threshold,
+    where the spike changes.
+
+    Args:
+        threshold: of the neuron, > 0.
+        level: the potential that a spike stands for, > 0; no spike stands for 0.
+        power: >= 1.
 
     Raises:
         SpikeproofError: a threshold or level that is not positive, or a power below 1, whose slope has no bound.

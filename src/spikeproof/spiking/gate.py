@@ -18,9 +18,16 @@ class BernoulliGate(nn.Module):
     As published: with u ~ U(0, 1), a = p / (1 - p + 1e-3) and L = u / (1 - u + 1e-3), G = 1[log a + log L >= 0], so
     that p = 1 passes .999 of the spikes. The gradient by p is that of the Concrete relaxation
     sigmoid((log a + log L) / 0.5), averaged over steps and samples, with 1 / (p (1 - p + 1e-3)) for d log a / dp, whose
-    1e-3 keeps it finite at p = 1. The original's gradient has the sign turned round, which ``flipped`` reproduces. A
-    rate at a bound has a gradient (the original's clip gives none there), one beyond it has none. The gate is random in
+    1e-3 keeps it finite at p = 1. The original's gradient has the opposite sign, which ``flipped`` reproduces. A rate
+    at a bound has a gradient (the original's clip gives none there), a rate beyond it has none. The gate is random in
     training, at inference and under attack alike.
+
+    Args:
+        neurons: the shape [*space, C] of the spikes of one sample and step.
+        flipped: True gives p the original's gradient, of the opposite sign.
+
+    Attributes:
+        rate: a parameter [*space, C], 1 at first; p is it, clipped to [0.1, 1].
 
     Example:
         >>> gate = BernoulliGate(torch.Size([5]))
@@ -34,9 +41,15 @@ class BernoulliGate(nn.Module):
         self.flipped = flipped
 
     def extra_repr(self) -> str:
+        """Shape and sign, for the network's printed form."""
         return f"neurons={tuple(self.rate.shape)}, flipped={self.flipped}"
 
     def forward(self, spikes: Float[Tensor, "t n *space c"]) -> Float[Tensor, "t n *space c"]:
+        """The spikes that pass; the others are 0. Each forward draws anew.
+
+        Args:
+            spikes: T steps of N samples, before pooling.
+        """
         uniform = sent(torch.rand(spikes.shape), spikes.device)  # by the CPU's generator, as all noise here
         probability = self.rate.clamp(LEAST_PROBABILITY, 1.0)
         gates: Tensor = _Gate.apply(probability, uniform, -1.0 if self.flipped else 1.0)

@@ -1,4 +1,4 @@
-"""Training one network over several processes: what is taken over a batch is taken over the batches of all."""
+"""Training one network over several processes: statistics of a batch are taken over the batches of all processes."""
 
 from __future__ import annotations
 
@@ -15,22 +15,26 @@ from spikeproof.spiking.site import Site
 
 @contextlib.contextmanager
 def joined(model: nn.Module, across: Across) -> Iterator[None]:
-    """Every batch norm, wherever it is, and every moment that a site records, of the whole batch; restored after.
+    """Take every batch norm, and every moment that a site records, over the batches of all processes, for a while.
 
     Forwards in training mode then exchange numbers with the other processes, and so do their backwards: all processes
     must make the same ones in the same order. Forwards in eval mode exchange nothing.
+
+    Args:
+        model: of this process; every process has the same network.
+        across: sums and moments over the processes.
     """
-    here = [module for module in model.modules() if isinstance(module, Site | PerStepNorm)]
-    norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
+    modules = [each for each in model.modules() if isinstance(each, Site | PerStepNorm)]
+    norms = [each for each in model.modules() if isinstance(each, _BatchNorm)]
     try:
-        for place in here:
-            place.across = across
+        for module in modules:
+            module.across = across
         for norm in norms:
-            # On the object, not by another class: the module stays what it was to all who hold it.
+            # On the object, not by another class: the module stays of its class for whoever refers to it.
             norm.forward = functools.partial(joint_batch_norm, norm, across)  # type: ignore[method-assign]
         yield
     finally:
-        for place in here:
-            place.across = None
+        for module in modules:
+            module.across = None
         for norm in norms:
             vars(norm).pop("forward", None)

@@ -1,4 +1,4 @@
-"""The neuron: how a current becomes spikes, as a plain description that a site carries out."""
+"""The neuron: how a current becomes spikes, as a plain description that a site runs."""
 
 from __future__ import annotations
 
@@ -27,15 +27,17 @@ class Neuron:
     The defaults are those of the code behind MPD-SGR's and TGO's baselines: decay 1.0 (so, strictly, an IF neuron),
     threshold 1, hard reset, not detached, triangle of half-width 1.
 
-    ``carries_noise`` says where a site's firing noise goes: into the potential, where it stays (NDL, TGO if asked), or,
-    by default, into the firing decision alone (NLIF).
+    ``carries_noise`` says where a site's firing noise goes: into the potential, where it stays (NDL, and TGO if asked),
+    or, by default, into the firing decision alone (NLIF).
 
     Raises:
-        SpikeproofError: decay outside [0, 1] or a threshold that is not positive.
+        SpikeproofError: decay outside [0, 1], a threshold that is not positive, or another reset.
 
     Example:
         >>> Neuron(decay=0.5).threshold
         1.0
+
+    Source: the code of SNN-RAT (Ding et al. 2022).
     """
 
     decay: float = 1.0

@@ -1,4 +1,4 @@
-"""Batch norms of currents: of each step for itself, and over a batch that several processes share."""
+"""Batch norms of currents: one for each step, and one over a batch that several processes share."""
 
 from __future__ import annotations
 
@@ -13,20 +13,32 @@ from spikeproof.errors import SpikeproofError
 
 
 class Across(Protocol):
-    """A batch that several processes share: what is taken over the whole of it. Every process makes the same calls."""
+    """Counts, sums and moments over a batch that several processes share. All processes make the same calls."""
 
     def count(self, own: int) -> int:
-        """How many values all have, where this process has ``own``: as many for each image."""
+        """How many values all processes have.
+
+        Args:
+            own: how many this process has. Every image has equally many.
+        """
         ...
 
     def sum(self, part: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-        """The sum of all processes' parts; its gradient is the sum of the gradients by all of them."""
+        """The sum of all processes' parts; differentiable.
+
+        Args:
+            part: of this process. Its gradient is the sum of the gradients that the processes have.
+        """
         ...
 
     def moments(
         self, mean: Float[Tensor, " c"], variance: Float[Tensor, " c"]
     ) -> tuple[Float[Tensor, " c"], Float[Tensor, " c"]]:
-        """Mean and (biased) variance of all values, from those of this process's values; differentiable."""
+        """Mean and (biased) variance of all processes' values; differentiable.
+
+        Args:
+            mean, variance: of this process's values, per channel.
+        """
         ...
 
 
@@ -36,8 +48,12 @@ class PerStepNorm(nn.Module):
     In eval mode as in training, a current that is constant comes out different by step. The original leaves out the
     shifts; here they stay, as in the merged batch norm that it is compared with.
 
+    Args:
+        channels: C.
+        num_steps: T, the number of norms.
+
     Attributes:
-        across: the batch's other processes, which have values too (see :func:`spikeproof.spiking.joined.joined`).
+        across: the other processes that share the batch; None outside :func:`spikeproof.spiking.joined.joined`.
 
     Raises:
         SpikeproofError: in training, a batch with one value a channel and step.
@@ -53,7 +69,15 @@ class PerStepNorm(nn.Module):
         self.across: Across | None = None
 
     def forward(self, current: Float[Tensor, "kn c h w"], steps: int) -> Float[Tensor, "tn c h w"]:
-        """``steps`` is how many steps the current holds, merged: T, or 1 for one that is the same at all."""
+        """Each step by its own norm: [T*N, C, H, W], time first.
+
+        Args:
+            current: merged steps and samples, time first.
+            steps: how many steps it holds: T, or 1 for a current that is the same at every step.
+
+        Raises:
+            SpikeproofError: in training, a batch with one value a channel and step.
+        """
         parts = current.contiguous(memory_format=torch.channels_last).unflatten(0, (steps, -1)).unbind()
         parts = parts * len(self.steps) if steps == 1 else parts
         if self.training and current.shape[0] and self.across is None and parts[0][:, 0].numel() < 2:
@@ -67,6 +91,11 @@ def joint_batch_norm(norm: _BatchNorm, across: Across, current: Float[Tensor, "n
     """What ``norm`` makes of this process's part of a batch; in training by the statistics of the whole batch.
 
     In eval mode nothing is exchanged.
+
+    Args:
+        norm: its running statistics are moved in training.
+        across: sums and moments over the processes.
+        current: this process's part.
     """
     if not norm.training:
         return type(norm).forward(norm, current)
@@ -86,9 +115,16 @@ def joint_batch_norm(norm: _BatchNorm, across: Across, current: Float[Tensor, "n
 
 @torch.no_grad()
 def track(norm: _BatchNorm, mean: Float[Tensor, " c"], variance: Float[Tensor, " c"], count: int) -> None:
-    """Move the running statistics as torch's batch norm does, with the unbiased variance of ``count`` values."""
+    """Move the running statistics as torch's batch norm does, with the unbiased variance.
+
+    Args:
+        norm: has running statistics and a momentum.
+        mean: of the batch.
+        variance: of the batch, biased.
+        count: how many values of a channel the batch has.
+    """
     assert norm.running_mean is not None and norm.running_var is not None and norm.num_batches_tracked is not None
-    assert norm.momentum is not None  # else a fixed share of the new does not exist
+    assert norm.momentum is not None  # None would ask for a mean over all batches
     unbiased = variance * (count / max(count - 1, 1))
     norm.running_mean.lerp_(mean.to(norm.running_mean.dtype), norm.momentum)
     norm.running_var.lerp_(unbiased.to(norm.running_var.dtype), norm.momentum)

@@ -1,4 +1,4 @@
-"""The probe: ask every site for exactly what is named, for as long as the context lasts."""
+"""The probe: ask every site for named quantities, for as long as the context lasts."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from torch import nn
 
 from spikeproof.errors import SpikeproofError
 from spikeproof.spiking.cost import Cost
-from spikeproof.spiking.site import Request, SiteRecord, sites
+from spikeproof.spiking.record import Request, SiteRecord
+from spikeproof.spiking.site import sites
 
 Asked = Literal["moments", "margins", "rate"]
 
 
 class Record(dict[str, SiteRecord]):
-    """What a probe saw in the latest forward, by site name, in order of the forward."""
+    """What a probe recorded in the latest forward, by site name, in order of the forward."""
 
 
 @contextlib.contextmanager
@@ -27,16 +28,18 @@ def probe(
     after_reset: bool = False,
     currents_at: Collection[str] = (),
 ) -> Iterator[Record]:
-    """Have the sites of ``model`` record, in each forward inside, exactly what is asked; nothing is left behind.
+    """Have the sites of ``model`` record, in each forward inside, exactly what is asked; afterwards they are as before.
 
     Args:
-        asked: "moments" (differentiable), "margins" (v itself, detached: memory!), "rate" (mean firing).
-        cost: whose sums over the margins to record, such as ``Hinge(0.5)``; None records none.
-        after_reset: moments and costs are of the potential that is carried on, m - threshold, not of v.
-        currents_at: the names of the sites whose currents to record, in the graph (memory!).
+        model: ours or an adapted one.
+        asked: "moments" (sums of v and v^2, differentiable), "margins" (v itself, detached; takes much memory), "rate"
+            (mean spikes per neuron and step).
+        cost: a function of the margin whose sums are recorded, such as ``Hinge(0.5)``; None records none.
+        after_reset: True takes moments and costs of the potential that is carried on, m - threshold, instead of v.
+        currents_at: names of the sites whose currents are recorded, differentiable (takes much memory).
 
     Yields:
-        Record: site name to SiteRecord, renewed by each forward; still readable after the context.
+        Record: site name to :class:`SiteRecord`, renewed by each forward; still readable after the context.
 
     Raises:
         SpikeproofError: an unknown request, or a model without sites.

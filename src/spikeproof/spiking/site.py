@@ -6,8 +6,7 @@ Defenses, gradient sources and pictures all act here, and only here.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
@@ -25,6 +24,7 @@ from spikeproof.spiking.ops import fused
 from spikeproof.spiking.ops.drive import LEARNED, Drive, Setting
 from spikeproof.spiking.ops.noise import draw_tapes
 from spikeproof.spiking.ops.reference import Fired
+from spikeproof.spiking.record import Request, SiteRecord
 from spikeproof.spiking.surrogate import Surrogate
 
 Kernels = Literal["reference", "fused"]
@@ -34,73 +34,18 @@ Kernels = Literal["reference", "fused"]
 class GradientOverride(Protocol):
     """What a gradient source puts at a site to change its backward: a whole op with the same forward.
 
-    It gets what drives the site and gives its spikes [T, N, *space, C], ``pooled`` or not: mostly by ``site.fire``.
+    Most call ``site.fire`` with a changed drive or surrogate.
     """
 
-    def __call__(self, site: Site, drive: Drive, *, pooled: bool) -> Float[Tensor, "t n *space c"]: ...
+    def __call__(self, site: Site, drive: Drive, *, pooled: bool) -> Float[Tensor, "t n *space c"]:
+        """The site's spikes.
 
-
-@dataclasses.dataclass
-class SiteRecord:
-    """What one forward left at one site: exactly what the probe asked for, the rest None.
-
-    Attributes:
-        total, total_of_squares: sums of v and v^2 over samples and positions, per step and channel; differentiable.
-        count: how many potentials each of these sums holds.
-        window: half-width of the site's surrogate (see :mod:`spikeproof.spiking.surrogate`); 0-d where it is learned.
-        cost_total: the sum of the probe's cost of v likewise; differentiable.
-        margins: v itself, [T, N, C, ...], detached.
-        rate: mean spikes per neuron and step, 0-d, detached.
-        currents: what the neurons integrate, after batch norm and before a gain, [T or 1, N, C, ...]; differentiable.
-        normed: whether a batch norm drives the site.
-    """
-
-    count: int
-    window: float | Float[Tensor, ""]
-    total: Float[Tensor, "t c"] | None = None
-    total_of_squares: Float[Tensor, "t c"] | None = None
-    cost_total: Float[Tensor, "t c"] | None = None
-    margins: Float[Tensor, "t n c *space"] | None = None
-    rate: Float[Tensor, ""] | None = None
-    currents: Float[Tensor, "k n c *space"] | None = None
-    normed: bool = True
-
-    def moments(self) -> tuple[Float[Tensor, "t c"], Float[Tensor, "t c"]]:
-        """Mean and standard deviation of the margin, per step and channel; in the graph.
-
-        The variance is floored at 1e-6 of a squared potential so that a channel that never moves has a finite slope.
+        Args:
+            site: where they are formed.
+            drive: what drives it in this forward.
+            pooled: whether the spikes are to be averaged over 2x2 positions.
         """
-        return joint_moments([self])
-
-
-def joint_moments(records: Sequence[SiteRecord]) -> tuple[Float[Tensor, "t c"], Float[Tensor, "t c"]]:
-    """:meth:`SiteRecord.moments` of several sites in a few operations, their channels side by side.
-
-    Raises:
-        SpikeproofError: a record without moments.
-    """
-    means, squares = [], []
-    for record in records:
-        if record.total is None or record.total_of_squares is None:
-            raise SpikeproofError("This record holds no moments; ask for them: probe(model, 'moments').")
-        means.append(record.total / record.count)
-        squares.append(record.total_of_squares / record.count)
-    mean = torch.cat(means, 1)
-    variance = torch.cat(squares, 1) - mean * mean
-    return mean, variance.clamp_min(1e-6).sqrt()
-
-
-@dataclasses.dataclass(frozen=True)
-class Request:
-    """What a probe asks of one site, and where each forward's record goes."""
-
-    moments: bool
-    margins: bool
-    rate: bool
-    currents: bool
-    cost: Cost | None
-    after_reset: bool
-    store: Callable[[SiteRecord], None]
+        ...
 
 
 class Site(nn.Module):
@@ -111,12 +56,13 @@ class Site(nn.Module):
     Args:
         neuron: the recurrence and its surrogate.
         num_steps: T; the leading dimension of a current must be a multiple of it.
-        kernels: "reference" (plain PyTorch) or "fused" (compiled, and saving only the current for the backward: the
-            same numbers to rounding, some seconds of compilation when a machine first needs a kernel).
-        norm: a batch norm of the current over merged steps and samples, as SNN-RAT's networks have it, or of each step.
+        kernels: "reference" (plain PyTorch) or "fused": compiled, and saving only the current for the backward. Its
+            numbers are the same to rounding; a machine that first needs a kernel compiles for some seconds.
+        norm: a batch norm of the current, over merged steps and samples (as in SNN-RAT's networks) or of each step;
+            None for none.
         pool: the spikes of pool x pool positions are averaged; a last row or column that is left over is dropped.
         constant: the current is the same at every step, and comes once: [N, C, ...]. Its batch statistics are those of
-            the T copies, but for the unbiased-variance factor of the running variance.
+            the T copies, except for the factor that makes the running variance unbiased.
 
     Attributes:
         decay, gain: tensors [T, *less, C] that broadcast against a step's current (T may be 1: the same at every step);
@@ -124,17 +70,23 @@ class Site(nn.Module):
         sharpness: a tensor [T, C], or with a 1 for either: the surrogate h(v) becomes a h(a v) (``reference.fire``).
         adaptation, setpoint: as decay; both or none. They move the threshold (see ``reference.fire``).
         random_decay: the bounds between which every forward draws each neuron's decay anew; None draws none.
+        noise_std: standard deviation of the firing noise, in units of the potential; 0 for none.
+        noise_at_inference: whether firing noise is drawn in eval mode too.
         gate: what the spikes [T, N, *space, C] go through before pooling; None lets them pass.
-        across: the other processes that train on the same batch, whose values statistics and sums then hold too; None
-            outside :func:`spikeproof.spiking.joined.joined`.
-        label: what the site is called where that is not its module path: the layer of an adapted network.
-        collapsed: one copy comes that stands for the mean over steps, and the override answers for it (rate-based
-            gradients; no one else sets it).
+        request: what a probe asks; None outside a probe.
+        override: another backward, from a gradient source; None for the site's own.
+        across: the other processes that train on the same batch; statistics and sums are then over all their values.
+            None outside :func:`spikeproof.spiking.joined.joined`.
+        label: the site's name where that is not its module path: the layer of an adapted network.
+        collapsed: one copy comes that stands for the mean over steps, and the override gives its output (only
+            rate-based gradients set it).
 
     Example:
         >>> site = Site(Neuron(), num_steps=4)
         >>> site(torch.tensor([[0.6], [0.5], [0.3], [0.9]])).flatten()
         tensor([0., 1., 0., 1.])
+
+    Source: the order norm, neuron, pooling is that of SNN-RAT's networks (Ding et al. 2022).
     """
 
     decay: Tensor | None
@@ -174,40 +126,41 @@ class Site(nn.Module):
         self.label: str | None = None
 
     def extra_repr(self) -> str:
+        """Neuron, steps, kernels and pooling, for the network's printed form."""
         return f"{self.neuron}, num_steps={self.num_steps}, kernels={self.kernels!r}, pool={self.pool}"
 
     @property
     def normed(self) -> bool | None:
-        """Whether a batch norm drives the site; None where the first forward has yet to show it."""
+        """Whether a batch norm drives the site; None where only the first forward will show it (adapted networks)."""
         return self.norm is not None
 
     @property
     def noisy(self) -> bool:
-        """Whether this forward draws firing noise: always in training, at inference only where it was asked for."""
+        """Whether a forward draws firing noise now: always in training, at inference only where it was asked for."""
         return self.noise_std > 0 and (self.training or self.noise_at_inference)
 
     @property
     def stochastic(self) -> bool:
-        """Whether this forward draws random numbers of any kind."""
+        """Whether a forward draws random numbers of any kind now."""
         return self.noisy or self.random_decay is not None or self.gate is not None
 
     @property
     def steps_differ(self) -> bool:
-        """Whether a gradient by rate, whose gain G is the same at every step, comes out different by step here."""
+        """Whether the gradient by the current differs from step to step even with the same gain G at every step."""
         by_step = self.gate is not None or isinstance(self.norm, PerStepNorm)
         return by_step or (self.gain is not None and len(self.gain) > 1)
 
     @property
     def holds_steps(self) -> bool:
-        """Whether something here was learned or measured for each step, so that another number of steps has none."""
+        """Whether something here was learned or measured for each step, so that T cannot be changed."""
         parts = (getattr(self, name) for name in (*LEARNED, "setpoint"))
         return any(part is not None and len(part) > 1 for part in parts)
 
     @property
     def window(self) -> float | Float[Tensor, ""]:
-        """Half-width of the surrogate as it is here now, its sharpness (the mean, where there are several) counted.
+        """Half-width of the surrogate here and now: its own over the sharpness (the mean, where there are several).
 
-        A number where it is fixed; where a sharpness decides it a tensor, on its device, so that nobody waits for it.
+        A number where there is no sharpness; else a tensor on its device, so that reading it does not wait for a GPU.
         """
         own = self.neuron.surrogate.window
         if self.sharpness is None:
@@ -217,10 +170,21 @@ class Site(nn.Module):
 
     @property
     def runs_fused(self) -> bool:
-        """Whether this call runs the fused kernels; a whole-model ``torch.compile`` fuses the plain ops itself."""
+        """Whether a call runs the fused kernels; inside ``torch.compile`` of the whole model the plain ops run."""
         return self.kernels == "fused" and not torch.compiler.is_compiling()
 
     def forward(self, current: Float[Tensor, "kn c *space"]) -> Float[Tensor, "tn c *smaller"]:
+        """The spikes of a current, pooled; the potential starts at zero.
+
+        Args:
+            current: merged steps and samples, time first: [T*N, C, ...], or [N, C, ...] where the site is ``constant``.
+
+        Returns:
+            Spikes [T*N, C, ...], 0 or 1 before pooling, in the current's dtype.
+
+        Raises:
+            SpikeproofError: in training, a batch norm with one value a channel.
+        """
         steps = 1 if self.constant or self.collapsed else self.num_steps
         if isinstance(self.norm, PerStepNorm):
             current = self.norm(current, steps)
@@ -238,7 +202,7 @@ class Site(nn.Module):
         if self.override is not None:
             spikes = self.override(self, drive, pooled=pooled)
             if self.request is not None and not self.collapsed:
-                with torch.no_grad():  # the forward is the same whatever the override, so this sees what it saw
+                with torch.no_grad():  # every override has the same forward, so this records the same spikes
                     self._probed(self.request, drive, pooled=pooled)
         elif self.request is not None:
             spikes = self._probed(self.request, drive, pooled=pooled)
@@ -250,7 +214,7 @@ class Site(nn.Module):
         return merged if self.pool == 1 or pooled else avg_pool2d(merged, self.pool)
 
     def _drive(self, values: Float[Tensor, "k n *space c"]) -> Drive:
-        """What drives this forward; all that may differ by step is given for every step."""
+        """What drives this forward; whatever may differ by step is given for every step."""
         by_step = {
             name: None if part is None else part.expand(self.num_steps, *part.shape[1:])
             for name in (*LEARNED, "setpoint")
@@ -278,7 +242,23 @@ class Site(nn.Module):
         cost: Cost | None = None,
         after_reset: bool = False,
     ) -> Fired:
-        """This site's op on what drives it, with its own surrogate unless another is given."""
+        """This site's op: the spikes, and what is asked about the margins.
+
+        Args:
+            drive: what drives the site.
+            surrogate: takes the place of the neuron's own.
+            pooled: average the spikes over 2x2 positions; needs even sizes and pool 2.
+            want_margins: give v, detached.
+            want_moments: give the sums of v and v^2 per step and channel.
+            cost: a function of v whose sums are given.
+            after_reset: moments and cost are of m - threshold instead of v.
+
+        Returns:
+            Spikes [T, N, *space, C] and what was asked; the rest is None.
+
+        Raises:
+            SpikeproofError: in training, a batch norm with one value a channel.
+        """
         setting = Setting(
             self.neuron,
             self.neuron.surrogate if surrogate is None else surrogate,
@@ -305,9 +285,15 @@ class Site(nn.Module):
     def elementwise(
         self, function: Callable[..., Any], setting: Hashable, drive: Drive, *others: Tensor
     ) -> list[Tensor]:
-        """``function(setting, drive, *others)`` by this site's kernels: tensors [T, N, *space, C] to a list of such.
+        """``function(setting, drive, *others)`` by this site's kernels; not differentiated.
 
-        For what a gradient source computes beside the spikes; it is not differentiated.
+        For what a gradient source computes beside the spikes.
+
+        Args:
+            function: of ``ops/drive.py``; gives tensors [T, N, *space, C].
+            setting: its first argument, all that is fixed.
+            drive: what drives the site.
+            others: further tensors [T, N, *space, C].
         """
         if self.runs_fused:
             return fused.elementwise(function, setting, drive, *others)
@@ -315,7 +301,7 @@ class Site(nn.Module):
 
     @property
     def _fuses_norm(self) -> bool:
-        """A gradient source gets the normalised current in training, where the statistics are a part of the graph."""
+        """Not in training under a gradient source: it gets the normalised current, with the statistics in the graph."""
         norm = self.norm
         if not isinstance(norm, nn.BatchNorm2d) or not self.runs_fused:
             return False
@@ -325,7 +311,7 @@ class Site(nn.Module):
         return ordinary and not (norm.training and self.override is not None)
 
     def _eval_affine(self) -> tuple[Tensor | None, Tensor | None]:
-        """Batch norm by its running statistics as a scale and a shift, which the fused op takes along for nothing."""
+        """Batch norm by its running statistics as a scale and a shift, which the fused op applies in the same pass."""
         norm = self.norm
         if not isinstance(norm, nn.BatchNorm2d) or not self._fuses_norm or norm.training:
             return None, None
@@ -363,25 +349,42 @@ class Site(nn.Module):
     def _over_the_batch(self, count: int, fired: Fired) -> tuple[int, dict[str, Tensor | None]]:
         """The record's sums and how many potentials each holds, over all processes that share the batch."""
         sums = {name: getattr(fired, name) for name in ("total", "total_of_squares", "cost_total")}
-        asked = {name: part for name, part in sums.items() if part is not None}
-        if self.across is None or not self.training or not asked:
+        present = {name: part for name, part in sums.items() if part is not None}
+        if self.across is None or not self.training or not present:
             return count, sums
-        summed = self.across.sum(torch.stack(list(asked.values())))
-        return self.across.count(count), sums | dict(zip(asked, summed, strict=True))
+        summed = self.across.sum(torch.stack(list(present.values())))
+        return self.across.count(count), sums | dict(zip(present, summed, strict=True))
 
 
 def sites(model: nn.Module) -> dict[str, Site]:
-    """Every site of a model, in order of the forward, by its label or, without one, by its module path."""
-    found: dict[str, Site] = {}
+    """Every site of a model, in order of the forward, by its label or, without one, by its module path.
+
+    Args:
+        model: any module; of an adapted network the first forward may show that a layer is no site.
+
+    Returns:
+        Name to site; empty for a model without sites.
+
+    Example:
+        >>> from spikeproof.models import create_model
+        >>> list(sites(create_model("conv", num_classes=10, image_size=8, in_channels=1)))
+        ['body.0', 'body.2', 'body.5']
+    """
+    by_name: dict[str, Site] = {}
     for path, module in model.named_modules():
         if isinstance(module, Site):
-            found[module.label if module.label and module.label not in found else path] = module
-    return found
+            by_name[module.label if module.label and module.label not in by_name else path] = module
+    return by_name
 
 
 @contextlib.contextmanager
 def override_gradient(model: nn.Module, overrides: Mapping[str, GradientOverride | None]) -> Iterator[None]:
-    """Give the named sites another backward (None: their own) inside the context; restored whatever happens."""
+    """Give the named sites another backward inside the context; restored afterwards, exception or not.
+
+    Args:
+        model: has sites of these names.
+        overrides: name to override; None for the site's own backward.
+    """
     watched = sites(model)
     before = {name: watched[name].override for name in overrides}
     for name, override in overrides.items():
@@ -395,7 +398,12 @@ def override_gradient(model: nn.Module, overrides: Mapping[str, GradientOverride
 
 @contextlib.contextmanager
 def inference_noise(model: nn.Module, on: bool | None) -> Iterator[None]:
-    """Turn the sites' noise at inference on or off for the time of the context; None leaves it as it is."""
+    """Turn the sites' firing noise at inference on or off inside the context; restored afterwards.
+
+    Args:
+        model: any module.
+        on: None leaves it as it is.
+    """
     before = [(site, site.noise_at_inference) for site in sites(model).values()]
     for site, _ in before:
         site.noise_at_inference = site.noise_at_inference if on is None else on

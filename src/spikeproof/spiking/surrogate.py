@@ -4,9 +4,9 @@ Sources: triangle (Esser et al. 2016; Jiang et al. 2026, MPD-SGR Eq. 7), rectang
 arctan (Fang et al. 2021), SuperSpike (Zenke and Ganguli 2018).
 
 Each surrogate also states its *window*, the half-width g of the interval [-g, g] that MPD-SGR calls
-gradient-available (Eq. 10). A compact surrogate's window is its support. The others have no end, so theirs is the
-half-width of the triangle that has the same peak and the same mass: g = mass / h(0). With the default slopes this
-gives 1 for all three, the window of the default triangle.
+gradient-available (Eq. 10). A compact surrogate's window is its support. The others have an unbounded support, so their
+window is the half-width of the triangle that has the same peak and the same mass: g = mass / h(0). With the default
+slopes this gives 1 for all three, the window of the default triangle.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from spikeproof.errors import SpikeproofError
 
 @runtime_checkable
 class Surrogate(Protocol):
-    """What a site needs of a surrogate: its value at a margin and its window."""
+    """What a site needs of a surrogate: its value at a margin, and its window."""
 
     @property
     def window(self) -> float:
@@ -53,9 +53,17 @@ def _require_positive(owner: str, name: str, value: float) -> None:
 class Triangle:
     """h(v) = max(0, gamma - |v|) / gamma^2: support [-gamma, gamma], peak 1/gamma, mass 1.
 
+    Args:
+        gamma: half-width, in units of the potential, > 0.
+
+    Raises:
+        SpikeproofError: a gamma that is not positive.
+
     Example:
         >>> Triangle(gamma=1.0)(torch.tensor([-0.5, 0.0, 2.0]))
         tensor([0.5000, 1.0000, 0.0000])
+
+    Source: Esser et al. 2016 (PNAS); MPD-SGR Eq. 7 (Jiang et al. 2026).
     """
 
     gamma: float = 1.0
@@ -65,6 +73,7 @@ class Triangle:
 
     @property
     def window(self) -> float:
+        """Half-width of the gradient-available interval, in units of the potential."""
         return self.gamma
 
     def __call__(self, margin: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
@@ -75,9 +84,17 @@ class Triangle:
 class Rectangular:
     """h(v) = 1[|v| < gamma/2] / gamma: support [-gamma/2, gamma/2], mass 1.
 
+    Args:
+        gamma: whole width, in units of the potential, > 0.
+
+    Raises:
+        SpikeproofError: a gamma that is not positive.
+
     Example:
         >>> Rectangular(gamma=1.0)(torch.tensor([-0.4, 0.6]))
         tensor([1., 0.])
+
+    Source: Wu et al. 2018 (STBP), their h_1.
     """
 
     gamma: float = 1.0
@@ -87,6 +104,7 @@ class Rectangular:
 
     @property
     def window(self) -> float:
+        """Half-width of the gradient-available interval, in units of the potential."""
         return self.gamma / 2
 
     def __call__(self, margin: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
@@ -95,11 +113,19 @@ class Rectangular:
 
 @dataclasses.dataclass(frozen=True)
 class Sigmoid:
-    """h(v) = alpha s(alpha v) (1 - s(alpha v)) with s the logistic function: peak alpha/4, mass 1, no end.
+    """h(v) = alpha s(alpha v) (1 - s(alpha v)) with s the logistic function: peak alpha/4, mass 1, unbounded support.
+
+    Args:
+        alpha: steepness, > 0.
+
+    Raises:
+        SpikeproofError: an alpha that is not positive.
 
     Example:
         >>> Sigmoid(alpha=4.0)(torch.tensor(0.0))
         tensor(1.)
+
+    Source: Fang et al. 2021, in SpikingJelly.
     """
 
     alpha: float = 4.0
@@ -109,6 +135,7 @@ class Sigmoid:
 
     @property
     def window(self) -> float:
+        """Half-width of the gradient-available interval, in units of the potential."""
         return 4 / self.alpha
 
     def __call__(self, margin: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
@@ -118,11 +145,19 @@ class Sigmoid:
 
 @dataclasses.dataclass(frozen=True)
 class SuperSpike:
-    """h(v) = 1 / (1 + beta |v|)^2: peak 1, mass 2/beta, no end. beta = 2 makes the mass 1, as in the others.
+    """h(v) = 1 / (1 + beta |v|)^2: peak 1, mass 2/beta, unbounded support.
+
+    Args:
+        beta: steepness, > 0; 2 makes the mass 1, as in the others.
+
+    Raises:
+        SpikeproofError: a beta that is not positive.
 
     Example:
         >>> SuperSpike(beta=2.0)(torch.tensor([0.0, 0.5]))
         tensor([1.0000, 0.2500])
+
+    Source: Zenke and Ganguli 2018, the derivative of a fast sigmoid.
     """
 
     beta: float = 2.0
@@ -132,6 +167,7 @@ class SuperSpike:
 
     @property
     def window(self) -> float:
+        """Half-width of the gradient-available interval, in units of the potential."""
         return 2 / self.beta
 
     def __call__(self, margin: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
@@ -140,11 +176,19 @@ class SuperSpike:
 
 @dataclasses.dataclass(frozen=True)
 class ArcTan:
-    """h(v) = alpha/2 / (1 + (pi/2 alpha v)^2): peak alpha/2, mass 1, no end.
+    """h(v) = alpha/2 / (1 + (pi/2 alpha v)^2): peak alpha/2, mass 1, unbounded support.
+
+    Args:
+        alpha: steepness, > 0.
+
+    Raises:
+        SpikeproofError: an alpha that is not positive.
 
     Example:
         >>> ArcTan(alpha=2.0)(torch.tensor(0.0))
         tensor(1.)
+
+    Source: Fang et al. 2021 (PLIF).
     """
 
     alpha: float = 2.0
@@ -154,6 +198,7 @@ class ArcTan:
 
     @property
     def window(self) -> float:
+        """Half-width of the gradient-available interval, in units of the potential."""
         return 2 / self.alpha
 
     def __call__(self, margin: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
@@ -162,7 +207,14 @@ class ArcTan:
 
 @dataclasses.dataclass(frozen=True)
 class Gaussian:
-    """h(v) = exp(-(v - centre)^2 / (2 sigma^2)) / (sqrt(2 pi) sigma): mass 1, no end.
+    """h(v) = exp(-(v - centre)^2 / (2 sigma^2)) / (sqrt(2 pi) sigma): mass 1, unbounded support.
+
+    Args:
+        sigma: standard deviation, in units of the potential, > 0.
+        centre: where the peak lies; 0 is the threshold.
+
+    Raises:
+        SpikeproofError: a sigma that is not positive, or a centre that is not finite.
 
     Example:
         >>> Gaussian(sigma=1.0)(torch.tensor(0.0))
@@ -179,6 +231,7 @@ class Gaussian:
 
     @property
     def window(self) -> float:
+        """Half-width of the gradient-available interval, in units of the potential."""
         return math.sqrt(2 * math.pi) * self.sigma
 
     def __call__(self, margin: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
@@ -194,11 +247,14 @@ class RectifiedTriangle:
         f(w) = tanh(3 w) / (2 tanh(3/2)) for |w| <= 1/2, and sign(w) ((|w| + 1/2)^(1/3) - 1/2) beyond
 
     Even, mass 1, peak 3 / (2 tanh(3/2)) = 1.66 times the triangle's. Its support ends where the rectified margin is
-    gamma; where gamma is the threshold that is where the triangle's does.
+    gamma. If gamma is the threshold, that is where the triangle's support ends.
 
     Args:
-        gamma: half-width of the triangle.
-        threshold: of the neuron; f leaves margins of 0 and of one threshold above and below it where they are.
+        gamma: half-width of the triangle, > 0.
+        threshold: of the neuron, > 0; f does not move margins of 0 and of plus or minus one threshold.
+
+    Raises:
+        SpikeproofError: a gamma or threshold that is not positive.
 
     Example:
         >>> RectifiedTriangle()(torch.tensor([0.0, 0.5, 1.0]))
@@ -214,6 +270,7 @@ class RectifiedTriangle:
 
     @property
     def window(self) -> float:
+        """Half-width of the gradient-available interval, in units of the potential."""
         edge = self.gamma / (2 * self.threshold)
         inside = math.atanh(2 * edge * _RECTIFIED_EDGE) / 3 if edge <= 0.5 else (edge + 0.5) ** 3 - 0.5
         return 2 * self.threshold * inside
@@ -233,7 +290,14 @@ class RectifiedTriangle:
 
 @dataclasses.dataclass(frozen=True)
 class Exponential:
-    """h(v) = scale exp(-decay |v|): peak scale, mass 2 scale / decay, no end (Ozdenizci and Legenstein 2024).
+    """h(v) = scale exp(-decay |v|): peak scale, mass 2 scale / decay (Ozdenizci and Legenstein 2024).
+
+    Args:
+        scale: the peak, > 0.
+        decay: of the exponential, per unit of the potential, > 0.
+
+    Raises:
+        SpikeproofError: a scale or decay that is not positive.
 
     Example:
         >>> Exponential(scale=0.3, decay=1.0)(torch.tensor(0.0))
@@ -249,6 +313,7 @@ class Exponential:
 
     @property
     def window(self) -> float:
+        """Half-width of the gradient-available interval, in units of the potential."""
         return 2 / self.decay
 
     def __call__(self, margin: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
@@ -257,7 +322,7 @@ class Exponential:
 
 @dataclasses.dataclass(frozen=True)
 class StraightThrough:
-    """h(v) = 1 everywhere: the spike's gradient goes straight through; its window is all there is.
+    """h(v) = 1 everywhere: the spike's gradient is passed on unchanged. The window is infinite.
 
     Example:
         >>> StraightThrough()(torch.tensor([-9.0, 9.0]))
@@ -266,6 +331,7 @@ class StraightThrough:
 
     @property
     def window(self) -> float:
+        """Half-width of the gradient-available interval, in units of the potential."""
         return math.inf
 
     def __call__(self, margin: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
@@ -284,7 +350,8 @@ def parse_surrogate(text: str, **further: type[Surrogate]) -> Surrogate:
     """A surrogate from text: its name in any case, and its parameters if not the defaults.
 
     Args:
-        further: shapes beside those that networks are trained with, by the names that the text may give.
+        text: such as "triangle" or "sigmoid(2.5)".
+        further: surrogates beside those that networks are trained with, by the names that the text may give.
 
     Raises:
         SpikeproofError: an unknown name, or a parameter that is not a number or not a possible one.

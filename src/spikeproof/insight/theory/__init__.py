@@ -1,4 +1,4 @@
-"""The papers' theory, checked by numbers: what a theorem says beside what is measured (docs/theory.md)."""
+"""The papers' theory, checked by numbers: each theorem's value beside the measured one (docs/theory.md)."""
 
 from spikeproof.insight.theory.flips import firing_slope, flip_probability, simulated_firing
 from spikeproof.insight.theory.jacobian import jacobian_norms

@@ -1,4 +1,4 @@
-"""How strongly logits answer to pixels, as an attacker's gradient sees it: the norm in TGO's bound."""
+"""How strongly logits change with pixels, by an attacker's gradient: the norm in TGO's bound."""
 
 from __future__ import annotations
 
@@ -23,8 +23,9 @@ def jacobian_norms(
     It takes one backward for each class.
 
     Args:
+        model: a network of images to logits [N, K].
         images: [N, C, H, W] in [0, 1].
-        how: which gradient, of how many draws, with which seed.
+        how: which gradient, of how many draws, with which seed; None is ``Crafting()``.
 
     Returns:
         [N], float32. The bound's term is its square.
@@ -45,8 +46,8 @@ def jacobian_norms(
     for chunk in images.split(_BATCH):
         with crafting(model, how or Crafting()) as craft:
             rows = [craft.gradient(chunk, lambda logits: logits[:, 0])]
-            for place in range(1, rows[0][1].shape[1]):
-                rows.append(craft.gradient(chunk, lambda logits, place=place: logits[:, place]))  # type: ignore[misc]
+            for k in range(1, rows[0][1].shape[1]):
+                rows.append(craft.gradient(chunk, lambda logits, k=k: logits[:, k]))  # type: ignore[misc]
         jacobian = torch.stack([gradient.flatten(1).float() for gradient, _ in rows], 1)
         norms.append(torch.linalg.matrix_norm(jacobian, ord=2))
     return torch.cat(norms)

@@ -1,4 +1,4 @@
-"""How much of a loss's change its gradient explains: the bound of MPD-SGR's Eq. 8 and what it leaves over."""
+"""How much of a loss's change its gradient explains: the bound of MPD-SGR's Eq. 8 and its remainder."""
 
 from __future__ import annotations
 
@@ -42,11 +42,12 @@ def local_bound(
 ) -> LocalBound:
     """The three terms of Eq. 8 for the cross-entropy L, at d = ``moved`` - ``images``.
 
-    The bound holds for any vector in the gradient's place, by the triangle inequality alone. So it says something only
-    where g is small beside the first term. A spiking network's own gradient is 0 almost everywhere; the one taken here
-    is that of the surrogates, and nothing makes g small.
+    By the triangle inequality the bound holds for any vector in place of the gradient. So it is informative only where
+    g is small beside the first term. A spiking network's own gradient is 0 almost everywhere; the one taken here is
+    that of the surrogates, and nothing makes g small.
 
     Args:
+        model: a network of images to logits [N, K].
         images, labels: x and its classes.
         moved: x + d, in the shape of ``images``.
         how: which gradient, of how many draws, with which seed; a random network draws the same numbers at x and x + d.
@@ -73,8 +74,8 @@ def local_bound(
     images, labels, _ = check_batch(images, labels, model=model)
     check_fits(model, shape=images.shape[1:])
     refuse_state(model, images)
-    parts = zip(images.split(_BATCH), moved.to(images).split(_BATCH), labels.split(_BATCH), strict=True)
-    terms = [_terms(model, *part, how) for part in parts]
+    batches = zip(images.split(_BATCH), moved.to(images).split(_BATCH), labels.split(_BATCH), strict=True)
+    terms = [_terms(model, *batch, how) for batch in batches]
     return LocalBound(*(torch.cat(each) for each in zip(*terms, strict=True)))
 
 

@@ -12,7 +12,7 @@ from spikeproof.errors import SpikeproofError
 from spikeproof.kinds import check_kinds
 from spikeproof.spiking import Record, probe
 
-_BATCH = 50  # margins of every site are held at once
+_BATCH = 50  # the margins of all sites are in memory at once
 
 
 @torch.no_grad()
@@ -23,6 +23,7 @@ def near_shares(
     """The share of each image's potentials with |v| < ``width``, over all sites, neurons and steps.
 
     Args:
+        model: ours or an adapted one.
         images: [N, C, H, W] in [0, 1].
         width: of the band around the threshold, > 0.
         in_spreads: whether ``width`` counts standard deviations of v at the site on these images (the first 50),
@@ -62,9 +63,10 @@ def flipped_shares(
 ) -> Float[Tensor, " n"]:
     """The share of each image's spikes, present or absent, that differ between the image and the moved one.
 
-    Over all sites, neurons and steps; the sites' noise aside.
+    Over all sites, neurons and steps, without the sites' noise.
 
     Args:
+        model: ours or an adapted one.
         images, moved: of one shape, [N, C, H, W] in [0, 1].
 
     Returns:
@@ -98,7 +100,7 @@ def _margins(record: Record) -> dict[str, Tensor]:
     return {name: site.margins.float() for name, site in record.items() if site.margins is not None}
 
 
-def _share(found: dict[str, Tensor]) -> Tensor:
+def _share(masks: dict[str, Tensor]) -> Tensor:
     """The share of what is true, by image, over [T, N, ...] of all sites together."""
-    by_image = [mask.transpose(0, 1).flatten(1) for mask in found.values()]
+    by_image = [mask.transpose(0, 1).flatten(1) for mask in masks.values()]
     return torch.cat(by_image, 1).float().mean(1)

@@ -50,7 +50,7 @@ def unreset_moments(
         (tensor([1.0000, 1.4142, 1.7321, 2.0000], dtype=torch.float64), tensor([1., 2., 3., 4.], dtype=torch.float64))
     """
     _check(mean, std, num_steps)
-    Neuron(decay=decay)  # refuses a decay that is none
+    Neuron(decay=decay)  # refuses a decay outside [0, 1]
 
     def accumulated(factor: float) -> Float[Tensor, " t"]:
         return (factor ** torch.arange(num_steps, dtype=torch.float64)).cumsum(0)
@@ -61,12 +61,12 @@ def unreset_moments(
 
 @dataclasses.dataclass(frozen=True)
 class Simulated:
-    """Potentials u[t] of many like neurons, before reset.
+    """Potentials u[t] of many equal neurons, before reset.
 
     Attributes:
         mean, std: of u, by step.
         window_share: the share of |u - threshold| < window, by step.
-        omega: what MPD-SGR's Eq. 13 makes of ``mean`` and ``std``, that is ``window_share`` if u were normal.
+        omega: MPD-SGR's Eq. 13 of ``mean`` and ``std``: ``window_share`` if u were normal.
     """
 
     mean: Float[Tensor, " t"]

@@ -1,4 +1,4 @@
-"""Theorem 1 of MPD-SGR at the sites of a network: the spread that it says, and the spread that is there."""
+"""Theorem 1 of MPD-SGR at the sites of a network: the spread that it predicts, and the spread that is measured."""
 
 from __future__ import annotations
 
@@ -22,8 +22,9 @@ class SiteSpread:
     Attributes:
         name: of the site.
         correlation: of a neuron's currents at two different steps, the mean over pairs of steps and channels.
-        expected: what Theorem 1 makes of the currents' standard deviation, by step; root mean square over channels.
-        measured: the potentials' own, likewise.
+        expected: the potentials' standard deviation by step, from that of the currents by Theorem 1; root mean square
+            over channels.
+        measured: the same, of the potentials themselves.
     """
 
     name: str
@@ -35,12 +36,16 @@ class SiteSpread:
 @torch.no_grad()
 @check_kinds
 def site_spreads(model: nn.Module, images: Float[Tensor, "n c h w"]) -> list[SiteSpread]:
-    """The standard deviation of potentials by step, as Theorem 1 expects it and as it is, at every site, in eval mode.
+    """The standard deviation of potentials by step, expected by Theorem 1 and measured, at every site, in eval mode.
 
     A current's mean and deviation are taken by channel over samples, positions and steps, as tdBN does.
 
     Args:
-        images: [N, C, H, W] in [0, 1]; one batch, whose currents and potentials are held at once.
+        model: ours or an adapted one.
+        images: [N, C, H, W] in [0, 1]; one batch, whose currents and potentials are in memory at once.
+
+    Returns:
+        One for each site, in order of the forward.
 
     Raises:
         SpikeproofError: a model without sites, one that keeps a state, fewer than 2 steps, or a site with learned
@@ -59,13 +64,13 @@ def site_spreads(model: nn.Module, images: Float[Tensor, "n c h w"]) -> list[Sit
     for name, site in watched.items():
         if site.decay is not None or site.gain is not None or site.num_steps < 2:
             raise SpikeproofError(
-                f"Theorem 1 is of neurons of one fixed decay over steps; the site {name!r} has learned decays or "
+                f"Theorem 1 holds for one fixed decay and several steps; the site {name!r} has learned decays or "
                 "gains, or a single step."
             )
     refuse_state(model, images)
     with evaluating(model), probe(model, "margins", currents_at=set(watched)) as record:
         model(images.clone())
-    return [_spread(name, seen, watched[name].neuron.decay) for name, seen in record.items()]
+    return [_spread(name, recorded, watched[name].neuron.decay) for name, recorded in record.items()]
 
 
 def _spread(name: str, seen: SiteRecord, decay: float) -> SiteSpread:

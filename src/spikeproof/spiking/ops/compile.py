@@ -4,8 +4,8 @@
 so that one kernel serves every layer and batch size. Where the machine has no compiler, or it fails, the function
 itself runs, with one warning.
 
-What is on disk is unpickled and run: see ``kernel_folder.py``. The compiler works in a folder of this process alone: it
-would load what another process left there, damaged or of another kind of machine, without a look.
+What is on disk is unpickled and run: see ``kernel_folder.py``. The compiler works in a folder of this process alone. In
+a shared one it would load what another process left, damaged or for another kind of machine, without any check.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ from spikeproof.spiking.ops.kernel_folder import machine, own_folder, tell, warn
 
 Function = Callable[..., Sequence[Tensor]]
 
-# Without dynamic_threads a kernel would hold the thread count of the process that compiled it. vec_isa_ok takes the
-# CPU's word for its vector units, where the default compiles and runs a program for each kind of them.
+# Without dynamic_threads a kernel would keep the thread count of the process that compiled it. vec_isa_ok trusts what
+# the CPU reports of its vector units, where the default compiles and runs a program for each kind of them.
 _OPTIONS = {"cpp.dynamic_threads": True, "cpp.vec_isa_ok": True}
 
 
@@ -46,6 +46,9 @@ def compiled(function: Function, key: str, arguments: Sequence[Tensor], static: 
         arguments: examples. Their sizes are taken as symbols, equal sizes as one symbol, so unrelated sizes must
             differ and be at least 2.
         static: of each argument, the dimensions whose size is part of the kernel.
+
+    Returns:
+        The twin; the function itself, with one warning, where it cannot be compiled.
     """
     shapes = [
         (str(a.dtype), [size if d in fixed else 0 for d, size in enumerate(a.shape)])
@@ -144,9 +147,9 @@ def _workshop(folder: Path | None, process: int) -> Path:
     Its precompiled headers alone, which take seconds to make and are read by the C++ compiler only, stay for the next.
     """
     # The compiler does not quote paths.
-    places = [None, *(place for place in ("/tmp", "/var/tmp", "/dev/shm") if os.access(place, os.W_OK))]
-    place = next((place for place in places if " " not in (place or tempfile.gettempdir())), None)
-    workshop = Path(tempfile.mkdtemp(prefix="spikeproof-kernels-", dir=place))
+    bases = [None, *(base for base in ("/tmp", "/var/tmp", "/dev/shm") if os.access(base, os.W_OK))]
+    base = next((base for base in bases if " " not in (base or tempfile.gettempdir())), None)
+    workshop = Path(tempfile.mkdtemp(prefix="spikeproof-kernels-", dir=base))
     atexit.register(_remove, workshop, process)
     if folder is not None:
         with contextlib.suppress(OSError):

@@ -1,6 +1,6 @@
 """A whole site in plain PyTorch: batch norm's affine map, the spiking op, average pooling; and its backward.
 
-The backward recomputes the potentials from what drove the site, by autograd through the very same reference op. These
+The backward recomputes the potentials from what drove the site, by autograd through the same reference op. These
 functions run as they are, and ``ops/fused.py`` runs their compiled twins.
 
 Shapes: T steps, K = T or 1 (one current that holds for every step), N samples, ``*space`` positions, C channels.
@@ -75,8 +75,8 @@ class Cotangents(NamedTuple):
     cost_total: Float[Tensor, "t c"] | None = None
 
 
-class Gradients(NamedTuple):
-    """The gradient by the normalised current, its sums for batch norm, and by what is learned (None: not there)."""
+class SiteGradients(NamedTuple):
+    """The gradient by the normalised current, its sums for batch norm, and by what is learned (None: not learned)."""
 
     current: Float[Tensor, "k n *space c"]
     sum: Float[Tensor, " c"]
@@ -88,26 +88,40 @@ class Gradients(NamedTuple):
 
 
 def forward(setting: Setting, drive: Drive) -> Fired:
-    """Spikes (pooled where asked) in the values' dtype, and what was asked about the margins."""
+    """Spikes (pooled where asked) in the values' dtype, and what was asked about the margins.
+
+    Args:
+        setting: neuron, steps and what is asked.
+        drive: what drives the site.
+    """
     fired = _fire(drive, setting, _currents(drive))
     spikes = fired.spikes.mean((3, 5)) if setting.pooled else fired.spikes
     return fired._replace(spikes=spikes.to(drive.values.dtype))
 
 
 def input_gradient(setting: Setting, drive: Drive, cotangents: Cotangents) -> Float[Tensor, "k n *space c"]:
-    """The gradient by the values alone, for fixed scale and shift: all that an attack needs."""
+    """The gradient by the values alone, for fixed scale and shift: all that an attack needs.
+
+    Args:
+        setting, drive: those of the forward.
+        cotangents: the loss's gradient by the site's outputs.
+    """
     currents, _ = _backward(drive, setting, cotangents, with_parameters=False)
     return torch.stack([_scaled(part, drive.scale).to(drive.values.dtype) for part in currents])
 
 
-def all_gradients(setting: Setting, drive: Drive, cotangents: Cotangents, middle: Float[Tensor, " c"]) -> Gradients:
+def all_gradients(setting: Setting, drive: Drive, cotangents: Cotangents, middle: Float[Tensor, " c"]) -> SiteGradients:
     """The gradient by the normalised current (in the values' dtype) and by every parameter at the site.
 
-    ``sum_with_values`` is the sum of gradient times (values - ``middle``): with the mean taken off it keeps its digits.
+    Args:
+        setting, drive: those of the forward.
+        cotangents: the loss's gradient by the site's outputs.
+        middle: the batch's mean. ``sum_with_values`` is the sum of gradient times (values - middle), which keeps its
+            digits where the mean is large.
     """
     currents, learned = _backward(drive, setting, cotangents, with_parameters=True)
     parts = [over_all(part * (drive.values[k].to(part.dtype) - middle)) for k, part in enumerate(currents)]
-    return Gradients(
+    return SiteGradients(
         torch.stack([part.to(drive.values.dtype) for part in currents]),
         torch.stack([over_all(part) for part in currents]).sum(0),
         torch.stack(parts).sum(0),
@@ -123,7 +137,14 @@ def add_affine(
     constant: Float[Tensor, " c"],
     slope: Float[Tensor, " c"],
 ) -> Float[Tensor, "k n *space c"]:
-    """scale * gradient + constant + slope * values: batch norm's backward, once its sums are known."""
+    """scale * gradient + constant + slope * values: batch norm's backward, once its sums are known.
+
+    Args:
+        _: no setting; every function here has one.
+        gradient: by the normalised current.
+        values: what drove the site.
+        scale, constant, slope: per channel.
+    """
     return (scale * gradient + constant + slope * values).to(values.dtype)
 
 
@@ -133,6 +154,13 @@ def batch_sums(
     """A value of each channel, and the sums of the differences from it and of their squares, in one pass.
 
     Differences from a value of the data, and not the values themselves, so that a mean far from zero costs no digits.
+
+    Args:
+        _: no setting; every function here has one.
+        values: what drives the site.
+
+    Returns:
+        The value, the sum of differences and the sum of squared differences, per channel; float32 or wider.
     """
     origin = values[(0,) * (values.ndim - 1)].to(torch.promote_types(values.dtype, torch.float32))
     parts = [values[k].to(origin.dtype) - origin for k in range(len(values))]
@@ -141,9 +169,14 @@ def batch_sums(
 
 
 def noisy_margins(setting: Setting, drive: Drive) -> Float[Tensor, "t n *space c"]:
-    """v + noise, where the firing decision is made; detached."""
-    asked = dataclasses.replace(setting, want_margins=True, want_moments=False, cost=None)
-    margins = _fire(drive, asked, _currents(drive)).margins
+    """v + noise, where the firing decision is made; detached.
+
+    Args:
+        setting: neuron and steps; what it asks for is not looked at.
+        drive: what drives the site.
+    """
+    margins_only = dataclasses.replace(setting, want_margins=True, want_moments=False, cost=None)
+    margins = _fire(drive, margins_only, _currents(drive)).margins
     assert margins is not None
     noise = _noise(drive, margins[0])
     carried = setting.neuron.carries_noise  # then it is in the margin already
@@ -164,7 +197,15 @@ def follow(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """One update of ASSG's M and D by this forward's noisy margins, and the sharpness that follows from them::
 
-    M <- b M + (1-b) |v|,    D <- b D + (1-b) ||v| - M|,    a = omega / (M + relax D + 1e-4)
+        M <- b M + (1-b) |v|,    D <- b D + (1-b) ||v| - M|,    a = omega / (M + relax D + 1e-4)
+
+    Args:
+        how: momentum b, relax and omega.
+        drive: what drives the site.
+        mean, spread: M and D.
+
+    Returns:
+        The new M and D, and a.
     """
     return followed(how, noisy_margins(how.setting, drive).abs(), mean, spread)
 
@@ -172,20 +213,39 @@ def follow(
 def followed(
     how: Following, distance: Float[Tensor, "*many"], mean: Float[Tensor, "*many"], spread: Float[Tensor, "*many"]
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The update of ``follow`` by the margins' distances from the threshold."""
+    """The update of :func:`follow` from the margins' distances |v| from the threshold.
+
+    Args:
+        how: momentum b, relax and omega.
+        distance: |v|.
+        mean, spread: M and D.
+
+    Returns:
+        The new M and D, and a.
+    """
     mean = how.momentum * mean + (1 - how.momentum) * distance
     spread = how.momentum * spread + (1 - how.momentum) * (distance - mean).abs()
     return mean, spread, how.omega / (mean + how.relax * spread + 1e-4)
 
 
 def fired_mask(setting: Setting, drive: Drive) -> tuple[Float[Tensor, "1 n *space c"]]:
-    """1 where a neuron fired at some step, in units of what drives the site."""
+    """1 where a neuron fired at some step, times batch norm's scale.
+
+    Args:
+        setting: neuron and steps.
+        drive: what drives the site.
+    """
     wide = torch.promote_types(drive.values.dtype, torch.float32)
     return (_scaled(forward(setting, drive).spikes.amax(0, keepdim=True).to(wide), drive.scale),)
 
 
 def mean_slope(setting: Setting, drive: Drive) -> tuple[Float[Tensor, "1 n *space c"]]:
-    """The mean over the steps of a h(a v) at the noisy margins, in units of what drives the site."""
+    """The mean over the steps of a h(a v) at the noisy margins, times batch norm's scale.
+
+    Args:
+        setting: neuron, steps and the surrogate h.
+        drive: what drives the site; its sharpness is a, 1 where there is none.
+    """
     sharpness = 1.0 if drive.sharpness is None else _each_step(drive.sharpness, drive.values.ndim)
     slopes = sharpness * setting.surrogate(sharpness * noisy_margins(setting, drive))
     return (_scaled(slopes.mean(0, keepdim=True), drive.scale),)
@@ -199,7 +259,12 @@ class OfMean(NamedTuple):
 
 
 def gain_of_mean(how: OfMean, drive: Drive) -> tuple[Float[Tensor, "1 n *space c"]]:
-    """RGA's gain at the mean current over the steps, in units of what drives the site."""
+    """RGA's gain at the mean current over the steps, times batch norm's scale (see :func:`gain_at_mean`).
+
+    Args:
+        how: setting and RGA's g.
+        drive: what drives the site.
+    """
     current = drive.values.to(torch.promote_types(drive.values.dtype, torch.float32))
     if drive.gain is None:
         current = current.mean(0, keepdim=True)
@@ -218,9 +283,15 @@ def gain_at_mean(
 ) -> Float[Tensor, "*many"]:
     """G of RGA at a mean current x, of a neuron with threshold 1::
 
-    G = (1 - g + g tau) / (1 + tau)  where 1 - tau <= x <= 2,  plus g  where 0 <= x <= 1 - tau
+        G = (1 - g + g tau) / (1 + tau)  where 1 - tau <= x <= 2,  plus g  where 0 <= x <= 1 - tau
 
-    For another threshold it is taken at x / threshold, and divided by it. g is ``slope``, tau is ``decay``.
+    For another threshold it is taken at x / threshold, and divided by it.
+
+    Args:
+        neuron: gives the threshold.
+        slope: g.
+        current: x.
+        decay: tau, in [0, 1]; broadcasts against x.
     """
     x, leaked = current / neuron.threshold, 1 - decay
     above = ((x >= leaked) & (x <= 2)).to(x.dtype) * (1 - slope * leaked) / (1 + decay)
@@ -245,12 +316,12 @@ def _scaled(x: Tensor, scale: Tensor | None) -> Tensor:
 
 def _currents(drive: Drive) -> list[Tensor]:
     wide = torch.promote_types(drive.values.dtype, torch.float32)
-    found = [_scaled(part.to(wide), drive.scale) for part in drive.values.unbind(0)]
-    return found if drive.shift is None else [part + drive.shift for part in found]
+    currents = [_scaled(value.to(wide), drive.scale) for value in drive.values.unbind(0)]
+    return currents if drive.shift is None else [value + drive.shift for value in currents]
 
 
 def _fire(drive: Drive, setting: Setting, currents: list[Tensor], **learned: list[Tensor]) -> Fired:
-    """With what is ``learned`` as leaves, one a step, in the place of the drive's own."""
+    """The reference op on these currents; ``learned`` takes the place of the drive's own, a leaf for each step."""
     every = currents * (setting.num_steps // len(currents))
     return fire(
         every,
@@ -288,7 +359,7 @@ def _backward(
                 outputs.append(output)
                 given.append(cotangent)
         wanted = [*leaves, *(leaf for group in extra.values() for leaf in group)]
-        found = list(torch.autograd.grad(outputs, wanted, given))
-    currents, rest = found[: len(leaves)], found[len(leaves) :]
+        gradients = list(torch.autograd.grad(outputs, wanted, given))
+    currents, rest = gradients[: len(leaves)], gradients[len(leaves) :]
     steps = setting.num_steps
     return currents, {name: torch.stack(rest[at * steps : (at + 1) * steps]) for at, name in enumerate(extra)}

@@ -47,8 +47,14 @@ def fire(
 ) -> tuple[Fired, BatchStatistics | None]:
     """``ops.drive.forward`` after ``norm``, with a backward that recomputes; the same numbers to rounding.
 
-    ``drive`` comes in its natural shapes, values [K, N, *space, C]. With a ``norm``, scale and shift follow from it.
-    ``learning`` says that a network is in training: its sites without parameters then share the kernels of the others.
+    Args:
+        drive: in its natural shapes, values [K, N, *space, C]. With a ``norm``, scale and shift follow from it.
+        setting: neuron, steps and what is asked.
+        norm: a batch norm in training; None where it is a scale and a shift already, or there is none.
+        learning: whether the network is in training: its sites without parameters then share the kernels of the others.
+
+    Returns:
+        What the site gives, and the batch's statistics; None without a ``norm``.
     """
     natural = drive.values.shape
     canonical = _canonical(drive, setting.pooled)
@@ -70,10 +76,17 @@ def fire(
 
 
 def elementwise(function: Callable[..., Any], setting: Hashable, drive: Drive, *others: Tensor) -> list[Tensor]:
-    """``function(setting, drive, *others)`` of tensors [T, N, *space, C], as its compiled twin; not differentiable."""
+    """``function(setting, drive, *others)`` as its compiled twin; not differentiable.
+
+    Args:
+        function: of ``ops/drive.py``; gives tensors [T, N, *space, C].
+        setting: its first argument, all that is fixed.
+        drive: what drives the site, in its natural shapes.
+        others: further tensors [T, N, *space, C].
+    """
     natural = drive.values.shape[1:]
-    found = run(function, setting, _canonical(drive, False), *(_with_samples(part, False) for part in others))
-    return [part.reshape(-1, *natural) for part in found]
+    outputs = run(function, setting, _canonical(drive, False), *(_with_samples(part, False) for part in others))
+    return [part.reshape(-1, *natural) for part in outputs]
 
 
 def _canonical(drive: Drive, pooled: bool) -> Drive:
@@ -155,7 +168,7 @@ class _Site(torch.autograd.Function):
         mean, rstd, *driven = ctx.saved_tensors
         drive = Drive(*driven, ctx.noise)  # type: ignore[call-arg]
         values = drive.values
-        assert drive.scale is not None  # fire sees to it
+        assert drive.scale is not None  # fire puts a scale of 1 there
         sums = [None if part is None else part.contiguous() for part in rest[:3]]
         setting = dataclasses.replace(setting, want_margins=False)
         if all(part is None for part in sums):  # probed, and the loss does not use it
@@ -179,7 +192,9 @@ class _Site(torch.autograd.Function):
             else:  # the statistics move with the values
                 found["weight"], found["bias"] = rstd * with_values, total
                 count = _count(values)
-                if ctx.across is not None:  # and with everyone's: the parameters' gradients are added up later
+                if (
+                    ctx.across is not None
+                ):  # and with those of all processes: the parameters' gradients are added up later
                     total, with_values = ctx.across.sum(torch.stack([total, with_values]))
                     count = ctx.across.count(count)
                 slope = -drive.scale * rstd * rstd * with_values / count

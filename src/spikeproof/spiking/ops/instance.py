@@ -35,14 +35,14 @@ _FLAGS = (
     "-Wno-psabi",
 )
 _OPENMP = ("-fopenmp",) if sys.platform == "linux" else ()
-# Bytes of a vector and what the compiler is told, by the vector units that torch uses.
+# Bytes of a vector and the compiler's options, by the vector units that torch uses.
 _VECTORS = {"AVX512": (64, ()), "AVX2": (32, ("-mno-avx512f",)), "DEFAULT": (16, ("-mno-avx",))}
 # How many steps of the loop over time stand side by side in the code: more costs the compiler seconds.
 _UNROLL = {"backward": 8}
 _MOST_UNROLL = 16
 _POOLED_BYTES = 32  # a block is 8 channels of each corner then, and a vector must not be wider
 TYPES = {torch.float32: "float", torch.bfloat16: "bf16", torch.float64: "double"}
-# What site.cpp must be told, see there.
+# The macros that site.cpp must be given; their meanings stand there.
 WORDS = dict.fromkeys(
     (
         "STEPS",
@@ -68,7 +68,7 @@ _INT, _DOUBLE, _POINTER = ctypes.c_int64, ctypes.c_double, ctypes.c_void_p
 
 
 class Call(ctypes.Structure):
-    """What an instance is told: as in call.h, field by field."""
+    """The arguments of an instance, field by field as in call.h."""
 
     _fields_ = [
         *((name, _INT) for name in ("K", "N", "H", "W", "C", "noise_stride", "threads")),
@@ -85,7 +85,7 @@ class Call(ctypes.Structure):
 
 
 class NoCompiler(Exception):
-    """There is none on this machine."""
+    """There is no C++ compiler on this machine."""
 
 
 class NotBuilt(Exception):
@@ -94,20 +94,33 @@ class NotBuilt(Exception):
 
 @functools.cache
 def instance(function: str, dtype: torch.dtype, words: tuple[int, ...]) -> Callable[[int], None]:
-    """The function of site.cpp with this name, for a dtype and the values of ``WORDS``."""
+    """The function of site.cpp with this name, compiled for a dtype and the values of ``WORDS``.
+
+    Args:
+        function: such as "forward".
+        dtype: one of ``TYPES``.
+        words: a whole number for each of ``WORDS``, in their order.
+
+    Returns:
+        A function of the address of a :class:`Call`.
+
+    Raises:
+        NoCompiler: there is no compiler.
+        NotBuilt: the compiler failed, or the library could not be loaded.
+    """
     compiler = cpp_compiler()
     if compiler is None:
         raise NoCompiler
-    told = dict(zip(WORDS, words, strict=True))
+    values = dict(zip(WORDS, words, strict=True))
     widest, units = _VECTORS.get(torch.backends.cpu.get_cpu_capability(), _VECTORS["DEFAULT"])
     options = [*_FLAGS, *_OPENMP, *(units if platform.machine() in ("x86_64", "AMD64") else ())]
     options += [
         f"-DINSTANCE={function}",
         f"-DIN={TYPES[dtype]}",
-        *(f"-D{word}={value}" for word, value in told.items()),
+        *(f"-D{word}={value}" for word, value in values.items()),
     ]
     options.append(f"-DUNROLL={_UNROLL.get(function, _MOST_UNROLL)}")
-    options.append(f"-DBYTES={min(widest, _POOLED_BYTES) if told['POOLED'] else widest}")
+    options.append(f"-DBYTES={min(widest, _POOLED_BYTES) if values['POOLED'] else widest}")
     identity = repr((_source_digest(), options, _version(compiler), machine(torch.device("cpu"))))
     name = f"{hashlib.sha256(identity.encode()).hexdigest()[:32]}.so"
     folder = own_folder()
@@ -146,10 +159,10 @@ def _loaded(path: Path) -> Callable[[int], None]:
 
 
 def _entry(library: Path) -> Callable[[int], None]:
-    held = ctypes.CDLL(str(library))
-    if ctypes.c_int64.in_dll(held, "size_of_call").value != ctypes.sizeof(Call):
+    loaded = ctypes.CDLL(str(library))
+    if ctypes.c_int64.in_dll(loaded, "size_of_call").value != ctypes.sizeof(Call):
         raise NotBuilt("error: spikeproof was changed while it ran; start again")
-    entry = held.run
+    entry = loaded.run
     entry.argtypes, entry.restype = [_POINTER], None
     call: Callable[[int], None] = entry
     return call
@@ -163,5 +176,5 @@ def _source_digest() -> str:
 
 def _version(compiler: str) -> tuple[str, int, int]:
     """What changes when the compiler does."""
-    held = Path(compiler).resolve()
-    return str(held), held.stat().st_size, held.stat().st_mtime_ns
+    path = Path(compiler).resolve()
+    return str(path), path.stat().st_size, path.stat().st_mtime_ns

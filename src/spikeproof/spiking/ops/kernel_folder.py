@@ -1,6 +1,6 @@
-"""Where compiled kernels are kept, what of the machine names them, and what is said when there are none.
+"""Where compiled kernels are kept, how the machine is named in their files, and the warnings when there are none.
 
-What lies there is run, so it lies in a folder that is the user's own and nobody else can write to, and has a checksum.
+Kernels are run, so they lie in a folder that only this user can write to, and have a checksum.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from pathlib import Path
 import torch
 
 _log = logging.getLogger(__name__)
-_failures: list[str] = []  # what the first kernel that could not be built died of
+_failures: list[str] = []  # why the first kernel that failed could not be built
 
 
 def cpp_compiler() -> str | None:
     """The path of the C++ compiler: $CXX, else g++ or clang++; None where there is none."""
     named = os.environ.get("CXX")
-    found = (shutil.which(candidate) for candidate in ([named] if named else ["g++", "clang++"]))
-    return next((path for path in found if path), None)
+    paths = (shutil.which(candidate) for candidate in ([named] if named else ["g++", "clang++"]))
+    return next((path for path in paths if path), None)
 
 
 def compiler_available(device: torch.device) -> bool:
@@ -44,21 +44,25 @@ def cache_folder() -> Path:
 
 
 def own_folder() -> Path | None:
-    """The cache folder, or one of this user's own in it: where nobody else can write; None where there is none."""
+    """The cache folder, or a folder of this user in it, that only this user can write to; None where there is none."""
     user = os.getuid() if os.name == "posix" else 0
     folder = cache_folder()
-    for place in (folder, folder / f"user-{user}"):
+    for candidate in (folder, folder / f"user-{user}"):
         with contextlib.suppress(OSError):
-            place.mkdir(parents=True, exist_ok=True, mode=0o700)
-            held = place.stat()
-            own = os.name != "posix" or (held.st_uid == user and not held.st_mode & 0o022)
-            if own and os.access(place, os.W_OK):
-                return place
+            candidate.mkdir(parents=True, exist_ok=True, mode=0o700)
+            status = candidate.stat()
+            own = os.name != "posix" or (status.st_uid == user and not status.st_mode & 0o022)
+            if own and os.access(candidate, os.W_OK):
+                return candidate
     return None
 
 
 def machine(device: torch.device) -> str:
-    """What a kernel is made for: the CPU's features and the vector units in use, or the GPU and its number."""
+    """What a kernel is made for: the CPU's features and the vector units in use, or the GPU and its number.
+
+    Args:
+        device: "cpu", or a CUDA device; without an index the current one.
+    """
     if device.type == "cuda":
         # The compiler writes the index of the device into a kernel: another GPU's launches there.
         index = torch.cuda.current_device() if device.index is None else device.index
@@ -73,7 +77,11 @@ def tell() -> None:
 
 
 def warn_of_failure(said: str) -> None:
-    """Say, once a process, that a kernel could not be built and that the reference runs in its place."""
+    """Warn, once a process, that a kernel could not be built and that the reference runs in its place.
+
+    Args:
+        said: the compiler's output or the error; its first line with "error" is quoted.
+    """
     if not _failures:
         _failures.append(said)
         line = next((line for line in said.splitlines() if "error" in line.lower()), said.splitlines()[0])
@@ -86,7 +94,7 @@ def warn_of_failure(said: str) -> None:
 
 
 def warn_without_compiler(device: torch.device) -> None:
-    """Say, once a process and device, that the reference runs in the place of the fused kernels."""
+    """Warn, once a process and kind of device, that the reference runs in the place of the fused kernels."""
     _warn_once(device.type)
 
 

@@ -24,17 +24,23 @@ from spikeproof.spiking.ops.noise import Tape
 # columns, before and after pooling), channels. Decay and gain have no samples.
 _AXES = {0: "", 1: "c", 2: "tc", 3: "tpc", 4: "tnpc", 5: "tnyxc", 6: "ty2x2c", 7: "tny2x2c"}
 _TAPE_AXES = "l"
-# Sizes that stand for any size while a kernel is traced; all different, so that none is taken for another.
+# Sizes that stand for any size while a kernel is traced; all different, so that the tracer takes no two for equal.
 _STAND_INS = {"n": 37, "p": 29, "y": 11, "x": 13, "c": 40, "l": 2**18}
 
 _kernels: dict[Hashable, Callable[..., Sequence[Tensor]]] = {}
 
 
 def run(function: Callable[..., Any], setting: Hashable, *arguments: Any) -> list[Tensor]:
-    """``function(setting, *arguments)``, without what is None.
+    """``function(setting, *arguments)`` as its compiled twin, where the machine has a compiler.
 
-    ``setting`` says by its repr all that is fixed. ``arguments`` are tensors, tapes, None, and (named) tuples of these,
-    in canonical shapes: time first, channels last, samples and positions between them (see ``ops/fused.py``).
+    Args:
+        function: of ``ops/drive.py``.
+        setting: its first argument; its repr states all that is fixed.
+        arguments: tensors, tapes, None, and (named) tuples of these, in canonical shapes: time first, channels last,
+            samples and positions between them (see ``ops/fused.py``).
+
+    Returns:
+        The function's tensors, without those that are None.
     """
     by_hand = native.run(function, setting, *arguments)
     if by_hand is not None:

@@ -1,7 +1,7 @@
 """The C++ twins of a site's functions on a CPU: instances of ``site.cpp``, called through ctypes.
 
 No header of torch, and a call costs some microseconds. ``run`` knows the functions of ``drive.py``, with the surrogates
-and costs of this package. Whatever else there is (a surrogate of one's own, another dtype, a gradient by each element's
+and costs of this package. Anything else (a surrogate of one's own, another dtype, a gradient by each element's
 sharpness) has no twin here.
 """
 
@@ -48,10 +48,16 @@ _FIELDS = dict(zip(LEARNED, ("decays", "gains", "sharpness", "adaptation"), stri
 
 
 def run(function: Callable[..., Any], setting: Hashable, *arguments: Any) -> list[Tensor] | None:
-    """``function(setting, *arguments)`` without what is None, as ``kernels.run``; or None where there is no twin of it.
+    """``function(setting, *arguments)`` by its C++ twin.
 
-    What a caller gives up is written over: ``add_affine`` gives its result in the place of the gradient, ``follow`` the
-    new mean and spread in the place of the old ones.
+    ``add_affine`` writes its result over the gradient that it is given, ``follow`` the new mean and spread over the
+    old.
+
+    Args:
+        function, setting, arguments: as in ``kernels.run``.
+
+    Returns:
+        The function's tensors, without those that are None; None where there is no twin or no compiler.
     """
     twin = _TWINS.get(function)
     if twin is None or _failed:
@@ -67,7 +73,7 @@ def run(function: Callable[..., Any], setting: Hashable, *arguments: Any) -> lis
 
 
 def failed() -> bool:
-    """Whether this machine's compiler has failed: then it is asked for nothing more."""
+    """Whether this machine's compiler has failed; then no further instance is tried."""
     return bool(_failed)
 
 
@@ -75,12 +81,12 @@ class _NoTwin(Exception):
     """This call has no twin here."""
 
 
-_failed: list[str] = []  # what the first instance that could not be built died of: no other is tried
+_failed: list[str] = []  # why the first instance that failed could not be built; after it no other is tried
 
 
 @dataclasses.dataclass
 class _Prepared:
-    """A call without its outputs, and what must live as long as it does."""
+    """A call without its outputs, and the objects that it points to (``held``), which must live as long as it does."""
 
     call: Call
     words: dict[str, int]
@@ -150,8 +156,8 @@ def _fixed(setting: Setting) -> tuple[bytes, dict[str, int]]:
     call = Call(decay=neuron.decay, threshold=neuron.threshold, noise_stride=SAMPLE_STRIDE)
     call.through = float(not neuron.detach_reset)
     for field, described in ((call.surrogate_at, setting.surrogate), (call.cost_at, setting.cost)):
-        for place, value in enumerate(vars(described).values() if described is not None else ()):
-            field[place] = value
+        for position, value in enumerate(vars(described).values() if described is not None else ()):
+            field[position] = value
     words = WORDS | {
         "STEPS": setting.num_steps,
         "SOFT": int(neuron.reset == "soft"),
@@ -282,8 +288,8 @@ def _all_gradients(setting: Setting, drive: Drive, cotangents: Cotangents, middl
             given.append(prepared.new(f"g_{_FIELDS[name]}", (setting.num_steps, *space, values.shape[-1])))
     prepared.do("backward")
     parts = [part for part in (getattr(drive, name) for name in LEARNED) if part is not None]
-    for place, part in enumerate(parts, 3):
-        given[place] = _summed(given[place], part)
+    for position, part in enumerate(parts, 3):
+        given[position] = _summed(given[position], part)
     return given
 
 

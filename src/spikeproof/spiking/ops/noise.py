@@ -1,11 +1,11 @@
-"""Firing noise that costs a read: normals from a fixed tape, at a random place of it for each step of each forward.
+"""Firing noise for the price of a read: normals from a fixed tape, from a random place for each step of each forward.
 
-A network's noise outnumbers its weights many times, and drawing it anew (hash, logarithm, cosine) takes longer than
-all else a site does. So the normals are drawn once, and a forward draws only where on the tape each step begins: the
-backward reads the same places again, and nothing is stored. The neurons of a sample read neighbouring values, so that
-within one sample, site and step all noise is distinct and independent; the next sample begins ``SAMPLE_STRIDE`` further
-on. So a sample's noise is what NLIF asks for, while in a layer of more neurons than that two samples of one batch share
-values, at different neurons; and of all noise there could be, one of 2^16 stretches is drawn.
+A network needs many times more noise than it has weights, and drawing it anew (hash, logarithm, cosine) takes longer
+than all else a site does. So the normals are drawn once, and a forward draws only where on the tape each step begins.
+The backward reads the same places again, and nothing is stored. The neurons of a sample read neighbouring values, so
+within one sample, site and step all noise is distinct and independent, as NLIF asks. The next sample begins
+``SAMPLE_STRIDE`` further on. In a layer of more neurons than that, two samples of one batch share values, at different
+neurons. And a step's noise is one of 2^16 stretches of the tape, not any noise.
 """
 
 from __future__ import annotations
@@ -35,7 +35,11 @@ class Tape(NamedTuple):
 def draw_tapes(num_steps: int, values: Float[Tensor, "k n *space c"]) -> tuple[Tape, ...]:
     """A place on the tape for each step, by torch's generator of the CPU.
 
-    The tape is bfloat16 for bfloat16 values, as a site's time is that of reading memory; else float32.
+    The tape is bfloat16 for bfloat16 values, since reading memory takes most of a site's time; else float32.
+
+    Args:
+        num_steps: T.
+        values: give samples, positions, dtype and device.
     """
     _, samples, *rest = values.shape
     needed = values[0].numel() if len(rest) == 1 else samples * SAMPLE_STRIDE + math.prod(rest)
@@ -50,7 +54,12 @@ def draw_tapes(num_steps: int, values: Float[Tensor, "k n *space c"]) -> tuple[T
 
 
 def standard_normals(tape: Tape, like: Float[Tensor, "*many c"]) -> Float[Tensor, "*many c"]:
-    """N(0, 1) in the shape of ``like``, [N, *space, C] or [N, C]: a view of the tape."""
+    """N(0, 1) in the shape of ``like``: a view of the tape.
+
+    Args:
+        tape: long enough for it, as :func:`draw_tapes` makes it.
+        like: [N, *space, C] or [N, C].
+    """
     strides = [math.prod(like.shape[dim + 1 :]) for dim in range(like.ndim)]
     if like.ndim > 2:
         strides[0] = SAMPLE_STRIDE

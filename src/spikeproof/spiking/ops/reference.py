@@ -1,4 +1,4 @@
-"""The spiking op in plain PyTorch: the readable truth that every faster twin is tested against.
+"""The spiking op in plain PyTorch: the readable reference that every faster twin is tested against.
 
 Shapes: T steps, ``*many`` everything that is neither a step nor a channel (samples and positions), C channels.
 """
@@ -18,7 +18,7 @@ from spikeproof.spiking.surrogate import Surrogate
 
 
 class Fired(NamedTuple):
-    """What a site gives: spikes, and what was asked about the margins (None where it was not)."""
+    """What a site gives: spikes, and what was asked about the margins v (None where it was not); see :func:`fire`."""
 
     spikes: Float[Tensor, "t *many c"]
     margins: Float[Tensor, "t *many c"] | None
@@ -74,6 +74,16 @@ def fire(
 
     All arithmetic is float32 (float64 for a float64 current); spikes come back in the current's dtype.
 
+    Args:
+        current: x[t], for each step t.
+        neuron: decay, threshold and reset.
+        surrogate: h, in the place of the neuron's.
+        decay, gain, noise, sharpness, adaptation, setpoint: as said above, for each step; None leaves each out.
+        want_margins: give v, detached.
+        want_moments: give the sums of v and v^2.
+        cost: a function of v whose sums are given.
+        after_reset: moments and cost are of m - threshold instead of v.
+
     Returns:
         Fired: spikes; ``margins`` v (detached); the sums over ``*many`` of v and v^2; and of ``cost`` of v. The sums
         are differentiable; with ``after_reset`` their v is m - threshold, of the potential that is carried on.
@@ -126,6 +136,9 @@ def _fired(margin: Tensor, surrogate: Surrogate, sharpness: Tensor | None) -> Te
 
 
 def over_all(x: Float[Tensor, "*many c"]) -> Float[Tensor, " c"]:
-    """The sum over everything but channels; positions first, so that a compiled reduction stays near in memory."""
+    """The sum over everything but channels.
+
+    Positions are summed first, so that a compiled reduction reads memory in order.
+    """
     inner = tuple(range(1, x.ndim - 1))
     return (x.sum(inner) if inner else x).sum(0)
