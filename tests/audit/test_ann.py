@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from own_spikes import Fire
 from torch import nn
 
 import spikeproof as sp
@@ -111,18 +112,6 @@ def test_layers_that_were_not_adapted_are_no_ann(by_means, digits, quick, attack
     found = audit(net, digits.test, quick(trials=("PGD-3",), samples=10), show=False)
     assert any("layers of SpikingJelly" in warning for warning in found.warnings)
     assert any("adaptive" in warning for warning in found.warnings)
-
-
-class Fire(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, margin):
-        ctx.save_for_backward(margin)
-        return (margin >= 0).to(margin.dtype)
-
-    @staticmethod
-    def backward(ctx, gradient):
-        (margin,) = ctx.saved_tensors
-        return gradient * (1 - margin.abs()).clamp_min(0)
 
 
 class Spikes(nn.Module):
