@@ -139,6 +139,8 @@ class Audit:
         network: what was audited: its class, whose layers it has, and how it runs.
         device: "cpu" or "cuda".
         seconds: the time of the whole audit, without compiling.
+
+    Example: see :func:`spikeproof.audit`.
     """
 
     config: AuditConfig

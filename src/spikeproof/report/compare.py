@@ -12,7 +12,7 @@ from spikeproof.report.numbers import listed, percent, share
 from spikeproof.report.picks import clean_of
 from spikeproof.report.press import html
 from spikeproof.report.records import Epoch, Run, Site
-from spikeproof.report.svg import Axis, Bar, Line, amount_axis, bars, legend, line_chart
+from spikeproof.report.svg import Axis, Bar, ChartLine, amount_axis, bars, legend, line_chart
 from spikeproof.report.sweeps import sweep_of_trials, sweeps_of_runs
 from spikeproof.report.wording import labels, masking_gap, unlike_sentence, worst_case
 
@@ -80,7 +80,7 @@ def _sites(runs: Sequence[Run]) -> Markup | str:
 
     def chart(title: str, value: Callable[[Site], float], words: Callable[[float], str], *, percents: bool) -> Markup:
         lines = [
-            Line(
+            ChartLine(
                 label=name,
                 look=look,
                 x=range(len(sites)),
@@ -124,7 +124,7 @@ def _training(runs: Sequence[Run]) -> Markup | str:
     if not named:
         return ""
 
-    def lines(value: Callable[[Epoch], float | None]) -> list[Line]:
+    def lines(value: Callable[[Epoch], float | None]) -> list[ChartLine]:
         found = (
             (name, look, [(epoch.epoch, y) for epoch in run.epochs if (y := value(epoch)) is not None])
             for look, name, run in named

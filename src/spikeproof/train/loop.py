@@ -59,6 +59,8 @@ class Run:
         model: the trained network, in eval mode.
         metrics: one dict an epoch, as in metrics.jsonl: loss, penalties, accuracies in [0, 1], firing rates, seconds.
         folder: the run folder; None where the run was kept in memory.
+
+    Example: see :func:`train`.
     """
 
     model: SpikingModel | Adapted
