@@ -132,8 +132,8 @@ def audit(
     for given in (images, validation or images):
         if seen.classes != given.num_classes:
             raise SpikeproofError(
-                f"The model tells {seen.classes} classes apart and these images have {given.num_classes}; give the "
-                "data it was made for."
+                f"The model has {seen.classes} outputs and these images have {given.num_classes} classes; give the "
+                "data that it was made for."
             )
     config = dataclasses.replace(
         config,

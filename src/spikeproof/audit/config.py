@@ -103,7 +103,7 @@ class AuditConfig:
         self.transfers(())
         if not any(trial.rank is not None for trial in self.members()):
             raise SpikeproofError(
-                "An audit needs at least one protocol trial through the model's own surrogate; PGD-20 tells the most."
+                "An audit needs at least one protocol trial through the model's own surrogate; PGD-20 is usual."
             )
 
     def _check_words(self) -> None:

@@ -336,6 +336,6 @@ def refuse_present(folder: Path, *, force: bool) -> None:
     """
     if (folder / "audit.json").exists() and not force:
         raise SpikeproofError(
-            f"This audit is in {folder} already, and nothing is replaced unasked; `spikeproof report` shows it, and "
-            "--force (in Python force=True) makes it anew."
+            f"{folder} already holds this audit, and an audit is not replaced unless you say so; `spikeproof report` "
+            "shows it, and --force (in Python force=True) runs it again."
         )

@@ -206,7 +206,7 @@ def _to_hub(target: str, stage: Callable[[Path], None], *, private: bool, messag
             stage(staged)
         except OSError as error:
             raise SpikeproofError(
-                f"The files could not be gathered in {staged}: {said_by_the_system(error)}, or look whether the run "
+                f"The files could not be gathered in {staged}: {said_by_the_system(error)}, or check that the run "
                 "can be read."
             ) from error
         try:

@@ -58,7 +58,7 @@ def _without_repetition(pairs: list[tuple[str, Any]], where: str, mend: str) -> 
     if len(fields) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise SpikeproofError(f"{where}: the field {twice!r} stands there twice; {mend}.")
+        raise SpikeproofError(f"{where} has the field {twice!r} twice; {mend}.")
     return fields
 
 

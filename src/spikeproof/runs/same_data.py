@@ -51,5 +51,7 @@ def other_data(folder: Path, recorded: dict[str, Any] | None, now: dict[str, Any
             f"({before}, ...), so a label would mean another class; give that data."
         )
     if recorded[split] != now[split]:
-        return [f"The {split} images are not those that the run had: files were changed since, or are another copy."]
+        return [
+            f"The {split} images are not those that the run had: files have changed since, or this is another copy."
+        ]
     return []

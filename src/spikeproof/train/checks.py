@@ -96,8 +96,8 @@ def _check_adapted(model: Adapted, data: Data, config: TrainConfig, world: int) 
         )
     if config.loss != "mean":
         raise SpikeproofError(
-            f"The loss {config.loss!r} is of every step's logits, and how these become one is {model.library}'s own "
-            "here; leave the loss at 'mean'."
+            f"The loss {config.loss!r} needs the logits of every step, which a network of {model.library} does not "
+            "give; leave the loss at 'mean'."
         )
     if config.precision == "bf16":
         raise SpikeproofError(
@@ -133,7 +133,7 @@ def _check_augmented(data: Data, config: TrainConfig) -> None:
     if config.augmentation is not None and config.augmentation.crop_padding >= min(data.image_size):
         raise SpikeproofError(
             f"A crop padding of {config.augmentation.crop_padding} pixels can move {data.name}'s {size} images out of "
-            "sight; give augmentation=None or a smaller Augmentation(crop_padding=...)."
+            "the frame; give augmentation=None or a smaller Augmentation(crop_padding=...)."
         )
 
 

@@ -87,8 +87,7 @@ class TrainConfig:
             )
         if self.optimizer != "sgd" and self.momentum != _MOMENTUM:
             raise SpikeproofError(
-                f"A momentum is SGD's, and the optimizer here is {self.optimizer}, which has averages of its own; "
-                "leave momentum out."
+                f"Only sgd takes a momentum, and the optimizer here is {self.optimizer}; leave momentum out."
             )
         if self.loss not in ("mean", "tet"):
             raise SpikeproofError(f"The loss of training is 'mean' or 'tet', not {self.loss!r}.")

@@ -334,8 +334,8 @@ class _Trainer:
         loss = sums["loss"] / self.steps_an_epoch
         if loss > _EXPLODED:
             raise SpikeproofError(
-                f"The loss has exploded to {loss:.2g} in epoch {epoch}; lower the learning rate or the weight of a "
-                "defense."
+                f"The loss rose to {loss:.2g} in epoch {epoch}, too high to go on; lower the learning rate or the "
+                "weight of a defense."
             )
         check_speaks(sums, epoch)
         look = (epoch + 1) % self.config.validate_every == 0 or epoch + 1 == self.config.epochs
