@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
 
 class _Package(types.ModuleType):
-    """This package. It loads what it offers, PyTorch among it, when the first of it is asked for.
+    """This package. It loads the names of ``api``, and PyTorch with them, when the first of these names is used.
 
-    ``sp.train``, ``sp.audit`` and ``sp.harden`` are functions, although there are rooms of these names: Python puts a
-    room into the package when it is imported, and would put it in the function's place.
+    ``sp.train``, ``sp.audit`` and ``sp.harden`` are functions beside rooms of the same names. When Python imports a
+    room, it sets it as an attribute of the package, which would replace the function; so that is left out.
     """
 
     def __getattr__(self, name: str) -> Any:

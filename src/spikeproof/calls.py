@@ -12,18 +12,20 @@ from spikeproof.names import plain
 
 
 def read_call(text: str, kinds: Mapping[str, type[Any]], what: str, example: str) -> Any:
-    """The object that a text describes: its name in any case, and its numbers where they are not the defaults.
+    """Make the object that a text describes, such as "gaussian(1, centre=-1)".
 
-    Numbers stand in the order of the object's fields, or behind a field's name and a =. Several numbers of one field,
-    such as one for each step, have a / between them.
+    The name may be in any case. Numbers stand in the order of the object's fields, or behind a field's name and "=";
+    fields without a number have their defaults. Several numbers of one field, such as one for each step, have "/"
+    between them.
 
     Args:
+        text: a name, and numbers in parentheses.
         kinds: dataclasses of numbers, by their names.
-        what: what each of them is, for the sentence that refuses a text.
-        example: a text that is one, for the same sentence.
+        what: what each of them is, for the error message.
+        example: a correct text, for the error message.
 
     Raises:
-        SpikeproofError: an unknown name; a number that is none, that belongs to no field or that the object refuses.
+        SpikeproofError: an unknown name or field, something that is no number, or a number that the object refuses.
 
     Example:
         >>> from spikeproof.spiking import Gaussian
@@ -39,9 +41,9 @@ def read_call(text: str, kinds: Mapping[str, type[Any]], what: str, example: str
     fields = {field.name: str(field.type) for field in dataclasses.fields(kind)}
     values: dict[str, Any] = {}
     written = (match[2] or "").strip()
-    for place, part in enumerate(written.split(",") if written else ()):
-        name, _, number = part.rpartition("=")
-        name = name.strip() or (list(fields)[place] if place < len(fields) else "")
+    for index, argument in enumerate(written.split(",") if written else ()):
+        name, _, number = argument.rpartition("=")
+        name = name.strip() or (list(fields)[index] if index < len(fields) else "")
         if name not in fields or name in values:
             takes = " and ".join(fields) + ", each at most once" if fields else "no numbers"
             raise SpikeproofError(f"{no}: {match[1]} takes {takes}.")
@@ -53,7 +55,7 @@ def read_call(text: str, kinds: Mapping[str, type[Any]], what: str, example: str
 
 
 def _numbers(text: str, field: str, no: str) -> Any:
-    """What a field of this type holds: a number, or several of them."""
+    """The value of a field of this type: a number, or a tuple of numbers."""
     number = int if "int" in field else float
     try:
         return tuple(map(number, text.split("/"))) if field.startswith("tuple") else number(text)

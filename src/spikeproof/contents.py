@@ -1,6 +1,6 @@
-"""What an object holds, as plain values that JSON knows: to tell whether two objects would do the same.
+"""The contents of an object as plain values that JSON can hold, to see whether two objects would do the same.
 
-How an object prints decides nothing: a field may be left out of its ``repr``, or stand in it with an address.
+The ``repr`` of an object cannot serve for this: it may leave out a field, or contain an address.
 """
 
 from __future__ import annotations
@@ -20,16 +20,19 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-# A longer text is told by its hash.
+# Of a longer text the hash is taken.
 _LONGEST = 200
 
 
 def contents(value: Any) -> Any:
-    """The value as None, truths, numbers, texts, lists and objects; equal ones for what holds the same.
+    """Describe a value by None, bools, numbers, texts, lists and dicts: equal ones for equal contents.
 
-    Tensors, arrays and bytes are told by a hash. Functions are told by name, code and what they have caught; a class by
-    its name. An object is told by its class's name and everything that it holds, hidden fields included. Not seen: the
-    code of a class, and what an object keeps out of Python's sight.
+    Of tensors, arrays and bytes a hash is taken. A function is described by its name, its code and the variables that
+    it has captured, a class by its name, and an object by its class's name and all its fields, hidden ones included.
+    Not seen are the code of a class, and what an object keeps outside Python (in C).
+
+    Args:
+        value: anything.
 
     Example:
         >>> contents((1, math.inf, {"a": None}))
@@ -51,20 +54,20 @@ def _contents(value: Any, above: tuple[int, ...]) -> Any:
         return "itself"
     inner = functools.partial(_contents, above=(*above, id(value)))
     if isinstance(value, Mapping):
-        return {_name_of(key, inner): inner(held) for key, held in value.items()}
+        return {_name_of(key, inner): inner(item) for key, item in value.items()}
     if isinstance(value, set | frozenset):
-        return sorted((inner(held) for held in value), key=json.dumps)
+        return sorted((inner(item) for item in value), key=json.dumps)
     if isinstance(value, list | tuple):
-        return [inner(held) for held in value]
+        return [inner(item) for item in value]
     if callable(value) and not isinstance(value, nn.Module):
-        told = _of_a_function(value, inner)
-        if told is not None:
-            return told
+        function = _of_a_function(value, inner)
+        if function is not None:
+            return function
     return {"class": type(value).__name__, **_of_an_object(value, inner)}
 
 
 def _of_a_value(value: Any) -> Any:
-    """Of what has nothing in it that would have to be looked at by itself; NotImplemented for the rest."""
+    """The description of a value without items or fields; NotImplemented for other values."""
     if isinstance(value, enum.Enum):
         return f"{type(value).__name__}.{value.name}"
     if value is None or isinstance(value, bool | int):
@@ -89,15 +92,15 @@ def _of_a_value(value: Any) -> Any:
 
 
 def _of_a_tensor(value: Tensor) -> str:
-    said = f"{str(value.dtype).removeprefix('torch.')} {list(value.shape)}"
+    kind = f"{str(value.dtype).removeprefix('torch.')} {list(value.shape)}"
     if value.device.type == "meta" or value.layout != torch.strided:
-        return said
+        return kind
     whole = value.detach().cpu().contiguous().flatten()
-    return f"{said} {_hash(whole.view(torch.uint8).numpy().tobytes())}"
+    return f"{kind} {_hash(whole.view(torch.uint8).numpy().tobytes())}"
 
 
 def _of_a_function(value: Any, inner: Any) -> Any:
-    """None for an object that can be called and is no function."""
+    """The description of a function; None for another object that can be called."""
     if isinstance(value, functools.partial):
         return {"of": inner(value.func), "arguments": inner(value.args), "named": inner(value.keywords)}
     if isinstance(value, types.MethodType):
@@ -114,43 +117,43 @@ def _of_a_function(value: Any, inner: Any) -> Any:
 def _cell(cell: types.CellType) -> Any:
     try:
         return cell.cell_contents
-    except ValueError:  # a name that has no value yet
+    except ValueError:  # a variable that has no value yet
         return None
 
 
 def _of_code(code: types.CodeType) -> str:
-    return _hash(code.co_code + repr([[_of_a_constant(part) for part in code.co_consts], code.co_names]).encode())
+    return _hash(code.co_code + repr([[*map(_of_a_constant, code.co_consts)], code.co_names]).encode())
 
 
-def _of_a_constant(part: Any) -> str:
-    if isinstance(part, types.CodeType):
-        return _of_code(part)
-    return repr(sorted(map(repr, part)) if isinstance(part, frozenset) else part)
+def _of_a_constant(constant: Any) -> str:
+    if isinstance(constant, types.CodeType):
+        return _of_code(constant)
+    return repr(sorted(map(repr, constant)) if isinstance(constant, frozenset) else constant)
 
 
 def _of_an_object(value: Any, inner: Any) -> dict[str, Any]:
     if isinstance(value, nn.Module):
         state = {name: _of_a_tensor(tensor) for name, tensor in sorted(value.state_dict().items())}
-        held = {name: held for name, held in vars(value).items() if not name.startswith("_") and name != "training"}
-        return {**_named(held, inner), "parts": {name: inner(part) for name, part in value.named_children()}, **state}
+        own = {name: each for name, each in vars(value).items() if not name.startswith("_") and name != "training"}
+        return {**_named(own, inner), "parts": {name: inner(child) for name, child in value.named_children()}, **state}
     kind = type(value)
     fields = [field.name for field in dataclasses.fields(value)] if dataclasses.is_dataclass(value) else []
     slots = [name for base in kind.__mro__ for name in _listed(getattr(base, "__slots__", ()))]
-    held = {name: getattr(value, name) for name in (*fields, *slots) if hasattr(value, name)}
+    values = {name: getattr(value, name) for name in (*fields, *slots) if hasattr(value, name)}
     cached = {name for name in dir(kind) if isinstance(getattr(kind, name, None), functools.cached_property)}
-    held |= {name: each for name, each in getattr(value, "__dict__", {}).items() if name not in cached}
-    if held or hasattr(value, "__dict__"):
-        return _named(held, inner)
+    values |= {name: each for name, each in getattr(value, "__dict__", {}).items() if name not in cached}
+    if values or hasattr(value, "__dict__"):
+        return _named(values, inner)
     try:  # what pickle would write
         _, *rest = value.__reduce_ex__(2)
-    except Exception:  # whatever an object does that cannot be pickled
+    except Exception:  # objects that cannot be pickled raise errors of many kinds
         return {}
-    told = inner([part for part in rest if isinstance(part, tuple | dict)])
-    return {"holds": told} if any(told) else {}
+    pickled = inner([each for each in rest if isinstance(each, tuple | dict)])
+    return {"holds": pickled} if any(pickled) else {}
 
 
-def _named(held: Mapping[str, Any], inner: Any) -> dict[str, Any]:
-    return {str(name): inner(each) for name, each in held.items()}
+def _named(values: Mapping[str, Any], inner: Any) -> dict[str, Any]:
+    return {str(name): inner(each) for name, each in values.items()}
 
 
 def _listed(slots: str | Iterable[str]) -> list[str]:

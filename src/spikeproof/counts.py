@@ -1,32 +1,36 @@
-"""What counts of samples say: between which bounds a share lies, and whether two networks differ by chance."""
+"""Statistics of counts: the interval of a share, and whether two networks differ by more than chance."""
 
 from __future__ import annotations
 
 
 def wilson(correct: int, samples: int) -> tuple[float, float]:
-    """The 95 % score interval (Wilson 1927) of a share, which stays in [0, 1] and does not vanish at 0 or n.
+    """The 95 % score interval (Wilson 1927) of a share. It stays in [0, 1], and has a width also at 0 and n.
 
     Its bounds p solve (correct / n - p)^2 = z^2 p (1 - p) / n, with z = 1.96.
 
     Args:
-        correct: so many, in [0, samples].
-        samples: n, at least 1.
+        correct: how many, in [0, samples].
+        samples: n, 1 or more.
+
+    Returns:
+        The lower and the upper bound, as fractions.
 
     Example:
         >>> [round(bound, 4) for bound in wilson(0, 100)]
         [0.0, 0.037]
     """
-    from scipy.stats import binomtest  # half a second, which most commands need not wait for
+    from scipy.stats import binomtest  # imported here, as it takes half a second that most commands do not need
 
     interval = binomtest(correct, samples).proportion_ci(0.95, "wilson")
     return float(interval.low), float(interval.high)
 
 
 def mcnemar(first: int, second: int) -> float:
-    """How probable it is that so uneven a split of the images, on which two networks differ, is chance (two-sided).
+    """The two-sided p of McNemar's exact test (1947) that two networks are right on equally many images.
 
-    The exact test of McNemar (1947): under no difference each such image falls to either side like a coin. It is of
-    these trained networks; how much others of the same recipe differ, only more seeds tell.
+    Only images on which the networks differ count. Without a difference between the networks, each of these goes to
+    either of them with probability 1/2. The test is about these trained networks; how much networks of one recipe
+    differ is seen with more seeds only.
 
     Args:
         first: images that only the first network gets right; second: those that only the second does.

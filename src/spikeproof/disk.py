@@ -1,8 +1,8 @@
-"""What lies on disk: written whole or not at all, by one writer at a time, sealed, and where a user said.
+"""Writing and reading files: whole or not at all, by one writer at a time, and with a checksum.
 
 * ``write_atomically``: a file is the old one or the whole new one, whatever happens.
-* ``alone``: a lock that the system takes back when its process ends, however it ends.
-* ``sealed`` and its kin: JSON objects and bytes that say whether they are as they were written.
+* ``alone``: a lock that the system releases when its process ends, however it ends.
+* ``sealed`` and the functions below it: JSON objects and bytes with a checksum of what was written.
 * ``user_path``: a path as a user named it.
 """
 
@@ -33,9 +33,17 @@ _DIGEST = hashlib.sha256().digest_size
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Call ``write`` on a temporary path beside ``path``, then move the result into place in one step.
+    """Call ``write`` with a temporary path beside ``path``, then move the result into place in one step.
 
-    Whatever happens, ``path`` is either the old file or the whole new one, and no temporary file stays.
+    Whatever happens, ``path`` is either the old file or the whole new one. No temporary file stays, unless the process
+    is killed; the next call removes such files when they are an hour old.
+
+    Args:
+        path: the file to write; missing folders above it are made.
+        write: writes the file's content to the path that it is given.
+
+    Raises:
+        OSError: the system refuses, such as a full disk.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -50,7 +58,7 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def _tidy(path: Path) -> None:
-    """Remove what processes that were killed in the middle of writing this file have left."""
+    """Remove temporary files of this file that killed processes have left."""
     with contextlib.suppress(OSError):
         for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
             if time.time() - left.stat().st_mtime > _LEFT_BEHIND:
@@ -63,17 +71,18 @@ class Busy(SpikeproofError):
 
 @contextlib.contextmanager
 def alone(path: Path, what: str) -> Iterator[None]:
-    """Hold the lock file ``path``. The folder above it is made, and removed where nothing came in beside a ``.lock``.
+    """A context in which this process alone holds a lock.
 
-    Some file systems have no locks (Lustre without ``-o flock``, some FUSE and NFS mounts). There nothing is held, and
+    Some file systems have no locks (Lustre without ``-o flock``, some FUSE and NFS mounts). There is no lock then, and
     one warning says so.
 
     Args:
-        what: what the lock is of, as the sentence calls it.
+        path: the lock file. The folder above it is made, and removed again where it has nothing but a ``.lock``.
+        what: what the lock is for, in messages.
 
     Raises:
-        Busy: another process has it.
-        SpikeproofError: the file cannot be made, and why.
+        Busy: another process has the lock.
+        SpikeproofError: the file cannot be made. The message says why.
     """
     folder = path.parent
     lock = FileLock(path)
@@ -92,23 +101,26 @@ def alone(path: Path, what: str) -> Iterator[None]:
         yield
     finally:
         with contextlib.suppress(OSError):
-            if path.name == ".lock" and {held.name for held in folder.iterdir()} <= {".lock"}:
+            if path.name == ".lock" and {file.name for file in folder.iterdir()} <= {".lock"}:
                 path.unlink(missing_ok=True)
                 folder.rmdir()
         lock.release()
 
 
 def why_no_locks(folder: Path) -> str | None:
-    """What the system says where files in this folder cannot be locked; None where they can.
+    """The system's reason why files in this folder cannot be locked; None where they can.
 
-    Asked of a nameless file, so that nobody's lock is touched.
+    A temporary file is tried, so that nobody's lock is touched.
+
+    Args:
+        folder: an existing one.
 
     Raises:
         OSError: no file can be made there.
     """
     try:
         import fcntl
-    except ImportError:  # Windows locks in a way of its own, on every file system
+    except ImportError:  # Windows, whose own locks work on every file system
         return None
     with tempfile.TemporaryFile(dir=folder) as file:
         try:
@@ -129,7 +141,10 @@ def _warn_of_no_locks(folder: Path, refused: str) -> None:
 
 
 def sealed(plain: dict[str, Any]) -> dict[str, Any]:
-    """The same object with a hash of all else in it.
+    """Add a checksum (SHA-256) of all other fields to a JSON object.
+
+    Args:
+        plain: values that JSON can hold. A checksum in it is replaced.
 
     Example:
         >>> unsealed(sealed({"seed": 1}), "here", "mend it")
@@ -139,36 +154,41 @@ def sealed(plain: dict[str, Any]) -> dict[str, Any]:
     return {**plain, _SEAL: _hash(plain)}
 
 
-def unsealed(held: dict[str, Any], where: str, mend: str) -> dict[str, Any]:
-    """What was sealed. One without a seal is from before there were any, or written by hand, and passes.
+def unsealed(fields: dict[str, Any], where: str, mend: str) -> dict[str, Any]:
+    """Check the checksum of a JSON object and take it out. An object without one is older or made by hand, and passes.
+
+    Args:
+        fields: what ``sealed`` gave, read back.
+        where: what the message calls its place, such as the file.
+        mend: what to do, without a full stop.
 
     Raises:
-        SpikeproofError: it is not what was written.
+        SpikeproofError: the checksum does not fit.
     """
-    plain = {name: value for name, value in held.items() if name != _SEAL}
-    if _SEAL in held and held[_SEAL] != _hash(plain):
+    plain = {name: value for name, value in fields.items() if name != _SEAL}
+    if _SEAL in fields and fields[_SEAL] != _hash(plain):
         raise SpikeproofError(f"{where} is damaged: it is not what was written (its checksum differs); {mend}.")
     return plain
 
 
 def sealed_bytes(content: bytes) -> bytes:
-    """A hash, and behind it the content."""
+    """The content with its SHA-256 (32 bytes) in front of it."""
     return hashlib.sha256(content).digest() + content
 
 
 def unsealed_bytes(whole: bytes) -> bytes | None:
-    """The content, or None where it is not what was written."""
+    """The content of what ``sealed_bytes`` gave; None where the checksum does not fit."""
     digest, content = whole[:_DIGEST], whole[_DIGEST:]
     return content if digest == hashlib.sha256(content).digest() else None
 
 
 def sealed_behind(content: bytes) -> bytes:
-    """The content, and behind it a hash: for files whose beginning is the system's to read."""
+    """The content with its SHA-256 behind it: for files whose first bytes the system must be able to read."""
     return content + hashlib.sha256(content).digest()
 
 
 def is_sealed_behind(whole: bytes) -> bool:
-    """Whether this is what :func:`sealed_behind` made."""
+    """Whether these bytes are what :func:`sealed_behind` gave."""
     return whole[-_DIGEST:] == hashlib.sha256(whole[:-_DIGEST]).digest()
 
 
@@ -178,10 +198,13 @@ def _hash(plain: dict[str, Any]) -> str:
 
 
 def user_path(named: str | os.PathLike[str]) -> Path:
-    """The path that is meant, with ``~`` for a home folder. There may be nothing there.
+    """The path that a user names, with ``~`` replaced by the home folder.
+
+    Args:
+        named: there need not be anything at this path.
 
     Raises:
-        SpikeproofError: no path can be called that: it has a NUL, is too long, or is of a user whom nobody knows.
+        SpikeproofError: an impossible path: it has a NUL, is too long, or has the ``~`` of an unknown user.
 
     Example:
         >>> user_path("runs/mine").name
@@ -191,7 +214,7 @@ def user_path(named: str | os.PathLike[str]) -> Path:
         path = Path(named).expanduser()
         path.lstat()
     except (FileNotFoundError, NotADirectoryError, PermissionError):
-        pass  # whoever reads or writes there has a better sentence
+        pass  # whoever reads or writes there has a better message
     except (OSError, RuntimeError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise SpikeproofError(f"{os.fspath(named)!r} can be no path ({reason}); give another.") from None

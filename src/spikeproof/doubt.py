@@ -1,4 +1,4 @@
-"""A reason not to believe a number, as a record that an audit writes down and a report reads."""
+"""A reason not to believe a number, as a record that an audit writes and a report reads."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ class Doubt:
     """One reason not to believe a number.
 
     Attributes:
-        code: what it is about, the same whenever it is said; that of a raised flag is the flag's name.
+        code: what it is about, the same in all audits; that of a raised flag is the flag's name.
         text: a sentence with ``{}`` for each number.
-        numbers: what stands in these places, in order and as it is written; a name may be among them.
+        numbers: what stands for each ``{}``, in order and as it is written; names may be among them.
 
     Example:
         >>> str(Doubt("gap", "The worst case is {} points below the protocol accuracy.", ("8.6",)))

@@ -1,4 +1,4 @@
-"""The one error a user can mend, and the end that a user asked for."""
+"""The error that a user can mend, and the one that a user asked for by Ctrl-C."""
 
 import errno
 
@@ -6,10 +6,12 @@ _LONGEST = 600  # letters
 
 
 class SpikeproofError(ValueError):
-    """What the caller gave cannot be used; the message says what is wrong, what was expected and how to mend it.
+    """What the caller gave cannot be used. The message says what is wrong, what was expected and how to mend it.
 
-    The command line prints the message as one sentence and exits with code 2; nothing is left half-written. Whatever
-    it quotes, a message is one line of a length that can be read.
+    The command line prints the message and exits with code 2; nothing is left half-written.
+
+    Args:
+        message: one sentence. Line breaks in it become spaces, and beyond 600 letters its middle is left out.
 
     Example:
         >>> str(SpikeproofError("There is no data set a\\nb; give another."))
@@ -23,12 +25,15 @@ class SpikeproofError(ValueError):
         super().__init__(line)
 
 
-# What a network of the user's own raises where something does not fit it.
+# The errors that a user's own network may raise where something does not fit it.
 FAILURES = (RuntimeError, ValueError, TypeError, IndexError, KeyError, AssertionError, AttributeError)
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says, on one line that a sentence can quote.
+    """The first line of an error's message, at most 120 letters, for a sentence to quote.
+
+    Args:
+        error: where it has no message, the name of its class is given.
 
     Example:
         >>> first_line(RuntimeError("shapes differ\\nat line 3")), first_line(AssertionError())
@@ -38,11 +43,14 @@ def first_line(error: BaseException) -> str:
 
 
 class Interrupted(KeyboardInterrupt):
-    """Training was asked to stop (Ctrl-C or SIGTERM); the state on disk, if there is a folder, goes on from there."""
+    """Training was asked to stop (Ctrl-C or SIGTERM). With a run folder it can go on from the state on disk."""
 
 
 def said_by_the_system(error: OSError) -> str:
-    """What the system says of a failed read or write, of which files, and what mends it, without a full stop.
+    """The system's reason for a failed read or write, the files, and what to do, without a full stop.
+
+    Args:
+        error: from a read or a write.
 
     Example:
         >>> said_by_the_system(OSError(errno.ENOSPC, "No space left on device", "runs/a"))

@@ -1,8 +1,8 @@
-"""What files from before the 30th of November 2026 call by other names: read as today's, and addressed as ever.
+"""The names that files from before the 30th of November 2026 have for some fields.
 
-Then ``eps`` was ``radius``, ``decay`` was ``leak``, ``protocol`` was ``nominal``, and ``eot_iter`` was ``draws``. No
-file is written by these names any more. Addresses of results and names of audits are still made from them, so that
-nothing is computed twice.
+There ``eps`` is ``radius``, ``decay`` is ``leak``, ``protocol`` is ``nominal``, and ``eot_iter`` is ``draws``. Such
+files are read; no file is written by these names any more. Addresses of results and names of audits are still made
+from them, so that nothing is computed twice.
 """
 
 from __future__ import annotations
@@ -24,46 +24,55 @@ _KEEPS_ITS_LEAK = ("feel", "FEEL")
 _Tensors = TypeVar("_Tensors")
 
 
-def todays(held: Any) -> Any:
-    """A value that JSON knows, with the names of fields, and of kinds of trials, as they are today.
+def todays(value: Any) -> Any:
+    """Rename fields, and kinds of trials, to today's names.
+
+    Args:
+        value: any JSON value. Today's names stay.
 
     Example:
         >>> todays({"threat": {"radius": 0.1}, "trials": [{"kind": "nominal"}], "feel": {"leak": True}})
         {'threat': {'eps': 0.1}, 'trials': [{'kind': 'protocol'}], 'feel': {'leak': True}}
     """
-    if isinstance(held, Mapping):
-        return {todays_name(name): _part(name, part) for name, part in held.items()}
-    return [todays(part) for part in held] if isinstance(held, list) else held
+    if isinstance(value, Mapping):
+        return {todays_name(name): _field(name, each) for name, each in value.items()}
+    return [todays(each) for each in value] if isinstance(value, list) else value
 
 
-def _part(name: str, part: Any) -> Any:
+def _field(name: str, value: Any) -> Any:
     if name == "kind":
-        return _TODAY.get(part, part) if isinstance(part, str) else part
-    if name in _KEEPS_ITS_LEAK and isinstance(part, Mapping):
-        return dict(part)
-    if name == "frozen" and isinstance(part, list):
-        return [todays_name(each) if isinstance(each, str) else each for each in part]
-    return todays(part)
+        return _TODAY.get(value, value) if isinstance(value, str) else value
+    if name in _KEEPS_ITS_LEAK and isinstance(value, Mapping):
+        return dict(value)
+    if name == "frozen" and isinstance(value, list):
+        return [todays_name(each) if isinstance(each, str) else each for each in value]
+    return todays(value)
 
 
 def todays_name(name: str) -> str:
-    """The name of a field or, with dots, of what a site has.
+    """Today's name of a field, or of a parameter such as "body.0.leak", of which only the last part is renamed.
+
+    Args:
+        name: a former name or any other, which stays.
 
     Example:
         >>> todays_name("body.0.leak"), todays_name("body.0.gain")
         ('body.0.decay', 'body.0.gain')
     """
-    place, dot, last = name.rpartition(".")
-    return f"{place}{dot}{_TODAY.get(last, last)}"
+    module, dot, last = name.rpartition(".")
+    return f"{module}{dot}{_TODAY.get(last, last)}"
 
 
-def todays_tensors(held: Mapping[str, _Tensors]) -> dict[str, _Tensors]:
-    """Weights under the names that today's networks have for them."""
-    return {todays_name(name): tensor for name, tensor in held.items()}
+def todays_tensors(weights: Mapping[str, _Tensors]) -> dict[str, _Tensors]:
+    """Weights by name, under the names that today's networks have for them."""
+    return {todays_name(name): tensor for name, tensor in weights.items()}
 
 
 def former_audit(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """An audit's settings under the names by which audits are called and addressed.
+    """Rename an audit's settings to the former names, from which its folder's name and its address are made.
+
+    Args:
+        settings: by today's names.
 
     Example:
         >>> former_audit({"eps": 0.1, "eot_iter": None, "seed": 0})
@@ -73,7 +82,10 @@ def former_audit(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def former_recipe(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """A recipe's settings under the names by which networks are addressed.
+    """Rename a recipe's settings to the former names, from which addresses of networks are made.
+
+    Args:
+        settings: by today's names.
 
     Example:
         >>> former_recipe({"model": {"neuron": {"decay": 1.0}}, "ema": {"decay": 0.99}})
@@ -87,5 +99,5 @@ def former_recipe(settings: Mapping[str, Any]) -> dict[str, Any]:
     return former
 
 
-def _renamed(held: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
-    return {names.get(name, name): value for name, value in held.items()}
+def _renamed(settings: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    return {names.get(name, name): value for name, value in settings.items()}

@@ -1,4 +1,4 @@
-"""What the library's doors are given is of the kinds that their annotations name, or is refused in a sentence."""
+"""Checks that public functions are given the kinds of values that their annotations name."""
 
 from __future__ import annotations
 
@@ -21,14 +21,17 @@ _NUMBERS: dict[Any, tuple[type, str]] = {
 
 
 def check_kinds(function: Callable[Given, Result]) -> Callable[Given, Result]:
-    """A function that refuses arguments of another kind than its annotations name, before it does anything.
+    """A decorator: the function refuses arguments of other kinds than its annotations name, before it does anything.
 
-    Whole numbers serve as floats, and no bool serves as a number. A text serves as a sequence nowhere. Annotations that
-    say more than kinds (shapes of tensors) are the function's own matter.
+    A whole number passes as a float, but a bool passes as no number, and a text as no sequence. What annotations say
+    beyond kinds (shapes of tensors, choices of a Literal) is left to the function.
+
+    Args:
+        function: with annotations that can be evaluated.
 
     Raises:
-        SpikeproofError: an argument is of another kind. The sentence says which kind was expected and, where it can
-            be told, what was meant.
+        SpikeproofError: from the decorated function, where an argument is of another kind. The message says which kind
+            was expected and, where that can be guessed, what was meant.
 
     Example:
         >>> @check_kinds
@@ -69,7 +72,7 @@ def _fits(value: Any, hint: Any) -> bool:
     if origin in (Union, types.UnionType):
         return any(_fits(value, each) for each in inside)
     if origin is Literal:
-        return True  # the choices are the function's own matter: it knows more of them than their names
+        return True  # the function checks the choices itself, with a better message
     if origin is tuple:
         if not isinstance(value, tuple | list):
             return False
@@ -80,7 +83,7 @@ def _fits(value: Any, hint: Any) -> bool:
         return several and all(_fits(one, inside[0]) for one in value)
     if hint is None:
         return value is None
-    if isinstance(origin, type):  # Callable[...], dict[...]: what is in them is not looked at
+    if isinstance(origin, type):  # Callable[...], dict[...]: what is inside is not checked
         return isinstance(value, origin)
     if hasattr(hint, "array_type"):  # jaxtyping
         return isinstance(value, hint.array_type)
@@ -114,15 +117,15 @@ def _in_words(hint: Any) -> str:
 
 
 def _meant(value: Any, hint: Any) -> str:
-    """What may have been meant; empty where that cannot be told."""
+    """What may have been meant, such as "give 2"; "" where that cannot be guessed."""
     inside = get_args(hint)
     if isinstance(value, float) and value.is_integer() and _fits(int(value), hint):
         return f"give {int(value)}"
     if not isinstance(value, list | tuple) and _fits([value], hint):
         return "put it into a list"
-    parts = [f".{name}" for name, part in getattr(value, "__dict__", {}).items() if _fits(part, hint)]
-    if parts and not isinstance(value, type):
-        return f"give its {' or '.join(parts)}"
+    attributes = [f".{name}" for name, each in getattr(value, "__dict__", {}).items() if _fits(each, hint)]
+    if attributes and not isinstance(value, type):
+        return f"give its {' or '.join(attributes)}"
     classes = [one for one in (value if isinstance(value, list | tuple) else [value]) if isinstance(one, type)]
     kinds = [kind for kind in (hint, *inside) if isinstance(kind, type)]
     if any(issubclass(one, tuple(kinds)) for one in classes if kinds):

@@ -1,4 +1,4 @@
-"""Names of methods, networks, recipes and tables: what a word may mean, and what is said where it means nothing."""
+"""Names of methods, networks, recipes and tables: how they are compared, and the message for an unknown one."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from collections.abc import Iterable
 
 
 def plain(name: str) -> str:
-    """A name in lower case without dashes, underscores and spaces, so that either spelling finds it.
+    """A name in lower case without dashes, underscores and spaces, so that all spellings are equal.
+
+    Args:
+        name: in any spelling.
 
     Example:
         >>> plain("MPD-SGR") == plain("mpd_sgr")
@@ -18,12 +21,13 @@ def plain(name: str) -> str:
 
 
 def unknown(what: str, word: str, known: Iterable[str], hint: str | None = None) -> str:
-    """The sentence that refuses a word which names nothing: it proposes a near name, else gives all names.
+    """The message that refuses an unknown name: it proposes a similar name, and lists all names.
 
     Args:
-        what: of which kind the word should name one.
+        what: what the word should name, in the singular, such as "defense".
+        word: the unknown name.
         known: the names that there are.
-        hint: a sentence that says where to look, in place of the list of all names.
+        hint: a sentence in place of the list of all names; None for the list.
 
     Example:
         >>> unknown("defense", "tgoo", ("at", "tgo"))

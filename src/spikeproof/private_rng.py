@@ -1,4 +1,4 @@
-"""Seed and draw without the caller noticing."""
+"""Seed and draw without a change of the caller's random numbers."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from collections.abc import Iterator
 
 import torch
 
-# The generators belong to the whole process, and so do a model's flags: who changes them is alone until they are back.
+# Generators and a model's flags belong to the whole process, so one thread at a time changes them and puts them back.
 ONE_AT_A_TIME = threading.RLock()
 
 
 @contextlib.contextmanager
 def private_rng() -> Iterator[None]:
-    """Put back every generator that ``torch.manual_seed`` touches: the CPU's and each GPU's.
+    """A context that puts back every generator that ``torch.manual_seed`` sets: the CPU's and each GPU's.
 
-    Other threads that ask for the same wait, so that each draws the numbers of its own seed.
+    Other threads wait before such a context, so that each draws the numbers of its own seed.
 
     Example:
         >>> before = torch.get_rng_state()

@@ -1,4 +1,4 @@
-"""Progress for a person: a bar on a terminal, a line a minute elsewhere, nothing where nobody looks."""
+"""Progress for people: a bar on a terminal, a line a minute elsewhere, or nothing if it is switched off."""
 
 from __future__ import annotations
 
@@ -13,18 +13,20 @@ from tqdm import tqdm
 from spikeproof.machine.compiling import compiling_seconds, is_compiling, working_time
 
 _SIGN_OF_LIFE = 60.0  # seconds between two lines where there is no terminal to draw a bar on
-_LOOK = 1.0  # seconds between two looks at whether a kernel is compiled: a step that waits for it advances nothing
+_LOOK = 1.0  # seconds between two looks at whether a kernel is compiled, which stops all progress
 _COMPILING = "compiling kernels (once on this machine)"
 
 
 class Progress:
-    """Count ``total`` units of work on stderr. The time that kernels are compiled in is said, and counts for no pace.
+    """Shows on stderr how much of some work is done, and how long the rest takes.
+
+    It says when kernels are compiled. That time does not count for the pace.
 
     Args:
-        total: units in all.
+        total: units of work in all.
         label: what is being done.
-        start: units already done (a resumed run).
-        show: False prints nothing at all.
+        start: units that were done before (by a run that goes on).
+        show: False prints nothing.
 
     Example:
         >>> with Progress(3, "train", show=False) as progress:
@@ -35,7 +37,7 @@ class Progress:
         self._show, self._label, self._told = show, label, time.monotonic()
         self._first, self._total, self._done = start, total, 0
         self._compiled = compiling_seconds()
-        # Units done and when, the first at half of what is done by now: the pace is that of the later half.
+        # Pairs of units done and the time then; the first is from when half of the present units were done.
         self._marks = deque([(0, working_time())])
         self._over = threading.Event()
         self._watch: threading.Thread | None = None
@@ -64,6 +66,7 @@ class Progress:
         self._bar.close()
 
     def advance(self, units: int = 1) -> None:
+        """Say that so many further units of work are done."""
         self._done += units
         self._mark()
         self._bar.update(units)
@@ -72,7 +75,7 @@ class Progress:
             self.line(f"{self._label}: {100 * min(share, 1):.0f} %, {self.left()}")
 
     def left(self) -> str:
-        """About how long the rest takes, at the pace of the later half of what is done.
+        """In words how long the rest takes, at the pace of the later half of what is done.
 
         Example:
             >>> Progress(3, "train", show=False).left()
@@ -86,7 +89,7 @@ class Progress:
         return f"about {seconds:.0f} s left" if seconds < 100 else f"about {seconds / 60:.0f} min left"
 
     def line(self, text: str) -> None:
-        """One line of news, above the bar on a terminal."""
+        """Print one line; on a terminal it stands above the bar."""
         if self._show:
             tqdm.write(text, file=sys.stderr)
             sys.stderr.flush()
@@ -107,13 +110,13 @@ class Progress:
         return due
 
     def _watch_compiling(self) -> None:
-        said = False
+        shown = False
         while not self._over.wait(_LOOK):
-            if is_compiling() != said:
-                said = not said
-                if not said:
-                    self._bar.unpause()  # the bar's own clock stood still too
-                self._bar.set_postfix_str(_COMPILING if said else "")
-            if said and self._due():
+            if is_compiling() != shown:
+                shown = not shown
+                if not shown:
+                    self._bar.unpause()  # leaves the time of compiling out of the bar's own pace
+                self._bar.set_postfix_str(_COMPILING if shown else "")
+            if shown and self._due():
                 spent = compiling_seconds() - self._compiled
                 self.line(f"{self._label}: {_COMPILING}, {spent:.0f} s so far")

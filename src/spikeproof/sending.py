@@ -1,4 +1,4 @@
-"""From the host to a GPU without waiting for it."""
+"""Copies tensors from the host to a GPU without waiting for the GPU."""
 
 from __future__ import annotations
 
@@ -8,10 +8,14 @@ from torch import Tensor
 
 
 def sent(made: Shaped[Tensor, "*shape"], device: torch.device) -> Shaped[Tensor, "*shape"]:
-    """What the host drew or built, on a device.
+    """Copy a tensor of the host to a device.
 
-    A plain copy to a GPU waits for all that the GPU has still to do. This one is queued behind it, from pinned memory,
-    which PyTorch keeps until it has been read.
+    A plain copy to a GPU waits until the GPU has finished all its work. This one is queued behind that work, from
+    pinned memory, which PyTorch keeps until it has been read.
+
+    Args:
+        made: what the host drew or built.
+        device: where it should be.
 
     Example:
         >>> sent(torch.arange(3), torch.device("cpu"))

@@ -1,4 +1,4 @@
-"""The threat: a norm ball of allowed perturbations, cut by the box of valid pixels."""
+"""The threat: which perturbations are allowed. It is a ball in some norm, within the box [0, 1] of valid pixels."""
 
 from __future__ import annotations
 
@@ -14,14 +14,19 @@ from spikeproof.checked import told
 from spikeproof.errors import SpikeproofError
 
 Norm = Literal["linf", "l2"]
-NORMS: dict[Norm, str] = {"linf": "Linf", "l2": "L2"}  # as sentences call them
+NORMS: dict[Norm, str] = {"linf": "Linf", "l2": "L2"}  # how sentences write them
 
 
 def parse_eps(value: float | str, what: str = "eps", *, most: float = 1.0) -> float:
-    """A radius in pixel units of [0,1], from a number or text such as "0.03" or "8/255"; ``what`` names it in errors.
+    """Read a radius or another distance, for pixels in [0, 1].
+
+    Args:
+        value: a number, or text such as "0.03" or "8/255".
+        what: what the message calls it.
+        most: the largest value allowed; infinity for L2.
 
     Raises:
-        SpikeproofError: not a number, or outside [0, ``most``].
+        SpikeproofError: not a number, not finite, or outside [0, ``most``].
 
     Example:
         >>> parse_eps("51/255")
@@ -46,18 +51,21 @@ def parse_eps(value: float | str, what: str = "eps", *, most: float = 1.0) -> fl
     return eps
 
 
-# A radius (or step size) as a field of a recipe: Python and the command line then take "8/255" too. Its owner turns it
-# into a number at the door, and refuses a None where one is needed.
+# A radius (or step size) as a field of a recipe, so that Python and the command line take "8/255" too. Its owner makes
+# a number of it at once, and refuses None where a radius is needed.
 Eps = float | str
 OptionalEps = float | str | None
 
 
 @dataclasses.dataclass(frozen=True)
 class Linf:
-    """All images within ``eps`` of the original in every pixel, and within [0, 1].
+    """The L-infinity threat: all images x' in [0, 1] with max |x' - x| <= eps over all values of the image x.
 
     Args:
         eps: a number in [0, 1] or text like "8/255".
+
+    Raises:
+        SpikeproofError: another eps.
 
     Example:
         >>> Linf("8/255") == Linf(8 / 255)
@@ -72,39 +80,63 @@ class Linf:
 
     @staticmethod
     def parse(value: float | str, what: str = "eps") -> float:
-        """A distance in this norm, from a number or text (see :func:`parse_eps`)."""
+        """Read a distance in this norm. Arguments and errors as of :func:`parse_eps`."""
         return parse_eps(value, what)
 
     def project(
         self, candidate: Float[Tensor, "n c h w"], original: Float[Tensor, "n c h w"]
     ) -> Float[Tensor, "n c h w"]:
-        """The nearest allowed image."""
+        """The nearest allowed image to each candidate.
+
+        Args:
+            candidate: any images.
+            original: the images that the ball is around, in [0, 1].
+        """
         return (original + (candidate - original).clamp(-self.eps, self.eps)).clamp(0, 1)
 
     def steepest(self, gradient: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
-        """The direction of norm 1 that climbs most: the sign."""
+        """For each image the direction of norm 1 in which the loss climbs most: the gradient's sign.
+
+        Args:
+            gradient: of the loss by the images.
+        """
         return gradient.sign()
 
     def random_direction(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
-        """A direction of norm 1: uniform noise over its largest value; where APGD and SA-PGD start."""
+        """For each image a random direction of norm 1: uniform noise, over its largest value. APGD and SA-PGD take it.
+
+        Args:
+            images: only shape, dtype and device count.
+        """
         noise = 2 * torch.rand_like(images) - 1
         return noise / noise.abs().amax((1, 2, 3), keepdim=True)
 
     def random_start(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
-        """A uniform draw from the ball, clipped to [0, 1]."""
+        """For each image a uniform draw from the ball around it, clipped to [0, 1].
+
+        Args:
+            images: in [0, 1].
+        """
         return self.project(images + (2 * torch.rand_like(images) - 1) * self.eps, images)
 
     def distance(self, images: Float[Tensor, "n c h w"], others: Float[Tensor, "n c h w"]) -> Float[Tensor, " n"]:
-        """The norm of each difference."""
+        """The norm of the difference of each pair of images.
+
+        Args:
+            images, others: as many of the one as of the other.
+        """
         return (images - others).abs().flatten(1).amax(1)
 
 
 @dataclasses.dataclass(frozen=True)
 class L2:
-    """All images whose difference from the original has a Euclidean norm of at most ``eps``, within [0, 1].
+    """The L2 threat: all images x' in [0, 1] with ||x' - x||_2 <= eps for the image x.
 
     Args:
-        eps: a number >= 0 or text like "128/255"; a whole 3x32x32 image can differ by 55.4.
+        eps: a finite number >= 0 or text like "128/255". Two images of 3x32x32 values differ by at most 55.4.
+
+    Raises:
+        SpikeproofError: another eps.
 
     Example:
         >>> L2("128/255").eps
@@ -119,35 +151,56 @@ class L2:
 
     @staticmethod
     def parse(value: float | str, what: str = "eps") -> float:
-        """A distance in this norm, from a number or text (see :func:`parse_eps`)."""
+        """Read a distance in this norm. Arguments and errors as of :func:`parse_eps`."""
         return parse_eps(value, what, most=math.inf)
 
     def project(
         self, candidate: Float[Tensor, "n c h w"], original: Float[Tensor, "n c h w"]
     ) -> Float[Tensor, "n c h w"]:
-        """Pulled back to the ball, then clipped to [0, 1], which leaves the ball no more."""
+        """Scale the change of each image down to norm eps, then clip to [0, 1], which makes no change larger.
+
+        Args:
+            candidate: any images.
+            original: the images that the ball is around, in [0, 1].
+        """
         offset = candidate - original
         length = offset.flatten(1).norm(dim=1)[:, None, None, None]
         return (original + offset * (self.eps / length.clamp_min(1e-12)).clamp_max(1)).clamp(0, 1)
 
     def steepest(self, gradient: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
-        """The direction of norm 1 that climbs most: the gradient over its norm; zero stays zero."""
+        """For each image the direction of norm 1 in which the loss climbs most: the gradient over its norm; 0 stays 0.
+
+        Args:
+            gradient: of the loss by the images.
+        """
         # Scaled by the largest value first: squares of tiny gradients would underflow.
         unit = gradient / gradient.abs().flatten(1).amax(1)[:, None, None, None].clamp_min(torch.finfo().tiny)
         return unit / unit.flatten(1).norm(dim=1)[:, None, None, None].clamp_min(1e-12)
 
     def random_direction(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
-        """A direction of norm 1: normal noise over its length."""
+        """For each image a random direction of norm 1: normal noise, divided by its norm.
+
+        Args:
+            images: only shape, dtype and device count.
+        """
         return self.steepest(torch.randn_like(images))
 
     def random_start(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
-        """A uniform draw from the ball, clipped to [0, 1]."""
+        """For each image a uniform draw from the ball around it, clipped to [0, 1].
+
+        Args:
+            images: in [0, 1].
+        """
         share = torch.rand(len(images), 1, 1, 1, dtype=images.dtype, device=images.device)
         length = self.eps * share ** (1 / images.shape[1:].numel())
         return self.project(images + length * self.random_direction(images), images)
 
     def distance(self, images: Float[Tensor, "n c h w"], others: Float[Tensor, "n c h w"]) -> Float[Tensor, " n"]:
-        """The norm of each difference."""
+        """The norm of the difference of each pair of images.
+
+        Args:
+            images, others: as many of the one as of the other.
+        """
         return (images - others).flatten(1).norm(dim=1)
 
 

@@ -8,7 +8,7 @@ from torch import nn
 
 from spikeproof.attacks import Crafting
 from spikeproof.audit import audit
-from spikeproof.audit.diagnostics import Curves, Gradients, flags_of, input_gradients
+from spikeproof.audit.diagnostics import Curves, InputGradients, flags_of, input_gradients
 from spikeproof.records.audit_json import FlagRecord
 from spikeproof.spiking import inference_noise, sites
 from spikeproof.threat import Linf
@@ -57,7 +57,7 @@ def like(*, zero=0.0, sparsity=(0.0,), broken=0.0):
     """The gradients of 1,000 samples, so many of them zero, so many broken in a tenth of their values."""
     shares = torch.arange(1000) / 1000
     spread = torch.tensor(sparsity).repeat_interleave(1000 // len(sparsity))
-    return Gradients(shares < zero, spread, (shares < broken) * 0.1)
+    return InputGradients(shares < zero, spread, (shares < broken) * 0.1)
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from own_spikes import Fire
 from torch import nn
 
 from spikeproof.audit import audit
@@ -47,18 +48,6 @@ def test_a_source_that_fails_on_a_substitute(tiny, digits, quick, attacked, refu
     with refuses("TRANSFER:PGD-2@PDSG", "cannot run on the substitute"):
         audit(tiny, digits.test, config, substitutes=[OwnBackwardOnly(tiny)], show=False)
     assert attacked == []
-
-
-class Fire(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, margin):
-        ctx.save_for_backward(margin)
-        return (margin >= 0).to(margin.dtype)
-
-    @staticmethod
-    def backward(ctx, gradient):
-        (margin,) = ctx.saved_tensors
-        return gradient * (1 - margin.abs()).clamp_min(0)
 
 
 class Neurons(nn.Module):

@@ -95,9 +95,9 @@ def test_an_earlier_push_is_replaced_and_other_things_are_not(audited, tmp_path,
 
     (target / "mine.txt").write_text("mine")
     before = content(target)
-    with refuses(target, "other things"):
+    with refuses(target, "other files"):
         push(audited, target)
-    with refuses(audited, "other things"):
+    with refuses(audited, "other files"):
         push(audited, audited)
     with refuses("mine.txt is a file"):
         push(audited, target / "mine.txt")

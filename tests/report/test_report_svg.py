@@ -13,7 +13,7 @@ from spikeproof.report.svg import (
     LOOKS,
     Axis,
     Bar,
-    Line,
+    ChartLine,
     amount_axis,
     bars,
     histogram,
@@ -61,7 +61,7 @@ def test_histogram_of_a_silent_site_and_of_a_wide_window() -> None:
 
 
 def test_line_goes_where_the_axis_says_and_breaks_at_nan() -> None:
-    line = Line("a", 0, [0.0, 0.5, 0.75, 1.0], [0.0, 1.0, math.nan, 0.5], ["p", "q", "r", "s"])
+    line = ChartLine("a", 0, [0.0, 0.5, 0.75, 1.0], [0.0, 1.0, math.nan, 0.5], ["p", "q", "r", "s"])
     svg = line_chart("t", [line], UNIT, UNIT)
     (path,) = re.findall(r'class="line" d="([^"]*)"', svg)
     assert path.count("M") == 2 and "nan" not in svg
@@ -73,7 +73,7 @@ def test_line_goes_where_the_axis_says_and_breaks_at_nan() -> None:
 
 
 def test_band_runs_along_low_and_back_along_high() -> None:
-    line = Line("a", 2, [0.0, 1.0], [0.5, 0.5], ["", ""], band=([0.25, 0.0], [0.75, 1.0]))
+    line = ChartLine("a", 2, [0.0, 1.0], [0.5, 0.5], ["", ""], band=([0.25, 0.0], [0.75, 1.0]))
     svg = line_chart("t", [line], UNIT, UNIT)
     (outline,) = re.findall(r'class="band c2" d="([^"]*)Z"', svg)
     low_left, low_right, high_right, high_left = points(outline)
@@ -96,7 +96,7 @@ def test_bars_and_their_ghost() -> None:
 
 def test_a_dashed_line_is_dashed_in_the_chart_and_in_the_legend() -> None:
     for dashed in (False, True):
-        line = Line("a", 0, [0.0, 1.0], [0.0, 1.0], ["", ""], dashed=dashed)
+        line = ChartLine("a", 0, [0.0, 1.0], [0.0, 1.0], ["", ""], dashed=dashed)
         assert ("dashed" in line_chart("t", [line], UNIT, UNIT)) == dashed
         assert ("dashed" in legend([("a", 0, dashed)])) == dashed
 
@@ -107,7 +107,7 @@ def test_colour_and_marker_together_are_unique() -> None:
 
 
 def test_words_are_escaped() -> None:
-    line = Line("<a>", 0, [0.0], [0.0], ["<p>"])
+    line = ChartLine("<a>", 0, [0.0], [0.0], ["<p>"])
     drawn = [
         line_chart("<t>", [line], UNIT, UNIT, guide=(0.5, "<g>")),
         legend([("<a>", 0, False)]),

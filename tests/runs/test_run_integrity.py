@@ -157,7 +157,7 @@ def test_a_mended_setting_can_be_resumed_where_nothing_was_saved(new_model, few_
 
 
 def test_an_exploded_loss_is_an_error(new_model, few_digits, quick, tmp_path, refuses):
-    with refuses("exploded", "learning rate"):
+    with refuses("too high to go on", "learning rate"):
         train(new_model(), few_digits, config=quick(learning_rate=1e6, epochs=4), out=tmp_path / "run", show=False)
     assert not RunFolder(tmp_path / "run").finished
 

@@ -29,7 +29,7 @@ def test_an_audit_on_other_images_says_so_of_the_split_alone(tmp_path):
 
 
 def test_an_audit_on_other_classes_is_refused(refuses, tmp_path):
-    with refuses(tmp_path, "cat, dog, ...", "dog, cat, ...", "another thing"):
+    with refuses(tmp_path, "cat, dog, ...", "dog, cat, ...", "another class"):
         other_data(tmp_path, MINE, MINE | {"class_names": ["dog", "cat"]}, "test")
 
 

@@ -1,4 +1,4 @@
-"""``audit``: protocol accuracy, worst case and the gap between them, for one model, and whether to believe them."""
+"""``audit``: the protocol accuracy, worst case and masking gap of one model, and whether they can be believed."""
 
 from __future__ import annotations
 
@@ -9,28 +9,27 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Bool, Int64
 from torch import Tensor, nn
 
 from spikeproof.attacks import (
     Crafting,
     Form,
-    check_batch,
     check_threat,
     evaluating,
     fgsm,
     judged,
     look_at,
-    working_dtype,
 )
 from spikeproof.audit.config import AuditConfig
-from spikeproof.audit.curves import CurvePlan, swept_pair
-from spikeproof.audit.diagnostics import Curves, Flag, Gradients, flags_of, input_gradients
+from spikeproof.audit.curves import SweepPlan, swept_pair
+from spikeproof.audit.diagnostics import Curves, Flag, InputGradients, flags_of, input_gradients
 from spikeproof.audit.doubts import doubts_of, of_clean, of_draws, of_random_numbers
 from spikeproof.audit.engine import Attempt, Engine
 from spikeproof.audit.findings import Audit, Result
-from spikeproof.audit.fingerprint import fingerprint, images_fingerprint
+from spikeproof.audit.fingerprint import fingerprint
 from spikeproof.audit.forecast import Forecast, falling, forecast
+from spikeproof.audit.images import AuditedImages, take_images
 from spikeproof.audit.masks import Masks
 from spikeproof.audit.network import Network, network_of
 from spikeproof.audit.outcomes import Outcomes, worst_case
@@ -57,9 +56,7 @@ from spikeproof.spiking import inference_noise, sites
 from spikeproof.threat import NORMS, Threat
 
 _PICTURES = 6
-BEYOND = "CURVES AND CHECKS"  # the row of what they break inside the ball
-# Images of digits that were saved as 0 to 16 are darker than this, photographs are not.
-_DARK = 64
+BEYOND = "CURVES AND CHECKS"  # the row for samples that only the curves and checks break
 _INSIGHT_IMAGES = 100
 MOST_AT_ONCE = 250  # images attacked at a time where an audit's config does not say
 
@@ -78,20 +75,28 @@ def audit(
     doubts: Sequence[str] = (),
     show: bool = True,
 ) -> Audit:
-    """Attack ``model`` with a battery and judge every image in float32.
+    """Attack ``model`` with a battery of trials and judge every image in float32.
+
+    The worst case is the share of samples that stay right on the clean image and under every trial inside the ball.
+    The masking gap is the protocol accuracy minus the worst case.
 
     Args:
-        model: images [N,C,H,W] in [0,1] -> logits. In an ANN, which has no sites, a battery's trials run through its
-            own gradient, which is exact.
+        model: images [N,C,H,W] in [0,1] -> logits [N,K]. An ANN has no sites: a battery's trials run through its own
+            gradient, which is exact.
         images: the split to audit, on the model's device or any other.
-        config: what to run; ``AuditConfig()`` by default.
-        threat: taken instead of the config's norm and radius.
-        validation: other images, on which the attacks' own settings are chosen; without them defaults are taken.
+        config: what to run; None for ``AuditConfig()``.
+        threat: taken instead of the config's norm and eps; None for those.
+        validation: other images, on which settings of gradient sources are chosen (``AuditConfig.tune_samples``); None
+            for the defaults.
         substitutes: models on which the config's ``transfer`` trials are crafted, to be tried on this one.
-        parts: a folder for what is finished, so that an audit that was killed goes on where it was.
+        parts: a folder for what is finished, so that an audit that was killed goes on where it was; None for none.
         save: called with the result, in the first process only, before the parts are removed: until then a kill costs
             nothing.
         doubts: sentences that say why these numbers may not be what they seem; they stand first among the warnings.
+        show: print a line a batch, and a bar on a terminal.
+
+    Returns:
+        All numbers, flags and warnings, and every verdict (``Audit.outcomes``).
 
     Raises:
         SpikeproofError: no such samples, images that do not fit, a model that keeps a state, a trial that this model
@@ -113,7 +118,7 @@ def audit(
         check_threat(threat, tuple(NORMS), "An audit")
         config = dataclasses.replace(config, norm=threat.norm, eps=threat.eps)
     began = working_time()
-    audited = _chosen(model, images, config.samples, config.split)
+    audited = take_images(model, images, config.samples, config.split)
     pixels, labels = audited.pixels, audited.labels
     if config.noise and not any(site.noise_std > 0 for site in sites(model).values()):
         raise SpikeproofError(
@@ -121,14 +126,14 @@ def audit(
         )
     noise = config.noise
     with inference_noise(model, noise), evaluating(model):
-        # Both looks are wanted: the first one refuses a state, and sees what no one declares (dropout left on).
+        # Both are needed: look_at refuses a model with a state, and sees noise that no part declares (dropout left on).
         seen = look_at(model, pixels)
         random = seen.drawn or draws_at_random(model)
     for given in (images, validation or images):
         if seen.classes != given.num_classes:
             raise SpikeproofError(
-                f"The model tells {seen.classes} classes apart and these images have {given.num_classes}; give the "
-                "data it was made for."
+                f"The model has {seen.classes} outputs and these images have {given.num_classes} classes; give the "
+                "data that it was made for."
             )
     config = dataclasses.replace(
         config,
@@ -138,7 +143,7 @@ def audit(
     )
     if substitutes and not config.transfer:
         raise SpikeproofError("There are substitutes, but no transfer trial is asked for; 'PGD-20' is usual.")
-    found_doubts = [*(Doubt("note", said) for said in doubts), *of_random_numbers(seen, "The network")]
+    found_doubts = [*(Doubt("note", sentence) for sentence in doubts), *of_random_numbers(seen, "The network")]
     for number, other in enumerate(substitutes, 1):
         called = _called(number, substitutes)
         found_doubts += of_random_numbers(look_at(other, pixels, called), called.capitalize())
@@ -159,7 +164,7 @@ def audit(
         auditor = _Auditor(model, network, audited, images.class_names, config, tuning, others, found_doubts)
         unfinished = Parts(folder_of_parts)
         result = auditor.run(unfinished, began, show)
-    # By the first process alone: another one would remove what this one has not saved yet.
+    # By the first process alone: another would remove the parts before this one has saved.
     if Shard.of_this_process().first:
         if save is not None:
             save(result)
@@ -167,55 +172,8 @@ def audit(
     return result
 
 
-@dataclasses.dataclass(frozen=True)
-class _Audited:
-    """The audited images; ``rows`` are their numbers in the split, ``doubts`` what they cannot tell of it."""
-
-    pixels: Float[Tensor, "n c h w"]
-    labels: Int64[Tensor, " n"]
-    rows: Int64[Tensor, " n"]
-    split_size: int
-    classes: dict[str, int]
-    fingerprint: str
-    audited: str
-    doubts: tuple[Doubt, ...]
-
-
-def _chosen(model: nn.Module, images: ImageSet, samples: int | None, split: str) -> _Audited:
-    """A part of a split on the model's device, if it fits it; in an order of which every beginning is a fair part."""
-    parameter = next(model.parameters(), None)
-    device = torch.device("cpu") if parameter is None else parameter.device
-    if not len(images):
-        raise SpikeproofError(f"The {split} split has no images, and an audit needs one or more; give another split.")
-    count = len(images) if samples is None else samples
-    if count > len(images):
-        raise SpikeproofError(f"The {split} split has {len(images)} images, fewer than the {count} asked for.")
-    brightest = images.brightest(f"the {split} images")
-    rows = images.part(count)
-    chosen = images.take(rows.to(images.labels.device)).to(device)
-    pixels, labels, _ = check_batch(chosen.images.to(working_dtype(model)) / 255, chosen.labels, model=model)
-    counts = torch.bincount(labels.cpu(), minlength=images.num_classes).tolist()
-    # Two classes may share a name.
-    by_class = {
-        f"{label}: {name}": had for label, (name, had) in enumerate(zip(images.class_names, counts, strict=True))
-    }
-    missing = [name for name, had in zip(images.class_names, counts, strict=True) if had == 0]
-    doubts: tuple[Doubt, ...] = ()
-    if brightest < _DARK:
-        text = "No pixel is above {} of 255, so a radius counts for more of the contrast than it says."
-        doubts += (Doubt("dark images", text, (str(brightest),)),)
-    if missing:
-        named = ", ".join(missing[:10]) + (", ..." if len(missing) > 10 else "")
-        text = "The {} audited images have none of {} of {} classes ({})."
-        numbers = (str(count), str(len(missing)), str(images.num_classes), named)
-        doubts += (Doubt("missing classes", text, numbers),)
-    return _Audited(
-        pixels, labels, rows, len(images), by_class, images.fingerprint(), images_fingerprint(chosen), doubts
-    )
-
-
 def _called(number: int, substitutes: Sequence[nn.Module]) -> str:
-    """A substitute in a sentence."""
+    """What a substitute is called in sentences."""
     return "the substitute" if len(substitutes) == 1 else f"substitute {number}"
 
 
@@ -223,16 +181,18 @@ def _tuned(model: nn.Module, validation: ImageSet | None, config: AuditConfig, m
     count = min(config.tune_samples, 0 if validation is None else len(validation))
     if validation is None or count == 0:
         return Tuning(Tuned(), 0, {})
-    chosen = _chosen(model, validation, count, "validation")
+    chosen = take_images(model, validation, count, "validation")
     return tune(model, chosen.pixels, chosen.labels, config.threat, members, config.crafting())
 
 
 class _Auditor:
+    """One audit of one model: its images, trials and verdicts."""
+
     def __init__(
         self,
         model: nn.Module,
         network: Network,
-        audited: _Audited,
+        audited: AuditedImages,
         class_names: tuple[str, ...],
         config: AuditConfig,
         tuning: Tuning,
@@ -255,7 +215,7 @@ class _Auditor:
         config = self.config
         batch_size = config.batch_size or self._fitting_batch(parts)
         headline, adaptive = swept_pair(self.trials)
-        plan = CurvePlan(config, headline, adaptive, self.pixels[0].numel())
+        plan = SweepPlan(config, headline, adaptive, self.pixels[0].numel())
         few = min(config.sweep_samples, len(self.labels))
         masks = Masks(self.model, self.pixels[:few], self.labels[:few], config, self.tuning.tuned, batch_size)
         self.trials = masks.with_what_goes_round(self.trials)
@@ -317,7 +277,7 @@ class _Auditor:
         )
 
     def _fitting_batch(self, parts: Parts) -> int:
-        """The same for every process and for an audit that goes on: it decides who is in which batch."""
+        """The batch size. It decides who is in which batch, so all processes and a resumed audit take the same one."""
         stored = parts.get("batch-size")
         if stored is not None:
             return int(stored["size"])
@@ -331,7 +291,7 @@ class _Auditor:
         return smallest
 
     def _results(self, right: Bool[Tensor, " n"], attempts: Sequence[Attempt]) -> tuple[Counted, list[Result]]:
-        """Every trial's numbers; on the way all verdicts go into the outcomes."""
+        """Every trial's numbers. All verdicts are put into the outcomes."""
         everything = torch.arange(len(right))
         right = right.cpu()
         self._record(None, 0.0, everything, right)
@@ -364,9 +324,10 @@ class _Auditor:
         return clean, results
 
     def _beyond_the_battery(self, attempts: Mapping[str, Attempt], left: Counted) -> list[Result]:
-        """Whatever breaks counts: what curves and checks did inside the ball to what the battery left.
+        """A row for what curves and checks inside the ball did to the samples that the battery left.
 
-        A row wherever there were any, also where they broke nothing: audits of one kind have the same rows.
+        Whatever breaks a sample counts. The row is there also where they broke nothing, so that audits of one kind have
+        the same rows.
         """
         if not attempts:
             return []
@@ -377,7 +338,7 @@ class _Auditor:
             broken[attempt.samples[~attempt.correct]] = True
         at = (looked_at & torch.tensor([standing[row] for row in self.rows.tolist()])).nonzero().flatten()
         newly, seconds = int(broken[at].sum()), sum(attempt.seconds for attempt in attempts.values())
-        # A row and no attack: nothing runs it.
+        # The trial only names the row; it is never run.
         form = Form(name=BEYOND, attack=fgsm, kind="fixed")
         trial = Trial(form=form, named=SOURCES["BPTT"], source=BPTT(), ball=self.config.norm)
         self._record(trial, self.eps, at, ~broken[at])
@@ -385,7 +346,7 @@ class _Auditor:
         return [Result(trial, False, len(at), newly, newly, None, less, seconds)]
 
     def _undecided(self, inside: Sequence[Attempt]) -> int:
-        """How many samples of the worst case some attempt inside the ball left undecided."""
+        """How many samples of the worst case some attempt inside the ball left undecided; they count as right."""
         standing = self.outcomes.standing(self.eps, self.config.norm)
         doubtful = {int(sample) for attempt in inside for sample in attempt.samples[attempt.undecided]}
         return sum(standing[int(self.rows[sample])] for sample in doubtful)
@@ -410,7 +371,7 @@ class _Auditor:
             noise="on" if config.noise else "off",
         )
 
-    def _flags(self, chosen: Int64[Tensor, " m"], curves: Curves, gradients: Gradients) -> list[Flag]:
+    def _flags(self, chosen: Int64[Tensor, " m"], curves: Curves, gradients: InputGradients) -> list[Flag]:
         config = self.config
         images, labels = self.pixels[chosen], self.labels[chosen]
         how, noisy = config.crafting(), bool(config.noise)
@@ -419,7 +380,7 @@ class _Auditor:
     def _pictures(
         self, predictions: Int64[Tensor, " n"], results: Sequence[Result], attempts: Sequence[Attempt]
     ) -> dict[str, Any]:
-        """Some samples before and after the trial that broke most; those that it turned come first."""
+        """Some samples before and after the trial that broke most; those that it broke come first."""
         inside = [pair for pair in zip(self.trials, attempts, strict=True) if pair[0].bounded]
         trial, attempt = max(inside, key=lambda pair: int((~pair[1].correct).sum()))
         correct = dict(zip(attempt.samples.tolist(), attempt.correct.tolist(), strict=True))

@@ -13,7 +13,7 @@ BatteryName = Literal[
     "quick", "reliable", "thorough", "paper-mpd-sgr", "paper-tgo", "autoattack", "autoattack-rand", "everything"
 ]
 
-# Ozdenizci and Legenstein (2024): 19 backwards.
+# The 19 backwards of Ozdenizci and Legenstein (2024).
 NINETEEN_SOURCES = (
     *(f"BPTT:triangle({width})" for width in (1, 2, 3, 0.5, 0.25)),
     *(f"BPTT:exp({scale},{decay})" for scale in (0.3, 1) for decay in (0.5, 1, 2)),
@@ -50,7 +50,7 @@ class Battery:
 
 
 def _and_the_others(listed: tuple[str, ...], ball: Norm) -> tuple[str, ...]:
-    """These trials, and every attack in this ball that none of them is, as it is by default."""
+    """These trials, and by its default settings every other attack that can search this ball."""
     named = {make_trial(text, ball).attack_name for text in listed}
     others = [
         name

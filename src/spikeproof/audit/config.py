@@ -38,34 +38,38 @@ class AuditConfig:
 
     Args:
         norm: of the threat: "linf" or "l2".
-        eps: of the threat; a number or text like "8/255"; in Linf at most 1. None for 8/255 in Linf, 128/255 in L2.
-        samples: how many images of the split, drawn by a seed of its own so that each class has its share; None for
-            all.
+        eps: the radius of the threat, > 0, for pixels in [0, 1]: a number or text like "8/255"; in Linf at most 1.
+            None for 8/255 in Linf, 128/255 in L2.
+        samples: how many images of the split; None for all. A fixed seed draws them, so that each class has its share.
         split: "test", or "validation" while choosing hyper-parameters.
         battery: the named list of trials; None for those of ``trials`` alone.
         trials: further trials, as text: "PGD-20", "SA-PGD-100@ASSG", "APGD-CE-100@BPTT:sigmoid(4)".
         transfer: trials that are crafted on the substitutes, where the audit is given any, and judged on the audited
-            model: each a black-box trial after all others, named as in "TRANSFER:PGD-20".
-        per_member: every trial attacks every sample, so that each has an accuracy of its own; False gives all but the
-            protocol trials only what is left, which is much cheaper; None as the battery has it.
-        noise: whether the sites' firing noise (NLIF, NDL) is on at inference; None as the network was made.
+            model. Each is a black-box trial after all others, named as in "TRANSFER:PGD-20".
+        per_member: True lets every trial attack every sample, so that each has an accuracy of its own. False gives all
+            but the protocol trials only the samples that are left, which is much cheaper. None is as the battery says.
+        noise: whether the sites' firing noise (NLIF, NDL) is on at inference; None for as the network was made.
         eot_iter: E, forwards averaged in each gradient; None for 10 where the network is random at inference, else 1.
         judge_draws: R, forwards whose logits an attack averages where it looks at its images; None for as many as
-            ``eot_iter``. Behind each verdict on a random network are max(R, 100) or more.
-        precision: of crafting; verdicts are float32 always. "auto" is fp32 on every machine: crafting in bf16 was
-            measured to overstate the worst case.
-        tune_samples: validation images on which ASSG's and HART's settings are chosen; 0 for their defaults, since
-            no gain of choosing them outlasted the local search (docs/log.md).
+            ``eot_iter``. Each verdict on a random network rests on max(R, 100) forwards or more.
+        precision: of crafting; verdicts are always float32. "auto" is fp32 on every machine, because crafting in bf16
+            was measured to overstate the worst case.
+        tune_samples: validation images on which ASSG's and HART's settings are chosen. 0 takes their defaults: after
+            the local search, nothing was left of what choosing them gains (docs/log.md).
         sweep: further radii for the accuracy-against-radius curves.
         step_sweep: numbers of steps for the accuracy-against-steps curves.
         sweep_samples: images in those curves, and in the diagnostics.
         diagnostics: whether to check if the numbers can be believed.
         batch_size: images attacked at a time; None for 250, or fewer where memory holds no more.
-        seed: of the attacks.
+        seed: of the attacks, >= 0.
 
     Raises:
         SpikeproofError: counts below 1, an impossible radius, an unknown trial, one that cannot be transferred, or no
             protocol trial.
+
+    Example:
+        >>> AuditConfig(eps="4/255", samples=100, battery="quick").threat
+        Linf(eps=0.01568627450980392)
     """
 
     norm: Norm = "linf"
@@ -99,7 +103,7 @@ class AuditConfig:
         self.transfers(())
         if not any(trial.rank is not None for trial in self.members()):
             raise SpikeproofError(
-                "An audit needs at least one protocol trial through the model's own surrogate; PGD-20 tells the most."
+                "An audit needs at least one protocol trial through the model's own surrogate; PGD-20 is usual."
             )
 
     def _check_words(self) -> None:
@@ -135,19 +139,21 @@ class AuditConfig:
 
     @property
     def threat(self) -> Threat:
+        """The norm and the radius together."""
         assert self.eps is not None
         return BALLS[self.norm](self.eps)
 
     def crafting(self) -> Crafting:
-        """How this audit obtains gradients and verdicts, but for the source."""
+        """How this audit takes gradients and verdicts; each trial brings its own gradient source."""
         return Crafting(
             eot_iter=self.eot_iter or 1, judge_draws=self.judge_draws, precision=self.precision, seed=self.seed
         )
 
     def meaning(self) -> dict[str, Any]:
-        """Every setting as a plain value, "auto" as what it means: two that ask for the same audit have the same.
+        """Every setting as a plain value, with "auto" replaced by what it means.
 
-        Addresses and names of audits are made from it, so it has the names that settings had first.
+        Two configs that ask for the same audit have the same. Addresses and names of audits are made from it, so the
+        settings stand here under the names that they had first.
 
         Example:
             >>> AuditConfig().meaning() == AuditConfig(precision="fp32").meaning()
@@ -157,18 +163,22 @@ class AuditConfig:
 
     @property
     def verdict_draws(self) -> int:
-        """How many draws are behind a verdict: of a random network at least so many, of another exactly."""
+        """How many forwards a verdict rests on: exactly so many, for a random network at least so many."""
         how = self.crafting()
         return how.least_draws if self.noise else how.look_draws
 
     @property
     def every_member_attacks_all(self) -> bool:
+        """Whether every trial attacks every sample: ``per_member``, or where that is None what the battery says."""
         if self.per_member is not None:
             return self.per_member
         return self.battery is not None and BATTERIES[self.battery].per_member
 
     def members(self, tuned: Tuned | None = None) -> list[Trial]:
-        """The trials in the order in which they are run: protocol ones first, all else as it is written.
+        """The trials of the battery and of ``trials``, each once: protocol trials first, the rest as it is written.
+
+        Args:
+            tuned: settings of gradient sources from validation samples; None for the defaults.
 
         Example:
             >>> [trial.name for trial in AuditConfig(battery="quick", trials=("R+FGSM",)).members()]
@@ -177,7 +187,14 @@ class AuditConfig:
         return list(self._members) if tuned is None else [trial.tuned(tuned) for trial in self._members]
 
     def going_round(self, members: Sequence[Trial], tuned: Tuned | None = None) -> list[Trial]:
-        """These trials and those that go round what hides the gradient, before any that goes on from the best image.
+        """Add the trials that go round what hides the gradient (``AROUND``).
+
+        Args:
+            members: the trials so far. The new ones stand before the first that continues from the best image.
+            tuned: settings of gradient sources from validation samples; None for the defaults.
+
+        Returns:
+            All trials; those that were not among ``members`` have ``added`` set.
 
         Example:
             >>> config = AuditConfig(battery="quick")
@@ -191,7 +208,10 @@ class AuditConfig:
         return [*members[:at], *added, *members[at:]]
 
     def transfers(self, substitutes: Sequence[nn.Module]) -> list[Trial]:
-        """The trials that are crafted on these networks, as they are written.
+        """The black-box trials of ``transfer``, crafted on these networks.
+
+        Args:
+            substitutes: any number of networks that take the audited one's images.
 
         Example:
             >>> [trial.name for trial in AuditConfig(transfer=("FGSM", "BIM-7")).transfers([nn.Identity()])]
@@ -200,16 +220,16 @@ class AuditConfig:
         return [trial.crafted_on(substitutes) for trial in self._transfers]
 
     def attacks_all(self, trial: Trial) -> bool:
-        """Whether a trial attacks every sample that is right when clean; else only what those before it left."""
+        """Whether a trial attacks every sample that is right when clean; else only those that earlier trials left."""
         return trial.kind == "protocol" or self.every_member_attacks_all
 
     def __getstate__(self) -> dict[str, Any]:
-        """Its fields alone: another process reads the trials' texts itself."""
+        """Pickle the fields alone: another process reads the trials' texts again."""
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
 
     @functools.cached_property
     def _members(self) -> tuple[Trial, ...]:
-        """What the texts of battery and trials say, each trial once."""
+        """The trials of the texts of ``battery`` and ``trials``, each once."""
         listed = (make_trial(text, self.norm) for text in (*self._battery_trials(), *self.trials))
         once = {trial.name: trial for trial in listed}
         return tuple(sorted(once.values(), key=lambda trial: trial.kind != "protocol"))

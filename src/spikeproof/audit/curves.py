@@ -1,4 +1,4 @@
-"""Accuracy against radius and against steps, on some of the samples; the diagnostics look at the same points."""
+"""Accuracy against radius and against steps, on some of the samples. The diagnostics use the same points."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 from spikeproof.audit.config import AuditConfig
 from spikeproof.audit.diagnostics import Curves
 from spikeproof.audit.engine import Attempt
-from spikeproof.audit.findings import CurvePoint
+from spikeproof.audit.findings import MeasuredPoint
 from spikeproof.audit.trials import Trial, make_trial
 from spikeproof.records.trials import Counted
 
@@ -19,11 +19,12 @@ _CHECKED_STEPS = (5, 40)
 Point = tuple[str, Trial, float]  # what it is called, the trial, its radius
 
 
-class CurvePlan:
-    """Which trials are run at which radius beside the battery, and what follows from them.
+class SweepPlan:
+    """Which trials are run at which radius beside the battery, and the curves that they give.
 
     Args:
-        headline: the protocol trial; adaptive: the first adaptive one, if any. These two are swept.
+        config: its ``sweep``, ``step_sweep`` and ``diagnostics`` decide what is run.
+        headline: the protocol trial; adaptive: the first adaptive one, or None. These two are swept.
         pixels: how many values an image has.
     """
 
@@ -45,29 +46,42 @@ class CurvePlan:
             planned += [(self._one_step, self._eps), (self._queries, self._eps)]
         self.points: list[Point] = list({_name(*pair): (_name(*pair), *pair) for pair in planned}.values())
 
-    def by_eps(self, attempts: Mapping[str, Attempt], right: Bool[Tensor, " n"]) -> list[CurvePoint]:
-        """The swept trials' accuracies, from radius 0 on."""
+    def by_eps(self, attempts: Mapping[str, Attempt], right: Bool[Tensor, " n"]) -> list[MeasuredPoint]:
+        """The swept trials' accuracies by radius, from 0 (the clean images) on.
+
+        Args:
+            attempts: what came of all ``points``, by their names.
+            right: for each sample of the curve whether it is right when clean.
+        """
         swept = {trial.name: trial for trial in self._swept}
         shown = [point for point in self.points if point[1].name in swept]
         clean = Counted.of(int(right.sum()), len(right))
-        curve = [CurvePoint(0.0, swept[name], clean) for name in dict.fromkeys(point[1].name for point in shown)]
-        curve += [CurvePoint(at, trial, _measured(attempts[name], right)) for name, trial, at in shown]
+        curve = [MeasuredPoint(0.0, swept[name], clean) for name in dict.fromkeys(point[1].name for point in shown)]
+        curve += [MeasuredPoint(at, trial, _measured(attempts[name], right)) for name, trial, at in shown]
         return sorted(curve, key=lambda point: (point.at, point.trial.kind != "protocol"))
 
-    def by_steps(self, attempts: Mapping[str, Attempt], right: Bool[Tensor, " n"]) -> list[CurvePoint]:
-        """The swept trials' accuracies at the audit's radius, by their number of steps."""
+    def by_steps(self, attempts: Mapping[str, Attempt], right: Bool[Tensor, " n"]) -> list[MeasuredPoint]:
+        """The swept trials' accuracies at the audit's radius, by their number of steps; empty below two points.
+
+        Args:
+            attempts, right: as in ``by_eps``.
+        """
         families = {(trial.attack_name, trial.source) for trial in self._swept if trial.number is not None}
         curve = [
-            CurvePoint(float(trial.number or 0), trial, _measured(attempts[name], right))
+            MeasuredPoint(float(trial.number or 0), trial, _measured(attempts[name], right))
             for name, trial, at in self.points
             if at == self._eps and (trial.attack_name, trial.source) in families
         ]
-        # One point is no curve.
+        # One point makes no curve.
         several = [point for point in curve if sum(p.trial.kind == point.trial.kind for p in curve) > 1]
         return sorted(several, key=lambda point: (point.trial.kind != "protocol", point.at))
 
     def for_diagnostics(self, attempts: Mapping[str, Attempt]) -> Curves:
-        """The protocol attack's shares of the samples that are right when clean."""
+        """What the diagnostics look at: shares that the attacks leave of the samples that are right when clean.
+
+        Args:
+            attempts: as in ``by_eps``.
+        """
 
         def share(trial: Trial, at: float) -> float:
             return attempts[_name(trial, at)].correct.float().mean().item()
@@ -86,7 +100,11 @@ class CurvePlan:
         )
 
     def inside(self, attempts: Mapping[str, Attempt]) -> dict[str, Attempt]:
-        """Those points whose images lie in the audit's own ball."""
+        """The attempts, by name, whose images lie in the audit's own ball.
+
+        Args:
+            attempts: as in ``by_eps``.
+        """
         return {name: attempts[name] for name, trial, at in self.points if trial.bounded and at <= self._eps}
 
     def _near(self) -> tuple[float, ...]:
@@ -98,12 +116,15 @@ def _name(trial: Trial, eps: float) -> str:
 
 
 def _measured(attempt: Attempt, right: Bool[Tensor, " n"]) -> Counted:
-    """Over all samples of the curve, a clean error counting as broken."""
+    """The accuracy over all samples of the curve; one that is wrong when clean counts as broken."""
     return Counted.of(int(attempt.correct.sum()), len(right))
 
 
 def swept_pair(trials: Sequence[Trial]) -> tuple[Trial, Trial | None]:
-    """The headline of a battery, and its first adaptive trial.
+    """The trial whose accuracy is the protocol accuracy, and the first adaptive trial, or None.
+
+    Args:
+        trials: with one or more protocol trials among them.
 
     Example:
         >>> [trial.name for trial in swept_pair(AuditConfig(battery="quick").members()) if trial]

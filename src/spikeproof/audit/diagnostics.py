@@ -1,7 +1,7 @@
 """Red flags: signs that an attack failed for another reason than the model's robustness, each with what to do.
 
-After Athalye et al. (2018, obfuscated gradients), Carlini et al. (2019, on evaluating
-robustness) and AutoAttack's own checks (Croce and Hein 2020), with those that spiking networks need.
+After Athalye et al. (2018, obfuscated gradients), Carlini et al. (2019, on evaluating robustness) and AutoAttack's own
+checks (Croce and Hein 2020), with further ones for spiking networks.
 """
 
 from __future__ import annotations
@@ -35,9 +35,10 @@ class Flag:
 
     Attributes:
         name: what is looked for.
-        measures, raises: what was measured, and from where on it is a sign; in words, with ``{}`` for each number.
+        measures, raises: what was measured, and from which value on the flag is raised; in words, with ``{}`` for each
+            number.
         numbers: those of both, in order and as they are written.
-        raised: whether it is a sign.
+        raised: whether the flag is raised.
         advice: what to do then.
     """
 
@@ -55,24 +56,24 @@ class Flag:
 
     @property
     def threshold(self) -> str:
-        """From where on it is a sign, in words."""
+        """From which value on the flag is raised, in words."""
         return str(Doubt(self.name, self.raises, self.numbers[self.measures.count("{}") :]))
 
     @property
     def doubt(self) -> Doubt:
-        """What is to be said of the numbers where it is raised."""
+        """The warning that an audit gives where the flag is raised."""
         named = self.name[0].upper() + self.name[1:]
         return Doubt(self.name, f"{named}: {self.measures} (raised {self.raises}); {self.advice}.", self.numbers)
 
 
 @dataclasses.dataclass(frozen=True)
 class Curves:
-    """Accuracies of the protocol attack on the diagnosed samples, of those that are right when clean.
+    """Accuracies in [0, 1] of the protocol attack, among the samples that are right when clean.
 
     Attributes:
-        by_eps: from radius to accuracy; the last is so large that any image is allowed.
+        by_eps: from radius to accuracy; at the last radius any image is allowed.
         by_steps: from steps to accuracy, at the audit's radius.
-        one_step: FGSM's.
+        one_step: what FGSM leaves.
         black_box: what the protocol attack and 300 queries leave together.
         anywhere: what is left where any image is allowed.
         samples: how many samples these are.
@@ -91,7 +92,11 @@ class Curves:
         return max(_CHANCE, 1.5 / self.samples)
 
     def less(self, larger: float, smaller: float) -> float:
-        """How much lower an accuracy is than another: a whole number of samples, which floats alone may miss."""
+        """``larger - smaller``, rounded to a whole number of samples, which a difference of floats may miss.
+
+        Args:
+            larger, smaller: accuracies in [0, 1]; the result is negative where ``smaller`` is the larger one.
+        """
         return round((larger - smaller) * self.samples) / self.samples
 
     @property
@@ -107,17 +112,19 @@ def flags_of(
     threat: Threat,
     how: Crafting,
     curves: Curves,
-    gradients: Gradients,
+    gradients: InputGradients,
     *,
     noisy: bool,
 ) -> list[Flag]:
     """Every check, raised or not.
 
     Args:
+        model: the audited network.
         images, labels: samples that are right when clean.
+        threat: of the audit.
         how: the protocol attack's crafting, with its own source.
-        curves: what was measured on them.
-        gradients: what all audited samples have, those that are wrong when clean included.
+        curves: what was measured on these samples.
+        gradients: of all audited samples, those that are wrong when clean included.
         noisy: whether the model draws noise in this audit.
     """
     return [
@@ -133,13 +140,13 @@ def flags_of(
 
 
 @dataclasses.dataclass(frozen=True)
-class Gradients:
-    """What the gradients of the cross-entropy by the images are like, in float32, through the model's own surrogate.
+class InputGradients:
+    """How the gradients of the cross-entropy by the images look, in float32, through the model's own surrogate.
 
     Attributes:
-        zero: for each sample whether all its entries are exactly zero (one that is not finite counts as zero).
-        sparsity: for each sample the share of its entries that are.
-        broken: for each sample the share of its entries that are not finite.
+        zero: for each sample whether its whole gradient is exactly zero (a value that is not finite counts as zero).
+        sparsity: for each sample the share of zeros in its gradient, in [0, 1].
+        broken: for each sample the share of values that are not finite, in [0, 1].
     """
 
     zero: Bool[Tensor, " n"]
@@ -158,8 +165,16 @@ def input_gradients(
     labels: Int64[Tensor, " n"],
     how: Crafting,
     batch_size: int,
-) -> Gradients:
-    """Look at every sample's gradient."""
+) -> InputGradients:
+    """Take every sample's gradient and count its zeros and what is not finite.
+
+    Args:
+        model: the audited network.
+        images: in [0, 1].
+        labels: one for each image.
+        how: the source, and how many draws are averaged; gradients are taken in fp32 whatever it says.
+        batch_size: images at a time.
+    """
     zero, sparsity, broken = [], [], []
     how = dataclasses.replace(how, precision="fp32")
     for chunk in torch.arange(len(labels), device=labels.device).split(batch_size):
@@ -170,10 +185,10 @@ def input_gradients(
         zero.append(still.all(1))
         sparsity.append(still.float().mean(1))
         broken.append(odd.float().mean(1))
-    return Gradients(torch.cat(zero).cpu(), torch.cat(sparsity).cpu(), torch.cat(broken).cpu())
+    return InputGradients(torch.cat(zero).cpu(), torch.cat(sparsity).cpu(), torch.cat(broken).cpu())
 
 
-def _zero_gradients(gradients: Gradients) -> Flag:
+def _zero_gradients(gradients: InputGradients) -> Flag:
     share = gradients.zero_share
     return Flag(
         "zero input gradients",
@@ -185,7 +200,7 @@ def _zero_gradients(gradients: Gradients) -> Flag:
     )
 
 
-def _sparse_gradients(gradients: Gradients) -> Flag:
+def _sparse_gradients(gradients: InputGradients) -> Flag:
     share = gradients.sparsity.median().item() if len(gradients.sparsity) else 0.0
     return Flag(
         "sparse input gradients",
@@ -197,7 +212,7 @@ def _sparse_gradients(gradients: Gradients) -> Flag:
     )
 
 
-def _broken_gradients(gradients: Gradients) -> Flag:
+def _broken_gradients(gradients: InputGradients) -> Flag:
     broken = gradients.broken
     samples, entries = ((broken > 0).float().mean().item(), broken.mean().item()) if len(broken) else (0.0, 0.0)
     return Flag(

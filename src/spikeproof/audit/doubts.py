@@ -1,4 +1,4 @@
-"""What is doubtful about the numbers of an audit."""
+"""The warnings of an audit: why its numbers may not be what they seem. Each is a ``Doubt``: code, text, numbers."""
 
 from __future__ import annotations
 
@@ -11,12 +11,17 @@ from spikeproof.audit.findings import Result
 from spikeproof.doubt import Doubt
 from spikeproof.records.trials import Counted
 
-# A gap of this many accuracy points is more than chance at the sample sizes in use, and worth a warning.
+# At the sample sizes in use, a gap of this share of the samples is more than chance.
 _NOTABLE_GAP = 0.05
 
 
 def of_random_numbers(seen: Randomness, called: str) -> list[Doubt]:
-    """What is to be said of randomness that the audit's seed does not fix."""
+    """The warning that the model draws random numbers that the audit's seed does not fix; none where it does not.
+
+    Args:
+        seen: from ``look_at``.
+        called: what sentences call the model, with a capital.
+    """
     if not seen.unfixed:
         return []
     text = (
@@ -27,7 +32,12 @@ def of_random_numbers(seen: Randomness, called: str) -> list[Doubt]:
 
 
 def of_clean(clean: Counted, classes: int) -> list[Doubt]:
-    """What is to be said of a network that may know nothing of these images."""
+    """The warning that the clean accuracy is no better than chance; none where its interval is above chance.
+
+    Args:
+        clean: accuracy on the clean images.
+        classes: how many there are; chance is 1 / classes.
+    """
     if clean.low > 1 / classes:
         return []
     text = (
@@ -38,7 +48,12 @@ def of_clean(clean: Counted, classes: int) -> list[Doubt]:
 
 
 def of_draws(undecided: int, config: AuditConfig) -> list[Doubt]:
-    """What is to be said of verdicts that fresh draws could not decide."""
+    """The warning that fresh draws left verdicts of a random network undecided; none where ``undecided`` is 0.
+
+    Args:
+        undecided: how many samples of the worst case.
+        config: of the audit, for the number of draws.
+    """
     if not undecided:
         return []
     count = "sample of the worst case counts" if undecided == 1 else "samples of the worst case count"
@@ -52,9 +67,12 @@ def of_draws(undecided: int, config: AuditConfig) -> list[Doubt]:
 def doubts_of(
     results: Sequence[Result], protocol: Counted, worst: Counted, flags: Sequence[Flag], *, exact: bool
 ) -> list[Doubt]:
-    """Reasons not to believe the protocol number.
+    """The warnings that follow from the trials' accuracies, and those of the raised flags.
 
     Args:
+        results: of every trial.
+        protocol, worst: the protocol accuracy and the worst case.
+        flags: all checks.
         exact: whether the network's own gradient is that of its loss, so that no attack needs to adapt.
     """
     doubts = []

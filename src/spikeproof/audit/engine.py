@@ -1,4 +1,4 @@
-"""The engine: batch by batch, every trial on the samples that are left; every verdict kept."""
+"""The engine of an audit: batch by batch, it runs every trial on the samples that are left, and keeps every verdict."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from spikeproof.machine.compiling import working_time
 from spikeproof.private_rng import private_rng
 from spikeproof.progress import Progress
 
-# Pictures of an attack that are kept of each batch.
+# How many attacked images of each batch and trial are kept as pictures.
 _SHOWN = 6
 
 
@@ -28,13 +28,13 @@ class Attempt:
     """What one trial did to the samples it was given.
 
     Attributes:
-        samples: their numbers in the audited split.
-        correct: the judge's word on each after the attack; of a random network that of fresh draws.
+        samples: their numbers among the audited images.
+        correct: for each whether the judge finds it right after the attack; for a random network by fresh draws.
         seconds: the time it took, of all processes together, without compiling.
-        shown: numbers of a few of them, those that were turned first; adversarial: their images.
-        undecided: which of a random network's verdicts fresh draws could not decide; they count as correct.
-        queries: of each sample how many it took to break it, or were spent in vain; None where none were counted.
-        begun: the margin of each at which these began.
+        shown: the numbers of a few samples, the broken ones first; adversarial: their images.
+        undecided: for each whether fresh draws of a random network left its verdict undecided; it counts as correct.
+        queries: for each how many it took to break it, or were spent in vain; None where the trial counts none.
+        begun: for each the margin z_y - max_{j != y} z_j of the image from which its queries began.
     """
 
     samples: Int64[Tensor, " n"]
@@ -48,7 +48,17 @@ class Attempt:
 
 
 class Engine:
-    """Runs trials over one model and its images; whatever was finished before is taken from ``parts``."""
+    """Runs trials over one model and its images. What was finished before is taken from ``parts``.
+
+    Args:
+        model: in eval mode.
+        pixels: the audited images in [0, 1], on the model's device.
+        labels: one for each image.
+        config: of the audit.
+        batch_size: images attacked at a time; the same in every process.
+        parts: where finished work is kept.
+        progress: is told of each finished trial.
+    """
 
     def __init__(
         self,
@@ -65,9 +75,10 @@ class Engine:
         self.shard = Shard.of_this_process()
 
     def clean(self) -> Float[Tensor, "n k"]:
-        """The judge's logits of the clean images: the same for every process and for an audit that goes on.
+        """The judge's logits of the clean images.
 
-        A network may draw random numbers that no seed fixes, and who is right when clean decides who is attacked.
+        Every process, and an audit that goes on, gets those that the first process computed. They decide which samples
+        are attacked, and a network may draw random numbers that no seed fixes.
         """
         stored = self.parts.get("clean")
         if stored is None:
@@ -79,10 +90,18 @@ class Engine:
         return torch.from_numpy(stored["logits"]).to(self.pixels.device)
 
     def battery(self, trials: Sequence[Trial], right: Bool[Tensor, " n"], eps: float) -> list[Attempt]:
-        """Every trial, in this order, on the samples that are right when clean; one attempt for each trial.
+        """Run every trial, in this order, on the samples that are right when clean.
 
-        Protocol trials, and all of them where the config says ``per_member``, get every such sample; the others only
-        what all before them left. Batches do not know of each other, so that any process may do any of them.
+        Protocol trials, and all trials where the config says ``per_member``, get every such sample. The others get only
+        what the trials before them left. Batches are independent, so any process may do any of them.
+
+        Args:
+            trials: in the order in which they are run.
+            right: for each audited image whether it is right when clean.
+            eps: the radius.
+
+        Returns:
+            One attempt for each trial, over all batches and processes.
         """
         mine: dict[str, Arrays] = {}
         starts = range(0, len(self.labels), self.batch_size)
@@ -113,7 +132,16 @@ class Engine:
     def curve(
         self, points: Sequence[tuple[str, Trial, float]], right: Bool[Tensor, " n"], count: int
     ) -> dict[str, Attempt]:
-        """Each named trial at its radius, on those of the first ``count`` samples that are right when clean."""
+        """Run trials at radii of their own, on those of the first ``count`` samples that are right when clean.
+
+        Args:
+            points: a name, a trial and a radius each. Names are those of the kept parts, so each has one.
+            right: for each audited image whether it is right when clean.
+            count: how many of the first audited images are looked at.
+
+        Returns:
+            An attempt for each name.
+        """
         mine: dict[str, Arrays] = {}
         chosen = right[:count].nonzero().flatten()
         for number, (name, trial, eps) in enumerate(points):
@@ -168,7 +196,7 @@ class Engine:
         }
 
     def _handed_on(self, samples: Tensor, nearest: Tensor, labels: Tensor, seed: int) -> Arrays:
-        """The images of least margin of what is still right, for the trials that go on from them."""
+        """Of the samples that are still right, the images of least margin, for the trials that continue from them."""
         if not len(samples):
             return {}
         return {
@@ -178,7 +206,7 @@ class Engine:
         }
 
     def _margins(self, images: Tensor, labels: Tensor, seed: int) -> Float[Tensor, " n"]:
-        """z_y - max_{j != y} z_j; the seed makes it the same in an audit that goes on, of a random network too."""
+        """z_y - max_{j != y} z_j. With this seed an audit that goes on gets the same, also of a random network."""
         with private_rng():
             torch.manual_seed(seed)
             logits = judged(self.model, images, draws=self.config.verdict_draws)
@@ -186,7 +214,7 @@ class Engine:
 
 
 class _Best:
-    """Of each sample of a batch the image of least margin that any trial has found; the clean one at first."""
+    """For each sample of a batch, the image of least margin that any trial has found; at first the clean one."""
 
     def __init__(self, pixels: Float[Tensor, "n c h w"], samples: Int64[Tensor, " m"]) -> None:
         self._first = int(samples[0]) if len(samples) else 0
@@ -199,7 +227,7 @@ class _Best:
         return self._images[samples - self._first]
 
     def note(self, arrays: Arrays) -> None:
-        """See what a trial has handed on."""
+        """Take the images that a trial handed on, where their margins are lower."""
         if "near" not in arrays:
             return
         device = self._margins.device

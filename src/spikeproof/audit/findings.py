@@ -1,4 +1,4 @@
-"""What an audit found, and how it is written down."""
+"""What an audit found, and how it becomes files."""
 
 from __future__ import annotations
 
@@ -45,12 +45,14 @@ class Result:
     """What one trial of the battery did.
 
     Attributes:
+        trial: which one.
         everyone: whether it attacked every sample that is right when clean; else only what the trials before left.
-        attempted: how many samples that were.
-        broken: how many of these it broke; newly: how many that no trial before it had.
-        own: its own accuracy, over all samples of the audit, a clean error counting as broken; None without everyone.
+        attempted: how many samples it attacked.
+        broken: how many of these it broke; newly: how many of them no trial before had broken.
+        own: its own accuracy, over all samples of the audit, where a sample that is wrong when clean counts as broken;
+            None where ``everyone`` is False.
         left: the accuracy under it and every trial before it.
-        seconds: what it took.
+        seconds: the time it took, of all processes together.
     """
 
     trial: Trial
@@ -64,7 +66,7 @@ class Result:
 
     @property
     def measured(self) -> Counted:
-        """Its own accuracy where it has one, else what is left after it."""
+        """Its own accuracy where it has one, else ``left``."""
         return self.own or self.left
 
     def record(self) -> TrialRecord:
@@ -90,39 +92,55 @@ class Result:
 
 
 @dataclasses.dataclass(frozen=True)
-class CurvePoint:
-    """One trial at one radius or number of steps."""
+class MeasuredPoint:
+    """One point of a curve.
+
+    Attributes:
+        at: the radius, or the number of steps.
+        trial: which one was run there.
+        measured: the accuracy, over all samples of the curve.
+    """
 
     at: float
     trial: Trial
     measured: Counted
 
     def fields(self) -> dict[str, Any]:
-        """What audit.json has of it, but for where it is."""
+        """Its fields in audit.json, without the radius or the steps."""
         return {"trial": self.trial.name, "kind": self.trial.kind, **dict(self.measured)}
 
 
 @dataclasses.dataclass(frozen=True)
 class Audit:
-    """What an audit found; ``outcomes`` holds every verdict, so any other number can be computed later.
+    """What an audit found, as ``audit`` returns it. A ``Counted`` is a count of right samples and its 95 % interval.
 
     Attributes:
-        clean: accuracy on the images as they are.
+        config: what was asked, with "auto" and None settled.
+        clean: accuracy on the clean images.
         results: of every trial, in the order in which they ran.
-        protocol: under the papers' attack (PGD where the battery has it, else BIM, R+FGSM, FGSM).
-        worst_case: right on the clean image and under every trial within the radius.
-        masking_gap: protocol - worst case accuracy.
-        undecided: of the worst case's samples, how many a random network's draws could not decide under some trial.
+        protocol_trial: the name of the trial that ``protocol`` is of.
+        protocol: accuracy under the papers' attack (PGD where the battery has it, else BIM, R+FGSM, FGSM).
+        worst_case: accuracy on the clean image and under every trial within the radius together.
+        undecided: of the worst case's samples, how many a random network's draws left undecided under some trial.
         no_number: why none of these numbers says how robust the network is, in a sentence; None where they do.
         search: how the last search by queries went, and what ten times its queries would break; None without one.
         zero_gradient_share: share of samples whose input gradient (BPTT, own surrogate) is exactly zero.
         sweep, step_sweep: accuracy against radius and against steps, on some samples.
-        flags: every check of whether these numbers can be believed; doubts: what is doubtful about them.
-        tuning: the attacks' settings that validation samples decided.
+        sites: for each site its margins on clean images (:func:`spikeproof.insight.describe_sites`).
+        flags: every check of whether these numbers can be believed; doubts: the warnings, as records.
+        tuning: the settings of gradient sources that validation samples decided.
+        batch_size: images attacked at a time.
+        pictures: arrays of some samples before and after an attack, as in pictures.npz.
+        outcomes: every verdict, one row for each sample and trial; any other number can be computed from these.
         split_size: how many images the split has; classes: how many of each class, by name, were audited.
         images: the split's fingerprint (``ImageSet.fingerprint``).
-        audited_images: of the audited images and their labels alone: two audits with the same may be compared.
+        audited_images: a fingerprint of the audited images and their labels alone. Two audits with the same
+            fingerprint may be compared.
         network: what was audited: its class, whose layers it has, and how it runs.
+        device: "cpu" or "cuda".
+        seconds: the time of the whole audit, without compiling.
+
+    Example: see :func:`spikeproof.audit`.
     """
 
     config: AuditConfig
@@ -135,8 +153,8 @@ class Audit:
     no_number: str | None
     search: Forecast | None
     zero_gradient_share: float
-    sweep: list[CurvePoint]
-    step_sweep: list[CurvePoint]
+    sweep: list[MeasuredPoint]
+    step_sweep: list[MeasuredPoint]
     sites: list[SiteMargins]
     flags: list[Flag]
     doubts: list[Doubt]
@@ -154,21 +172,23 @@ class Audit:
 
     @property
     def masking_gap(self) -> float:
+        """Protocol accuracy - worst case accuracy, in [-1, 1]."""
         return self.protocol.accuracy - self.worst_case.accuracy
 
     @property
     def warnings(self) -> list[str]:
-        """What is doubtful about these numbers, in sentences."""
+        """Why these numbers may not be what they seem, in sentences."""
         return [str(doubt) for doubt in self.doubts]
 
     def record(self, command: str, files: Mapping[str, str] | None = None) -> AuditRecord:
         """As audit.json has it, which is what a report reads.
 
         Args:
-            command: that made it; files: the checksums of the files beside it.
+            command: the command that made the audit.
+            files: the SHA-256 of each file beside audit.json, by name; None for no files.
 
         Raises:
-            SpikeproofError: nobody could read it.
+            SpikeproofError: the record would be refused when it is read.
         """
         config, mend = self.config, "report this, as it is a fault of spikeproof's own"
         with in_one_sentence("What this audit found", mend):
@@ -211,7 +231,7 @@ class Audit:
             )
 
     def _clean(self) -> TrialRecord:
-        """The row of the images as they are: whoever is wrong there is broken by nothing."""
+        """The row of the clean images: whatever is wrong there counts as broken."""
         clean, wrong = self.clean, self.clean.samples - self.clean.correct
         return TrialRecord(
             **dict(clean),
@@ -229,23 +249,25 @@ class Audit:
         )
 
     def to_json(self, command: str) -> dict[str, Any]:
-        """Plain values for audit.json."""
+        """Plain values as in audit.json, but without checksums; ``command`` is the one that made the audit."""
         return self.record(command).plain()
 
     def save(self, folder: str | Path, command: str = "spikeproof.audit(...)", *, force: bool = False) -> Path:
         """Keep it among the audits of a run folder, under a name that says what was asked (:func:`audit_name`).
 
-        One that was asked the same stays, and this one stands beside it under a number. A folder without a run becomes
-        one with an audit and no training, so that it can be reported too.
+        An earlier audit that was asked the same stays, and this one gets a number behind its name. A folder without a
+        run becomes a run without training, so that it can be reported too.
 
         Args:
-            force: replace an audit that was asked the same.
+            folder: the run folder; it is made where there is none.
+            command: what audit.json says made it.
+            force: replace an earlier audit that was asked the same.
 
         Returns:
             The folder of the audit.
 
         Raises:
-            SpikeproofError: another process is at the run.
+            SpikeproofError: another process writes to this run.
         """
         run = RunFolder(user_path(folder))
         with run.lock():
@@ -260,7 +282,12 @@ class Audit:
         return target
 
     def write(self, folder: Path, command: str) -> None:
-        """Write outcomes.parquet, pictures.npz and, last, audit.json, which has the others' checksums; each whole."""
+        """Write outcomes.parquet, pictures.npz and, last, audit.json with the checksums of both. Each write is atomic.
+
+        Args:
+            folder: of this audit; what it holds under these names is replaced.
+            command: what audit.json says made it.
+        """
         buffer, rows = io.BytesIO(), io.BytesIO()
         np.savez(buffer, **self.pictures)
         pq.write_table(self.outcomes, rows)
@@ -273,7 +300,11 @@ class Audit:
 
 
 def audit_name(config: AuditConfig, substitutes: Sequence[str | Path] = ()) -> str:
-    """A folder's name for what an audit asks: in words what matters most, and six hex digits for all of it.
+    """The folder's name for what an audit asks: the main settings in words, and six hex digits for all of them.
+
+    Args:
+        config: as it was asked.
+        substitutes: the paths of the networks on which transfer trials are crafted.
 
     Example:
         >>> audit_name(AuditConfig(samples=200))[:-7]
@@ -294,13 +325,17 @@ def audit_name(config: AuditConfig, substitutes: Sequence[str | Path] = ()) -> s
 
 
 def refuse_present(folder: Path, *, force: bool) -> None:
-    """Refuse to replace an audit that nobody said may go.
+    """Refuse to replace an audit unless that was asked for.
+
+    Args:
+        folder: of the audit.
+        force: whether it may be replaced.
 
     Raises:
-        SpikeproofError: there is one in this folder.
+        SpikeproofError: there is an audit in this folder, and ``force`` is False.
     """
     if (folder / "audit.json").exists() and not force:
         raise SpikeproofError(
-            f"This audit is in {folder} already, and nothing is replaced unasked; `spikeproof report` shows it, and "
-            "--force (in Python force=True) makes it anew."
+            f"{folder} already holds this audit, and an audit is not replaced unless you say so; `spikeproof report` "
+            "shows it, and --force (in Python force=True) runs it again."
         )

@@ -1,4 +1,4 @@
-"""What is the same audit, and what are the same images: names that any other network, image or setting would change."""
+"""Fingerprints of an audit and of its images: another network, image or setting gives another fingerprint."""
 
 from __future__ import annotations
 
@@ -29,16 +29,21 @@ def fingerprint(
     labels: Int64[Tensor, " n"],
     *settings: Any,
 ) -> str:
-    """A name for exactly this audit: networks that answer otherwise, other images or settings make another.
+    """A name for exactly this audit. Networks that answer differently, other images or other settings give another.
 
-    Of each network count its weights, its logits for every image, and logits and gradients for some images and for
-    noise: in eval mode, in float32 (float64 where the network is in that), with every random number seeded. How it is
-    written does not count. On one machine with one number of threads two processes get the same bits; where they get
-    others, the name is another and work is done again.
+    What counts of a network: its weights, its logits for every image, and logits and gradients for some images and for
+    noise, in eval mode, in float32 (float64 where the network is in that), with every random number seeded. Its code
+    does not count. On one machine with one number of threads two processes get the same bits. Where they do not, the
+    name differs and the work is done again.
 
     Args:
         models: the audited one and its substitutes.
+        images: the audited ones, in [0, 1].
+        labels: one for each image.
         settings: dataclasses, or plain values by name.
+
+    Returns:
+        16 hex digits.
     """
     digest = hashlib.sha256(f"{__version__} {torch.__version__} {images.device.type}".encode())
     for model in models:
@@ -57,7 +62,10 @@ def fingerprint(
 
 
 def images_fingerprint(images: ImageSet) -> str:
-    """16 hex digits of images and labels: not of their order, the split they are from, or what classes are called.
+    """16 hex digits of images and labels. Their order, their split and the names of classes do not count.
+
+    Args:
+        images: with values 0 to 255.
 
     Example:
         >>> from spikeproof.data import load_data
@@ -94,7 +102,7 @@ def _answers(model: nn.Module, images: Float[Tensor, "n c h w"]) -> Iterator[Ten
     ):
         seeded()
         yield outputs(network, images)
-        # Gradients, since attacks follow them and a surrogate of another width changes no logit.
+        # Gradients too: attacks follow them, and a surrogate of another width changes no logit.
         few = images[:_FEW].to(working_dtype(model))
         probes = torch.cat([few, torch.rand(few.shape, generator=_fixed(), dtype=few.dtype).to(few)])
         probes.requires_grad_()
@@ -102,7 +110,7 @@ def _answers(model: nn.Module, images: Float[Tensor, "n c h w"]) -> Iterator[Ten
         with torch.autocast(images.device.type, enabled=False):
             logits = network(probes.clone())
         yield logits.detach()
-        # A sum of all logits, each with a weight of its own: a loss would vanish where a network is sure.
+        # A weighted sum of all logits, because the gradient of a loss vanishes where a network is sure.
         weighted = (logits * torch.linspace(1, 2, logits.shape[1]).to(logits)).sum()
         if weighted.requires_grad:
             (gradient,) = torch.autograd.grad(weighted, probes, allow_unused=True)
@@ -112,7 +120,7 @@ def _answers(model: nn.Module, images: Float[Tensor, "n c h w"]) -> Iterator[Ten
 
 @contextlib.contextmanager
 def _repeatable() -> Iterator[None]:
-    """cuDNN takes the same algorithms each time, and such as give the same bits."""
+    """A context in which cuDNN takes the same, deterministic algorithms each time."""
     cudnn = torch.backends.cudnn
     before = cudnn.deterministic, cudnn.benchmark
     cudnn.deterministic, cudnn.benchmark = True, False

@@ -1,4 +1,4 @@
-"""How far from the end: accuracy against queries, what the last doubling broke, and what ten times as many would."""
+"""Accuracy against queries: what the last doubling of the queries broke, and what ten times as many would break."""
 
 from __future__ import annotations
 
@@ -12,26 +12,28 @@ from torch.nn.functional import logsigmoid, softplus
 
 from spikeproof.audit.diagnostics import Flag
 
-# Of a forecast: how many times the queries, and the share of the samples from where on it is worth a flag.
+# How many times the queries a forecast is for, and from which share of the samples on it raises a flag.
 TIMES = 10
 _STEEP = 0.03
 _BOUNDS = torch.tensor((0.025, 0.975))
 _DRAWS, _POINTS = 4000, 11
-# Of (a, b, c, log d) before anything was seen: the last two as searches on validation images had them, and wider.
+# The prior of (a, b, c, log d): the last two as searches on validation images had them, but wider.
 _PRIOR_MEAN = torch.tensor((0.0, 4.0, 5.7, 0.4), dtype=torch.float64)
 _PRIOR_STD = torch.tensor((3.0, 3.0, 1.0, 0.3), dtype=torch.float64)
 
 
 @dataclasses.dataclass(frozen=True)
 class Forecast:
-    """What a search by queries broke as it went on, and what it would break if it went on.
+    """What a search by queries broke with each query, and what it would break with more.
 
     Attributes:
-        trial: its name; queries: what it may spend on each sample.
-        samples: of the audit, clean errors included.
-        curve: pairs of queries and how many samples are still right after them; the first is of none.
+        trial: its name; queries: how many it may spend on each sample.
+        samples: of the audit, those that are wrong when clean included.
+        curve: pairs of queries and how many samples are still right after them; the first pair is of no query.
         last_doubling: how many samples the second half of the queries broke.
-        low, expected, high: how many of those left ``times`` the queries would break, with its 95 % interval.
+        low, expected, high: how many of the samples left ``times`` as many queries would break: the mean, between the
+            bounds of its 95 % interval.
+        times: how many times the queries the forecast is for.
     """
 
     trial: str
@@ -65,22 +67,24 @@ def forecast(
     left: int,
     samples: int,
 ) -> Forecast:
-    """What follows from how many queries each sample took, and from the margin at which its search began.
+    """Forecast what ten times the queries would break, from the queries that each sample took and its first margin.
 
-    A sample of margin m falls at all with the chance sigmoid(a - b (m / mean(m) - 1)). The queries Q that it takes to
-    break one that falls are log-logistic distributed, log Q = c + d e with e logistic. A sample that did not break has
-    told that it does not fall, or that its Q is above what was spent on it, whether it was chased to the end or given
-    up. The posterior of (a, b, c, log d) is on a grid. The forecast is of how many of all that are left would break
-    within ten times the queries.
+    A sample of margin m can be broken at all with the chance sigmoid(a - b (m / mean(m) - 1)). The queries Q that it
+    then takes are log-logistic distributed: log Q = c + d e, with e logistic. A sample that did not break either cannot
+    be broken or has a Q above what was spent on it, whether its search ended or was given up. The posterior of
+    (a, b, c, log d) is computed on a grid.
 
     Args:
+        trial: the name of the search.
+        queries: how many it may spend on a sample.
         spent: how many queries each attacked sample took to break, or was given.
         broken: whether it broke.
         margins: z_y - max_{j != y} z_j of the images at which the search began.
-        left: how many samples are right after the search; samples: of the audit.
+        left: how many samples are right after the search.
+        samples: how many the audit has.
 
-    Source: a mixture cure model (Farewell 1982). That margins tell who may still fall is ours; docs/log.md has the
-    measurements, and checks against ten times the queries.
+    Source: a mixture cure model (Farewell 1982). That margins say which samples can still be broken is ours;
+    docs/log.md has the measurements, and checks against ten times the queries.
     """
     spent, broken, margins = (each.cpu().double() for each in (spent, broken, margins))
     broken = broken > 0
@@ -140,7 +144,11 @@ def _posterior(
 
 
 def falling(search: Forecast) -> Flag:
-    """The check of whether accuracy still falls steeply with the queries."""
+    """The check of whether accuracy still falls steeply with the queries.
+
+    Args:
+        search: of the last trial that counts its queries.
+    """
     share, limit = search.expected / search.samples, max(_STEEP, 1.5 / search.samples)
     return Flag(
         "accuracy still falls with queries",

@@ -1,4 +1,4 @@
-"""Whether something hides the gradient from the attacks, and what is said where nothing goes round it.
+"""Whether something hides the gradient from the attacks, and what the audit says where nothing goes round it.
 
 Athalye, Carlini and Wagner (2018) name the signs: gradients that are zero, that are shattered, or that saturate.
 """
@@ -23,23 +23,23 @@ from spikeproof.private_rng import private_rng
 from spikeproof.spiking import sites
 from spikeproof.threat import Threat
 
-# Measured (docs/log.md): networks that hide nothing have 0 % and 0.97 or more, masks 100 %, or 0.76 or less; what goes
-# round them has 0.94 or more.
+# Measured (docs/log.md): networks that hide nothing have 0 % zero gradients and a cosine of 0.97 or more; masks have
+# 100 %, or 0.76 or less; what goes round masks has a cosine of 0.94 or more.
 _ZERO = 0.05
 _ALIKE, _LOST = 0.9, 0.5
-_NEAR = 0.1  # of the radius: how far the neighbour is whose gradient is compared
+_NEAR = 0.1  # how far away the neighbour is whose gradient is compared, as a share of the radius
 _SURVIVORS = 0.03
 _ANYWHERE = "PGD-ANY-20@AROUND"
 
 
 @dataclasses.dataclass(frozen=True)
 class Look:
-    """What gradients say of themselves, on images that are right when clean.
+    """How the gradients look, on images that are right when clean.
 
     Attributes:
-        zero: the share of images whose gradient of the cross-entropy is zero.
-        alike: the mean cosine of an image's gradient with that of a random image near it.
-        probabilities: whether the outputs are none negative and sum to one.
+        zero: the share of images whose gradient of the cross-entropy is zero, in [0, 1].
+        alike: the mean cosine of an image's gradient with that of a random image near it, in [-1, 1].
+        probabilities: whether all outputs are >= 0 and each image's sum to 1.
     """
 
     zero: float
@@ -47,7 +47,11 @@ class Look:
     probabilities: bool
 
     def doubts(self, least: float) -> tuple[Doubt, ...]:
-        """Why the gradients may lead nowhere: many are zero, or they are less alike than this."""
+        """Why the gradients may lead nowhere: many are zero, or neighbours' gradients differ.
+
+        Args:
+            least: the cosine from which on neighbours' gradients are alike enough.
+        """
         doubts = []
         if self.zero > _ZERO:
             text = "{} % of the images have a gradient of zero"
@@ -59,7 +63,7 @@ class Look:
 
     @property
     def signs(self) -> tuple[Doubt, ...]:
-        """Why to go round something."""
+        """The signs that something hides the gradient; empty where there are none."""
         even = (Doubt("probabilities", "the outputs are probabilities"),) if self.probabilities else ()
         return (*self.doubts(_ALIKE), *even)
 
@@ -72,7 +76,19 @@ def look_at_gradients(
     how: Crafting,
     batch_size: int,
 ) -> Look:
-    """Gradients of each image by ``how.source``: at it, and a tenth of the radius from it, with equal noise."""
+    """Take the gradient of each image, and of a random image a tenth of the radius away, with the same noise.
+
+    Args:
+        model: the audited network.
+        images: in [0, 1].
+        labels: one for each image.
+        threat: its ball is where the neighbour lies.
+        how: the gradient source, the draws that are averaged, and the seed.
+        batch_size: images at a time.
+
+    Returns:
+        What was seen on the images that are right when clean; no sign of anything where none is.
+    """
     zero, alike, right, even = [], [], [], []
     for chunk in torch.arange(len(labels), device=labels.device).split(batch_size):
         clean, objective = images[chunk], cross_entropy_of(labels[chunk])
@@ -88,7 +104,8 @@ def look_at_gradients(
                 right.append(logits.argmax(1) == labels[chunk])
                 even.append(_probabilities(logits))
         zero.append((gradients[0] == 0).all(1))
-        # Not where the box has kept a value as it was. A confident network's gradients have squares of zero.
+        # Scaled, because squares of a confident network's gradients underflow; masked, because where the box held a
+        # value fast nothing has moved.
         one, other = (each / each.abs().amax(1, keepdim=True).clamp_min(1e-45) for each in gradients)
         moved = (near != clean).flatten(1)
         one, other = one * moved, other * moved
@@ -110,11 +127,12 @@ def _probabilities(outputs: Float[Tensor, "n k"]) -> Bool[Tensor, " n"]:
 
 
 def why_no_number(seen: Look, round_masks: Look, anywhere: Bool[Tensor, " n"]) -> Doubt | None:
-    """What takes the number's place; None where what went round the masks can be believed.
+    """The warning that stands in the number's place; None where what went round the masks can be believed.
 
     Args:
-        seen: the look by the battery's own source; round_masks: that by the source that goes round.
-        anywhere: who is still right where the attack that goes round was allowed any image.
+        seen: how the gradients of the network's own source look.
+        round_masks: how those of the source that goes round the masks look.
+        anywhere: for each sample whether it is still right where the attack that goes round was allowed any image.
     """
     left = int(anywhere.sum()) / max(len(anywhere), 1)
     over = left > max(_SURVIVORS, 1.5 / max(len(anywhere), 1))
@@ -131,7 +149,15 @@ def why_no_number(seen: Look, round_masks: Look, anywhere: Bool[Tensor, " n"]) -
 
 
 class Masks:
-    """One audit's look at what hides the gradient: which trials go round it, and what is said at the end."""
+    """Decides for one audit whether something hides the gradient, which trials go round it, and what it says of that.
+
+    Args:
+        model: the audited network.
+        images, labels: some of the audited samples; the gradients of these are looked at.
+        config: of the audit.
+        tuned: settings of gradient sources.
+        batch_size: images at a time.
+    """
 
     def __init__(
         self,
@@ -151,7 +177,11 @@ class Masks:
         self._names: tuple[str, ...] = ()
 
     def with_what_goes_round(self, trials: list[Trial]) -> list[Trial]:
-        """The trials, and where something hides the gradient those that go round it."""
+        """Add the trials that go round what hides the gradient, where something does.
+
+        Args:
+            trials: of the audit, in the order in which they are run.
+        """
         if not self._seen.signs:
             return trials
         longer = self._config.going_round(trials, self._tuned)
@@ -159,7 +189,15 @@ class Masks:
         return longer
 
     def conclusion(self, engine: Engine, right: Bool[Tensor, " n"]) -> tuple[list[Doubt], str | None]:
-        """What is to be said of what hides the gradient, and why there is no number, if there is none."""
+        """Say what hides the gradient, after an attack round it that is allowed any image.
+
+        Args:
+            engine: of the audit; it runs that attack.
+            right: for each audited image whether it is right when clean.
+
+        Returns:
+            The warnings, and in a sentence why the audit has no number, or None where it has one.
+        """
         if not self._seen.signs:
             return [], None
         _, images, _, _ = self._inputs

@@ -1,4 +1,4 @@
-"""What was audited: whose network, and how it runs; whether it spikes at all."""
+"""Which network was audited: whose layers it has, how it runs, and whether it spikes at all."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ _ROUNDING = 1e-5  # how far from 0 and 1 a straight-through estimator may land
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Network:
-    """What an audit says of its network.
+    """What an audit says about its network.
 
     Attributes:
         name: its class, or the name by which ``create_model`` knows it.
         library: whose spiking layers it has: "spikeproof", other libraries' names, "your code"; None for none.
         num_steps: T; None where its layers are no sites, or there are none.
         runs: how an adapted network is called ("images", "sequence", ...; "function" for the user's own).
-        reads: how its logits are read from those of its steps ("mean", ...); None where it gives one for all.
-        readouts: its layers that fire without reaching the logits.
-        functions: in a network without sites, what its backward calls beyond PyTorch: it may form spikes.
-        binary: in such a network, the layers that make zeros and ones, and nothing between, of other numbers.
+        reads: how the steps' outputs become logits ("mean", ...); None where the network gives one output for all.
+        readouts: its layers that fire but do not reach the logits.
+        functions: in a network without sites, the autograd functions that are not PyTorch's own: one may form spikes.
+        binary: in a network without sites, the layers that turn other numbers into zeros and ones alone.
     """
 
     name: str
@@ -49,12 +49,12 @@ class Network:
 
     @property
     def plain(self) -> bool:
-        """Whether it is an ANN, as far as its layers and its backward tell: its own gradient is exact then."""
+        """Whether it is an ANN, as far as its layers and its backward show. Its own gradient is exact then."""
         return self.library is None and not self.functions and not self.binary
 
     @property
     def hidden(self) -> str | None:
-        """Why its spikes are no sites, where it has or may have some; the beginning of a sentence that mends it."""
+        """Why its spikes are no sites and how to mend it, without a full stop; None where it has sites or no spikes."""
         if self.plain or self.num_steps is not None:
             return None
         if self.library is not None:
@@ -74,7 +74,14 @@ class Network:
 
 
 def network_of(model: nn.Module, images: Float[Tensor, "n c h w"]) -> Network:
-    """What this network is; an adapted one has run before.
+    """Describe a network. One without known layers is run on a few images to look for spikes.
+
+    Args:
+        model: an adapted network must have run before.
+        images: in [0, 1].
+
+    Raises:
+        SpikeproofError: an adapted network that has not run yet.
 
     Example:
         >>> network_of(nn.Sequential(nn.Flatten(), nn.Linear(4, 2)), torch.rand(3, 1, 2, 2)).plain
@@ -86,9 +93,9 @@ def network_of(model: nn.Module, images: Float[Tensor, "n c h w"]) -> Network:
             return _of_adapted(module)
         if isinstance(module, SpikingModel):
             return Network(name=module.description.name, library=OURS, num_steps=module.num_steps)
-    name, held = type(inner).__name__, list(sites(inner).values())
-    if held:
-        return Network(name=name, library=OURS, num_steps=held[0].num_steps)
+    name, own_sites = type(inner).__name__, list(sites(inner).values())
+    if own_sites:
+        return Network(name=name, library=OURS, num_steps=own_sites[0].num_steps)
     libraries = " and ".join(library.name for library in libraries_in(inner))
     if libraries:
         return Network(name=name, library=libraries)
@@ -111,7 +118,7 @@ def _of_adapted(adapted: Adapted) -> Network:
 
 
 def _seen(network: nn.Module, images: Float[Tensor, "n c h w"]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The ``autograd.Function`` classes, but for PyTorch's own, of one forward, and the layers that make bits."""
+    """Of one forward: the ``autograd.Function`` classes that are not PyTorch's own, and the layers that make bits."""
     binary: dict[str, Tensor] = {}
 
     def look(label: str, given: tuple[Any, ...], returned: Any) -> None:
@@ -130,12 +137,12 @@ def _seen(network: nn.Module, images: Float[Tensor, "n c h w"]) -> tuple[tuple[s
             torch.inference_mode(False),
             torch.enable_grad(),
         ):
-            asked = images[:_FEW].to(working_dtype(network)).clone().requires_grad_()
-            logits: Tensor = network(asked.clone())
+            pixels = images[:_FEW].to(working_dtype(network)).clone().requires_grad_()
+            logits: Tensor = network(pixels.clone())
     finally:
         for hook in hooks:
             hook.remove()
-    # Outputs of a network may be probabilities, and it may be sure.
+    # Not the output itself: probabilities of a network that is sure are zeros and ones too.
     layers = [label for label, bits in binary.items() if bits.shape != logits.shape or not torch.equal(bits, logits)]
     return tuple(_functions(logits.grad_fn)), tuple(layers)
 
@@ -149,8 +156,8 @@ def _bits(value: Any) -> bool:
 
 
 def _functions(last: Any) -> dict[str, None]:
-    """By walking autograd's graph from its last node."""
-    found: dict[str, None] = {}
+    """The names of all such classes in autograd's graph, which is walked from its last node."""
+    names: dict[str, None] = {}
     seen, ahead = set(), [last]
     while ahead:
         node = ahead.pop()
@@ -161,5 +168,5 @@ def _functions(last: Any) -> dict[str, None]:
         if isinstance(node, BackwardCFunction):
             function: Any = getattr(type(node), "_forward_cls")  # noqa: B009 (PyTorch's stubs do not have it)
             if function.__module__.split(".")[0] != "torch":
-                found[function.__name__] = None
-    return found
+                names[function.__name__] = None
+    return names

@@ -1,4 +1,4 @@
-"""Outcomes on disk: for each sample, trial and radius, whether the model was still right. Everything else follows."""
+"""Outcomes: for each sample, trial and radius, whether the model was still right. All other numbers follow."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _SCHEMA = pa.schema(
 
 
 class Outcomes:
-    """A growing table of outcomes."""
+    """A growing table of outcomes, one row for each sample and trial."""
 
     def __init__(self) -> None:
         self._columns: dict[str, list[Any]] = {name: [] for name in _SCHEMA.names}
@@ -39,7 +39,14 @@ class Outcomes:
     def add(
         self, samples: Int64[Tensor, " n"], labels: Int64[Tensor, " n"], correct: Bool[Tensor, " n"], **same: Any
     ) -> None:
-        """Some samples of the audited split under one trial; ``same`` are the columns that all of them share."""
+        """Add the verdicts of one trial.
+
+        Args:
+            samples: the numbers of the samples in the split.
+            labels: their classes.
+            correct: whether each was still right.
+            same: a value for each of the other columns, the same in all these rows.
+        """
         count = len(labels)
         self._columns["sample"] += samples.tolist()
         self._columns["label"] += labels.tolist()
@@ -48,17 +55,23 @@ class Outcomes:
             self._columns[name] += [value] * count
 
     def table(self) -> pa.Table:
+        """All rows so far, as outcomes.parquet holds them."""
         return pa.table(self._columns, schema=_SCHEMA)
 
     def standing(self, eps: float, norm: str = "linf") -> dict[int, bool]:
-        """Whether each sample, by its number in the split, is right under every trial so far."""
+        """Whether each sample is right under every trial so far; arguments and result as of :func:`standing`."""
         return standing(self.table(), eps, norm)
 
 
 def worst_case(outcomes: pa.Table, eps: float, norm: str = "linf") -> Counted:
     """How many samples stay right on the clean image and under *every* trial of this norm and radius.
 
-    A sample that a trial did not attack was broken before, or wrong from the start.
+    A sample that a trial did not attack was broken before, or was wrong when clean.
+
+    Args:
+        outcomes: a table as of ``Outcomes.table``, or read from outcomes.parquet.
+        eps: the radius; rows at another radius do not count.
+        norm: rows in another norm do not count.
 
     Example:
         >>> import torch
@@ -75,6 +88,11 @@ def worst_case(outcomes: pa.Table, eps: float, norm: str = "linf") -> Counted:
 
 
 def standing(outcomes: pa.Table, eps: float, norm: str) -> dict[int, bool]:
+    """For each sample, by its number in the split, whether it is right when clean and under every trial.
+
+    Args:
+        outcomes, eps, norm: as in :func:`worst_case`.
+    """
     still: dict[int, bool] = {}
     columns = (outcomes.column(name).to_pylist() for name in ("sample", "norm", "eps", "kind", "correct"))
     for sample, measured_in, at, kind, correct in zip(*columns, strict=True):

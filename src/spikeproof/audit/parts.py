@@ -1,4 +1,4 @@
-"""The parts of an unfinished audit, one small file for each batch and trial: killed, it goes on where it was."""
+"""The parts of an unfinished audit, one small file for each batch and trial. A killed audit goes on from them."""
 
 from __future__ import annotations
 
@@ -17,14 +17,25 @@ Arrays = Mapping[str, Any]
 
 
 class Parts:
-    """Named groups of arrays in a folder, or in memory where there is none."""
+    """Named groups of arrays.
+
+    Args:
+        folder: where they are kept as files; None keeps them in memory.
+    """
 
     def __init__(self, folder: Path | None) -> None:
         self._folder = folder
         self._arrays: dict[str, Arrays] = {}
 
     def get(self, name: str) -> Arrays | None:
-        """What was put under this name, by this process or one before; a damaged file is as good as none."""
+        """The arrays that were put under this name, by this process or an earlier one.
+
+        Args:
+            name: also the file's name, so no more than letters, digits, "-", "+", "." and "_".
+
+        Returns:
+            The arrays by their keys; None where there are none, or where their file is damaged.
+        """
         if name not in self._arrays and self._folder is not None:
             try:
                 whole = (self._folder / f"{name}.part").read_bytes()
@@ -38,6 +49,7 @@ class Parts:
         return self._arrays.get(name)
 
     def put(self, name: str, arrays: Arrays) -> None:
+        """Keep arrays under a name; with a folder they are written at once, atomically and with a checksum."""
         self._arrays[name] = arrays
         if self._folder is not None:
             buffer = io.BytesIO()
@@ -46,9 +58,9 @@ class Parts:
             write_atomically(self._folder / f"{name}.part", lambda path: path.write_bytes(whole))
 
     def forget(self) -> None:
-        """Remove the files, also what a killed process left half-written; the audit is whole and kept elsewhere.
+        """Remove all files, also those that a killed process left half-written: the audit is finished and saved.
 
-        Another audit may be at it at the same time, so what is gone already is no error.
+        Another process may remove them at the same time, so a missing file is no error.
         """
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)

@@ -1,7 +1,7 @@
-"""Whether the sources of an audit's trials can act on its network: tried on a few images before any attack begins.
+"""Whether the gradient sources of an audit's trials can act on its network. Each is tried on two images first.
 
-Most sources act at spikes. An ANN has none, and its own gradient is exact: the trials of a battery run through that,
-and each says which of the battery it stands for.
+Most sources act at spikes. An ANN has none, and its own gradient is exact. So the trials of a battery run through that
+gradient, and each says for which trials of the battery it stands.
 """
 
 from __future__ import annotations
@@ -27,10 +27,13 @@ _FEW = 2
 
 
 def fitting(model: nn.Module, network: Network, config: AuditConfig, tuned: Tuned | None = None) -> list[Trial]:
-    """The config's trials, in the order in which they are run; those of a battery fitted to a network without sites.
+    """The config's trials, in the order in which they are run. For an ANN, a battery's trials take its own gradient.
 
     Args:
-        network: what is known of the model.
+        model: the audited network.
+        network: the description of the model.
+        config: of the audit. Trials of its ``trials`` stay as they are; only those of the battery are fitted.
+        tuned: settings of gradient sources from validation samples; None for the defaults.
 
     Raises:
         SpikeproofError: a network that has or may have spikes, but no sites.
@@ -39,7 +42,7 @@ def fitting(model: nn.Module, network: Network, config: AuditConfig, tuned: Tune
     if sites(model):
         return trials
     own = {make_trial(text, config.norm).name for text in config.trials}
-    found: dict[str, Trial] = {}
+    by_name: dict[str, Trial] = {}
     for trial in trials:
         taken = trial
         if trial.name not in own and not _attaches(trial.source, model):
@@ -49,11 +52,11 @@ def fitting(model: nn.Module, network: Network, config: AuditConfig, tuned: Tune
                     "SA-PGD-100, ...)."
                 )
             taken = make_trial(trial.attack_text, trial.ball)
-        held = found.get(taken.name, taken)
-        found[taken.name] = dataclasses.replace(held, stands_for=(*held.stands_for, trial.name))
+        same = by_name.get(taken.name, taken)
+        by_name[taken.name] = dataclasses.replace(same, stands_for=(*same.stands_for, trial.name))
     fitted = (
         dataclasses.replace(trial, stands_for=()) if trial.stands_for == (trial.name,) else trial
-        for trial in found.values()
+        for trial in by_name.values()
     )
     return sorted(fitted, key=lambda trial: trial.kind != "protocol")
 
@@ -74,11 +77,15 @@ def check_sources(
     how: Crafting,
     called: str = "this network",
 ) -> None:
-    """Refuse a trial whose source cannot act on the network, by one gradient of each source.
+    """Refuse a trial whose source cannot act on the network. Each source takes one gradient to show that it can.
 
     Args:
-        images: two of them are taken.
-        called: how sentences call the network.
+        model: the network that the trials craft on.
+        trials: any number.
+        images: in [0, 1]; the first two are taken.
+        labels: one for each image.
+        how: as the trials are run, but for the source.
+        called: what sentences call the network.
 
     Raises:
         SpikeproofError: a source fails; the sentence names the trial and says why.
@@ -89,9 +96,9 @@ def check_sources(
         if trial.source in tried:
             continue
         tried.append(trial.source)
-        asked = dataclasses.replace(how, source=trial.source, eot_iter=1)
+        own = dataclasses.replace(how, source=trial.source, eot_iter=1)
         try:
-            with put_back(generators_of(unwrapped(model))), crafting(model, asked) as craft:
+            with put_back(generators_of(unwrapped(model))), crafting(model, own) as craft:
                 craft.gradient(images, cross_entropy_of(labels))
         except torch.OutOfMemoryError:
             raise

@@ -1,7 +1,7 @@
 """Trials: one attack with one gradient source each, written as text: ATTACK[-NUMBER][@SOURCE[:VALUE]].
 
 "PGD-20" is 20 steps through the model's own surrogate, "SA-PGD-100@ASSG" adapts, "APGD-CE@HART:0.5" fixes HART's width.
-Only :func:`make_trial` reads such a text; all else asks the trial for its parts.
+Only :func:`make_trial` reads such a text; all other code asks the trial for its parts.
 """
 
 from __future__ import annotations
@@ -24,7 +24,10 @@ from spikeproof.threat import BALLS, L2, NORMS, Norm, Threat
 
 
 class Tuned(dict[str, float]):
-    """What sources take from validation samples, by the tunables' names; the defaults where there were none.
+    """The settings of gradient sources, by the names of ``TUNABLES``.
+
+    Args:
+        chosen: those that validation samples decided; the others have their defaults.
 
     Example:
         >>> Tuned(half_mass=0.4)
@@ -44,11 +47,11 @@ class Trial:
         form: the attack as trials run it.
         number: its steps or queries; None where it has none.
         named: the gradient source as trials name it.
-        value: what the text fixes of the source, as it is written; None where the source is as it is tuned.
+        value: the value of the source that the text fixes, as it is written; None where tuning may choose it.
         source: the gradient source itself.
         ball: the norm of the audit's threat.
         substitutes: the networks that it crafts on; None for the audited one.
-        added: whether nobody asked for it: something hides the gradient, and it goes round.
+        added: whether the audit added it, because something hides the gradient and this trial goes round it.
         stands_for: in an ANN, the trials of the battery whose attack it runs through the network's own gradient.
     """
 
@@ -76,6 +79,7 @@ class Trial:
 
     @property
     def attack_name(self) -> str:
+        """The attack without its number, such as "PGD" or "TRANSFER:PGD"."""
         return self.form.name if self.substitutes is None else f"TRANSFER:{self.form.name}"
 
     @property
@@ -88,47 +92,52 @@ class Trial:
 
     @property
     def norm(self) -> Norm | Literal["none"]:
-        """In which its images are near: the ball's for what stays in it; "l2" beside an Linf ball for an attack at any
-        Euclidean distance, like the papers' CW column; "none" for noise and corruptions of other kinds.
+        """The norm in which its images are near: the ball's norm for attacks that stay in the ball.
+
+        "l2" beside an Linf ball is for an attack at any Euclidean distance, like the papers' CW column. "none" is for
+        noise and corruptions.
         """
         return self.ball if self.form.norm == "ball" else self.form.norm
 
     @property
     def bounded(self) -> bool:
-        """Whether it stays in the ball: only what does is a part of the worst case."""
+        """Whether it stays in the ball. Only such trials are a part of the worst case."""
         return self.norm == self.ball
 
     @property
     def kind(self) -> Kind:
-        """Protocol (that of the papers: fixed surrogate, last iterate), fixed (stronger, through a fixed backward),
-        adaptive (its backward follows the model's potentials), black-box, or noise.
+        """What kind of trial it is.
+
+        "protocol" is that of the papers (fixed surrogate, last iterate), "fixed" is stronger but also through a fixed
+        backward, the backward of "adaptive" follows the model's potentials; "black-box" and "noise" take no gradient of
+        the model.
         """
         if self.substitutes is not None:
             return "black-box"
-        # In an L2 ball CW's image is the nearest that it finds, and no last iterate.
+        # In an L2 ball, CW's image is the nearest that it finds, not its last iterate.
         kind: Kind = "fixed" if self.bounded and self.form.norm == "l2" else self.form.kind
         return "adaptive" if self.bounded and kind in ("protocol", "fixed") and self.named.adaptive else kind
 
     @property
     def rank(self) -> tuple[int, int] | None:
-        """Which protocol trial's accuracy is *the* protocol accuracy: the highest of a battery."""
+        """The trial with the highest rank gives the protocol accuracy; None for a trial that cannot."""
         if self.form.rank is None or not self._own or self.substitutes is not None:
             return None
         return self.form.rank, self.number or 0
 
     @property
     def cost(self) -> float:
-        """Forwards and backwards a sample, roughly."""
+        """About how many forwards with backward it takes for a sample."""
         return self.form.passes(self.number or 0) * (1 if self.substitutes is None else len(self.substitutes))
 
     @property
     def continues(self) -> bool:
-        """Whether it begins at the image of least margin that the trials before it found, and takes a ``start``."""
+        """Whether it takes a ``start``: the image of least margin that the trials before it found."""
         return self.form.continues and self.substitutes is None
 
     @property
     def counts_queries(self) -> bool:
-        """Whether its number is of queries, and it says of each sample how many that took."""
+        """Whether its number is of queries, and it says for each sample how many it took."""
         return self.form.counts_queries and self.substitutes is None
 
     @property
@@ -138,7 +147,7 @@ class Trial:
 
     @property
     def tunables(self) -> list[Tunable]:
-        """What validation samples may decide of its source: nothing where its text fixes it."""
+        """The settings of its source that validation samples may decide; none where its text fixes the value."""
 
         def at(tunable: Tunable, index: int) -> GradientSource:
             return self.tuned(Tuned(**{tunable.name: tunable.values[index]})).source
@@ -146,11 +155,19 @@ class Trial:
         return [tunable for tunable in TUNABLES.values() if at(tunable, 0) != at(tunable, -1)]
 
     def threat(self, eps: float, pixels: int) -> Threat:
-        """The threat it is run under, for an audit at this radius of images with so many values."""
+        """The threat that it is run under.
+
+        Args:
+            eps: the audit's radius.
+            pixels: how many values an image has. An attack at any Euclidean distance gets the radius sqrt(pixels).
+        """
         return L2(pixels**0.5) if self.norm == "l2" and not self.bounded else BALLS[self.ball](eps)
 
     def tuned(self, values: Tuned) -> Trial:
-        """The same trial with these settings of its source, but for what its text fixes.
+        """The same trial with these settings of its source; itself where its text fixes the value.
+
+        Args:
+            values: from tuning.
 
         Example:
             >>> make_trial("PGD-7@HART").tuned(Tuned(hart_width=2.0)).source
@@ -161,8 +178,11 @@ class Trial:
     def with_number(self, number: int) -> Trial:
         """The same trial with another number; itself where it takes none.
 
+        Args:
+            number: steps or queries, from 1 to what the attack allows.
+
         Raises:
-            SpikeproofError: a number that does not fit.
+            SpikeproofError: a number out of that range.
 
         Example:
             >>> make_trial("SA-PGD-100@ASSG:0.4").with_number(7).name
@@ -175,12 +195,15 @@ class Trial:
         return other
 
     def crafted_on(self, substitutes: Sequence[nn.Module]) -> Trial:
-        """The black-box trial that crafts on these networks, and asks the audited one for verdicts.
+        """The black-box trial that crafts on these networks, and takes verdicts from the audited one.
 
-        Its source should have its default settings: what was tuned was tuned on the audited network.
+        Its source should have its default settings, because tuning is done on the audited network.
+
+        Args:
+            substitutes: any number of networks that take the audited one's images.
 
         Raises:
-            SpikeproofError: a trial that leaves the ball, or mere noise.
+            SpikeproofError: a trial that leaves the ball, or noise.
 
         Example:
             >>> make_trial("PGD-7@RGA").crafted_on([nn.Identity()]).name
@@ -200,9 +223,10 @@ class Trial:
 
 
 def make_trial(text: str, ball: Norm = "linf") -> Trial:
-    """The trial that a text describes, with the default settings of a source where the text gives none.
+    """Read a trial's text. Where it gives no number or value, the defaults hold.
 
     Args:
+        text: ATTACK[-NUMBER][@SOURCE[:VALUE]], such as "PGD-20" or "APGD-CE-100@HART:0.5".
         ball: the norm of the threat.
 
     Raises:
@@ -238,7 +262,7 @@ def _number_of(text: str, form: Form, digits: str | None) -> int | None:
         return form.number
     if form.number is None:
         raise SpikeproofError(f"{text!r:.80} is no trial: {form.name} takes no number.")
-    # Python reads no number of thousands of digits.
+    # Python refuses to read numbers of thousands of digits.
     number = int(digits) if len(digits) <= len(str(_most(form))) else _most(form) + 1
     _check_number(text, form, number)
     return number
@@ -256,9 +280,9 @@ def _most(form: Form) -> int:
 
 
 def _source_of(text: str) -> tuple[Named, str | None, GradientSource]:
-    """A gradient source by its name, what its text fixes of it, and the source itself.
+    """Read SOURCE[:VALUE]: the source as trials name it, the value as it is written or None, and the source itself.
 
-    "BPTT:sigmoid(4)" is BPTT with another surrogate, "ASSG:0.45" and "HART:0.5" fix what is otherwise tuned.
+    "BPTT:sigmoid(4)" is BPTT with another surrogate; "ASSG:0.45" and "HART:0.5" fix what is otherwise tuned.
     """
     name, colon, value = text.partition(":")
     if name not in SOURCES:

@@ -1,6 +1,6 @@
-"""Settings of gradient sources chosen on validation samples, such as ASSG's A'. Never on the samples that are audited.
+"""Settings of gradient sources, such as ASSG's A', chosen on validation samples and never on the audited ones.
 
-The originals search both on the test set, which makes an attack look stronger, and a defense weaker, than it is.
+The original papers search them on the test set, which makes an attack look stronger, and a defense weaker, than it is.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from spikeproof.threat import Threat
 
 @dataclasses.dataclass(frozen=True)
 class Tuning:
-    """What was chosen, and from what.
+    """Which settings were chosen, and from which measurements.
 
     Attributes:
-        tuned: the choice, for the trials.
-        samples: validation images it was made on; 0 where the defaults were taken.
-        tried: for each setting its values with the accuracy that they left.
+        tuned: the settings, for the trials.
+        samples: how many validation images they were chosen on; 0 where the defaults were taken.
+        tried: for each setting the accuracy in [0, 1] that each tried value left.
     """
 
     tuned: Tuned
@@ -48,10 +48,19 @@ def tune(
     trials: Sequence[Trial],
     how: Crafting,
 ) -> Tuning:
-    """Try a few values of each setting that these trials leave open; the one that leaves the lowest accuracy wins.
+    """Try a few values of each setting that these trials leave open, and take the one that leaves the lowest accuracy.
 
-    Where two leave the same, the one whose images have the higher loss. Each value gets as many steps as the longest
-    trial that will use it: what is best at 15 steps (a sharp surrogate) costs up to 16 points at 100.
+    Where two leave the same accuracy, the one whose images have the higher loss is taken. Each value gets as many steps
+    as the longest trial that will use it: the value that is best at 15 steps (a sharp surrogate) costs up to 16 points
+    at 100.
+
+    Args:
+        model: the audited network.
+        images: validation images in [0, 1].
+        labels: one for each image.
+        threat: of the audit.
+        trials: those of the audit.
+        how: as the trials are run, but for the source.
     """
     chosen, tried = Tuned(), {}
     for name, tunable in TUNABLES.items():

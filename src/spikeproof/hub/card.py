@@ -33,13 +33,13 @@ _PARTS_OF_DATA = {
 def model_card(run: Run, *, source: str = "hub:FOLDER", license: str | None = None) -> str:
     """README.md of a pushed model: front matter that the hub reads, then Markdown for people.
 
-    The network is described as its weights describe it, the training as config.json does, and the results as
-    audit.json does; the front matter repeats clean accuracy and worst case as evaluation results.
+    The network is described by its weights, the training by config.json, and the results by audit.json. The front
+    matter repeats clean accuracy and worst case as evaluation results.
 
     Args:
-        run: a finished run; one without an audit gets a card that says so where the results would be.
+        run: a finished run. Without an audit the card says so in the place of the results.
         source: what ``load_model`` takes to load it.
-        license: of the weights, as the hub calls licences; only their owner can know it.
+        license: of the weights, as the hub calls licences; None to name none.
 
     Raises:
         SpikeproofError: the run has no weights, or they are damaged.
@@ -78,7 +78,7 @@ def model_card(run: Run, *, source: str = "hub:FOLDER", license: str | None = No
 
 
 class _Data:
-    """What a run's config says of its images; a run that was started from Python says nothing."""
+    """What a run's config says about its images; for a run that was started from Python that is nothing."""
 
     def __init__(self, run: Run) -> None:
         settings = part_of(_recipe(run), "data")
@@ -96,19 +96,19 @@ class _Data:
 
     @property
     def subset(self) -> str:
-        """The name, with what was left out of it."""
+        """The name of the data, with the limits that were set."""
         name = short(self.title)
         return f"{name} ({', '.join(self.limits)})" if self.limits else name
 
 
 def _recipe(run: Run) -> Mapping[str, Any]:
     recipe = run.config["recipe"]
-    assert isinstance(recipe, dict)  # `read_run` has looked
+    assert isinstance(recipe, dict)  # `read_run` has checked it
     return recipe
 
 
 def _note(facts: Path) -> str:
-    """In what the files differed from the published data set; `spikeproof reproduce` writes that beside a run."""
+    """In what the files differed from the published data set, if `spikeproof reproduce` wrote that beside the run."""
     if not facts.is_file():
         return ""
     return read_record(Note, facts, "remove it and reproduce again").data_note
@@ -155,11 +155,11 @@ def _network(model: SpikingModel) -> list[tuple[str, str]]:
 
 
 def _training(run: Run, data: _Data) -> list[tuple[str, str]]:
-    """What is known of it: a name and the words for it, which may be none."""
+    """What is known about the training: names and the words for each, which may be ""."""
     settings = {**part_of(_recipe(run), "train"), "precision": run.precision}
     given = {name.replace("_", " "): settings[name] for name in _TRAINING if settings.get(name) is not None}
-    words = {short(name): short(said) for name, said in defenses_of(run.config).items()}
-    defenses = [f"{name} ({said})" if said else name for name, said in words.items()]
+    words = {short(name): short(fields) for name, fields in defenses_of(run.config).items()}
+    defenses = [f"{name} ({fields})" if fields else name for name, fields in words.items()]
     versions = ", ".join(f"{name} {short(run.config[name])}" for name in ("spikeproof", "torch", "python"))
     last, minutes = "", ""
     if run.epochs:

@@ -1,4 +1,4 @@
-"""What is a machine's own in the files of a run: command lines and absolute paths. It is taken out before sharing."""
+"""Takes out of a run's files what is private to a machine: command lines and absolute paths."""
 
 from __future__ import annotations
 
@@ -28,28 +28,37 @@ _HOME_OR_FILE = re.compile(r"~(?:[A-Za-z_][\w.-]*)?[/\\]|(?i:file):/")
 
 
 def shared_json(path: Path) -> str:
-    """A JSON file of a run as it may be shared: every ``command`` emptied, every absolute path shortened.
+    """A JSON file of a run as it may be shared: every ``command`` is emptied, and every absolute path is shortened.
 
-    The fields stay, so that the file is still read as what it is.
+    All fields stay, so that the file can still be read as a record.
+
+    Args:
+        path: the file.
+
+    Returns:
+        Its new text, with a new checksum.
     """
     return json.dumps(sealed(_shared(json.loads(path.read_text(encoding="utf-8")))), indent=1) + "\n"
 
 
 def without_paths(text: str) -> str:
-    """The text with the last part only of every absolute path in it.
+    """Shorten every absolute path in a text to its last part. Addresses of the web stay.
+
+    Args:
+        text: any text.
 
     Example:
         >>> without_paths("trained on /home/someone/data/mine.npz within 8/255")
         'trained on mine.npz within 8/255'
     """
-    return _PATH.sub(lambda found: found["address"] or _last_part(found.group()), text)
+    return _PATH.sub(lambda match: match["address"] or _last_part(match.group()), text)
 
 
 def _shared(value: Any) -> Any:
     if isinstance(value, dict):
-        return {_shared(name): "" if name == "command" else _shared(held) for name, held in value.items()}
+        return {_shared(name): "" if name == "command" else _shared(each) for name, each in value.items()}
     if isinstance(value, list):
-        return [_shared(held) for held in value]
+        return [_shared(each) for each in value]
     if not isinstance(value, str):
         return value
     # A text that is a path as a whole may have spaces in it.

@@ -1,4 +1,4 @@
-"""``push``: what others need of a finished run, onto the hub or into a folder; nothing of it half-written."""
+"""``push``: shares a finished run on the hub or in a folder; what is there is complete or as it was before."""
 
 from __future__ import annotations
 
@@ -34,24 +34,24 @@ def push(
 ) -> str:
     """Share a finished run: weights, config, metrics, the audit where there is one, and a model card.
 
-    ``hub:OWNER/NAME`` is a model repository, made if need be; all files come in one commit, which also removes the
-    audit of an earlier push if this one has none. Anything else is a folder, moved into place when it is complete.
-    Commands are left out of what is pushed, and of absolute paths all but the last part.
+    ``hub:OWNER/NAME`` is a model repository, which is made if it does not exist. All files come in one commit, which
+    also removes the audit of an earlier push if this one has none. Any other target is a folder, which is moved into
+    place when it is complete. Commands are left out of all files, and absolute paths are cut to their last part.
 
     Args:
         run: the run folder.
         target: ``hub:OWNER/NAME``, or a folder that is new, empty or was pushed to before.
-        audit: the folder of the audit to push, where the run has several or it lies elsewhere.
-        license: of the weights, as the hub calls licences (mit, cc-by-4.0, ...); none is named by default.
+        audit: the folder of the audit to push, where the run has several or it lies elsewhere; None for the run's own.
+        license: of the weights, as the hub calls licences (mit, cc-by-4.0, ...); None to name none.
         private: make the repository private; refused where it is public already.
-        message: of the commit; names the run by default.
+        message: of the commit; None for one that names the run.
 
     Returns:
         What ``load_model`` takes to load it.
 
     Raises:
-        SpikeproofError: an unfinished or damaged run, no audit where one was said to be or one of another run, a
-            target that cannot be used, or a hub that refuses or cannot be reached.
+        SpikeproofError: an unfinished or damaged run, an ``audit`` that is none or is of another run, a target that
+            cannot be used, or a hub that refuses or cannot be reached.
 
     Example:
         >>> from spikeproof.data import load_data
@@ -69,17 +69,17 @@ def push(
     on_hub = str(target).startswith(HUB_PREFIX)
     here = str(target).removeprefix(HUB_PREFIX)
     if on_hub and here and user_path(here).is_dir():
-        # Whoever loads `target` here would get the folder.
+        # Loading `target` here would load from the folder.
         raise SpikeproofError(f"{target} is a folder that exists here; leave out {HUB_PREFIX} to push into a folder.")
-    told, audited = _read(Path(run), None if audit is None else Path(audit))
-    # Where a folder lies here is of no use elsewhere.
-    card = model_card(told, source=str(target) if on_hub else f"{HUB_PREFIX}FOLDER", license=license)
+    shared, audited = _read(Path(run), None if audit is None else Path(audit))
+    # The path of a folder on this machine is of no use elsewhere.
+    card = model_card(shared, source=str(target) if on_hub else f"{HUB_PREFIX}FOLDER", license=license)
 
     def stage(into: Path) -> None:
-        _stage(told.folder, audited, without_paths(card), into)
+        _stage(shared.folder, audited, without_paths(card), into)
 
     if on_hub:
-        _to_hub(str(target), stage, private=private, message=message or f"Push {told.name}")
+        _to_hub(str(target), stage, private=private, message=message or f"Push {shared.name}")
         return str(target)
     if private:
         raise SpikeproofError(
@@ -89,7 +89,7 @@ def push(
 
 
 def _read(folder: Path, audited: Path | None) -> tuple[Run, Path | None]:
-    """The run with its audit, and the folder that the audit lies in, if there is one."""
+    """The run with its audit, and the folder of the audit, or None."""
     run_folder = RunFolder(folder)
     config = run_folder.config()
     run_folder.refuse_own_network()
@@ -98,7 +98,7 @@ def _read(folder: Path, audited: Path | None) -> tuple[Run, Path | None]:
             f"The run in {folder} is not finished, so there are no weights to push; continue it with "
             "`spikeproof train ... --resume`."
         )
-    load_model(run_folder.weights)  # damaged ones say so here, and not where they are loaded
+    load_model(run_folder.weights)  # so that damaged weights are refused here, and not where they are loaded
     if audited is None:
         audits = audits_in(folder)
         if len(audits) > 1:
@@ -119,7 +119,7 @@ def _read(folder: Path, audited: Path | None) -> tuple[Run, Path | None]:
 
 
 def _stage(run: Path, audited: Path | None, card: str, into: Path) -> None:
-    """Write all files into an empty folder; only what lies in the run itself, and is what it should be."""
+    """Write all files into an empty folder. Files that are links, or damaged, are refused."""
     texts = {_CARD_FILE: card, "config.json": shared_json(_own(run / "config.json", run))}
     copies = [_own(run / WEIGHTS_FILE, run), _own(run / "metrics.jsonl", run)]
     if audited is not None:
@@ -130,63 +130,64 @@ def _stage(run: Path, audited: Path | None, card: str, into: Path) -> None:
             copies.append(outcomes)
     for name, text in texts.items():
         write_atomically(into / name, lambda path, text=text: path.write_text(text, "utf-8", "replace"))  # type: ignore[misc]
-    for held in copies:
-        write_atomically(into / held.name, lambda path, held=held: shutil.copyfile(held, path))  # type: ignore[misc]
+    for file in copies:
+        write_atomically(into / file.name, lambda path, file=file: shutil.copyfile(file, path))  # type: ignore[misc]
 
 
 def _own(path: Path, folder: Path) -> Path:
-    """The same path, if it is a file of this folder: a link may lead to anything on this machine."""
+    """The same path, if it is a file of this folder and no link, which may lead to anything on this machine."""
     if path.is_symlink() or not path.is_file() or path.resolve().parent != folder.resolve():
         raise SpikeproofError(
-            f"{path} is no file of its own but a link or something else, which is not pushed; put the file in its "
-            "place."
+            f"{path} is a link or something else that is no file, which is not pushed; put the file in its place."
         )
     return path
 
 
 def _to_folder(target: Path, stage: Callable[[Path], None]) -> Path:
-    """Fill a folder beside ``target``, then let it take its place."""
-    place = user_path(target).resolve()
-    _refuse_other_content(place)
-    staged, earlier = (place.with_name(f".{place.name}.{os.getpid()}.{what}") for what in ("new", "old"))
+    """Fill a folder beside ``target``, then move it into place."""
+    final = user_path(target).resolve()
+    _refuse_other_content(final)
+    staged, earlier = (final.with_name(f".{final.name}.{os.getpid()}.{what}") for what in ("new", "old"))
     try:
         staged.mkdir(parents=True)
         stage(staged)
-        if not place.exists():
-            staged.rename(place)
-            return place
-        place.rename(earlier)
+        if not final.exists():
+            staged.rename(final)
+            return final
+        final.rename(earlier)
         try:
-            staged.rename(place)
+            staged.rename(final)
         except BaseException:
-            earlier.rename(place)
+            earlier.rename(final)
             raise
         shutil.rmtree(earlier)
     except OSError as error:
         raise SpikeproofError(f"{target} cannot be written: {said_by_the_system(error)}.") from error
     finally:
         shutil.rmtree(staged, ignore_errors=True)
-    return place
+    return final
 
 
-def _refuse_other_content(place: Path) -> None:
+def _refuse_other_content(folder: Path) -> None:
     try:
-        _look_into(place)
+        _look_into(folder)
     except OSError as error:
-        raise SpikeproofError(f"{place} cannot be read ({error.strerror or error}); give another folder.") from error
+        raise SpikeproofError(f"{folder} cannot be read ({error.strerror or error}); give another folder.") from error
 
 
-def _look_into(place: Path) -> None:
-    if place.exists() and not place.is_dir():
-        raise SpikeproofError(f"{place} is a file; give a folder to push to.")
-    if Path.cwd().is_relative_to(place):
-        raise SpikeproofError(f"{place} is where you are; give a folder below it, such as {place / 'shared'}.")
-    held = {path.name for path in place.iterdir()} if place.exists() else set()
-    card = place / _CARD_FILE
-    ours = held <= set(_FILES) and card.is_file() and "\nlibrary_name: spikeproof\n" in card.read_text(errors="replace")
-    if held and not ours:
+def _look_into(folder: Path) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise SpikeproofError(f"{folder} is a file; give a folder to push to.")
+    if Path.cwd().is_relative_to(folder):
+        raise SpikeproofError(f"{folder} is where you are; give a folder below it, such as {folder / 'shared'}.")
+    names = {path.name for path in folder.iterdir()} if folder.exists() else set()
+    card = folder / _CARD_FILE
+    ours = (
+        names <= set(_FILES) and card.is_file() and "\nlibrary_name: spikeproof\n" in card.read_text(errors="replace")
+    )
+    if names and not ours:
         raise SpikeproofError(
-            f"{place} holds other things than an earlier push of spikeproof's; give a new or an empty folder."
+            f"{folder} holds other files than those of an earlier push; give a new or an empty folder."
         )
 
 
@@ -205,7 +206,7 @@ def _to_hub(target: str, stage: Callable[[Path], None], *, private: bool, messag
             stage(staged)
         except OSError as error:
             raise SpikeproofError(
-                f"The files could not be gathered in {staged}: {said_by_the_system(error)}, or look whether the run "
+                f"The files could not be gathered in {staged}: {said_by_the_system(error)}, or check that the run "
                 "can be read."
             ) from error
         try:
@@ -213,10 +214,10 @@ def _to_hub(target: str, stage: Callable[[Path], None], *, private: bool, messag
             hub.create_repo(name, private=private or None, exist_ok=True)
             if private and not hub.model_info(name).private:
                 raise SpikeproofError(f"{name} is public already; make it private on the hub, or push without private.")
-            stale = [held for held in hub.list_repo_files(name) if held in _FILES and not (staged / held).exists()]
+            stale = [file for file in hub.list_repo_files(name) if file in _FILES and not (staged / file).exists()]
             # Not upload_folder: it may make several commits of one folder.
             additions = [CommitOperationAdd(path.name, path) for path in sorted(staged.iterdir())]
-            deletions = [CommitOperationDelete(held) for held in stale]
+            deletions = [CommitOperationDelete(file) for file in stale]
             hub.create_commit(name, [*additions, *deletions], commit_message=without_paths(message))
         except SpikeproofError:
             raise

@@ -1,7 +1,7 @@
-"""Memory that a process keeps for its next step, in processes that are the command line's own.
+"""Has a process keep freed memory for its next step, in processes that the command line started.
 
-By default the C library gives large tensors back to the system when they are freed. The next step gets its pages one by
-one, each filled with zeros: a sixth of a training step on a CPU, and more with many steps.
+By default the C library gives the memory of large tensors back to the system when they are freed. The next step gets it
+page by page, filled with zeros, which costs a sixth of a training step on a CPU, and more with many time steps.
 """
 
 from __future__ import annotations
@@ -12,14 +12,15 @@ from collections.abc import MutableMapping
 
 # Of mallopt(3), and as variables that a child's C library reads when it starts.
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
-_NEVER = 2**31 - 1  # so many bytes, free at the end of the heap, before any go back
+_NEVER = 2**31 - 1  # free bytes at the end of the heap before any are given back
 _CHILDREN = {"MALLOC_TRIM_THRESHOLD_": str(_NEVER), "MALLOC_MMAP_MAX_": "0"}
 
 
 def keep_memory(environment: MutableMapping[str, str]) -> None:
-    """Have this process and its children keep freed memory for what they allocate next, if the C library can (glibc).
+    """Have this process and its children keep freed memory for later tensors, if the C library can (glibc).
 
-    Nothing is changed that the user named, nor once PyTorch is loaded: it may be another program's process then.
+    Nothing is done where the user has set any such option, or where PyTorch is loaded already: the process may then be
+    another program's.
 
     Args:
         environment: of this process, ``os.environ``.

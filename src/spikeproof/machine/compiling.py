@@ -1,4 +1,4 @@
-"""How long kernels were compiled, and whether one is now: a wait of once a machine, which no pace should count."""
+"""How long kernels have been compiled, so that measured times can leave it out: it happens once on a machine."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 
 class _Stopwatch:
-    """Runs while at least one compilation does, in whatever thread; two at once count once."""
+    """Counts the time in which one or more threads compile; two at once count once."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -39,7 +39,7 @@ _stopwatch = _Stopwatch()
 
 @contextlib.contextmanager
 def compiling() -> Iterator[None]:
-    """Say that a kernel is compiled in this block (or in a function: ``@compiling()``).
+    """A context, or a decorator (``@compiling()``), for code that compiles a kernel.
 
     Example:
         >>> with compiling():

@@ -49,6 +49,6 @@ def _up_from_own(root: Path, kind: str, mounted: str) -> Iterator[Path]:
                 own = path
     # A container often sees its own group alone, mounted as if it were the root, under a path that is another's.
     inside = own.removeprefix(mounted.rstrip("/")).strip("/") if own.startswith(mounted.rstrip("/")) else ""
-    parts = [] if ".." in inside.split("/") else [part for part in inside.split("/") if part]
+    parts = [] if ".." in inside.split("/") else [name for name in inside.split("/") if name]
     for depth in range(len(parts), -1, -1):
         yield Path(*parts[:depth])

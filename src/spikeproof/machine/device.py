@@ -1,6 +1,6 @@
-"""The device that computes: which one a name means, and which processor made a number.
+"""The device that computes: which one a name means, and what it is called beside a number.
 
-Another processor rounds otherwise, and a rounding can flip a spike.
+Processors round differently, and a rounding can flip a spike.
 """
 
 from __future__ import annotations
@@ -15,7 +15,10 @@ from spikeproof.errors import SpikeproofError
 
 
 def pick_device(name: str) -> torch.device:
-    """The device a config names; "auto" is CUDA where there is one, else the CPU.
+    """The device that a config names.
+
+    Args:
+        name: "cpu", "cuda", or "auto" for CUDA where there is one, else the CPU.
 
     Raises:
         SpikeproofError: CUDA was asked for and there is none.
@@ -28,7 +31,10 @@ def pick_device(name: str) -> torch.device:
 
 
 def machine_name(device: str | torch.device) -> str:
-    """The processor behind a device, as "AMD EPYC 9B14, AVX512" or "NVIDIA H200"; a CPU with the vector units in use.
+    """The name of a device's processor, such as "NVIDIA H200"; for a CPU also the vector units that PyTorch uses.
+
+    Args:
+        device: of this machine, such as "cpu" (which gives "AMD EPYC 9B14, AVX512" or the like).
 
     Example:
         >>> machine_name("cpu").endswith(f", {torch.backends.cpu.get_cpu_capability()}")
@@ -42,8 +48,8 @@ def machine_name(device: str | torch.device) -> str:
 
 @functools.cache
 def _processor() -> str:
-    told = Path("/proc/cpuinfo")
-    for line in told.read_text().splitlines() if told.is_file() else ():
+    cpuinfo = Path("/proc/cpuinfo")
+    for line in cpuinfo.read_text().splitlines() if cpuinfo.is_file() else ():
         if line.startswith("model name"):
             return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()  # empty or only "x86_64" on Linux

@@ -13,11 +13,11 @@ from spikeproof.machine.control_groups import control_groups
 
 
 def free_bytes(device: torch.device, root: Path = Path("/")) -> int:
-    """What can still be allocated on a device.
+    """The bytes that this process can still allocate on a device.
 
-    On CUDA that is what the device has free and what torch holds there and does not use. On a CPU it is the smallest
-    of what the machine has available and of what each control group of this process has left (a container's limit).
-    A group's file cache that the kernel can drop at any time counts as free, as it does for the machine.
+    On CUDA these are the device's free bytes and those that torch has reserved and does not use. On a CPU it is the
+    smallest of what the machine has available and of what each control group of this process (a container's limit) has
+    left. File cache that the kernel can drop at any time counts as free.
 
     Args:
         device: CUDA, or the CPU for anything else.
@@ -43,7 +43,7 @@ def free_bytes(device: torch.device, root: Path = Path("/")) -> int:
 
 
 def _machine(root: Path) -> Iterator[int]:
-    """What the machine has available, where it says so."""
+    """The bytes that the machine has available, where it says so."""
     with contextlib.suppress(OSError):
         for line in (root / "proc/meminfo").read_text().splitlines():
             if line.startswith("MemAvailable:"):
@@ -51,7 +51,7 @@ def _machine(root: Path) -> Iterator[int]:
 
 
 def _groups(root: Path) -> Iterator[int]:
-    """What each control group that has a limit has left of it."""
+    """The bytes that each control group with a limit has left."""
     for version, folder in control_groups("memory", root):
         limit, usage, cache = _FILES[version]
         # "max" is no number: no limit. The root of version 2 has no such files.

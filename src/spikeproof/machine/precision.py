@@ -1,4 +1,4 @@
-"""In which precision a network runs: what is asked, what fits the machine, and what no verdict may hang on."""
+"""In which precision a network runs: what is asked for, what the machine has in hardware, and what verdicts rest on."""
 
 from __future__ import annotations
 
@@ -17,10 +17,13 @@ Resolved = Literal["fp32", "bf16"]
 
 
 def native_bf16(device: str | torch.device) -> bool:
-    """Whether a device computes in bfloat16 itself, so that bf16 is the faster choice there.
+    """Whether a device has bfloat16 in hardware, so that bf16 is the faster choice there.
 
-    A GPU that torch does not see here is taken for one that does, as all of NVIDIA's since 2020 do. On x86, oneDNN says
-    yes of every CPU with AVX-512, also where it emulates bfloat16; so the CPU is asked too.
+    On x86, oneDNN says yes for every CPU with AVX-512, also where it emulates bfloat16, so the CPU is asked too.
+
+    Args:
+        device: a CUDA device that torch does not see on this machine counts as one that has it, as all of NVIDIA's
+            since 2020 do.
     """
     device = torch.device(device)
     if device.type == "cuda":
@@ -36,9 +39,12 @@ def _cpu_has_bf16() -> bool:
 
 
 def resolved(precision: Precision, device: str | torch.device) -> Resolved:
-    """What a computation runs in on a device: "auto" is bf16 where the device has it itself, else fp32.
+    """The precision in which a network runs on a device.
 
-    bf16 that is asked for where a CPU emulates it is given, with one warning a process.
+    Args:
+        precision: "auto" is bf16 where the device has it in hardware, else fp32. "bf16" stays bf16 also where the CPU
+            emulates it, with one warning a process.
+        device: the one that computes.
 
     Example:
         >>> resolved("fp32", "cpu"), resolved("auto", "cpu") == ("bf16" if native_bf16("cpu") else "fp32")
@@ -52,9 +58,12 @@ def resolved(precision: Precision, device: str | torch.device) -> Resolved:
 
 
 def for_verdicts(precision: Precision) -> Resolved:
-    """The same for what verdicts rest on: "auto" is fp32 on every machine.
+    """The precision in which attacks run on whose images verdicts rest: "auto" is fp32 on every machine.
 
     An audit that crafted in bf16 was measured to overstate the worst case (docs/auditing.md).
+
+    Args:
+        precision: as it is asked for.
 
     Example:
         >>> for_verdicts("auto"), for_verdicts("bf16")
@@ -64,7 +73,11 @@ def for_verdicts(precision: Precision) -> Resolved:
 
 
 def check_precision(precision: str, who: str) -> None:
-    """Refuse a precision that there is none.
+    """Refuse an unknown precision.
+
+    Args:
+        precision: what the caller gave.
+        who: the beginning of the message, such as "Training runs".
 
     Raises:
         SpikeproofError: it is not one of ``Precision``.

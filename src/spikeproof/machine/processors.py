@@ -10,11 +10,11 @@ from spikeproof.machine.control_groups import control_groups
 
 
 def available_processors(root: Path = Path("/"), *, allowed: int | None = None) -> int:
-    """The processors that the machine, this process's affinity mask and its control groups' quotas leave it.
+    """How many processors the machine, the affinity mask and the quotas of control groups leave this process.
 
     Args:
         root: where ``proc`` and ``sys`` lie.
-        allowed: how many processors the affinity mask names; this process's by default.
+        allowed: how many processors the affinity mask names; None for this process's.
 
     Returns:
         At least 1; a quota of half a processor and more counts as a whole one.

@@ -1,1 +1,1 @@
-"""What lies on disk as JSON: records that are written as they are read, or refused in one sentence."""
+"""What lies on disk as JSON, as records: what could not be read is not written, and damage is told in one sentence."""

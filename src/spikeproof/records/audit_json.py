@@ -1,4 +1,4 @@
-"""audit.json: what an audit found, as ``audit`` writes it and as anyone reads it."""
+"""audit.json: what an audit found. The same records write it and read it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from spikeproof.records.values import (
 
 AUDIT_VERSION: Final = 4
 _WITH_FORMER_NAMES = 3
-# Audits from before audit.json said how their settings are written have these.
+# How settings are written, for older audits, whose audit.json does not say so.
 _LABELS = {"half_mass": "ASSG's A′", "hart_width": "HART's width"}
 
 
@@ -50,7 +50,7 @@ class ThreatRecord(RunRecord):
 
 
 class FlagRecord(RunRecord):
-    """One check of whether the numbers can be believed; value, threshold and advice are words."""
+    """One check of whether the numbers can be believed; value, threshold and advice are words, not numbers."""
 
     name: Text
     value: Text
@@ -60,15 +60,20 @@ class FlagRecord(RunRecord):
 
     @property
     def sentence(self) -> str:
+        """The warning that belongs to it where it is raised."""
         return f"{self.name.capitalize()}: {self.value} (raised {self.threshold}); {self.advice}."
 
 
 class Search(RunRecord):
-    """How a search by queries went on, and the forecast of what ``times`` as many would break, with its interval.
+    """How a search by queries went, and the forecast of what more queries would break.
 
     Attributes:
+        trial: its name; queries: how many it may spend on each sample.
+        samples: of the audit; None in files that do not have it.
         curve: pairs of queries and how many samples were still right after them.
         last_doubling: how many samples the second half of the queries broke.
+        low, expected, high: how many of the samples left ``times`` as many queries would break: the mean, between the
+            bounds of its 95 % interval.
     """
 
     trial: Text
@@ -82,10 +87,13 @@ class Search(RunRecord):
     times: FromTwo
 
     def check(self, samples: int) -> None:
-        """Nothing, if this can be a search of an audit of so many samples.
+        """Refuse a search that contradicts itself or its audit.
+
+        Args:
+            samples: how many the audit has.
 
         Raises:
-            PydanticCustomError: it cannot.
+            PydanticCustomError: the curve rises, or a number is out of its range.
         """
         falls = all(first[0] < then[0] and first[1] >= then[1] for first, then in itertools.pairwise(self.curve))
         if not falls or self.curve[0][1] > samples:
@@ -97,9 +105,12 @@ class Search(RunRecord):
 
 
 class TuningRecord(RunRecord):
-    """The attacks' own settings by name, and how people write these.
+    """The settings of gradient sources. Each stands under its own name, beside these fields.
 
-    ``tried`` has, for each that was searched, its values with the accuracy they left.
+    Attributes:
+        samples: on how many validation images they were chosen; 0 for the defaults.
+        tried: for each setting that was searched, the accuracy that each value left.
+        labels: how people write each setting.
     """
 
     model_config = ConfigDict(extra="allow")
@@ -111,12 +122,12 @@ class TuningRecord(RunRecord):
 
     @property
     def chosen(self) -> Mapping[str, float]:
-        """The value of each setting; they stand in the file beside the other fields."""
+        """The value of each setting, by its name."""
         return self.__pydantic_extra__
 
 
 class Histogram(RunRecord):
-    """How many margins lie between one edge and the next."""
+    """A histogram of margins: ``counts[i]`` lie between ``edges[i]`` and ``edges[i + 1]``."""
 
     edges: tuple[Finite, ...]
     counts: tuple[Whole, ...] = Field(min_length=1)
@@ -131,15 +142,16 @@ class Histogram(RunRecord):
 
 
 class SiteMargins(RunRecord):
-    """Where the margins of one spiking layer lie, on some images, in eval mode. Shares that are undefined are NaN.
+    """Where the margins v of one spiking layer lie, on some images, in eval mode. Shares of nothing are NaN.
 
     Attributes:
+        name: of the site in its network.
         window: half-width g of the surrogate's gradient-available interval.
         omega: Omega of MPD-SGR Eq. 13, from the measured mean and deviation, mean over channels and steps: the share of
-            potentials with |v| < window, were they normal.
-        window_share: that share as it is.
-        proximal_share: share of potentials with |v| < proximal_width, half the threshold.
-        firing_rate: spikes per neuron and step, the sites' noise aside.
+            potentials that would have |v| < window if they were normally distributed.
+        window_share: the measured share with |v| < window.
+        proximal_share: the share with |v| < proximal_width, which is half the threshold.
+        firing_rate: spikes per neuron and step, without the sites' noise.
         histogram: of v between its 0.5 % and 99.5 % quantiles (of the first images), window included.
     """
 
@@ -154,23 +166,26 @@ class SiteMargins(RunRecord):
 
     @property
     def edges(self) -> tuple[float, ...]:
+        """Those of the histogram."""
         return self.histogram.edges
 
     @property
     def counts(self) -> tuple[int, ...]:
+        """Those of the histogram."""
         return self.histogram.counts
 
 
 class NetworkRecord(RunRecord):
-    """What was audited.
+    """The network that was audited (see :class:`spikeproof.audit.network.Network`).
 
     Attributes:
-        name: its class, or the name by which it was made.
-        library: whose spiking layers it has, "spikeproof" for its own; None for none.
+        name: its class, or the name by which ``create_model`` knows it.
+        library: whose spiking layers it has: "spikeproof", another library's name; None for none.
         num_steps: T; None where its layers were not adapted, or there are none.
-        runs, reads: how an adapted network is called, and how its logits are read from those of its steps.
-        readouts: its layers that fire without reaching the logits.
-        functions, binary: in a network without sites, what its backward calls beyond PyTorch, and its layers of bits.
+        runs, reads: how an adapted network is called, and how its steps' outputs become logits.
+        readouts: its layers that fire but do not reach the logits.
+        functions, binary: in a network without sites, the autograd functions that are not PyTorch's own, and the layers
+            that give zeros and ones alone.
     """
 
     name: Text
@@ -184,21 +199,22 @@ class NetworkRecord(RunRecord):
 
     @property
     def ann(self) -> bool:
-        """Whether nothing in it spikes, so that its own gradient is exact."""
+        """Whether it has no spiking layer, as far as can be seen, so that its own gradient is exact."""
         return not self.library and not self.functions and not self.binary
 
 
 class AuditRecord(RunRecord):
-    """What audit.json says: every trial, the protocol accuracy, the worst case and the conditions they hold under.
+    """What audit.json says: every trial, the protocol accuracy, the worst case, and under which conditions they hold.
 
     Attributes:
-        split_images: the fingerprint of the split that the audited images are from, in the file ``images``; images:
-            that of the audited ones, ``audited_images``. "" of an audit from before these were kept.
-        network: what was audited; None of an audit from before it was kept.
-        undecided: samples of the worst case that a random network's draws could not decide.
-        no_number: why the audit says nothing of robustness; None where it does.
+        split_images: the fingerprint of the split that the audited images are from; its field in the file is
+            ``images``. "" in older audits.
+        images: the fingerprint of the audited images; its field in the file is ``audited_images``. "" in older audits.
+        network: what was audited; None in older audits.
+        undecided: samples of the worst case that a random network's draws left undecided.
+        no_number: why the audit says nothing about robustness; None where it does.
         doubts: why not to believe the numbers, ``warnings`` in the file; every raised flag has one.
-        files: the checksums of the files beside it, by their names; older audits have none.
+        files: the SHA-256 of the files beside it, by their names; none in older audits.
     """
 
     version: Annotated[Literal[4], BeforeValidator(whole)]
@@ -239,49 +255,52 @@ class AuditRecord(RunRecord):
 
     @property
     def norm(self) -> str:
+        """The norm of the threat."""
         return self.threat.norm
 
     @property
     def eps(self) -> float:
+        """The radius of the threat."""
         return self.threat.eps
 
     @property
     def protocol_trial(self) -> str:
+        """The name of the trial that the protocol accuracy is of."""
         return self.protocol.trial
 
     @property
     def has_adaptive(self) -> bool:
-        """Without an adaptive attack the worst case is over protocol attacks only, and a small gap proves nothing.
+        """Whether an adaptive attack was run, or none is needed because the network is an ANN.
 
-        In an ANN none is needed.
+        Without one the worst case is over fixed backwards only, and a small gap proves nothing.
         """
         exact = self.network is not None and self.network.ann
         return exact or any(trial.kind == "adaptive" for trial in self.trials)
 
     @property
     def raised(self) -> tuple[FlagRecord, ...]:
-        """The red flags; none of no checks is no good sign."""
+        """The flags that are raised; none are raised either where no check was made."""
         return tuple(flag for flag in self.flags if flag.raised)
 
     @model_validator(mode="before")
     @classmethod
-    def _by_todays_names(cls, held: Any) -> Any:
-        return by_todays_names(held, "version", _WITH_FORMER_NAMES, AUDIT_VERSION)
+    def _by_todays_names(cls, value: Any) -> Any:
+        return by_todays_names(value, "version", _WITH_FORMER_NAMES, AUDIT_VERSION)
 
     @field_validator("doubts", mode="before")
     @classmethod
-    def _from_sentences(cls, held: Any, info: ValidationInfo) -> Any:
-        if not isinstance(held, list | tuple):
-            return held
+    def _from_sentences(cls, warnings: Any, info: ValidationInfo) -> Any:
+        if not isinstance(warnings, list | tuple):
+            return warnings
         flags = [flag.name for flag in info.data.get("flags", ())]
-        return [from_sentence(each, flags) if isinstance(each, str) else each for each in held]
+        return [from_sentence(each, flags) if isinstance(each, str) else each for each in warnings]
 
     @field_validator("doubts", mode="after")
     @classmethod
     def _of_every_raised_flag(cls, doubts: tuple[Doubt, ...], info: ValidationInfo) -> tuple[Doubt, ...]:
-        told = {doubt.code for doubt in doubts}
-        untold = [flag for flag in info.data.get("flags", ()) if flag.raised and flag.name not in told]
-        return (*doubts, *(from_sentence(flag.sentence, [flag.name]) for flag in untold))
+        codes = {doubt.code for doubt in doubts}
+        missing = [flag for flag in info.data.get("flags", ()) if flag.raised and flag.name not in codes]
+        return (*doubts, *(from_sentence(flag.sentence, [flag.name]) for flag in missing))
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:
@@ -301,7 +320,7 @@ class AuditRecord(RunRecord):
         return self
 
     def _check_chain(self) -> None:
-        """From all samples each trial takes what it newly broke and leaves the rest; the last leaves the worst case."""
+        """Check that each trial leaves what was left before it, less what it newly broke; the last, the worst case."""
         left = self.samples
         for at, trial in enumerate(self.trials):
             left -= trial.newly_broken
@@ -314,9 +333,12 @@ class AuditRecord(RunRecord):
 
 
 def read_audit(path: Path) -> AuditRecord:
-    """The audit that ``path`` holds.
+    """Read and check an audit.json.
+
+    Args:
+        path: the file.
 
     Raises:
-        SpikeproofError: the file is missing, damaged, of another version, or disagrees with itself.
+        SpikeproofError: the file is missing, damaged, of an unknown version, or contradicts itself.
     """
     return read_record(AuditRecord, path, "audit the run again with `spikeproof audit`")

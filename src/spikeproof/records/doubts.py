@@ -1,4 +1,4 @@
-"""What audit.json warns of, as doubts: newer audits have them as they are, older ones have sentences."""
+"""The warnings of audit.json as doubts. Newer audits hold doubts; from the sentences of older ones doubts are made."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pydantic import AfterValidator
 from spikeproof.doubt import Doubt
 from spikeproof.records.values import contradiction
 
-# Audits from before warnings were records have these sentences.
+# Sentences of older audits, and the codes of their doubts.
 _CODES = {
     "No adaptive attack was run: the worst case is over fixed backwards only.": "no adaptive attack",
     "The adaptive attack was weaker than the nominal one; run it for more steps.": "weak adaptive attack",
@@ -21,10 +21,11 @@ _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 
 
 def from_sentence(sentence: str, flags: Iterable[str]) -> Doubt:
-    """The record of a warning that an older audit has as a sentence.
+    """Make a doubt of a warning that an older audit holds as a sentence.
 
     Args:
-        flags: the names of its flags; the warning of one begins with it.
+        sentence: the warning. Every number in it becomes one of the doubt's numbers.
+        flags: the names of the audit's flags. A warning that begins with one has it as its code.
 
     Example:
         >>> from_sentence("Zero gradients: 7.5 % (raised above 1 %); run RGA.", ["zero gradients"])

@@ -1,4 +1,7 @@
-"""From a JSON file to a record, or one sentence that says what is wrong with which file and how to mend it."""
+"""From a JSON file to a record, or to a sentence that says which file is wrong, in what, and how to mend it.
+
+In all functions ``mend`` is the end of that sentence, without a full stop: what to do.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +17,14 @@ _Kind = TypeVar("_Kind", bound=FileRecord)
 
 
 def read_text(path: Path, mend: str) -> str:
-    """The text of a file.
+    """Read a file of UTF-8 text.
+
+    Args:
+        path: the file.
+        mend: what to do where it cannot be read.
 
     Raises:
-        SpikeproofError: there is none, and why.
+        SpikeproofError: it is missing, or cannot be read.
     """
     try:
         return path.read_text(encoding="utf-8")
@@ -28,7 +35,12 @@ def read_text(path: Path, mend: str) -> str:
 
 
 def parsed(text: str, where: str, mend: str) -> Any:
-    """The value that a text of JSON holds; NaN and Infinity pass.
+    """Parse JSON; NaN and Infinity are allowed.
+
+    Args:
+        text: the JSON.
+        where: what messages call its place, such as the file.
+        mend: what to do where it is wrong.
 
     Raises:
         SpikeproofError: it is not JSON, or an object has a field twice.
@@ -42,39 +54,60 @@ def parsed(text: str, where: str, mend: str) -> Any:
 
 
 def _without_repetition(pairs: list[tuple[str, Any]], where: str, mend: str) -> dict[str, Any]:
-    held = dict(pairs)
-    if len(held) < len(pairs):
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise SpikeproofError(f"{where}: the field {twice!r} stands there twice; {mend}.")
-    return held
+        raise SpikeproofError(f"{where} has the field {twice!r} twice; {mend}.")
+    return fields
 
 
-def as_record(kind: type[_Kind], held: object, where: str, mend: str) -> _Kind:
-    """The record that a JSON value is.
+def as_record(kind: type[_Kind], value: object, where: str, mend: str) -> _Kind:
+    """Make a record of a JSON value.
+
+    Args:
+        kind: which record it should be.
+        value: what ``parsed`` gave.
+        where: what messages call its place, such as the file.
+        mend: what to do where it is wrong.
 
     Raises:
-        SpikeproofError: it is none; the first thing that is wrong, by ``where`` and field.
+        SpikeproofError: it is no such record. The message says where, and names the first wrong field.
     """
     with in_one_sentence(where, mend):
-        return kind.model_validate(held)
+        return kind.model_validate(value)
 
 
 def sealed_value(text: str, where: str, mend: str) -> Any:
-    """The value that a text of JSON holds; an object without its checksum, if it is what was written.
+    """Parse JSON and check the checksum of an object that has one.
+
+    Args:
+        text: the JSON.
+        where: what messages call its place, such as the file.
+        mend: what to do where it is wrong.
+
+    Returns:
+        The value; an object without its checksum.
 
     Raises:
-        SpikeproofError: it is not, or no JSON.
+        SpikeproofError: it is not JSON, or the checksum does not fit.
     """
-    held = parsed(text, where, mend)
-    return unsealed(held, where, mend) if isinstance(held, dict) else held
+    value = parsed(text, where, mend)
+    return unsealed(value, where, mend) if isinstance(value, dict) else value
 
 
 def sealed_lines(path: Path, mend: str) -> list[tuple[str, Any]]:
-    """Of each line of a file that is not empty where it is, as messages say it, and the value that it holds.
+    """Read a file with a JSON value on each line, such as metrics.jsonl. Empty lines are skipped.
+
+    Args:
+        path: the file.
+        mend: what to do where it is wrong.
+
+    Returns:
+        For each line what messages call its place, and its value without its checksum.
 
     Raises:
-        SpikeproofError: the file is missing, or a line is not what was written, or no JSON.
+        SpikeproofError: the file is missing, or a line is not JSON or has a checksum that does not fit.
     """
     lines = enumerate(read_text(path, mend).splitlines(), start=1)
     wheres = [(f"{path}, line {number}", line) for number, line in lines if line.strip()]
@@ -82,9 +115,14 @@ def sealed_lines(path: Path, mend: str) -> list[tuple[str, Any]]:
 
 
 def read_record(kind: type[_Kind], path: Path, mend: str) -> _Kind:
-    """The record that a file of a run folder or of a store holds.
+    """Read a file that holds one record.
+
+    Args:
+        kind: which record it should be.
+        path: the file.
+        mend: what to do where it is wrong.
 
     Raises:
-        SpikeproofError: the file is missing, damaged or something else.
+        SpikeproofError: the file is missing, damaged, or no such record.
     """
     return as_record(kind, sealed_value(read_text(path, mend), str(path), mend), str(path), mend)

@@ -41,12 +41,12 @@ _Value = TypeVar("_Value")
 _CLOSED = Field(json_schema_extra={"additionalProperties": False})  # to names of another pattern
 
 
-def _by_name(held: Mapping[str, _Value]) -> dict[str, _Value]:
-    return {name: held[name] for name in sorted(held)}  # equal rows have equal bytes
+def _by_name(values: Mapping[str, _Value]) -> dict[str, _Value]:
+    return {name: values[name] for name in sorted(values)}  # equal rows have equal bytes
 
 
 def _without_default(schema: JsonDict) -> None:
-    schema.pop("default")  # which stands for what is computed
+    schema.pop("default")  # the interval is computed where it is left out
 
 
 class _ResultRecord(FileRecord):
@@ -67,6 +67,7 @@ class Count(_ResultRecord):
 
     @property
     def percent(self) -> float:
+        """100 correct / samples."""
         return 100 * self.correct / self.samples
 
     @model_validator(mode="after")
@@ -127,8 +128,8 @@ class _OfATable(_ResultRecord):
 
     @model_validator(mode="before")
     @classmethod
-    def _by_todays_names(cls, held: Any) -> Any:
-        return by_todays_names(held, "schema", _WITH_FORMER_NAMES, SCHEMA)
+    def _by_todays_names(cls, value: Any) -> Any:
+        return by_todays_names(value, "schema", _WITH_FORMER_NAMES, SCHEMA)
 
 
 class ResultRow(_OfATable):
@@ -191,7 +192,7 @@ class ResultRow(_OfATable):
 
     @property
     def place(self) -> tuple[str, str]:
-        """The names of the folder and of the file that it lies in."""
+        """Where it lies in a folder of results: the names of its folder and of its file."""
         return f"{self.table}-{self.scale}", f"{self.row}-s{self.seed}.json"
 
     @model_validator(mode="after")
@@ -245,7 +246,7 @@ class TableHeader(_OfATable):
 
     @property
     def place(self) -> tuple[str, str]:
-        """The names of the folder and of the file that it lies in."""
+        """Where it lies in a folder of results: the names of its folder and of its file."""
         return f"{self.table}-{self.scale}", "table.json"
 
     @model_validator(mode="after")
@@ -267,9 +268,9 @@ class _Untitled(GenerateJsonSchema):
 
 
 def row_schema() -> dict[str, Any]:
-    """The JSON Schema (draft 2020-12) of a row's file; of a table's header it is ``$defs/TableHeader``.
+    """The JSON Schema (draft 2020-12) of a row's file. That of a table's header is its ``$defs/TableHeader``.
 
-    It says all that can be said of one field. Reading asks more, such as that ``correct`` is at most ``samples``.
+    It has all rules about single fields. Reading checks more, such as that ``correct`` is at most ``samples``.
 
     Example:
         >>> row_schema()["properties"]["scale"]

@@ -16,13 +16,14 @@ from spikeproof.records.values import Number, Share, Text, Truth, Whole
 
 
 class ConfigRecord(RunRecord):
-    """config.json: the settings of a run, what the run is and what it ran with.
+    """config.json: the settings of a run, what the run is, and what it ran with.
 
     Attributes:
         recipe: the settings, by today's names.
-        precision, threads: what ran; None where no training did, or in a run from before they were kept.
-        images: fingerprints of the run's own data; identity: what the run is.
-        perturbed: whether a defense makes the images that training accuracy is of.
+        precision, threads: with which training ran; None without training, and in older runs.
+        images: ``Data.fingerprints`` of the run's own data.
+        identity: what the run is (``spikeproof.train.identity``).
+        perturbed: whether a defense makes the images on which training accuracy is measured.
         labels: how people write each defense that the recipe names.
     """
 
@@ -46,9 +47,14 @@ class Epoch(RunRecord):
     """One line of metrics.jsonl.
 
     Attributes:
-        step: of the optimiser, from the run's beginning on.
-        precision: what was asked for.
-        beyond: what sites have learned beyond the bounds of a neuron's own setting.
+        step: optimiser steps since the run's beginning.
+        penalties: the mean of each defense's penalty.
+        train_accuracy, validation_accuracy: in [0, 1]; the latter is None where nobody looked after this epoch.
+        learning_rate: at the epoch's last step.
+        seconds: without validation and compiling.
+        precision: in which the epoch ran; in older runs as it was asked for.
+        firing_rates: by site, on the validation images; empty where nobody looked.
+        beyond: learned decays and gains beyond a neuron's bounds, by name.
     """
 
     epoch: Whole
@@ -65,13 +71,13 @@ class Epoch(RunRecord):
 
 
 class Note(RunRecord):
-    """In what the files at hand differ from the published data set, in words; "" where they do not."""
+    """``data_note``: in what the files at hand differ from the published data set, in words; "" where they do not."""
 
     data_note: Text
 
 
 class NetworkFacts(Note):
-    """facts.json of a network in a store: what its result row says of its data and its training."""
+    """facts.json of a network in a store: what its result row says about its data and its training."""
 
     images: dict[str, Any]
     classes: Whole
@@ -81,20 +87,26 @@ class NetworkFacts(Note):
 
 
 class Taken(RunRecord):
-    """A measure of a network in a store."""
+    """A measured number of a network in a store, and the name of its measure."""
 
     measure: Text
     value: Number
 
 
 def read_epochs(path: Path) -> tuple[Epoch, ...]:
-    """The lines of metrics.jsonl.
+    """Read and check metrics.jsonl.
+
+    Args:
+        path: the file.
+
+    Returns:
+        One record a line; epochs increase.
 
     Raises:
         SpikeproofError: the file is missing or damaged, or epochs do not increase.
     """
     mend = "train the run again, or resume it from its last state"
-    epochs = [as_record(Epoch, held, where, mend) for where, held in sealed_lines(path, mend)]
+    epochs = [as_record(Epoch, line, where, mend) for where, line in sealed_lines(path, mend)]
     for before, after in itertools.pairwise(epochs):
         if after.epoch <= before.epoch:
             raise SpikeproofError(

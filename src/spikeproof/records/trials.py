@@ -1,4 +1,4 @@
-"""What audit.json says of a trial: its counts, and its accuracies by radius and by steps."""
+"""What audit.json says about a trial: its counts, and its accuracies by radius and by steps."""
 
 from __future__ import annotations
 
@@ -28,14 +28,18 @@ class Accuracy(RunRecord):
 
 
 class Counted(Accuracy):
-    """An accuracy that is a count of samples."""
+    """An accuracy with the count behind it: ``correct`` of ``samples``."""
 
     correct: Whole
     samples: Whole
 
     @classmethod
     def of(cls, correct: int, samples: int) -> Counted:
-        """The accuracy of so many correct samples, with its bounds.
+        """Make one of a count, with its 95 % Wilson bounds.
+
+        Args:
+            correct: in [0, samples].
+            samples: 1 or more.
 
         Example:
             >>> Counted.of(5, 10).accuracy
@@ -57,13 +61,14 @@ class TrialRecord(Counted):
 
     Attributes:
         kind: clean, protocol, fixed, adaptive, black-box or noise.
-        norm: in which its images are near.
-        queries: how many it may spend on a sample; a gradient counts as three. 0 where an older file does not say.
-        added: whether nobody asked for it: something hides the gradient, and it goes round.
+        norm: in which its images are near: "linf", "l2", or "none" for noise and corruptions.
+        queries: how many it may spend on a sample; a gradient counts as three. 0 in older files.
+        added: whether the audit added it, because something hides the gradient and this trial goes round it.
         stands_for: in an ANN, the trials of the battery whose attack it ran through the network's own gradient.
-        everyone: whether it attacked everyone, so that the accuracy is its own; else it is what was left.
-        attempted, broken: samples that it attacked, and how many of these it broke.
-        newly_broken: samples that no trial before it had broken; for the clean row the clean errors.
+        everyone: whether it attacked every sample that is right when clean, so that the accuracy is its own. Else the
+            accuracy is ``left``.
+        attempted, broken: how many samples it attacked, and how many of these it broke.
+        newly_broken: how many samples it broke that no trial before had broken; for the clean row the clean errors.
         left: the accuracy under it and every trial before it.
     """
 
@@ -90,12 +95,12 @@ class TrialRecord(Counted):
 
     @property
     def asked(self) -> tuple[str, ...]:
-        """The trials that were asked for and that it is."""
+        """The names of the trials that were asked for, in whose place it ran; its own name where there are none."""
         return self.stands_for or (self.name,)
 
     @property
     def counts(self) -> bool:
-        """Whether it kept to the audit's threat; one that went any L2 distance is no part of the worst case."""
+        """Whether it stayed in the audit's ball. Only such a trial is a part of the worst case."""
         return self._counts
 
     @model_validator(mode="after")
@@ -111,7 +116,7 @@ class TrialRecord(Counted):
 
 
 class ProtocolRecord(Counted):
-    """The protocol accuracy, and of which trial it is."""
+    """The protocol accuracy, and the name of its trial."""
 
     trial: Text
 
@@ -124,12 +129,12 @@ class _Point(Accuracy):
 
 
 class SweepPoint(_Point):
-    """One trial at one radius."""
+    """The accuracy of one trial at one radius."""
 
     eps: Number
 
 
 class StepPoint(_Point):
-    """One trial with one number of steps, at the audit's radius; ``trial`` names the number too."""
+    """The accuracy of one trial with one number of steps, at the audit's radius; ``trial`` has the number too."""
 
     steps: FromOne

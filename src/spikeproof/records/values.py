@@ -1,4 +1,4 @@
-"""What one value in a file may be. All are strict: 1.0 is no whole number, and true is no number."""
+"""What one value in a file may be. All types are strict: 1.0 is no whole number, and true is no number."""
 
 from __future__ import annotations
 
@@ -9,29 +9,33 @@ from typing import Annotated, TypeVar
 from pydantic import AfterValidator, Field, Strict
 from pydantic_core import PydanticCustomError
 
-LARGEST_WHOLE = 2**53 - 1  # what every JSON reader keeps exactly
+LARGEST_WHOLE = 2**53 - 1  # up to this, every JSON reader keeps whole numbers exactly
 LARGEST_SEED = 2**63 - 1
-_LARGEST = 1e15  # sums of such numbers are exact enough too
+_LARGEST = 1e15  # up to this, sums of such numbers are exact enough too
 _Items = TypeVar("_Items", bound=tuple[Hashable, ...])
 
 
 def wrong(expected: str) -> PydanticCustomError:
-    """The error of a value that should be something else; ``expected`` says what."""
+    """The error for a wrong value; ``expected`` says what it should be, such as "a whole number"."""
     return PydanticCustomError("wrong", "It should be {expected}", {"expected": expected})
 
 
 def contradiction(field: str, expected: str) -> PydanticCustomError:
-    """The error of a record that contradicts itself.
+    """The error for a record that contradicts itself.
 
     Args:
-        field: which of its fields is named, with dots.
-        expected: what that should be, and what it is.
+        field: the field that the message names, with dots for fields within fields.
+        expected: what that field should be, and what it is.
     """
     return PydanticCustomError("contradiction", "It should be {expected}", {"field": field, "expected": expected})
 
 
 def whole(value: object) -> object:
-    """The value, if it is no float: 4.0 would pass for the literal 4."""
+    """The value, unless it is a float: pydantic would let 4.0 pass for the literal 4.
+
+    Raises:
+        PydanticCustomError: it is a float.
+    """
     if isinstance(value, float):
         raise wrong("a whole number")
     return value
@@ -56,7 +60,7 @@ def _each_once(items: _Items) -> _Items:
 
 
 def _zero_without_sign(value: float) -> float:
-    return value + 0.0  # -0.0 is 0.0, and its bytes are then too
+    return value + 0.0  # -0.0 becomes 0.0, so that equal rows have equal bytes
 
 
 Text = Annotated[str, Strict()]
@@ -77,7 +81,7 @@ ShareOrNaN = Annotated[float, Strict(), AfterValidator(_share_or_nan)]
 _SLUG = "^[a-z0-9]+([._-][a-z0-9]+)*$"
 _HASH = "^[0-9a-f]{8,64}$"
 _FINGERPRINT = "^([0-9a-f]{16})?$"
-# By the pattern, what a text should be that does not fit it.
+# For each pattern, in words what a text should be.
 PATTERNS = {
     _SLUG: "lower-case letters and digits with single dashes, dots or underscores between them",
     _HASH: "8 to 64 hexadecimal digits in lower case",

@@ -13,12 +13,12 @@ from spikeproof.report.wording import UNCHECKED
 
 
 def checks(audit: Audit) -> Markup:
-    """The figure of all flags, raised ones first, with the line on tuning below."""
+    """The figure of all flags, the raised ones first, with ``tuning_line`` below."""
     return html("checks.html", audit=audit, tuning=tuning_line(audit), unchecked=UNCHECKED)
 
 
 def tuning_line(audit: Audit) -> str:
-    """Which settings of the attacks validation samples decided, or that defaults were taken."""
+    """A sentence on which settings of the attacks were chosen on validation samples, or that defaults were taken."""
     tuning = audit.tuning
     written = {name: f"{tuning.labels.get(name, name)} = {value:g}" for name, value in tuning.chosen.items()}
     defaults = [words for name, words in written.items() if name not in tuning.tried]
@@ -32,5 +32,5 @@ def tuning_line(audit: Audit) -> str:
 
 
 def _spread(tried: Mapping[str, float]) -> str:
-    """5 values tried left from 12.0 to 15.0 %."""
+    """In words like "5 values tried left from 12.0 to 15.0 %"; ``tried`` maps each value to the accuracy it left."""
     return f"{len(tried)} values tried left from {percent(min(tried.values()))} to {percent(max(tried.values()))} %"

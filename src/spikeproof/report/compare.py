@@ -1,4 +1,4 @@
-"""The first part of the page: all runs side by side, in a sentence and in figures."""
+"""The first part of the page: all runs side by side, in sentences and in figures."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from spikeproof.report.numbers import listed, percent, share
 from spikeproof.report.picks import clean_of
 from spikeproof.report.press import html
 from spikeproof.report.records import Epoch, Run, Site
-from spikeproof.report.svg import Axis, Bar, Line, amount_axis, bars, legend, line_chart
+from spikeproof.report.svg import Axis, Bar, ChartLine, amount_axis, bars, legend, line_chart
 from spikeproof.report.sweeps import sweep_of_trials, sweeps_of_runs
 from spikeproof.report.wording import labels, masking_gap, unlike_sentence, worst_case
 
 
 def finding(runs: Sequence[Run]) -> Markup:
-    """The plain result in one or two sentences: the worst case, the protocol beside it, and how sure the order is."""
+    """The result in one or two sentences: the best worst case, its protocol accuracy, and how sure the order is."""
     audited = [(name, run.audit) for name, run in zip(labels(runs), runs, strict=True) if run.audit is not None]
     ranked = [(name, audit) for name, audit in audited if not audit.no_number]
     best = max(ranked, key=lambda pair: pair[1].worst_case.accuracy, default=None)
@@ -34,7 +34,7 @@ def finding(runs: Sequence[Run]) -> Markup:
 
 
 def compare_figures(runs: Sequence[Run]) -> list[Markup | str]:
-    """The figures in which every run is one line; of a single run its own curve."""
+    """The figures in which every run is one line; for a single run its own curve. Figures without data are ""."""
     audit = runs[0].audit
     alone = ["" if audit is None else sweep_of_trials(audit)]
     return [_headline_bars(runs), *(sweeps_of_runs(runs) if len(runs) > 1 else alone), _sites(runs), _training(runs)]
@@ -80,7 +80,7 @@ def _sites(runs: Sequence[Run]) -> Markup | str:
 
     def chart(title: str, value: Callable[[Site], float], words: Callable[[float], str], *, percents: bool) -> Markup:
         lines = [
-            Line(
+            ChartLine(
                 label=name,
                 look=look,
                 x=range(len(sites)),
@@ -124,12 +124,12 @@ def _training(runs: Sequence[Run]) -> Markup | str:
     if not named:
         return ""
 
-    def lines(value: Callable[[Epoch], float | None]) -> list[Line]:
-        found = (
+    def lines(value: Callable[[Epoch], float | None]) -> list[ChartLine]:
+        series = (
             (name, look, [(epoch.epoch, y) for epoch in run.epochs if (y := value(epoch)) is not None])
             for look, name, run in named
         )
-        return [epoch_line(name, look, points) for name, look, points in found if points]
+        return [epoch_line(name, look, points) for name, look, points in series if points]
 
     loss, train = lines(lambda epoch: epoch.loss), lines(lambda epoch: epoch.train_accuracy)
     validation = lines(lambda epoch: epoch.validation_accuracy)

@@ -19,10 +19,14 @@ _LETTER, _MARGIN = 6.4, 40.0  # room for the rows' labels
 
 
 def write_comparison_picture(rows: Mapping[str, Sequence[Run]], path: Path) -> None:
-    """A line a row, the best worst case on top: clean, protocol, worst case with its 95 % interval, means over seeds.
+    """Draw a comparison as an SVG file: a line a row, the best worst case on top.
 
-    A worst case that is not to be believed is hollow, and its row has a flag. Rows without an audited run are left
-    out; the picture is SVG and loads nothing.
+    Each line has clean and protocol accuracy and the worst case with its 95 % interval, as means over the seeds. A
+    worst case that cannot be believed is hollow, and its row has a flag. The picture loads nothing.
+
+    Args:
+        rows: label to runs, one a seed. Rows without an audited run are left out; one row must have one.
+        path: the file, which is replaced.
     """
     audits = {label: [run.audit for run in runs if run.audit is not None] for label, runs in rows.items()}
     shown = [_row(label, each) for label, each in audits.items() if each]
@@ -42,7 +46,7 @@ def _row(label: str, audits: Sequence[Audit]) -> dict[str, Any]:
     worst = [audit.worst_case for audit in audits]
     return {
         "label": label,
-        "clean": fmean(found.accuracy for found in map(clean_of, audits) if found is not None),
+        "clean": fmean(clean.accuracy for clean in map(clean_of, audits) if clean is not None),
         "protocol": fmean(audit.protocol.accuracy for audit in audits),
         "worst": fmean(each.accuracy for each in worst),
         "low": fmean(each.low for each in worst),

@@ -1,4 +1,4 @@
-"""The page: read every run folder, put the parts together, write the file in one atomic step."""
+"""The report page: read every run folder, put the page's parts together, and write the file atomically."""
 
 from __future__ import annotations
 
@@ -26,20 +26,33 @@ POLICY = Markup("default-src 'none'; style-src 'unsafe-inline'; img-src data:")
 def write_report(runs: Sequence[str | os.PathLike[str] | Run], out: str | os.PathLike[str]) -> Path:
     """Write one self-contained HTML file about one or more run folders.
 
-    The page loads nothing and runs no script. It is written beside ``out`` first and then put in its place, so an
-    older report stays whole until the new one is.
+    The page loads nothing and runs no script. It is written beside ``out`` and then moved there, so an older report
+    stays whole until the new one is complete.
 
     Args:
-        runs: run folders, each of which is shown with all its audits; or runs that were read already.
+        runs: one or more run folders, each shown with all its audits, or runs from ``read_run``.
         out: the HTML file; missing folders above it are made.
 
     Returns:
         The path of the written file.
 
     Raises:
-        SpikeproofError: there is no folder, or a file in one is missing or damaged; nothing is written then.
+        SpikeproofError: there is no run, ``out`` is a folder, or a file of a run is missing or damaged. Nothing is
+            written then.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> import spikeproof as sp
+        >>> data = sp.load_data("digits", validation=50, train_limit=64)
+        >>> model = sp.create_model("conv", num_classes=10, image_size=8, in_channels=1)
+        >>> config = sp.TrainConfig(epochs=1, augmentation=None)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     _ = sp.train(model, data, config=config, out=folder, show=False)
+        ...     write_report([folder], Path(folder) / "report.html").name
+        'report.html'
     """
-    out = user_path(out)  # what can be no path says so before anything is read
+    out = user_path(out)  # refuses an impossible path before anything is read
     if not runs:
         raise SpikeproofError("A report needs at least one run, got none; give one or more run folders.")
     page = _page([each for run in runs for each in ([run] if isinstance(run, Run) else read_runs(run))])

@@ -13,7 +13,7 @@ from spikeproof.report.wording import differing, doubts, kind_of, labels, quiet,
 
 
 def html_table(runs: Sequence[Run]) -> Markup:
-    """The result table, with what must be said about its conditions above it and its warnings below."""
+    """The result table, with the conditions of the audits above it and their warnings below."""
     names = labels(runs)
     audited = [(name, run.audit) for name, run in zip(names, runs, strict=True) if run.audit is not None]
     trials = dict.fromkeys(

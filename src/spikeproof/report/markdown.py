@@ -18,13 +18,13 @@ BEGIN, END = "<!-- comparison: begin -->", "<!-- comparison: end -->"
 
 
 def comparison_table(rows: Mapping[str, Sequence[Run]]) -> str:
-    """The table of the audited runs, and the conditions that they share.
+    """The table of the audited runs, and the conditions that they share, as Markdown.
 
     A cell is the mean over the row's seeds, with the range where there are several; the worst case of a single seed has
-    its 95 % interval. Seconds are of training, relative to the first row's mean.
+    its 95 % interval. Training time is relative to the first row's mean.
 
     Args:
-        rows: label to runs, one a seed; a run without an audit is left out, and a row without any is named below.
+        rows: label to runs, one a seed. A run without an audit is left out; a row without any is named below the table.
 
     Raises:
         SpikeproofError: no row has an audited run, or two rows were audited under different conditions.
@@ -53,12 +53,16 @@ def comparison_table(rows: Mapping[str, Sequence[Run]]) -> str:
 
 
 def read_page(page: Path) -> str:
-    """The page as it is, or the beginning of a new one.
+    """Read a page of Markdown that will get a table.
+
+    Args:
+        page: the file. Where there is none, a heading is returned.
 
     Raises:
-        SpikeproofError: it cannot be written there, is no text, or has one of the two marks without the other.
+        SpikeproofError: a folder or a file is in its way, it is no UTF-8 text, or it has one of the two marks without
+            the other.
     """
-    if page.is_dir() or any(part.is_file() for part in page.parents):
+    if page.is_dir() or any(above.is_file() for above in page.parents):
         raise SpikeproofError(f"{page} cannot be a page: a folder or a file is in its way; give another --page.")
     try:
         before = page.read_text(encoding="utf-8") if page.is_file() else "# Comparison\n"
@@ -70,7 +74,11 @@ def read_page(page: Path) -> str:
 
 
 def write_between_marks(page: Path, text: str) -> None:
-    """Put ``text`` between the page's two marks; a page that has none, or is not there, gets them at its end.
+    """Replace what stands between the page's two marks.
+
+    Args:
+        page: the file. Where it has no marks, or does not exist, the marks are added at its end.
+        text: Markdown.
 
     Raises:
         SpikeproofError: as :func:`read_page`.
@@ -99,7 +107,7 @@ def _cells(label: str, runs: Sequence[Run], protocol: Sequence[str], base: float
 
 
 def _worst(audits: Sequence[Audit]) -> Markdown:
-    """The number to quote: none, where one seed's audit has none."""
+    """The worst case to quote; "none" where one seed's audit has no number."""
     if any(audit.no_number for audit in audits):
         return Markdown("**none**")
     worst = [audit.worst_case for audit in audits]
@@ -126,13 +134,13 @@ def _seconds(runs: Sequence[Run]) -> float:
 
 
 def _draws(runs: Sequence[Run]) -> list[str]:
-    """Of random networks, how many draws a gradient and a verdict took."""
+    """For random networks, the draws of a gradient and of a verdict, as "10/100"."""
     audits = [run.audit for run in runs if run.audit is not None and run.audit.noise != "off"]
     return sorted({f"{audit.eot_iter}/{audit.judge_draws}" for audit in audits})
 
 
 def _refuse_unlike(pairs: Sequence[tuple[Run, Audit]]) -> None:
-    """Nothing, if all rows share what they must; how many draws a gradient takes is a row's own."""
+    """Refuse rows that were audited under different conditions; the number of draws may differ."""
     base, first = pairs[0]
     for run, audit in pairs:
         names = [name for name, words in _shared(first).items() if _shared(audit)[name] != words]

@@ -1,4 +1,4 @@
-"""What was audited, in words: whose network, how it ran, and which trials ran as others."""
+"""Which network was audited, in words: whose layers it has, how it ran, and which trials stood for others."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _RUNS = {
 
 
 def network_sentences(audit: Audit) -> list[str]:
-    """Whose network was audited and how it ran; nothing of an audit that does not say.
+    """Whose network was audited and how it ran; no sentence for an older audit that does not say.
 
     Example: "Net of SpikingJelly, adapted: T = 4, called with the images in every step, logits the mean of the steps;
     3 sites. The layer lif2 is a readout and no site."
@@ -26,7 +26,7 @@ def network_sentences(audit: Audit) -> list[str]:
     if network is None:
         return []
     count = len(audit.sites)
-    held = f"{count} site{'s' * (count != 1)}"
+    counted = f"{count} site{'s' * (count != 1)}"
     if network.ann:
         return [f"{network.name}: no spiking layer: an ANN.", *_stand_ins(audit)]
     if network.num_steps is None:
@@ -37,19 +37,19 @@ def network_sentences(audit: Audit) -> list[str]:
             whose = f"layers that give zeros and ones alone ({listed(network.binary)})"
         return [f"{network.name} has {whose} and was not adapted: it was attacked through its own backward alone."]
     if network.library == OURS:
-        return [f"{network.name}: T = {network.num_steps}, {held}."]
+        return [f"{network.name}: T = {network.num_steps}, {counted}."]
     reads = f", logits the {network.reads} of its steps" if network.reads else ""
-    found = [
+    sentences = [
         f"{network.name} of {network.library}, adapted: T = {network.num_steps}, "
-        f"{_RUNS.get(network.runs or '', network.runs)}{reads}; {held}."
+        f"{_RUNS.get(network.runs or '', network.runs)}{reads}; {counted}."
     ]
     if network.readouts:
         several = len(network.readouts) > 1
-        found.append(
+        sentences.append(
             f"The layer{'s' * several} {listed(network.readouts)} {'are readouts' if several else 'is a readout'} and "
             "no site."
         )
-    return found
+    return sentences
 
 
 def _stand_ins(audit: Audit) -> list[str]:

@@ -10,17 +10,17 @@ from spikeproof.report.records import Measured
 
 NONE = "–"
 NORMS = {"linf": "L∞", "l2": "L2", "l1": "L1"}
-# How probable a difference by chance may be and still be called one.
+# The level of significance: differences with p below it are called more than chance.
 LEVEL = 0.05
 
 
 def points(value: float) -> str:
-    """A percentage, or a difference of two, with one decimal and without the sign: 47.26 -> 47.3."""
+    """A percentage, or a difference of two, with one decimal and without "%": 47.26 -> 47.3; NaN -> undefined."""
     return "undefined" if math.isnan(value) else f"{round(value, 1) + 0.0:.1f}"
 
 
 def percent(fraction: float) -> str:
-    """A fraction as a percentage: 0.862 -> 86.2."""
+    """A fraction in [0, 1] as a percentage with one decimal: 0.862 -> 86.2."""
     return points(100 * fraction)
 
 
@@ -30,7 +30,7 @@ def interval(measured: Measured) -> str:
 
 
 def share(value: float) -> str:
-    """A fraction with two decimals, or the word undefined."""
+    """A fraction with two decimals: 0.862 -> 0.86; NaN -> undefined."""
     return "undefined" if math.isnan(value) else f"{value:.2f}"
 
 
@@ -41,7 +41,7 @@ def signed(value: float) -> str:
 
 
 def significant(value: float) -> str:
-    """With three significant digits, without an exponent where the number can be read without: 1234 -> 1230.
+    """A number with three significant digits; with an exponent only below 1e-4 and from 1e6 on.
 
     Example:
         >>> significant(0.12), significant(1234.0), significant(0.09996), significant(3.2e-7)
@@ -56,28 +56,38 @@ def significant(value: float) -> str:
 
 
 def over_seeds(values: Sequence[float], write: Callable[[float], str]) -> str:
-    """The mean, and the range where there are several: 47.2, 46.8–47.6."""
+    """The mean of one value a seed, and the range where there are several: 47.2, 46.8–47.6.
+
+    Args:
+        values: one or more.
+        write: how one value is written, such as ``percent``.
+    """
     mean = write(fmean(values))
     return mean if len(values) == 1 else f"{mean}, {value_range(values, write)}"
 
 
 def value_range(values: Sequence[float], write: Callable[[float], str]) -> str:
-    """From the least to the largest: 46.8–47.6."""
+    """The smallest and the largest value, each written by ``write``: 46.8–47.6."""
     return f"{write(min(values))}–{write(max(values))}"
 
 
 def bracketed(low: float, high: float) -> str:
-    """An interval in percent, as Markdown's tables have it: [82.9, 88.9]."""
+    """An interval whose bounds are percentages already: [82.9, 88.9]."""
     return f"[{points(low)}, {points(high)}]"
 
 
 def published_percent(value: float) -> str:
-    """As a paper printed it, with one decimal at least: 47.0, 47.63."""
+    """A percentage as a paper printed it, with one decimal or more: 47.0, 47.63."""
     return f"{value:.1f}" if round(value, 1) == value else f"{value:.6g}"
 
 
 def eps_text(norm: str, eps: float) -> str:
-    """8/255 for L-infinity, where the field counts in grey levels; a plain number otherwise."""
+    """A radius: in 255ths for L-infinity (8/255), a plain number otherwise (0.5).
+
+    Args:
+        norm: "linf", "l2" or another norm.
+        eps: for pixels in [0, 1].
+    """
     if norm != "linf":
         return f"{eps:.3g}"
     levels = 255 * eps
@@ -86,12 +96,12 @@ def eps_text(norm: str, eps: float) -> str:
 
 
 def threat_text(norm: str, eps: float) -> str:
-    """The norm and the radius: L∞ 8/255, L2 0.5."""
+    """The norm and the radius: L∞ 8/255, L2 0.5. Arguments as of ``eps_text``."""
     return f"{NORMS.get(norm, norm)} {eps_text(norm, eps)}"
 
 
 def chance(p: float) -> str:
-    """A probability with two digits, or as many as show on which side of the level it lies.
+    """A p-value with two digits, or with as many as it takes to see on which side of ``LEVEL`` it lies.
 
     Example:
         >>> chance(0.0304), chance(0.0496), chance(0.0504), chance(1e-6)
@@ -105,13 +115,13 @@ def chance(p: float) -> str:
 
 
 def time(seconds: float) -> str:
-    """36 s, 12 min, 1.3 h."""
+    """A duration in the unit that fits: 36 s, 12 min, 1.3 h."""
     if seconds < 99.5:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5970 else f"{seconds / 3600:.1f} h"
 
 
 def listed(names: Sequence[object]) -> str:
-    """a, b and c."""
+    """One or more names as a list in a sentence: a, b and c."""
     words = [str(name) for name in names]
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

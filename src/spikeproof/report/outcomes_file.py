@@ -1,4 +1,4 @@
-"""Read and check one outcomes.parquet: every verdict of an audit."""
+"""Read and check an outcomes.parquet, which has every verdict of an audit."""
 
 from __future__ import annotations
 
@@ -16,10 +16,16 @@ _COLUMNS = {"sample", "label", "trial", "kind", "attack", "source", "norm", "eps
 
 
 def read_outcomes(path: Path) -> pa.Table:
-    """The table that ``path`` holds, if it is the one that the audit.json beside it was written with.
+    """Read the verdicts of an audit, one row for each sample and trial.
+
+    Args:
+        path: the file. The audit.json beside it has its checksum.
+
+    Returns:
+        The table, with today's names of columns and kinds.
 
     Raises:
-        SpikeproofError: it is missing, damaged, or something else.
+        SpikeproofError: the file or its audit.json is missing or damaged, the checksum differs, or a column is missing.
     """
     mend = "audit the run again with `spikeproof audit`, or restore it from a copy"
     try:
@@ -30,7 +36,7 @@ def read_outcomes(path: Path) -> pa.Table:
         table = pq.read_table(pa.BufferReader(content))
     except SpikeproofError:
         raise
-    except Exception as error:  # a damaged file dies in pyarrow or below, of whatever kind
+    except Exception as error:  # a damaged file raises errors of many kinds in pyarrow
         raise SpikeproofError(f"{path} cannot be read as the outcomes of an audit ({_short(error)}); {mend}.") from None
     if "radius" in table.column_names:
         table = table.rename_columns([todays_name(name) for name in table.column_names])

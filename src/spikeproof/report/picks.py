@@ -1,4 +1,4 @@
-"""Which trials a table of several runs has columns for: an audit may hold fifty, and a terminal shows a few."""
+"""Which trials get a column in a table of several runs: an audit may have fifty, and a terminal has room for a few."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ STRONGEST = "Strongest other"
 
 
 def trial_named(audit: Audit, name: str) -> Trial | None:
+    """The audit's trial of this name; None without one."""
     return next((trial for trial in audit.trials if trial.name == name), None)
 
 
 def clean_of(audit: Audit) -> Counted | None:
-    """The accuracy on the images as they are."""
+    """The accuracy on the clean images; None for an audit without it."""
     return next((trial.own for trial in audit.trials if trial.kind == "clean"), None)
 
 
@@ -27,7 +28,10 @@ def is_headline(audit: Audit, trial: Trial) -> bool:
 def protocol_columns(runs: Sequence[Run], most: int = MOST_COLUMNS) -> list[str]:
     """Names of the protocol trials that get a column, in the order in which they were run.
 
-    Every run's headline has one; the rest go to the first others, those within the radius before unbounded ones.
+    Args:
+        runs: with and without audits.
+        most: how many columns there may be. The trials that give the runs' protocol accuracies get one in any case;
+            what is left goes to the first other trials, those inside the ball first.
     """
     audits = [run.audit for run in runs if run.audit is not None]
     found = {t.name: t for audit in audits for t in audit.trials if t.kind == "protocol" and t.own is not None}
@@ -38,9 +42,10 @@ def protocol_columns(runs: Sequence[Run], most: int = MOST_COLUMNS) -> list[str]
 
 
 def strongest_other(audit: Audit) -> Trial | None:
-    """Of the trials beyond the protocol, the one of the lowest own accuracy, or else the one that newly broke most.
+    """The strongest trial inside the ball that is not a protocol trial; None without any.
 
-    The trials' own accuracies are compared only where each of them attacked everyone.
+    Where all of them attacked every sample, it is the one with the lowest accuracy of its own, else the one that broke
+    most samples that no trial before it had broken.
     """
     others = [trial for trial in audit.trials if trial.kind not in ("clean", "protocol") and trial.counts]
     if not others:
@@ -51,6 +56,6 @@ def strongest_other(audit: Audit) -> Trial | None:
 
 
 def heading(name: str, runs: Sequence[Run]) -> str:
-    """A trial's name, marked where it is judged at any L2 distance."""
+    """The heading of a trial's column: its name, marked where some run's trial may go to any L2 distance."""
     trials = (trial_named(run.audit, name) for run in runs if run.audit is not None)
     return name if all(trial is None or trial.counts for trial in trials) else f"{name} (any L2)"

@@ -18,7 +18,7 @@ SHOWN_PIXELS = 128  # small pictures are enlarged, nearest neighbour, to at leas
 
 
 def data_uri(pixels: UInt8[np.ndarray, "C H W"]) -> str:
-    """One picture as a PNG data URI, enlarged by a whole factor without smoothing."""
+    """One picture of 1 or 3 channels as a PNG data URI, enlarged by a whole factor without smoothing."""
     factor = max(1, math.ceil(SHOWN_PIXELS / pixels.shape[1]))
     large = pixels.repeat(factor, axis=1).repeat(factor, axis=2).transpose(1, 2, 0)
     buffer = io.BytesIO()
@@ -27,19 +27,24 @@ def data_uri(pixels: UInt8[np.ndarray, "C H W"]) -> str:
 
 
 def to_uint8(values: np.ndarray) -> UInt8[np.ndarray, "*shape"]:
-    """[0, 1] to 0..255, rounded."""
+    """Values as 0 to 255, rounded; what lies outside [0, 1] is clipped."""
     return np.asarray((np.clip(values, 0.0, 1.0) * 255).round(), dtype=np.uint8)
 
 
 def perturbation_scale(pictures: Pictures, audit: Audit) -> float:
-    """What fills the range from grey to white: the radius for L-infinity, else the largest change of any pixel."""
+    """The change of a pixel in [0, 1] that is shown as white: eps for L-infinity, else the largest of all changes."""
     if audit.norm == "linf":
         return audit.eps
     return float(np.abs(pictures.adversarial - pictures.clean / 255.0).max()) or 1.0
 
 
 def html_pictures(pictures: Pictures, audit: Audit) -> Markup:
-    """A figure with three panels for each sample and a sentence that says how to read it."""
+    """A figure with three pictures for each sample and a sentence that says how to read it.
+
+    Args:
+        pictures: of the audit, K samples.
+        audit: its norm and eps decide how perturbations are magnified.
+    """
     scale = perturbation_scale(pictures, audit)
     samples = [_sample(pictures, i, scale) for i in range(len(pictures.clean))]
     filled = "the radius" if audit.norm == "linf" else "the largest change of any pixel here"
@@ -47,7 +52,7 @@ def html_pictures(pictures: Pictures, audit: Audit) -> Markup:
 
 
 def _sample(pictures: Pictures, i: int, scale: float) -> tuple[str, str, str, list[tuple[str, str]]]:
-    """Its label, what was predicted before and after, and the pictures with a description of each."""
+    """Of sample i: its label, the predictions before and after, and the pictures, each with a description."""
     clean, adversarial, names = pictures.clean[i] / 255.0, pictures.adversarial[i], pictures.class_names
     label, before, after = (
         names[each[i]] for each in (pictures.labels, pictures.clean_predictions, pictures.adversarial_predictions)

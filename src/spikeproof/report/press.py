@@ -1,7 +1,7 @@
-"""The press: pages are templates, and what fills them is escaped unless it says that it is HTML or Markdown already.
+"""The press: fills the templates of all pages. Every value is escaped unless its type says that it is a page's text.
 
-An HTML template escapes by jinja2's autoescape, a Markdown template by :func:`plain`, which marks of Markdown and HTML
-cannot pass. A name that a template asks for and nobody gave is an error, never an empty place.
+In HTML templates jinja2's autoescape does this; in Markdown templates :func:`plain` escapes what Markdown or HTML would
+take for markup. A name that a template uses and nobody gave is an error, never an empty place.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from spikeproof.report import numbers, picks, svg, wording
 
 _PACKAGE = "spikeproof.report"
 _LONGEST = 300
-# What Markdown or HTML in it could take for more than a letter. "p < .05" begins no tag.
+# What Markdown, or HTML within it, would take for markup. "p < .05" begins no tag.
 _MARK = re.compile(r"([\\`*_\[\]>|~&$#]|<(?=[A-Za-z/!?]))")
-# What every template may use: as filters how numbers are written, and by name what picks and words an audit's parts.
+# What every template may use: ways to write numbers as filters, and functions that pick and word an audit's parts.
 _FILTERS = (numbers.interval, numbers.listed, numbers.percent, numbers.points, numbers.share, numbers.significant)
 _FUNCTIONS = (
     *(picks.clean_of, picks.heading, picks.is_headline, picks.strongest_other, picks.trial_named),
@@ -32,33 +32,52 @@ _FUNCTIONS = (
 
 
 class Markdown(str):
-    """Text that is Markdown already."""
+    """Text that is Markdown already, so that nothing in it is escaped."""
 
 
 def html(template: str, **values: Any) -> Markup:
-    """The HTML that a template makes of these values, each of which is escaped unless it is ``Markup``."""
+    """Fill an HTML template.
+
+    Args:
+        template: its file in ``report/templates``.
+        values: by the names that the template uses. Each is escaped unless it is ``Markup``.
+
+    Raises:
+        jinja2.UndefinedError: the template uses a name that is not among them.
+    """
     return Markup(_environment(markdown=False).get_template(template).render(values))
 
 
 def macro(name: str, *values: Any, **named: Any) -> Markup:
-    """What a macro of macros.html makes of these values."""
+    """The HTML of a macro of macros.html, called with these values. Each is escaped unless it is ``Markup``."""
     macros = _environment(markdown=False).get_template("macros.html").module
     return Markup(getattr(macros, name)(*values, **named))
 
 
 def markdown(template: str, **values: Any) -> Markdown:
-    """The Markdown that a template makes of these values, each of which is escaped unless it is ``Markdown``."""
+    """Fill a Markdown template.
+
+    Args:
+        template: its file in ``report/templates``.
+        values: by the names that the template uses. Each is escaped unless it is ``Markdown``.
+
+    Raises:
+        jinja2.UndefinedError: the template uses a name that is not among them.
+    """
     text = _environment(markdown=True).get_template(template).render(values)
     return Markdown(re.sub(r"\n{3,}", "\n\n", text).strip())
 
 
 def asset(name: str) -> str:
-    """A style sheet or a script, as it stands beside the templates."""
+    """The text of a style sheet or a script in ``report/templates``."""
     return files(_PACKAGE).joinpath("templates", name).read_text(encoding="utf-8")
 
 
 def plain(text: object) -> Markdown:
-    """Text that Markdown shows as it is, on one line, in a cell of a table too.
+    """Escape text for Markdown, on one line and also for a cell of a table.
+
+    Args:
+        text: anything that can be written as text.
 
     Example:
         >>> print(plain("SR* | <b> a_b"))
@@ -68,7 +87,10 @@ def plain(text: object) -> Markdown:
 
 
 def code(text: object) -> Markdown:
-    """Text as code in Markdown, outside of tables; no mark within can end it.
+    """Text as inline code of Markdown, outside of tables. No backtick in it can end the code.
+
+    Args:
+        text: anything that can be written as text.
 
     Example:
         >>> print(code("a `b`"))
@@ -81,7 +103,10 @@ def code(text: object) -> Markdown:
 
 
 def cells(row: Iterable[object]) -> Markdown:
-    """One line of a Markdown table.
+    """One line of a Markdown table. Each cell is escaped unless it is ``Markdown``.
+
+    Args:
+        row: the values of the cells.
 
     Example:
         >>> print(cells(["a|b", Markdown("**1**")]))
@@ -113,12 +138,12 @@ def _paragraph(text: str) -> str:
 
 
 def one_line(text: object) -> str:
-    """Text without line ends and without letters that cannot be seen."""
+    """Text on one line, with a space for each run of spaces, line ends and letters that cannot be printed."""
     return " ".join(_printable(text).split())
 
 
 def short(text: object) -> str:
-    """Words of a run's own, on one line and not so many that they drown the page."""
+    """Text from a run's files: on one line, and cut after 300 letters."""
     return one_line(text)[:_LONGEST]
 
 

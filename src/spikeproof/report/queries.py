@@ -1,4 +1,4 @@
-"""How far from the end: accuracy against queries, from the clean images to what ten times the queries would break."""
+"""Accuracy against queries, from the clean images to what ten times the queries would break."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from markupsafe import Markup
 from spikeproof.report.figures import FULL, figure
 from spikeproof.report.numbers import percent
 from spikeproof.report.records import Audit
-from spikeproof.report.svg import Axis, Line, legend, line_chart
+from spikeproof.report.svg import Axis, ChartLine, legend, line_chart
 from spikeproof.report.wording import further
 
 CAPTION = (
@@ -20,7 +20,7 @@ CAPTION = (
 
 
 def against_queries(audit: Audit) -> Markup | str:
-    """One run: the curve of an audit that had a search by queries."""
+    """The figure for one audit; "" where it had no search by queries."""
     search = audit.search
     if search is None:
         return ""
@@ -35,7 +35,7 @@ def against_queries(audit: Audit) -> Markup | str:
         if trial.name != search.trial:
             points.append((total, trial.left.correct, "clean" if trial.kind == "clean" else trial.name))
         kept = trial.left.correct
-    measured = Line(
+    measured = ChartLine(
         "measured",
         0,
         [math.log10(spent) for spent, _, _ in points],
@@ -45,7 +45,7 @@ def against_queries(audit: Audit) -> Markup | str:
     end = total + (search.times - 1) * search.queries
     less = [(kept - broken) / audit.samples for broken in (search.high, search.expected, search.low)]
     ends = [max(share, 0.0) for share in less]
-    ahead = Line(
+    ahead = ChartLine(
         "forecast",
         1,
         [math.log10(total), math.log10(end)],

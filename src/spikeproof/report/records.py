@@ -1,4 +1,7 @@
-"""What a run folder says: a Run has epochs, and perhaps an Audit and Pictures. Here records go by what they are of."""
+"""A run folder as reports read it: a Run has epochs, and may have an Audit and Pictures.
+
+The records of ``spikeproof.records`` have shorter names here.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +39,15 @@ __all__ = [
 
 @dataclasses.dataclass(frozen=True)
 class Pictures:
-    """A few samples before and after one attack."""
+    """A few samples before and after one attack.
+
+    Attributes:
+        clean: values 0 to 255.
+        adversarial: values in [0, 1].
+        labels, clean_predictions, adversarial_predictions: indices of ``class_names``.
+        class_names: of all classes.
+        trial: the name of the attack's trial.
+    """
 
     clean: UInt8[np.ndarray, "K C H W"]
     adversarial: Float[np.ndarray, "K C H W"]
@@ -49,10 +60,15 @@ class Pictures:
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """One run folder, read and checked, with one of its audits.
+    """One run folder, read and checked, with one of its audits or with none.
 
     Attributes:
-        audited: the folder of that audit, or None where there is none.
+        folder: the run folder.
+        audited: the folder of the audit; None without one.
+        name, command: the run's name, and the command that started it.
+        config: what config.json holds.
+        epochs: the lines of metrics.jsonl.
+        audit, pictures: None without them.
     """
 
     folder: Path
@@ -66,8 +82,8 @@ class Run:
 
     @property
     def precision(self) -> str | None:
-        """What training ran in; of a run from before that was kept, what its recipe says, if it does."""
+        """The precision of training; for older runs what the recipe says, or None where it says nothing."""
         recipe = self.config["recipe"]
         train = recipe.get("train") if isinstance(recipe, Mapping) else None
-        told = self.config.get("precision", train.get("precision") if isinstance(train, Mapping) else None)
-        return None if told is None else str(told)
+        precision = self.config.get("precision", train.get("precision") if isinstance(train, Mapping) else None)
+        return None if precision is None else str(precision)

@@ -1,7 +1,6 @@
 """Read and check one run folder: config.json, metrics.jsonl, and, where they exist, audit.json and pictures.npz.
 
-All checks of what it reads stand at the door, here and in the records; what `read_run` returns can be drawn without
-asking again.
+All checks are made here and in the records, so what `read_run` returns can be drawn without further checks.
 """
 
 from __future__ import annotations
@@ -19,39 +18,49 @@ from spikeproof.report.records import Pictures, Run
 
 
 def audits_in(folder: Path) -> list[Path]:
-    """The folders of a run's audits: each of ``audits``, and the run's own where an audit lies in it directly."""
-    found = [folder] if (folder / "audit.json").is_file() else []
-    return found + sorted(held.parent for held in (folder / "audits").glob("*/audit.json"))
+    """The folders of a run's audits: those below its ``audits``, and itself where an audit.json lies in it directly."""
+    own = [folder] if (folder / "audit.json").is_file() else []
+    return own + sorted(file.parent for file in (folder / "audits").glob("*/audit.json"))
 
 
 def read_runs(folder: str | os.PathLike[str]) -> list[Run]:
-    """Read and check a run folder: the run once with each of its audits, or once without any.
+    """Read and check a run folder with all its audits.
+
+    Args:
+        folder: that ``train`` or ``audit`` wrote.
+
+    Returns:
+        The run once with each of its audits; once without any where it has none.
 
     Raises:
         SpikeproofError: whatever :func:`read_run` refuses.
     """
     audits = audits_in(Path(folder))
-    return [read_run(folder, place) for place in audits] if audits else [read_run(folder)]
+    return [read_run(folder, audited) for audited in audits] if audits else [read_run(folder)]
 
 
 def read_run(folder: str | os.PathLike[str], audited: Path | None = None) -> Run:
-    """Read and check the run folder ``folder`` with the audit in the folder ``audited``, if one is given.
+    """Read and check a run folder with one of its audits.
+
+    Args:
+        folder: that ``train`` or ``audit`` wrote.
+        audited: the folder of the audit; None for none.
 
     Raises:
-        SpikeproofError: config.json or metrics.jsonl is missing, or any file is damaged or disagrees with itself.
+        SpikeproofError: config.json or metrics.jsonl is missing, or any file is damaged or contradicts itself.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise SpikeproofError(f"{folder} is not a run folder; give a folder that `spikeproof train` wrote.")
     path, mend = folder / "config.json", "train the run again, or give another folder"
-    held = sealed_value(read_text(path, mend), str(path), mend)
-    config = as_record(ConfigRecord, held, str(path), mend)
+    fields = sealed_value(read_text(path, mend), str(path), mend)
+    config = as_record(ConfigRecord, fields, str(path), mend)
     return Run(
         folder=folder,
         audited=audited,
         name=config.name,
         command=config.command,
-        config={**held, "recipe": config.recipe},
+        config={**fields, "recipe": config.recipe},
         epochs=read_epochs(folder / "metrics.jsonl"),
         audit=None if audited is None else read_audit(audited / "audit.json"),
         pictures=None if audited is None else _read_pictures(audited / "pictures.npz"),
@@ -76,11 +85,11 @@ def _read_pictures(path: Path) -> Pictures | None:
         )
     except KeyError as error:
         raise SpikeproofError(f"{path} lacks the array {error}; {mend}.") from error
-    except Exception as error:  # a damaged archive dies in zipfile, zlib or numpy, of whatever kind
+    except Exception as error:  # a damaged archive raises errors of many kinds in zipfile, zlib and numpy
         raise SpikeproofError(f"{path} cannot be read as the pictures of an audit ({error}); {mend}.") from error
     shape = pictures.clean.shape
     if len(shape) == 4 and shape[1] not in (1, 3):
-        return None  # two polarities of an event camera, say: nobody knows their colours
+        return None  # such as the two polarities of an event camera, which have no colours
     if len(shape) != 4 or pictures.adversarial.shape != shape:
         raise SpikeproofError(
             f"{path}: clean and adversarial should both be [K,C,H,W], got {list(shape)} and "

@@ -15,7 +15,7 @@ from spikeproof.report.pictures import html_pictures
 from spikeproof.report.press import html
 from spikeproof.report.queries import against_queries
 from spikeproof.report.records import Audit, Epoch, Run, Site
-from spikeproof.report.svg import Line, amount_axis, line_chart
+from spikeproof.report.svg import ChartLine, amount_axis, line_chart
 from spikeproof.report.sweeps import steps_of_trials, sweep_of_trials
 from spikeproof.report.trained import trained_sentences
 
@@ -23,9 +23,13 @@ ACROSS = 400  # the units of a bar in the waterfall; the page stretches it to it
 
 
 def run_section(index: int, name: str, run: Run, *, alone: bool) -> Markup:
-    """Everything that is known about one run; its line of summary already holds protocol and worst case.
+    """All that is known about one run. The line that stays visible while it is folded has protocol and worst case.
 
-    The only run of a page stands unfolded, and without the figures that the first part has already shown of it.
+    Args:
+        index: of the run on the page, from 0.
+        name: of the run on the page.
+        run: with or without an audit.
+        alone: whether it is the page's only run. It is then unfolded, and the figures that stand above it are left out.
     """
     audit = run.audit
     parts: list[Markup | str] = []
@@ -48,7 +52,7 @@ def run_section(index: int, name: str, run: Run, *, alone: bool) -> Markup:
 
 
 def waterfall(audit: Audit) -> Markup:
-    """Who breaks what: from the clean errors down to the worst case, one row per trial in the order of the audit."""
+    """What each trial broke, from the clean errors to the worst case: one row a trial, in the order of the audit."""
     return html("waterfall.html", audit=audit, across=ACROSS)
 
 
@@ -57,7 +61,7 @@ def _sites(sites: Sequence[Site]) -> Markup | str:
 
 
 def _training(epochs: Sequence[Epoch]) -> Markup | str:
-    """Firing rate, and one small chart per penalty, for their scales have nothing in common."""
+    """Firing rate, and one small chart for each penalty, because penalties differ in scale."""
     shown = []
     rows = [(epoch.epoch, list(epoch.firing_rates.values())) for epoch in epochs if epoch.firing_rates]
     if rows:
@@ -82,5 +86,5 @@ def _firing_rates(rows: Sequence[tuple[int, list[float]]]) -> Markup:
         f"epoch {epoch}: mean {mean:.3f}, sites from {low:.3f} to {high:.3f}"
         for (epoch, _), mean, low, high in zip(rows, means, lows, highs, strict=True)
     ]
-    line = Line("firing rate", 0, [epoch for epoch, _ in rows], means, notes, band=(lows, highs))
+    line = ChartLine("firing rate", 0, [epoch for epoch, _ in rows], means, notes, band=(lows, highs))
     return line_chart("Firing rate by epoch", [line], epoch_axis([line]), amount_axis(max(highs)), size=THIRD)

@@ -1,7 +1,7 @@
 """Small drawing functions that return inline SVG: line chart, histogram, grouped bars, and the HTML legend.
 
-Colours come from the page's style sheet by class (`c0`..`c7`), so light, dark and print need no second drawing. A
-series has a colour *and* a marker shape, a kind of trial has a dash *and* a hollow marker: colour never tells alone.
+Colours come from the page's style sheet by class (`c0`..`c7`), so one drawing serves light, dark and print. A series
+has a colour *and* a marker shape, a kind of trial a dash *and* a hollow marker. So nothing is told by colour alone.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ WIDTH, HEIGHT = 440.0, 264.0
 LEFT, RIGHT, TOP, BOTTOM = 46.0, 14.0, 12.0, 44.0
 MARKERS_PER_LINE = 10  # more would hide the line
 NAME_LETTERS = 52
-LARGEST = 1.15  # a chart that grows further has louder letters than the text around it
+LARGEST = 1.15  # how far a chart may grow: beyond this its letters are larger than the text around it
 
 LOOKS = (
     "M-3.8 0A3.8 3.8 0 1 0 3.8 0A3.8 3.8 0 1 0-3.8 0Z",
@@ -34,7 +34,13 @@ Place = Callable[[float, float], tuple[float, float]]
 
 @dataclasses.dataclass(frozen=True)
 class Axis:
-    """One axis: its ends, where which text stands, and (below an x axis) its label."""
+    """One axis.
+
+    Attributes:
+        low, high: the values at its ends.
+        ticks: pairs of a value and the text that stands there.
+        label: below an x axis; a y axis has none.
+    """
 
     low: float
     high: float
@@ -43,8 +49,17 @@ class Axis:
 
 
 @dataclasses.dataclass(frozen=True)
-class Line:
-    """One series. ``look`` picks colour and marker, ``band`` holds low and high ends, ``notes`` are point titles."""
+class ChartLine:
+    """One series of a line chart.
+
+    Attributes:
+        label: its name in the legend.
+        look: the number of its colour and marker, from 0 (``look_class``, ``marker``).
+        x, y: its points. A y that is not finite breaks the line.
+        notes: a title for each point.
+        dashed: whether the line is dashed and its markers are hollow.
+        band: the lower and the upper ends of a confidence band, one of each for each point; None for no band.
+    """
 
     label: str
     look: int
@@ -57,7 +72,15 @@ class Line:
 
 @dataclasses.dataclass(frozen=True)
 class Bar:
-    """One bar in [0, 1] with its interval; ``style`` is a CSS class; a dashed outline goes on to ``ghost``."""
+    """One bar of ``bars``.
+
+    Attributes:
+        label: on its left.
+        value: its length, in [0, 1]; low, high: the ends of its whisker.
+        text: on its right.
+        style: its CSS class.
+        ghost: to where a dashed outline continues it; None for no outline.
+    """
 
     label: str
     value: float
@@ -69,17 +92,22 @@ class Bar:
 
 
 def look_class(look: int) -> str:
-    """The colour class of series number ``look``."""
+    """The CSS class of the colour of series number ``look`` (from 0)."""
     return f"c{look % len(LOOKS)}"
 
 
 def marker(look: int) -> str:
-    """The marker path of series number ``look``; after one round of colours the shapes shift, so pairs stay unique."""
+    """The SVG path of the marker of series number ``look``. After all colours, shapes shift, so that pairs differ."""
     return LOOKS[(look + look // len(LOOKS)) % len(LOOKS)]
 
 
 def round_steps(highest: float, smallest: float = 0.0) -> tuple[float, ...]:
-    """0 and round steps up to at least ``highest``, at most six steps, none smaller than ``smallest``."""
+    """Ticks from 0 to ``highest`` or a little above: equal round steps, at most six, none smaller than ``smallest``.
+
+    Args:
+        highest: taken as 1 where it is not finite or not above 0.
+        smallest: a lower bound of the step.
+    """
     highest = highest if math.isfinite(highest) and highest > 0 else 1.0
     power = 10.0 ** math.floor(math.log10(highest / 5))
     step = max(smallest, next(power * m for m in (1, 2, 5, 10) if power * m >= highest / 5 * (1 - 1e-9)))
@@ -87,36 +115,48 @@ def round_steps(highest: float, smallest: float = 0.0) -> tuple[float, ...]:
 
 
 def amount_axis(highest: float, *, percent: bool = False) -> Axis:
-    """A y axis from 0 to a round number not below ``highest``."""
+    """A y axis from 0 to a round number not below ``highest``; with ``percent`` its ticks are written in percent."""
     steps = round_steps(highest)
     texts = (f"{100 * step:.3g} %" if percent else f"{step:.4g}" for step in steps)
     return Axis(0.0, steps[-1], tuple(zip(steps, texts, strict=True)))
 
 
 def svg(title: str, width: float, height: float, parts: Sequence[str]) -> Markup:
-    """The SVG element around ``parts``; its title is what a screen reader says."""
+    """The SVG element around ``parts``, which are SVG already; a screen reader reads out its title."""
     widest = f'style="max-width:{width * LARGEST:.0f}px"'
     head = f'<svg class="chart" role="img" viewBox="0 0 {width:g} {height:g}" {widest} aria-label="{escape(title)}">'
     return Markup(f"{head}{''.join(parts)}</svg>")
 
 
 def text(x: float, y: float, words: str, anchor: str = "middle", style: str = "tick") -> str:
-    """One line of text."""
+    """One line of SVG text.
+
+    Args:
+        x, y: where it stands; y is its base line.
+        words: are escaped.
+        anchor: "start", "middle" or "end": which part of it stands at x.
+        style: its CSS class.
+    """
     return f'<text class="{style}" x="{x:.2f}" y="{y:.2f}" text-anchor="{anchor}">{escape(words)}</text>'
 
 
 def line_chart(
     title: str,
-    lines: Sequence[Line],
+    lines: Sequence[ChartLine],
     x: Axis,
     y: Axis,
     *,
     guide: tuple[float, str] | None = None,
     size: tuple[float, float] = (WIDTH, HEIGHT),
 ) -> Markup:
-    """Lines with optional confidence bands; ``guide`` is one upright line with words beside it.
+    """Draw lines with their confidence bands.
 
-    A value that is not finite breaks its line; nothing is drawn in its place.
+    Args:
+        title: what a screen reader reads out.
+        lines: one or more.
+        x, y: the axes.
+        guide: where on the x axis an upright line stands, and the words beside it; None for no such line.
+        size: width and height in units of the SVG.
     """
 
     width, height = size
@@ -157,7 +197,7 @@ def _frame(x: Axis, y: Axis, at: Place, size: tuple[float, float]) -> str:
     return "".join(parts)
 
 
-def _series(line: Line, at: Place) -> str:
+def _series(line: ChartLine, at: Place) -> str:
     path, points, drawing = "", [], False
     for i, (px, py) in enumerate(zip(line.x, line.y, strict=True)):
         if not math.isfinite(py):
@@ -179,7 +219,11 @@ def _series(line: Line, at: Place) -> str:
 
 
 def legend(entries: Sequence[tuple[str, int | None, bool]]) -> Markup:
-    """An HTML list of (label, look, dashed); look None is an ink line that stands for a dash alone."""
+    """The legend as an HTML list.
+
+    Args:
+        entries: for each its label, its look (None for a line without colour and marker), and whether it is dashed.
+    """
     items = []
     for label, look, dashed in entries:
         items.append(f"<li>{swatch(look, dashed=dashed)}{escape(label)}</li>")
@@ -187,7 +231,12 @@ def legend(entries: Sequence[tuple[str, int | None, bool]]) -> Markup:
 
 
 def swatch(look: int | None, *, dashed: bool = False) -> Markup:
-    """A short piece of a series, as it looks in the charts; it repeats what the words beside it say."""
+    """A short piece of a line as charts have it; hidden from screen readers, as words stand beside it.
+
+    Args:
+        look: of the line; None for one without colour and marker.
+        dashed: whether the line is dashed.
+    """
     mark = "" if look is None else f'<path class="mark" transform="translate(13 6)" d="{marker(look)}"/>'
     style = f"series {'ink' if look is None else look_class(look)}{' dashed' if dashed else ''}"
     return Markup(
@@ -197,7 +246,14 @@ def swatch(look: int | None, *, dashed: bool = False) -> Markup:
 
 
 def histogram(title: str, edges: Sequence[float], counts: Sequence[float], window: float) -> Markup:
-    """Bars over ``edges`` with heights proportional to ``counts``, [-window, window] shaded, a line at margin 0."""
+    """The histogram of a site's margins, with a line at margin 0.
+
+    Args:
+        title: what a screen reader reads out.
+        edges: increasing, one more than there are counts.
+        counts: the heights of the bars are proportional to these.
+        window: [-window, window] is shaded; in units of the margin.
+    """
     width, left, right, top, base = 260.0, 6.0, 6.0, 8.0, 104.0
     first, last, tallest = edges[0], edges[-1], max(counts) or 1.0
 
@@ -226,7 +282,12 @@ def histogram(title: str, edges: Sequence[float], counts: Sequence[float], windo
 
 
 def bars(title: str, groups: Sequence[tuple[str, int, Sequence[Bar]]]) -> Markup:
-    """Grouped lying bars on one axis from 0 to 100 %: groups of (name, look, bars), with interval whiskers."""
+    """Groups of horizontal bars on one axis from 0 to 100 %.
+
+    Args:
+        title: what a screen reader reads out.
+        groups: for each its name, its look, and its bars.
+    """
     left, right, row, head, gap = 74.0, 92.0, 16.0, 20.0, 9.0
     scale = WIDTH - left - right
     height = sum(head + row * len(group[2]) + gap for group in groups) + 22

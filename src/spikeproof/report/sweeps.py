@@ -10,11 +10,11 @@ from markupsafe import Markup
 from spikeproof.report.figures import FULL, figure
 from spikeproof.report.numbers import NORMS, eps_text, interval, listed, percent
 from spikeproof.report.records import Audit, Run, StepPoint, SweepPoint
-from spikeproof.report.svg import HEIGHT, WIDTH, Axis, Line, legend, line_chart, round_steps
+from spikeproof.report.svg import HEIGHT, WIDTH, Axis, ChartLine, legend, line_chart, round_steps
 from spikeproof.report.wording import labels, unlike_sentence
 
-LEAST_GAP = 0.08  # of the x axis, between two numbers of steps that are written below it
-RADII_WRITTEN = 8  # with more radii than this the axis takes round steps instead of the radii themselves
+LEAST_GAP = 0.08  # the least distance of two ticks on the axis of steps, as a share of the axis
+RADII_WRITTEN = 8  # with more radii than this the ticks are round numbers instead of the radii themselves
 
 
 def _radius_axis(norm: str, points: Sequence[SweepPoint]) -> Axis:
@@ -27,10 +27,10 @@ def _radius_axis(norm: str, points: Sequence[SweepPoint]) -> Axis:
     return Axis(0.0, max(radii[-1], steps[-1]) / unit, tuple((step / unit, f"{step:.3g}") for step in ticks), label)
 
 
-def _sweep_line(name: str, look: int, points: Sequence[SweepPoint], norm: str, *, band: bool) -> Line:
+def _sweep_line(name: str, look: int, points: Sequence[SweepPoint], norm: str, *, band: bool) -> ChartLine:
     """One line through ``points``, in order of radius; dashed where they are adaptive."""
     points = sorted(points, key=lambda point: point.eps)
-    return Line(
+    return ChartLine(
         label=name,
         look=look,
         x=[point.eps for point in points],
@@ -46,12 +46,16 @@ def _sweep_line(name: str, look: int, points: Sequence[SweepPoint], norm: str, *
 
 
 def sweeps_of_runs(runs: Sequence[Run]) -> list[Markup]:
-    """One figure per norm: L-infinity and L2 radii do not share an axis."""
+    """Accuracy against radius, one line a run and kind of trial: a figure for each norm, as radii differ between norms.
+
+    Args:
+        runs: those without an audit, or whose audit has no sweep, are left out.
+    """
     named = list(enumerate(zip(labels(runs), runs, strict=True)))
     swept = [(look, name, run.audit) for look, (name, run) in named if run.audit is not None and run.audit.sweep]
     figures = []
     for norm in dict.fromkeys(audit.norm for _, _, audit in swept):
-        lines: list[Line] = []
+        lines: list[ChartLine] = []
         key: list[tuple[str, int | None, bool]] = []
         shown: list[SweepPoint] = []
         for look, name, audit in swept:
@@ -91,7 +95,7 @@ def _lowest(points: Sequence[SweepPoint]) -> list[SweepPoint]:
 
 
 def _guide(audits: Sequence[Audit], points: Sequence[SweepPoint]) -> tuple[float, str] | None:
-    """The audited radius, if it is one for all and on the axis."""
+    """The audited radius, if all audits have the same one and it lies on the axis."""
     radii = {eps_text(audit.norm, audit.eps): audit.eps for audit in audits}
     (words, eps), *others = radii.items()
     fits = not others and eps <= max(point.eps for point in points)
@@ -99,7 +103,7 @@ def _guide(audits: Sequence[Audit], points: Sequence[SweepPoint]) -> tuple[float
 
 
 def sweep_of_trials(audit: Audit) -> Markup | str:
-    """One run: one line with its 95 % band per trial."""
+    """Accuracy against radius for one audit, each trial a line with its 95 % band; "" where it has no sweep."""
     if not audit.sweep:
         return ""
     names = list(dict.fromkeys((point.kind, point.trial) for point in audit.sweep))
@@ -126,14 +130,14 @@ def sweep_of_trials(audit: Audit) -> Markup | str:
 
 
 def steps_of_trials(audit: Audit) -> Markup | str:
-    """One run: accuracy against the number of steps, at the audit's radius, one line with its 95 % band per attack."""
+    """Accuracy against steps for one audit, each attack a line with its 95 % band; "" where it has no such sweep."""
     if not audit.step_sweep:
         return ""
     families: dict[tuple[str, str], list[StepPoint]] = {}
     for point in sorted(audit.step_sweep, key=lambda point: point.steps):
         families.setdefault((point.kind, _without_steps(point)), []).append(point)
     lines = [
-        Line(
+        ChartLine(
             label=name,
             look=look,
             x=[math.log2(point.steps) for point in points],
@@ -162,12 +166,12 @@ def steps_of_trials(audit: Audit) -> Markup | str:
 
 
 def _without_steps(point: StepPoint) -> str:
-    """SA-PGD-100@ASSG with 100 steps is a point of SA-PGD@ASSG."""
+    """The trial's name without its steps: SA-PGD-100@ASSG with 100 steps is a point of SA-PGD@ASSG."""
     return point.trial.replace(f"-{point.steps}", "", 1)
 
 
 def _step_axis(points: Sequence[StepPoint]) -> Axis:
-    """A logarithmic x axis over the numbers of steps; of two that would touch only the first is written."""
+    """A logarithmic x axis over the numbers of steps. Of two ticks that would touch, only the first is written."""
     numbers = sorted({point.steps for point in points})
     low, high = math.log2(numbers[0]), math.log2(numbers[-1])
     room = max(high - low, 1.0) * LEAST_GAP

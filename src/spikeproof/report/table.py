@@ -1,4 +1,4 @@
-"""The result table as text for the terminal: protocol trials, the worst case and the masking gap, one run per row."""
+"""The result table as text for the terminal: one run a row, with protocol trials, worst case and masking gap."""
 
 from __future__ import annotations
 
@@ -36,16 +36,16 @@ WIDEST = 120  # letters in a line of a common terminal
 
 
 def text_table(runs: Sequence[Run]) -> str:
-    """The result table as aligned Markdown for the terminal, with its conditions and warnings below; ASCII only.
+    """The result table as aligned Markdown for the terminal, in ASCII, with conditions and warnings below.
 
-    Conditions that all runs share stand once below the table; those in which they differ become columns. Protocol
-    trials beside the headline give way where the table would be wider than a terminal; the HTML has every trial.
+    Conditions that all runs share stand once below the table. Those that differ become columns. Where the table would
+    be wider than a terminal, protocol trials are left out, but not the one of the protocol accuracy; the HTML has all.
 
     Args:
-        runs: one or more runs, as `read_run` gives them; a run without an audit keeps its row.
+        runs: one or more runs from `read_run`; a run without an audit keeps its row.
 
     Returns:
-        Several lines without a line end at the last.
+        Several lines; the last has no line end.
 
     Raises:
         SpikeproofError: there is no run.
@@ -98,7 +98,7 @@ def _row(name: str, audit: Audit | None, shown: Sequence[str], differ: Sequence[
 
 
 def _strongest(audit: Audit) -> str:
-    """Its own accuracy where it has one, else, with a sign, what it took from what was left."""
+    """The strongest other trial with its own accuracy, or with a minus sign what it newly broke, in percent."""
     trial = strongest_other(audit)
     if trial is None:
         return "-"
@@ -111,7 +111,7 @@ def _notes(runs: Sequence[Run], names: Sequence[str], differ: Sequence[str], sho
     audits = [run.audit for run in runs if run.audit is not None]
     notes = []
     if audits:
-        printed: list[Measured] = [part for audit in audits for part in (audit.protocol, audit.worst_case)]
+        printed: list[Measured] = [each for audit in audits for each in (audit.protocol, audit.worst_case)]
         for audit in audits:
             printed += [t.own for t in audit.trials if t.own and (t.kind == "clean" or t.name in shown)]
         reach = max(max(each.high - each.accuracy, each.accuracy - each.low) for each in printed)
@@ -131,16 +131,16 @@ def _notes(runs: Sequence[Run], names: Sequence[str], differ: Sequence[str], sho
     if unaudited:
         notes.append(f"! {listed(unaudited)}: not audited yet.")
     audited = [(name, run.audit) for name, run in zip(names, runs, strict=True) if run.audit is not None]
-    for about, said in doubts(audited):
-        mark = " (?)" if said.code in OF_ADAPTIVE else ""
-        notes.append(f"! {listed(about)}: {_plain(str(said))}{mark}")
+    for about, doubt in doubts(audited):
+        mark = " (?)" if doubt.code in OF_ADAPTIVE else ""
+        notes.append(f"! {listed(about)}: {_plain(str(doubt))}{mark}")
     if unflagged := quiet(audited):
         notes.append(f"No red flag in any check: {listed(unflagged)}.")
     return notes
 
 
 def _of_networks(runs: Sequence[Run], names: Sequence[str]) -> list[str]:
-    """Whose networks these are, where they are not of this library."""
+    """A line for each network whose layers are not of this library."""
     return [
         f"{name}: {_plain(' '.join(network_sentences(run.audit)))}"
         for name, run in zip(names, runs, strict=True)
@@ -173,6 +173,6 @@ def _of_other_trials(audits: Sequence[Audit], shown: Sequence[str]) -> list[str]
 
 
 def _plain(words: str) -> str:
-    """One printable ASCII line that cannot break a Markdown cell."""
+    """The words as one line of printable ASCII that fits into a cell of Markdown."""
     line = " ".join(words.replace("∞", "inf").replace("|", "/").split())
     return "".join(letter if letter.isascii() and letter.isprintable() else "?" for letter in line)

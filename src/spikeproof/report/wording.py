@@ -9,7 +9,7 @@ from spikeproof.doubt import Doubt
 from spikeproof.report.numbers import interval, listed, percent, threat_text
 from spikeproof.report.records import Audit, Run, Search, Trial
 
-# Codes of doubts about an audit's adaptive attacks: there was none, or it did less than the protocol one.
+# Codes of doubts about adaptive attacks: there was none, or it broke less than the protocol attack.
 OF_ADAPTIVE = (NO_ADAPTIVE := "no adaptive attack", "weak adaptive attack")
 WITHOUT_ADAPTIVE = Doubt(
     NO_ADAPTIVE,
@@ -21,8 +21,8 @@ UNCHECKED = Doubt(
 )
 
 
-# How people write a defense that neither its class nor its field in a recipe is written like. A run's config.json says
-# it itself ("labels"); these are for runs from before it did, and for result rows, which have the class's name.
+# How people write a defense where it differs from its class and from its field in a recipe. Newer runs say this in
+# config.json ("labels"). These are for older runs, and for result rows, which have the class's name.
 _WRITTEN = {
     "adversarialtraining": "AT",
     "freeadversarialtraining": "Free AT",
@@ -40,7 +40,10 @@ _WRITTEN = {
 
 
 def method_name(name: str) -> str:
-    """A defense as people call it, by its class or by its field in a recipe.
+    """A defense as people write it.
+
+    Args:
+        name: of its class, or of its field in a recipe. An unknown name stays as it is.
 
     Example:
         >>> method_name("mpd_sgr"), method_name("AdversarialTraining"), method_name("sr"), method_name("Mine")
@@ -52,25 +55,29 @@ def method_name(name: str) -> str:
 
 
 def worst_case(audit: Audit) -> str:
-    """The worst case in percent, as the number to quote, or the word none where nothing can be quoted.
+    """The worst case in percent, as the number to quote; "none" where the audit has no number.
 
-    Such an audit still has an upper bound; :func:`worst_interval` says it.
+    Such an audit still has an upper bound, which :func:`worst_interval` gives.
     """
     return "none" if audit.no_number else percent(audit.worst_case.accuracy)
 
 
 def worst_interval(audit: Audit) -> str:
-    """Its 95 % interval, or the bound that stands in the details where there is no number to quote."""
+    """The worst case's 95 % interval in percent; "at most" its value where the audit has no number."""
     return f"at most {percent(audit.worst_case.accuracy)}" if audit.no_number else interval(audit.worst_case)
 
 
 def masking_gap(audit: Audit) -> str:
-    """The masking gap in points, at least this where the worst case is only a bound."""
+    """The masking gap in points; with "≥" where the audit has no number, so that the worst case is only a bound."""
     return f"{'≥ ' if audit.no_number else ''}{percent(audit.masking_gap)}"
 
 
 def further(search: Search, samples: int) -> str:
-    """What the last doubling of queries broke, and what ten times as many would.
+    """What the last doubling of the queries broke, and what ten times as many would break, in a sentence.
+
+    Args:
+        search: counts of samples.
+        samples: how many the audit has; counts are written as percentages of it.
 
     Example:
         >>> went = {"trial": "LOCAL-9600", "queries": 9600, "curve": ((0, 9), (9600, 8)), "last_doubling": 1}
@@ -87,7 +94,7 @@ def further(search: Search, samples: int) -> str:
 
 
 def conditions(audit: Audit) -> dict[str, str]:
-    """What must agree before two audits may be compared, by name, in the order it is written."""
+    """The conditions that must agree before two audits may be compared: by name, in words, in the order of writing."""
     noise = f"noise {audit.noise}"
     if audit.noise != "off":
         noise += f", E = {audit.eot_iter} draws a gradient, R = {audit.judge_draws} a verdict"
@@ -105,41 +112,44 @@ def conditions(audit: Audit) -> dict[str, str]:
 
 
 def _images(audit: Audit) -> str:
-    """Which images were audited; of an older audit only what split they are from is known, or nothing."""
+    """Which images were audited; for older audits from which split they are, or that this is unknown."""
     if audit.images:
         return f"images {audit.images[:8]}"
     return f"images of split {audit.split_images[:8]}" if audit.split_images else "images unknown"
 
 
 def checks_text(audit: Audit) -> str:
-    """How many checks raised a red flag: 2 of 10, or unchecked."""
+    """How many checks raised a red flag, such as "2 of 10"; "unchecked" where none was made."""
     return f"{len(audit.raised)} of {len(audit.flags)}" if audit.flags else "unchecked"
 
 
 def reservations(audit: Audit) -> list[Doubt]:
-    """Every reason not to believe the numbers: what the audit says itself, and what it leaves unsaid."""
-    found = list(audit.doubts)
-    if not audit.has_adaptive and NO_ADAPTIVE not in {doubt.code for doubt in found}:
-        found.append(WITHOUT_ADAPTIVE)
-    return found if audit.flags else [*found, UNCHECKED]
+    """Every reason not to believe the numbers: the audit's warnings, and that attacks or checks are missing."""
+    reasons = list(audit.doubts)
+    if not audit.has_adaptive and NO_ADAPTIVE not in {doubt.code for doubt in reasons}:
+        reasons.append(WITHOUT_ADAPTIVE)
+    return reasons if audit.flags else [*reasons, UNCHECKED]
 
 
 def doubts(audited: Sequence[tuple[str, Audit]]) -> list[tuple[list[str], Doubt]]:
-    """The reservations about several audits, each said once with the names that it is about.
+    """The reservations about several audits, each once, with the names of the audits that it is about.
 
-    Those that differ in numbers alone are one, which says from where to where these go.
+    Reservations that differ only in their numbers become one, with the range of each number.
+
+    Args:
+        audited: pairs of a run's name and its audit.
     """
     about: dict[tuple[object, ...], list[tuple[str, Doubt]]] = {}
     for name, audit in audited:
         for doubt in reservations(audit):
             words = tuple(None if _is_number(each) else each for each in doubt.numbers)
             about.setdefault((doubt.code, doubt.text, words), []).append((name, doubt))
-    said = []
+    merged = []
     for pairs in about.values():
         names, (first, *_) = list(dict.fromkeys(name for name, _ in pairs)), [doubt for _, doubt in pairs]
         spans = map(_span, zip(*(doubt.numbers for _, doubt in pairs), strict=True))
-        said.append((names, Doubt(first.code, first.text, tuple(spans))))
-    return said
+        merged.append((names, Doubt(first.code, first.text, tuple(spans))))
+    return merged
 
 
 def _is_number(text: str) -> bool:
@@ -158,25 +168,26 @@ def _span(numbers: Sequence[str]) -> str:
 
 
 def quiet(audited: Sequence[tuple[str, Audit]]) -> list[str]:
-    """Those of which checks were made and none raised a flag."""
+    """The names of the audits in which checks were made and none raised a flag; ``audited`` as of ``doubts``."""
     return [name for name, audit in audited if audit.flags and not audit.raised]
 
 
 def kind_of(trial: Trial) -> str:
-    """A trial's kind, and whether it was judged at any L2 distance."""
+    """A trial's kind; with "any L2 distance" where it does not stay in the ball."""
     return trial.kind if trial.counts else f"{trial.kind}, any L2 distance"
 
 
 def differing(runs: Sequence[Run]) -> list[str]:
-    """The names of the conditions in which the audited runs do not agree."""
+    """The names of the conditions (``conditions``) that differ between the audited runs, in their order."""
     stated = [conditions(run.audit) for run in runs if run.audit is not None]
     return [name for name in stated[0] if len({each[name] for each in stated}) > 1] if stated else []
 
 
 def unlike(runs: Sequence[Run]) -> list[str]:
-    """Why worst cases must not be ranked: the differing conditions, and Attacks where the trials differ.
+    """Why worst cases must not be ranked: the conditions that differ, and "Attacks" where the trials differ.
 
-    A battery is only a name: what counts is its trials. So is a split, where it is known which images were audited.
+    The battery's name does not count, only its trials. The split's name does not count where it is known which images
+    were audited.
     """
     audits = [run.audit for run in runs if run.audit is not None]
     trials = {asked_trials(audit) for audit in audits}
@@ -185,28 +196,28 @@ def unlike(runs: Sequence[Run]) -> list[str]:
 
 
 def asked_trials(audit: Audit) -> frozenset[str]:
-    """The trials that were asked for: in an ANN some run as others, and none is one that the audit added by itself."""
+    """The names of the trials as they were asked for (in an ANN some run as others), without those the audit added."""
     return frozenset(name for trial in audit.trials if not trial.added for name in trial.asked)
 
 
 def unlike_sentence(runs: Sequence[Run]) -> str:
-    """One sentence that says in what the audits differ; empty where they do not."""
+    """A sentence that says in which conditions the audits differ; "" where they do not."""
     names = unlike(runs)
     return f"These runs were audited under different conditions ({listed(names).lower()})." if names else ""
 
 
 def labels(runs: Sequence[Run]) -> list[str]:
-    """One name per run, told apart where several share one: by folder or by audit, else by number."""
+    """One name for each run. Runs of one name get their folder or audit behind it, or else a number."""
     names = [run.name for run in runs]
     for name, often in Counter(names).items():
         if often == 1:
             continue
         alike = [at for at, run in enumerate(runs) if run.name == name]
         folders = [runs[at].folder.name for at in alike]
-        audits = [place.name if (place := runs[at].audited) else "not audited" for at in alike]
+        audits = [audited.name if (audited := runs[at].audited) else "not audited" for at in alike]
         both = [f"{folder}, {audit}" for folder, audit in zip(folders, audits, strict=True)]
         numbers = [f"{folder}, {number}" for number, folder in enumerate(folders, 1)]
-        told = next(each for each in (folders, audits, both, numbers) if len(set(each)) == often)
-        for at, words in zip(alike, told, strict=True):
+        endings = next(each for each in (folders, audits, both, numbers) if len(set(each)) == often)
+        for at, words in zip(alike, endings, strict=True):
             names[at] = f"{name} ({words})"
     return names

@@ -1,4 +1,4 @@
-"""Microbatches: a training step in parts, where the device's memory cannot hold the whole batch's activations."""
+"""Microbatches: how many images at a time fit into the free memory, where the whole batch does not."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from spikeproof.models import is_compiled
 from spikeproof.private_rng import private_rng
 from spikeproof.runs.processes import whole_number
 
-# What a step holds at its peak, over what its backward saves: gradients of a layer and the convolution's own buffers
-# come on top. 0.9 to 1.7 were measured (docs/performance.md); the rest is caution.
+# The peak memory of a step, as a multiple of what it saves for its backward: gradients of a layer and the convolution's
+# own buffers come on top. 0.9 to 1.7 were measured (docs/performance.md); 2 leaves a reserve.
 _PEAK_OVER_SAVED = 2.0
 _SHARE_OF_FREE = 0.8
 
@@ -28,13 +28,21 @@ def fitting_microbatch(
     training: bool = True,
     forwards: int = 1,
 ) -> int:
-    """The largest even part of a batch whose training step fits into the memory that is free on the image's device.
+    """How many images at a time fit into the free memory of the image's device, with parts as equal as can be.
 
-    With ``training`` off the step is an attack's: eval mode, and the gradient is the image's. ``forwards`` of it are in
-    memory at once.
+    What a step saves for its backward is counted on two images and on four, and taken to grow in the same way with
+    every further image.
 
-    What a step saves for its backward is counted on two images and on four, and grows so with every further one. At
-    least 1, even where nothing fits: then the step itself will say so.
+    Args:
+        model: on the image's device.
+        image: one image, in [0, 1].
+        batch_size: the batch that is to be split.
+        bf16: whether the step runs in bfloat16.
+        training: True for a training step, False for an attack's: eval mode, and the gradient is the image's.
+        forwards: how many forwards the step has in memory at once.
+
+    Returns:
+        From 1 to ``batch_size``. It is 1 also where not even one image fits: then the step itself will fail.
 
     Raises:
         SpikeproofError: the machine does not say how much memory is free.
@@ -51,19 +59,25 @@ def fitting_microbatch(
 
 
 def saved_bytes(model: nn.Module, images: Float[Tensor, "n c h w"], *, bf16: bool, training: bool = True) -> int:
-    """The bytes that a forward of these images keeps for its backward, parameters not counted.
+    """Count the bytes that a forward of these images keeps for its backward, without parameters and buffers.
 
-    The model is left as it was: running statistics, mode, and random numbers.
+    The model stays as it was: running statistics, mode, and random numbers.
+
+    Args:
+        model: on the images' device.
+        images: in [0, 1].
+        bf16: whether the forward runs in bfloat16.
+        training: True for training mode, False for eval mode with gradients by the images.
     """
     own = {tensor.untyped_storage().data_ptr() for tensor in (*model.parameters(), *model.buffers())}
     storages: dict[int, int] = {}
-    held: list[Any] = []  # so that no address is used twice
+    kept: list[Any] = []  # keeps the tensors alive, so that no address is used twice
 
     def keep(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in own:
             storages[storage.data_ptr()] = storage.nbytes()
-            held.append(tensor)
+            kept.append(tensor)
         return tensor
 
     before, modes = [buffer.clone() for buffer in model.buffers()], [module.training for module in model.modules()]
@@ -73,7 +87,7 @@ def saved_bytes(model: nn.Module, images: Float[Tensor, "n c h w"], *, bf16: boo
             torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
             torch.autocast(images.device.type, torch.bfloat16, enabled=bf16),
         ):
-            # A copy, since a network may work in place: on images that share memory, or on a leaf, it cannot.
+            # A copy, since a network may work in place, which fails on images that share memory and on leaves.
             wanted = images.clone() if training else images.clone().requires_grad_()
             model.train(training)(wanted if is_compiled(model) else wanted.clone())
     finally:

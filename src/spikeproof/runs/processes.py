@@ -1,11 +1,11 @@
 """One run over several processes, as `torchrun` starts them.
 
-W processes compute what one process computes on the whole batch, up to the order of sums; what draws random numbers
-inside a step (random starts, firing noise, gates, codings) draws them per process, so those are equal in distribution
-only. Each process takes its slice of every part of a batch; a part holds W times ``TrainConfig.microbatch`` images.
+W processes compute what one process computes on the whole batch, up to the order of sums. Random numbers inside a step
+(random starts, firing noise, gates, codings) are drawn per process, so they are equal in distribution only. Each
+process takes its slice of every part of a batch; a part has W times ``TrainConfig.microbatch`` images.
 
 Gradients are summed once an optimiser step. Statistics of the batch (batch norm's, the moments that penalties read) are
-those of all slices, exchanged in the forward and in the backward; crafting forwards, in eval mode, exchange nothing.
+those of all slices, exchanged in the forward and in the backward. Crafting forwards, in eval mode, exchange nothing.
 Gloo on the CPU; NCCL on CUDA, which has not been tested.
 """
 
@@ -33,9 +33,13 @@ _PATIENCE = timedelta(days=7)
 
 @dataclasses.dataclass(frozen=True)
 class Processes:
-    """The ``world`` processes that work together, and which of them this is; the first of one outside `torchrun`.
+    """The processes that work together, and which of them this is.
 
-    Alone every method gives what it was given; nothing is exchanged.
+    A process that works alone exchanges nothing: every method gives back what it was given.
+
+    Attributes:
+        rank: the number of this process, from 0.
+        world: how many there are; 1 outside `torchrun`.
 
     Example:
         >>> Processes().gather("mine")
@@ -47,10 +51,10 @@ class Processes:
 
     @classmethod
     def of_this_process(cls: type[_Kind]) -> _Kind:
-        """From RANK and WORLD_SIZE in the environment.
+        """Read RANK and WORLD_SIZE from the environment; without them the process is alone.
 
         Raises:
-            SpikeproofError: they are no numbers, or there is no such process.
+            SpikeproofError: one is not a number, or RANK is not below WORLD_SIZE.
         """
         rank, world = whole_number("RANK", 0), whole_number("WORLD_SIZE", 1)
         if rank >= world:
@@ -62,11 +66,14 @@ class Processes:
 
     @property
     def first(self) -> bool:
-        """Whether this process is the one that writes and tells."""
+        """Whether this process is the one that writes files and prints."""
         return self.rank == 0
 
     def device(self, picked: torch.device) -> torch.device:
-        """This process's own GPU (LOCAL_RANK), where GPUs were picked.
+        """The device of this process: under `torchrun` on CUDA the GPU number LOCAL_RANK, else ``picked``.
+
+        Args:
+            picked: from ``pick_device``.
 
         Raises:
             SpikeproofError: this machine has fewer GPUs than processes.
@@ -82,16 +89,19 @@ class Processes:
         return torch.device("cuda", local)
 
     def meet(self, device: torch.device | None = None) -> None:
-        """Find the other processes, to exchange tensors of this device (None: the CPU) and Python objects.
+        """Connect to the other processes. All must call this before they exchange anything.
 
-        They may be hours apart, where an audit's batch was harder: be patient.
+        The timeout is seven days, because in an audit some processes finish hours before others.
+
+        Args:
+            device: whose tensors will be exchanged; None for the CPU.
 
         Raises:
-            SpikeproofError: nothing says where they are.
+            SpikeproofError: MASTER_ADDR or MASTER_PORT is missing in the environment.
         """
         cuda = device is not None and device.type == "cuda"
         if self.world > 1 and device is not None and cuda and device.index is not None:
-            torch.cuda.set_device(device)  # or what names no GPU would be on the first one, for all processes
+            torch.cuda.set_device(device)  # else "cuda" without a number is the first GPU in all processes
         if self.world > 1 and not dist.is_initialized():
             if missing := [name for name in ("MASTER_ADDR", "MASTER_PORT") if name not in os.environ]:
                 raise SpikeproofError(
@@ -101,27 +111,34 @@ class Processes:
             dist.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo", timeout=_PATIENCE)
 
     def lead(self, work: Callable[[], _Value]) -> _Value:
-        """What ``work`` gives in the first process, which alone does it; the others wait for it.
+        """Do ``work`` in the first process alone, and return its result in all. All must call this.
+
+        Args:
+            work: its result can be pickled.
 
         Raises:
-            SpikeproofError: the first process's, in all of them.
+            SpikeproofError: in all processes, where ``work`` raised one.
         """
         if self.world == 1:
             return work()
-        told: list[tuple[_Value | None, str | None]] = [(None, None)]
+        results: list[tuple[_Value | None, str | None]] = [(None, None)]
         if self.first:
             try:
-                told = [(work(), None)]
+                results = [(work(), None)]
             except SpikeproofError as error:
-                told = [(None, str(error))]
-        dist.broadcast_object_list(told, src=0)
-        value, refusal = told[0]
+                results = [(None, str(error))]
+        dist.broadcast_object_list(results, src=0)
+        value, refusal = results[0]
         if refusal is not None:
             raise SpikeproofError(refusal)
         return value  # type: ignore[return-value]
 
     def gather(self, own: _Value) -> list[_Value]:
-        """Every process's value, in their order."""
+        """The values of all processes, by rank. All must call this.
+
+        Args:
+            own: this process's value, which can be pickled.
+        """
         if self.world == 1:
             return [own]
         gathered: list[_Value] = [own] * self.world
@@ -129,7 +146,11 @@ class Processes:
         return gathered
 
     def total(self, sums: dict[str, float]) -> dict[str, float]:
-        """The sums of all processes' numbers by name; all have the same names."""
+        """Add up the numbers of all processes. All must call this.
+
+        Args:
+            sums: this process's numbers; all processes have the same names in the same order.
+        """
         if self.world == 1:
             return sums
         added = torch.tensor(list(sums.values()), dtype=torch.float64)
@@ -137,7 +158,10 @@ class Processes:
         return dict(zip(sums, added.tolist(), strict=True))
 
     def share(self, count: int) -> tuple[int, ...]:
-        """How many of so many images each process takes.
+        """How many of ``count`` images each process takes, by rank.
+
+        Args:
+            count: images in a part of a batch.
 
         Example:
             >>> Processes(rank=0, world=2).share(5)
@@ -146,7 +170,11 @@ class Processes:
         return tuple(count // self.world + (rank < count % self.world) for rank in range(self.world))
 
     def check_part(self, batch_size: int, part_size: int) -> None:
-        """Refuse a batch in parts of so many images, over all processes, if the last leaves a process without any.
+        """Refuse a size of parts that leaves some process without an image.
+
+        Args:
+            batch_size: images in a step.
+            part_size: images in a part of it, over all processes.
 
         Raises:
             SpikeproofError: fewer images than processes.
@@ -160,32 +188,48 @@ class Processes:
             )
 
     def slice(self, part: Shaped[Tensor, "n ..."]) -> Shaped[Tensor, "m ..."]:
-        """This process's images of a part of a batch."""
+        """This process's rows of ``part``, which is the same in all processes: as many as ``share`` says."""
         return part.tensor_split(self.world)[self.rank]
 
     def add_up(self, tensors: Sequence[Tensor], numbers: Float[Tensor, " m"]) -> Float[Tensor, " m"]:
-        """Fill the tensors with their sums over all processes, and give the numbers' sums, in one exchange."""
+        """Add up tensors and numbers over all processes, in one exchange. All must call this.
+
+        Args:
+            tensors: replaced in place by their sums. All have one dtype and lie on one device.
+            numbers: a few numbers on the same device.
+
+        Returns:
+            The sums of ``numbers``.
+        """
         if self.world == 1:
             return numbers
         flat = torch.cat([*(tensor.reshape(-1) for tensor in tensors), numbers.to(tensors[0].dtype)])
         dist.all_reduce(flat)
-        *parts, sums = flat.split([*(tensor.numel() for tensor in tensors), len(numbers)])
-        for tensor, part in zip(tensors, parts, strict=True):
-            tensor.copy_(part.view(tensor.shape))
+        *summed, sums = flat.split([*(tensor.numel() for tensor in tensors), len(numbers)])
+        for tensor, total in zip(tensors, summed, strict=True):
+            tensor.copy_(total.view(tensor.shape))
         return sums.to(numbers.dtype)
 
     def agree(self, model: nn.Module) -> None:
-        """Give every process the first one's parameters and buffers."""
+        """Give every process the parameters and buffers of the first. All must call this.
+
+        Args:
+            model: changed in place.
+        """
         if self.world == 1:
             return
-        for held in model.state_dict().values():
-            sent = held.contiguous()
+        for tensor in model.state_dict().values():
+            sent = tensor.contiguous()
             dist.broadcast(sent, src=0)
-            held.copy_(sent)
+            tensor.copy_(sent)
 
 
 def whole_number(name: str, default: int) -> int:
-    """A number >= 0 that `torchrun` puts into the environment.
+    """Read a number >= 0 that `torchrun` puts into the environment.
+
+    Args:
+        name: of the variable.
+        default: taken where it is not set.
 
     Raises:
         SpikeproofError: it is something else.
@@ -202,24 +246,35 @@ def whole_number(name: str, default: int) -> int:
 
 @dataclasses.dataclass(frozen=True)
 class SharedBatch:
-    """A batch (or a part of one) of which the process of each rank has so many images; see ``spiking.norm.Across``."""
+    """A part of a batch whose images lie in several processes, as ``spiking.norm.Across`` wants it.
+
+    Attributes:
+        rank: the number of this process.
+        images: how many images of the part each process has, by rank.
+    """
 
     rank: int
     images: tuple[int, ...]
 
     def count(self, own: int) -> int:
+        """How many values all processes have of something of which this one has ``own``."""
         return own * sum(self.images) // self.images[self.rank]
 
     def sum(self, part: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        """The sum of all processes' tensors, with its gradient. All must call this, in the forward and the backward."""
         summed: Tensor = _Sum.apply(part)
         return summed
 
     def moments(
         self, mean: Float[Tensor, " c"], variance: Float[Tensor, " c"]
     ) -> tuple[Float[Tensor, " c"], Float[Tensor, " c"]]:
-        """From every process's own, as Chan et al. (1979) join them: no large sums are subtracted."""
+        """The mean and variance over all processes' values, as Chan et al. (1979) join them: without large sums.
+
+        Args:
+            mean, variance: of this process's values, by channel; the variance is the biased one.
+        """
         own = torch.stack([mean, variance])[None]
-        # Everyone's beside each other: a sum, whose gradient is known, of what is zero but in one process.
+        # All processes' values beside each other, as a sum, whose gradient is known: each adds its own to zeros.
         every = self.sum(pad(own, (0, 0, 0, 0, self.rank, len(self.images) - self.rank - 1)))
         weights = every.new_tensor(self.images)[:, None] / sum(self.images)
         means, variances = every.unbind(1)
@@ -228,7 +283,7 @@ class SharedBatch:
 
 
 class _Sum(torch.autograd.Function):
-    """All processes have the sum, so each part's gradient is the sum of the gradients by all of them."""
+    """A sum that all processes get, so the gradient of each summand is the sum of all processes' gradients."""
 
     @staticmethod
     def forward(ctx, part):  # type: ignore[no-untyped-def]  # noqa: ANN001

@@ -1,4 +1,4 @@
-"""The run folder: resolved config, metrics, weights and the state to go on from. Every write is atomic."""
+"""The run folder: config, metrics, weights, and the state from which a run goes on. Every write is atomic."""
 
 from __future__ import annotations
 
@@ -33,52 +33,57 @@ _log = logging.getLogger(__name__)
 class RunFolder:
     """A folder that holds one run.
 
-    config.json (settings, what the run is, what ran: versions, device and precision, and fingerprints of the data),
-    metrics.jsonl (a line an epoch), model.safetensors (final weights), state.pt (what a resume needs; gone once the run
-    is finished), audits (a folder for each) and report.html. All that is read back has a checksum. Whoever writes holds
-    ``lock``.
+    In it lie config.json (settings, what the run is, versions, device, precision, fingerprints of the data),
+    metrics.jsonl (a line an epoch), model.safetensors (final weights), state.pt (what a resume needs; removed once the
+    run is finished), audits (a folder for each) and report.html. All that is read back has a checksum. Whoever writes
+    holds ``lock``.
+
+    Args:
+        path: of the folder, which need not exist.
 
     Raises:
-        SpikeproofError: a path that can be none.
+        SpikeproofError: an impossible path.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        user_path(self.path.absolute())  # refuses what no path can be called; nothing is expanded
-        self._text: str | None = None  # config.json, for as long as this process is at the run
+        user_path(self.path.absolute())  # refuses impossible paths; nothing is expanded
+        self._text: str | None = None  # config.json, as long as this process works on the run
 
     def lock(self) -> contextlib.AbstractContextManager[None]:
-        """Be the only one who writes here.
+        """A context in which no other process writes here.
 
         Raises:
-            SpikeproofError: another process is.
+            SpikeproofError: another process has the lock, or a file is where the folder should be.
         """
-        if any(part.is_file() for part in (self.path, *self.path.parents)):
+        if any(above.is_file() for above in (self.path, *self.path.parents)):
             raise SpikeproofError(f"{self.path} cannot be a run folder: a file is in its way; give another --out.")
         return alone(self.path / ".lock", f"the run in {self.path}")
 
     @property
     def weights(self) -> Path:
+        """The file of the final weights, which is there once the run is finished."""
         return self.path / "model.safetensors"
 
     @property
     def finished(self) -> bool:
+        """Whether the final weights are there."""
         return self.weights.is_file()
 
     @property
     def exists(self) -> bool:
-        """Whether there is a config.json, be it of a run that saved nothing yet."""
+        """Whether there is a config.json, also of a run that has saved nothing yet."""
         return self._config.is_file()
 
     @property
     def begun(self) -> bool:
         """Whether there is something to lose: a saved step, weights or an audit."""
-        audits = (held for pattern in ("audit.json", "audits/*/audit.json") for held in self.path.glob(pattern))
+        audits = (file for pattern in ("audit.json", "audits/*/audit.json") for file in self.path.glob(pattern))
         return self._state.is_file() or self.finished or any(audits)
 
     @property
     def threads(self) -> int | None:
-        """How many threads a run that can go on was begun with; None where there is none to go on with.
+        """The number of threads that an unfinished run began with; None where no unfinished run is here.
 
         Raises:
             SpikeproofError: config.json is damaged.
@@ -112,21 +117,26 @@ class RunFolder:
         perturbed: bool = False,
         labels: dict[str, str] | None = None,
     ) -> bool:
-        """Begin or go on with a run of these settings; what began and saved nothing is taken over.
+        """Begin a run of these settings or go on with it. A run that saved nothing is replaced.
 
         Args:
-            images: ``Data.fingerprints`` of the data at hand.
-            precision: that training is asked to run in; None where there is no training.
-            identity: ``identity.identity`` of defenses and training; None where there is no training.
-            perturbed: whether a defense makes the images that training accuracy is of.
+            name: of the run.
+            settings: plain values, kept under "recipe".
+            device: "cpu" or "cuda".
+            command: that started the run.
+            resume: whether to go on with a run that is here already.
+            images: ``Data.fingerprints`` of the data at hand; None without data.
+            precision: in which training is asked to run; None without training.
+            identity: of defenses and training (``spikeproof.train.identity``); None without training.
+            perturbed: whether a defense makes the images on which training accuracy is measured.
             labels: how people write each defense that the settings name.
 
         Returns:
-            Whether the run begins here.
+            True where the run begins, False where it goes on.
 
         Raises:
-            SpikeproofError: a run is already there and ``resume`` is off, or it is on and network, defenses, settings
-                or data differ.
+            SpikeproofError: a run is here and ``resume`` is off, or it is on and defenses, training, settings, data or
+                precision differ.
         """
         if self.begun:
             if not resume:
@@ -153,7 +163,7 @@ class RunFolder:
             "command": command,
         }
         as_record(ConfigRecord, config, str(self._config), "name and command are texts")
-        self._metrics.unlink(missing_ok=True)  # of a run that is taken over
+        self._metrics.unlink(missing_ok=True)  # of a run that saved nothing
         self._text = json.dumps(sealed(config), indent=1) + "\n"
         write_atomically(self._config, lambda path: path.write_text(self._text or ""))
         return True
@@ -165,15 +175,18 @@ class RunFolder:
         precision: Precision | None = None,
         identity: dict[str, Any] | None = None,
     ) -> None:
-        """Refuse to go on with other settings, other defenses, training, images or precision than the run has.
+        """Refuse to go on with other settings, defenses, training, images or precision than the run has.
+
+        Args:
+            settings, images, precision, identity: as of ``open``.
 
         Raises:
-            SpikeproofError: they differ; it says in what.
+            SpikeproofError: they differ. The message says in what.
         """
         recorded, was = self.config()["recipe"], self._identity()
         known = was is not None and identity is not None
         if known and isinstance(settings.get("defenses"), list):
-            # Defenses as they print: the identity says what they hold.
+            # These are defenses as they print; the identity compares their contents.
             recorded, settings = ({**each, "defenses": None} for each in (recorded, settings))
         differing = differing_settings(recorded, settings, self.precision, precision or "auto")
         if not differing and was is not None and identity is not None:
@@ -182,13 +195,15 @@ class RunFolder:
         refuse_other_data(self.path, self.images(), images)
 
     def settle(self, network: dict[str, Any]) -> None:
-        """Keep which network this run trains, by ``identity_of_network``, or refuse another one to go on with.
+        """Keep which network this run trains, or refuse to go on with another one.
 
-        A run from before that was kept, whose settings do not describe its network either, goes on with the network at
-        hand, and that is said.
+        An older run that does not say which network it has goes on with the one at hand, with a warning.
+
+        Args:
+            network: of ``spikeproof.train.identity.identity_of_network``.
 
         Raises:
-            SpikeproofError: the run has another network; it says in what.
+            SpikeproofError: the run has another network. The message says in what.
         """
         config, was = self.config(), self._identity()
         if was is not None and "model" in was:
@@ -198,20 +213,20 @@ class RunFolder:
             write_atomically(self._config, lambda path: path.write_text(self._text or ""))
         elif "model" not in config["recipe"] and not self.finished:
             _log.warning(
-                "the run in %s is from before a run kept which network it trains: it goes on with the one at hand.",
+                "the run in %s does not say which network it trains, as it is older: it goes on with the one at hand.",
                 self.path,
             )
 
     def _identity(self) -> dict[str, Any] | None:
-        """What the run is; None of a run from before that was kept.
+        """What the run is; None for older runs.
 
         Raises:
-            SpikeproofError: config.json says something else there.
+            SpikeproofError: config.json has something else in its place.
         """
-        held = self.config().get("identity")
-        if held is not None and not isinstance(held, dict):
-            raise SpikeproofError(f"{self._config} is damaged: it does not say what its run is; restore it.")
-        return held
+        identity = self.config().get("identity")
+        if identity is not None and not isinstance(identity, dict):
+            raise SpikeproofError(f"{self._config} is damaged: its identity should be a JSON object; restore it.")
+        return identity
 
     def _refuse(self, differing: list[str]) -> None:
         if differing:
@@ -221,10 +236,10 @@ class RunFolder:
             )
 
     def refuse_own_network(self) -> None:
-        """Refuse to take for a run what is a folder of audits alone (`spikeproof audit FILE.py:FUNCTION`).
+        """Refuse a folder that has audits of a user's own network and no run (`spikeproof audit FILE.py:FUNCTION`).
 
         Raises:
-            SpikeproofError: it is one, or config.json is damaged.
+            SpikeproofError: it is such a folder, or config.json is damaged.
         """
         config = self.config()
         if "network" in config["recipe"]:
@@ -234,14 +249,14 @@ class RunFolder:
             )
 
     def abandon(self) -> None:
-        """Take back ``open``, for a run that could not begin."""
+        """Undo ``open``, for a run that could not begin."""
         self._config.unlink(missing_ok=True)
         self._text = None
         with contextlib.suppress(OSError):  # other files stay, and so does their folder
             self.path.rmdir()
 
     def config(self) -> dict[str, Any]:
-        """config.json as it was written.
+        """config.json as plain values, with today's names.
 
         Raises:
             SpikeproofError: there is none, or it is damaged.
@@ -252,43 +267,47 @@ class RunFolder:
         config = sealed_value(read_text(target, mend), str(target), mend)
         if not isinstance(config, dict) or not isinstance(config.get("recipe"), dict):
             raise SpikeproofError(f"{target} is damaged: it holds no recipe; {mend}.")
-        return config | {part: todays(config[part]) for part in ("recipe", "identity") if part in config}
+        return config | {name: todays(config[name]) for name in ("recipe", "identity") if name in config}
 
     @property
     def precision(self) -> Resolved | None:
-        """What its training runs in; of a run from before this was kept what its settings say, None if they do not.
+        """The precision of its training; for older runs what their settings say, or None where they say nothing.
 
         Raises:
-            SpikeproofError: config.json says something else there.
+            SpikeproofError: config.json has something else in its place.
         """
         config = self.config()
         train = config["recipe"].get("train")
-        asked = train.get("precision") if isinstance(train, dict) else None
-        held = config.get("precision", None if asked == "auto" else asked)
-        if held not in ("fp32", "bf16", None):
-            raise SpikeproofError(f"{self._config} is damaged: its precision is none; restore it or train again.")
-        return held
+        wanted = train.get("precision") if isinstance(train, dict) else None
+        precision = config.get("precision", None if wanted == "auto" else wanted)
+        if precision not in ("fp32", "bf16", None):
+            raise SpikeproofError(
+                f"{self._config} is damaged: its precision should be fp32 or bf16; restore it or train again."
+            )
+        return precision
 
     def images(self) -> dict[str, Any] | None:
-        """``Data.fingerprints`` of the run's own data; None of a run from before these were kept.
+        """``Data.fingerprints`` of the run's own data; None for older runs.
 
         Raises:
-            SpikeproofError: config.json says something else there.
+            SpikeproofError: config.json has something else in their place.
         """
-        held = self.config().get("images")
-        if held is None:
+        fingerprints = self.config().get("images")
+        if fingerprints is None:
             return None
-        names = held.get("class_names") if isinstance(held, dict) else None
+        names = fingerprints.get("class_names") if isinstance(fingerprints, dict) else None
         if (
             not isinstance(names, list)
             or not all(isinstance(name, str) for name in names)
-            or not all(isinstance(held.get(part), str) for part in ("train", "validation", "test"))
+            or not all(isinstance(fingerprints.get(split), str) for split in ("train", "validation", "test"))
         ):
-            raise SpikeproofError(f"{self._config} is damaged: its images are none; restore it or train again.")
-        return dict(held)
+            raise SpikeproofError(
+                f"{self._config} is damaged: its fingerprints of the images cannot be read; restore it or train again."
+            )
+        return dict(fingerprints)
 
     def metrics(self) -> list[dict[str, Any]]:
-        """The lines of metrics.jsonl.
+        """The lines of metrics.jsonl, one an epoch; none where there is no such file.
 
         Raises:
             SpikeproofError: it is damaged.
@@ -304,8 +323,11 @@ class RunFolder:
     def write_metrics(self, lines: list[dict[str, Any]]) -> None:
         """Replace metrics.jsonl.
 
+        Args:
+            lines: one an epoch, with the fields of ``spikeproof.records.run_json.Epoch``.
+
         Raises:
-            SpikeproofError: a line is one that could not be read again.
+            SpikeproofError: a line would be refused when it is read.
         """
         for number, line in enumerate(lines, start=1):
             as_record(Epoch, line, f"{self._metrics}, line {number}", "report this, as it is a fault of spikeproof's")
@@ -313,13 +335,14 @@ class RunFolder:
         self._write(self._metrics, lambda path: path.write_text(text))
 
     def write_state(self, state: dict[str, Any]) -> None:
+        """Write state.pt, from which a resumed run goes on: values that ``torch.load(weights_only=True)`` reads."""
         buffer = io.BytesIO()
         torch.save(state, buffer)
         whole = sealed_bytes(buffer.getvalue())
         self._write(self._state, lambda path: path.write_bytes(whole))
 
     def read_state(self) -> dict[str, Any] | None:
-        """What was written last, or None.
+        """What ``write_state`` wrote last; None where there is no such file.
 
         Raises:
             SpikeproofError: the file is damaged.
@@ -345,17 +368,22 @@ class RunFolder:
         return state
 
     def write_weights(self, write: Callable[[Path], object]) -> None:
-        """The final weights, by ``write(path)``; the state that a resume would need is of no use any more."""
+        """Write the final weights and remove the state, which is not needed any more.
+
+        Args:
+            write: writes the weights to the path that it is given.
+        """
         self._write(self.weights, write)
         self.forget_state()
 
     def _write(self, target: Path, write: Callable[[Path], object]) -> None:
         if self._text is not None and not self._config.is_file():
-            # Hours of work are worth more than a folder that someone removed: it comes back, whole.
+            # Someone removed the folder: it is made again, so that hours of work are not lost.
             text = self._text
             print(f"spikeproof: {self.path} was removed while its run goes on; it is made again.", file=sys.stderr)
             write_atomically(self._config, lambda path: path.write_text(text))
         write_atomically(target, write)
 
     def forget_state(self) -> None:
+        """Remove state.pt, if it is there."""
         self._state.unlink(missing_ok=True)

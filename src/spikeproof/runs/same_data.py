@@ -1,4 +1,4 @@
-"""Whether the data at hand are those of a run, by ``Data.fingerprints``; a run from before these were kept has none."""
+"""Whether the data at hand are those of a run, by ``Data.fingerprints``. Older runs have no fingerprints."""
 
 from __future__ import annotations
 
@@ -14,13 +14,15 @@ def refuse_other_data(folder: Path, recorded: dict[str, Any] | None, now: dict[s
     """Refuse to go on with a run on other data than it began with.
 
     Args:
-        folder: of the run; recorded: the fingerprints of its data; now: those of the data at hand.
+        folder: of the run.
+        recorded: the fingerprints of its data; None in older runs, which are let pass.
+        now: those of the data at hand; None for no data.
 
     Raises:
-        SpikeproofError: they differ; it says in what.
+        SpikeproofError: they differ. The message says in what.
     """
     if recorded and now:
-        others = [called for part, called in _CALLED.items() if recorded[part] != now[part]]
+        others = [called for field, called in _CALLED.items() if recorded[field] != now[field]]
         if others:
             raise SpikeproofError(
                 f"The data at hand are not those that the run in {folder} was started with: other "
@@ -29,14 +31,16 @@ def refuse_other_data(folder: Path, recorded: dict[str, Any] | None, now: dict[s
 
 
 def other_data(folder: Path, recorded: dict[str, Any] | None, now: dict[str, Any], split: str) -> list[str]:
-    """What is to be said of an audit on other images than the run's; nothing where they are the same.
+    """Sentences that warn of an audit on other images than the run's; none where they are the same.
 
     Args:
-        folder: of the run; recorded: the fingerprints of its data; now: those of the data at hand.
-        split: which is audited.
+        folder: of the run.
+        recorded: the fingerprints of its data; None in older runs, of which nothing is said.
+        now: those of the data at hand.
+        split: the audited one.
 
     Raises:
-        SpikeproofError: the classes have other names, so that a label means another thing.
+        SpikeproofError: the classes have other names, so that a label means another class.
     """
     if not recorded:
         return []
@@ -44,8 +48,10 @@ def other_data(folder: Path, recorded: dict[str, Any] | None, now: dict[str, Any
         before, after = (", ".join(names[:5]) for names in (recorded["class_names"], now["class_names"]))
         raise SpikeproofError(
             f"The data at hand have other classes ({after}, ...) than those that the run in {folder} was trained on "
-            f"({before}, ...), so a label would mean another thing; give that data."
+            f"({before}, ...), so a label would mean another class; give that data."
         )
     if recorded[split] != now[split]:
-        return [f"The {split} images are not those that the run had: files were changed since, or are another copy."]
+        return [
+            f"The {split} images are not those that the run had: files have changed since, or this is another copy."
+        ]
     return []

@@ -1,4 +1,4 @@
-"""In what the settings of a run differ from those that it is to go on with."""
+"""In what the settings of a run differ from those with which it should go on."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from spikeproof.machine.precision import Precision, Resolved, for_verdicts
 
-# Fields that came after the first runs, with what these runs meant.
+# Fields that older runs lack, with the values that these runs had.
 _ADDED: dict[str, dict[str, Any]] = {
     "train": {"loss": "mean", "optimizer": "sgd"},
     "audit": {"transfer": ["PGD-20"], "norm": "linf"},
@@ -17,68 +17,71 @@ _ADDED: dict[str, dict[str, Any]] = {
 def differing_settings(
     recorded: dict[str, Any], settings: dict[str, Any], ran: Resolved | None, asked: Precision
 ) -> list[str]:
-    """What differs, as "train.epochs: 20 then, 30 now".
+    """The settings that differ, as texts like "train.epochs: 20 then, 30 now".
 
-    A precision of "auto" goes on in the one that the run has, so it differs from none.
+    A precision of "auto" takes the one that the run has, so it never differs.
 
     Args:
-        recorded: the run's recipe; settings: today's.
-        ran: what the run computes in, where that is known; asked: what it is to go on in.
+        recorded: the run's recipe.
+        settings: today's.
+        ran: the precision that the run computes in; None where that is unknown.
+        asked: the precision that is asked for now.
     """
     now = json.loads(json.dumps(settings))
     before = _completed(_without_own_precision(recorded, now, ran), now)
     for recipe in (before, now):
         if isinstance(recipe.get("train"), dict):
             recipe["train"] = {name: value for name, value in recipe["train"].items() if name != "precision"}
-    found = [] if ran is None or asked in ("auto", ran) else [f"train.precision: {ran} then, {asked} now"]
-    return found + _differences(before, _with_recorded_crafting(now, before))
+    precision = [] if ran is None or asked in ("auto", ran) else [f"train.precision: {ran} then, {asked} now"]
+    return precision + _differences(before, _with_recorded_crafting(now, before))
 
 
 def differing_identity(recorded: dict[str, Any], mine: dict[str, Any]) -> list[str]:
-    """The same of two of ``identity``: network, defenses and training by what they hold.
+    """The same for two identities (``spikeproof.train.identity``): network, defenses and training by their contents.
 
     Args:
-        recorded: the run's; mine: today's.
+        recorded: the run's.
+        mine: today's.
     """
     now = json.loads(json.dumps(mine))
-    found = _differences(_completed(recorded, now), now)
-    # Another list of defenses says so by their names; their order alone is said where nothing else is.
-    return [each for each in found if not each.startswith("order")] or found
+    differences = _differences(_completed(recorded, now), now)
+    # Other defenses differ by name already; their order is named only where nothing else differs.
+    return [each for each in differences if not each.startswith("order")] or differences
 
 
 def _without_own_precision(recorded: dict[str, Any], now: dict[str, Any], ran: Resolved | None) -> dict[str, Any]:
-    """Defenses had a precision of their own once; one that equals that of training says nothing that is not said."""
+    """Leave out the precision that older defenses had of their own, where it is that of the training."""
     defenses = {
-        name: part
-        for name, part in recorded.items()
-        if name not in ("train", "audit") and isinstance(part, dict) and isinstance(now.get(name), dict)
+        name: fields
+        for name, fields in recorded.items()
+        if name not in ("train", "audit") and isinstance(fields, dict) and isinstance(now.get(name), dict)
     }
     plain = {
-        name: {field: value for field, value in part.items() if field != "precision"}
-        for name, part in defenses.items()
-        if part.get("precision") == ran and "precision" not in now[name]
+        name: {field: value for field, value in fields.items() if field != "precision"}
+        for name, fields in defenses.items()
+        if fields.get("precision") == ran and "precision" not in now[name]
     }
     return recorded | plain
 
 
 def _with_recorded_crafting(now: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
-    """Today's settings, with the run's own precision of audits where the same or none in particular is asked for."""
+    """Today's settings, but with the run's precision of audits where "auto" or the same is asked for."""
     mine, theirs = now.get("audit"), before.get("audit")
     if not (isinstance(mine, dict) and isinstance(theirs, dict) and "precision" in mine and "precision" in theirs):
         return now
-    asked, recorded = mine["precision"], theirs["precision"]
-    if asked != "auto" and asked != for_verdicts(recorded):
+    wanted, recorded = mine["precision"], theirs["precision"]
+    if wanted != "auto" and wanted != for_verdicts(recorded):
         return now
     return now | {"audit": mine | {"precision": recorded}}
 
 
 def _completed(recipe: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
-    """The recorded recipe with what it lacks only because it is older."""
+    """The recorded recipe with the fields that it lacks only because it is older."""
     completed = dict(recipe)
-    for part, fields in _ADDED.items():
-        if isinstance(recipe.get(part), dict):
-            asked = {name: value for name, value in fields.items() if name in now.get(part, {})}
-            completed[part] = {**asked, **recipe[part]}
+    for name, fields in _ADDED.items():
+        if isinstance(recipe.get(name), dict):
+            added = {field: value for field, value in fields.items() if field in now.get(name, {})}
+            completed[name] = {**added, **recipe[name]}
     return completed
 
 

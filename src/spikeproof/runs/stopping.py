@@ -1,4 +1,4 @@
-"""Stopping a run so that it can go on: the step in progress is finished first."""
+"""Stopping a run so that it can go on later: the step in progress is finished first."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from types import FrameType
 
 @contextlib.contextmanager
 def stop_on_signal() -> Iterator[threading.Event]:
-    """An event that Ctrl-C or SIGTERM sets, so that a step is finished first; a second Ctrl-C stops at once."""
+    """A context in which Ctrl-C and SIGTERM set an event, so that a step can end first. A second Ctrl-C stops at once.
+
+    Only the main thread gets signals; in another thread the event is never set.
+    """
     stop = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield stop

@@ -1,4 +1,4 @@
-"""What sites have learned beyond the bounds that a neuron's own setting has: a word beside the numbers of a run."""
+"""Decays and gains that sites have learned beyond the bounds of a neuron's own setting. A run's metrics name them."""
 
 from __future__ import annotations
 
@@ -9,10 +9,16 @@ from spikeproof.spiking import sites
 
 
 def beyond(model: nn.Module) -> dict[str, float]:
-    """Learned decays outside [0, 1] and gains that are not positive, by their place: of each site the one farthest out.
+    """Learned decays outside [0, 1] and gains that are not positive.
 
-    With a decay above 1 a potential grows by itself, with one below 0 it changes sign; with a gain of 0 or less no
-    threshold exists. ``Neuron`` refuses such numbers. A defense may learn them, where its paper bounds nothing.
+    With a decay above 1 a potential grows by itself. With one below 0 it changes sign. With a gain of 0 or less there
+    is no threshold. ``Neuron`` refuses such numbers, but a defense may learn them where its paper sets no bounds.
+
+    Args:
+        model: a network with sites. It is read once, so a GPU is waited for once.
+
+    Returns:
+        By name, such as ``"body.0.decay"``, the value farthest out of its bounds; empty where all lie within.
 
     Example:
         >>> from spikeproof.defenses import HIRE
@@ -23,34 +29,36 @@ def beyond(model: nn.Module) -> dict[str, float]:
         >>> beyond(model)
         {'body.0.decay': 1.25}
     """
-    held = {
-        f"{name}.{part}": learned.detach()
+    learned = {
+        f"{name}.{parameter}": values.detach()
         for name, site in sites(model).items()
-        for part in ("decay", "gain")
-        if (learned := getattr(site, part)) is not None
+        for parameter in ("decay", "gain")
+        if (values := getattr(site, parameter)) is not None
     }
-    if not held:
+    if not learned:
         return {}
-    # Read in one go, so that a GPU is waited for once.
-    bounds = torch.stack([torch.stack([part.min(), part.max()]) for part in held.values()]).tolist()
-    found = {}
-    for name, (least, most) in zip(held, bounds, strict=True):
+    extremes = torch.stack([torch.stack([values.min(), values.max()]) for values in learned.values()]).tolist()
+    outside = {}
+    for name, (least, most) in zip(learned, extremes, strict=True):
         if name.endswith(".decay"):
             out = [value for value in (least, most) if not 0 <= value <= 1]
             if out:
-                found[name] = max(out, key=lambda value: abs(value - 0.5))
+                outside[name] = max(out, key=lambda value: abs(value - 0.5))
         elif not least > 0:
-            found[name] = least
-    return found
+            outside[name] = least
+    return outside
 
 
-def in_words(found: dict[str, float]) -> str:
-    """The same for a line of progress.
+def in_words(outside: dict[str, float]) -> str:
+    """Say in a line of progress how many learned values lie outside, and which lies farthest out.
+
+    Args:
+        outside: what ``beyond`` returned, not empty.
 
     Example:
         >>> in_words({"body.0.decay": 1.25, "body.2.decay": 1.1})
         '2 learned values beyond their bounds (body.0.decay 1.25)'
     """
-    name, value = max(found.items(), key=lambda item: abs(item[1] - 0.5))
-    values = "1 learned value beyond its" if len(found) == 1 else f"{len(found)} learned values beyond their"
+    name, value = max(outside.items(), key=lambda item: abs(item[1] - 0.5))
+    values = "1 learned value beyond its" if len(outside) == 1 else f"{len(outside)} learned values beyond their"
     return f"{values} bounds ({name} {value:.2f})"

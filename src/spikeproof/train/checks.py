@@ -20,7 +20,13 @@ from spikeproof.train.parts import check_parts
 
 
 def trainable(model: nn.Module) -> SpikingModel | Adapted:
-    """The network to train: one of ours, what ``torch.compile`` made of one, or one that ``adapt`` made.
+    """The network inside ``model`` that is to be trained.
+
+    Args:
+        model: of ``create_model``, also compiled by ``torch.compile``, or of ``adapt``.
+
+    Returns:
+        The network itself; of a compiled one the network that was compiled.
 
     Raises:
         SpikeproofError: another network, or one that DataParallel holds.
@@ -41,15 +47,18 @@ def trainable(model: nn.Module) -> SpikingModel | Adapted:
 
 
 def check_fit(model: SpikingModel | Adapted, data: Data, config: TrainConfig, world: int = 1) -> None:
-    """Refuse data that the model or the config does not fit. An adapted network is asked, by its first forward.
+    """Refuse data that the model or the config does not fit. An adapted network is tried with two images.
 
     Args:
+        model: from ``trainable``.
+        data: all its splits; only the training split is looked at.
+        config: of the run.
         world: how many processes share a batch.
 
     Raises:
         SpikeproofError: other classes or images than the model's, a Cutout or crop that blanks images, fewer images
-            than a batch, a coding that does not fit the images, or a part of a batch too small for a batch norm; of an
-            adapted network also a precision, a loss or processes that it cannot have.
+            than a batch, a coding that does not fit the images, or a part of a batch too small for a batch norm. For an
+            adapted network also a precision, a loss or a number of processes that it cannot have.
     """
     if isinstance(model, Adapted):
         _check_adapted(model, data, config, world)
@@ -64,7 +73,7 @@ def check_fit(model: SpikingModel | Adapted, data: Data, config: TrainConfig, wo
     if isinstance(model, SpikingModel):
         with private_rng():
             model.coding.encode(data.train.images[:1].float() / 255, model.num_steps)
-    if config.microbatch != "auto":  # which is found later, by the free memory
+    if config.microbatch != "auto":  # "auto" is settled later, by the free memory
         check_parts(model, data.train.images[0], config.batch_size, (config.microbatch or config.batch_size) * world)
 
 
@@ -87,8 +96,8 @@ def _check_adapted(model: Adapted, data: Data, config: TrainConfig, world: int) 
         )
     if config.loss != "mean":
         raise SpikeproofError(
-            f"The loss {config.loss!r} is of every step's logits, and how these become one is {model.library}'s own "
-            "here; leave the loss at 'mean'."
+            f"The loss {config.loss!r} needs the logits of every step, which a network of {model.library} does not "
+            "give; leave the loss at 'mean'."
         )
     if config.precision == "bf16":
         raise SpikeproofError(
@@ -124,12 +133,15 @@ def _check_augmented(data: Data, config: TrainConfig) -> None:
     if config.augmentation is not None and config.augmentation.crop_padding >= min(data.image_size):
         raise SpikeproofError(
             f"A crop padding of {config.augmentation.crop_padding} pixels can move {data.name}'s {size} images out of "
-            "sight; give augmentation=None or a smaller Augmentation(crop_padding=...)."
+            "the frame; give augmentation=None or a smaller Augmentation(crop_padding=...)."
         )
 
 
 def check_learns(model: nn.Module) -> None:
-    """Refuse a network, with what defenses made of it, that has nothing to learn.
+    """Refuse a network without a parameter that learns.
+
+    Args:
+        model: with its defenses installed.
 
     Raises:
         SpikeproofError: every parameter is frozen.
@@ -142,7 +154,12 @@ def check_learns(model: nn.Module) -> None:
 
 
 def check_division(processes: Processes, defenses: Sequence[Defense], batch_size: int) -> None:
-    """Refuse what several processes cannot share.
+    """Refuse what several processes cannot share. A single process may do all.
+
+    Args:
+        processes: those of this run.
+        defenses: those of this run.
+        batch_size: images in a step, over all processes.
 
     Raises:
         SpikeproofError: a defense that needs the whole batch, or fewer images in a batch than processes.

@@ -1,4 +1,4 @@
-"""How a network is trained, apart from its defenses."""
+"""The settings of training, apart from its defenses."""
 
 from __future__ import annotations
 
@@ -19,32 +19,39 @@ _MOMENTUM = 0.9
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """An optimiser with weight decay, a cosine schedule to 0 by step, and a loss of the logits.
+    """How a network is trained: optimiser, batches, loss, precision and seed. Defenses are not a part of it.
+
+    The learning rate falls to 0 as a cosine, step by step.
 
     Args:
-        epochs: passes over the training set.
+        epochs: passes over the training set, 1 or more.
         batch_size: images in a step; an epoch's last, incomplete batch is left out.
         optimizer: "sgd", "adam" or "adamw", PyTorch's own. Adam and AdamW want a learning rate of 1e-3 or so; networks
             of snnTorch and Norse stay at chance with SGD at 0.1.
-        learning_rate: at the first step.
-        momentum: of SGD; the others have none.
+        learning_rate: at the first step, > 0.
+        momentum: of SGD, in [0, 1); the others have none.
         weight_decay: None for what a defense asks for (REG: 0), else 5e-4. AdamW's is decoupled from the gradient.
         loss: the cross-entropy of the "mean" logits, or "tet", that of every step's (see
             :func:`spikeproof.train.temporal_loss.temporal_loss`). A defense that replaces the loss replaces either.
         precision: of the network and of the defenses' inner attacks. "bf16" runs them under bfloat16 autocast (weights,
-            loss and potentials' arithmetic stay float32), "fp32" plain; "auto" takes bf16 where the device has it
-            itself, else fp32, and the run's config.json says which.
+            loss and the arithmetic of potentials stay float32), "fp32" without; "auto" takes bf16 where the device has
+            bf16 in hardware, else fp32, and the run's config.json says which.
         augmentation: of each training batch; None trains on the images as they are.
-        validate_every: epochs between looks at the validation split (float32, so not free); the last always has one.
-        microbatch: at most so many images at once, the gradients of a batch's parts added up: less memory, the same
-            gradients. What is taken over a batch is then taken over each part: batch norm's statistics, and MPD-SGR's.
-            "auto" takes the largest part that fits into the device's free memory; None the whole batch.
-        seed: decides the start, the order, the augmentation and all noise.
+        validate_every: epochs between two looks at the validation split; the last epoch always has one. They run in
+            float32 and cost time.
+        microbatch: at most so many images at once. The gradients of a batch's parts are added up: less memory, the
+            same gradients. Batch norm's statistics, and MPD-SGR's, are then taken over each part. "auto" takes the
+            largest part that fits into the device's free memory; None the whole batch.
+        seed: decides the order, the augmentation and all noise; in a recipe also the first weights. >= 0.
         device: "auto" takes CUDA where there is one.
 
     Raises:
         SpikeproofError: a number out of its range, a momentum for Adam, or an unknown optimizer, loss, precision or
             device.
+
+    Example:
+        >>> TrainConfig(epochs=5, optimizer="adamw", learning_rate=1e-3).batch_size
+        64
     """
 
     epochs: int = 20
@@ -72,7 +79,7 @@ class TrainConfig:
         if not (self.microbatch is None or self.microbatch == "auto"):
             whole(self.microbatch, "Training", "microbatch", 1, MOST)
         for name in ("epochs", "batch_size", "validate_every", "microbatch", "seed"):
-            if isinstance(getattr(self, name), numbers.Integral):  # NumPy's too, of which JSON knows nothing
+            if isinstance(getattr(self, name), numbers.Integral):  # NumPy's too, which JSON cannot write
                 object.__setattr__(self, name, int(getattr(self, name)))
         if self.optimizer not in get_args(Optimizer):
             raise SpikeproofError(
@@ -80,8 +87,7 @@ class TrainConfig:
             )
         if self.optimizer != "sgd" and self.momentum != _MOMENTUM:
             raise SpikeproofError(
-                f"A momentum is SGD's, and the optimizer here is {self.optimizer}, which has averages of its own; "
-                "leave momentum out."
+                f"Only sgd takes a momentum, and the optimizer here is {self.optimizer}; leave momentum out."
             )
         if self.loss not in ("mean", "tet"):
             raise SpikeproofError(f"The loss of training is 'mean' or 'tet', not {self.loss!r}.")

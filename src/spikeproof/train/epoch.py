@@ -1,4 +1,4 @@
-"""The end of an epoch: the look at the validation split, and the line of metrics in words."""
+"""The end of an epoch: accuracy on the validation split, and the epoch's metrics as a sentence."""
 
 from __future__ import annotations
 
@@ -16,10 +16,16 @@ from spikeproof.train.tally import Tally
 
 
 def validated(model: nn.Module, images: ImageSet, epoch: int, processes: Processes) -> tuple[float, dict[str, float]]:
-    """Accuracy and the firing rate of every site; each process judges its share of the batches.
+    """Measure accuracy and the firing rate of every site. Each process judges its share of the batches.
 
     Args:
-        epoch: after which one, for what is said of outputs that are none.
+        model: on the images' device.
+        images: the validation split.
+        epoch: the epoch that has just ended, for the error message.
+        processes: those of this run; all must call this.
+
+    Returns:
+        The accuracy in [0, 1], and by the name of each site its mean firing rate (spikes per neuron and step).
 
     Raises:
         SpikeproofError: outputs that are not finite.
@@ -51,17 +57,20 @@ def validated(model: nn.Module, images: ImageSet, epoch: int, processes: Process
     right, troubled = processes.total(seen.read() | {"broken": broken}).values()
     if troubled:  # all processes end here, or one would wait for another
         raise SpikeproofError(
-            f"The loss is of no use after epoch {epoch}: the network's outputs are not finite; lower the learning "
-            "rate or the weight of a defense."
+            f"The loss cannot be used after epoch {epoch}, because the network's outputs are not finite; lower the "
+            "learning rate or the weight of a defense."
         )
     return right / count, processes.total(rates.read())
 
 
 def sentence(label: str, line: dict[str, Any], epochs: int, compiling: float = 0.0) -> str:
-    """What the bar's news say of an epoch.
+    """The line that is printed after an epoch.
 
     Args:
-        compiling: seconds that kernels were compiled in, beside those of the epoch itself.
+        label: of the run, at the beginning of the line.
+        line: the epoch's line of metrics.jsonl.
+        epochs: how many the run has.
+        compiling: seconds that the compiling of kernels took; the epoch's own seconds do not include them.
     """
     penalties = "".join(f", {key} {value:.3f}" for key, value in line["penalties"].items())
     validated = ""

@@ -1,4 +1,4 @@
-"""The gradients of one optimiser step: a batch in parts, and the gradient of the loss over them, once or more."""
+"""The gradients of one optimiser step: a batch is split into parts, and the parts' gradients are added up."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class Part:
     """A part of a batch.
 
     Attributes:
-        step: of this process's images.
-        images: how many they are in all processes.
-        share: of the batch, that this process has here.
+        step: what defenses see of this process's images.
+        images: how many images the part has, over all processes.
+        share: the share of the whole batch that these images of this process are, in (0, 1].
     """
 
     step: Step
@@ -37,8 +37,16 @@ class Part:
 
 
 @dataclasses.dataclass(frozen=True)
-class Gradients:
-    """Takes gradients of the loss that a model, its defenses and a config have, shared by the processes."""
+class BatchGradients:
+    """Takes the gradients of a run's loss over a batch, in parts, and shared by the processes.
+
+    Args:
+        model: with its defenses installed.
+        defenses: those of the run.
+        needs: what all defenses together want to see of the forward, as ``compose`` gives it.
+        config: of the run, with its precision settled.
+        processes: those of the run.
+    """
 
     model: nn.Module
     defenses: Sequence[Defense]
@@ -57,11 +65,13 @@ class Gradients:
         progress: float,
         memory: dict[str, Tensor],
     ) -> list[Part]:
-        """The batch in parts, with the images that defenses make.
+        """Split a batch into parts and let the defenses make their images.
 
         Args:
-            size: of a part, over all processes.
-            number: of the step, which decides its random numbers with the replay.
+            images: the whole batch, the same in every process, with values 0 to 255.
+            labels: one for each image.
+            size: images in a part, over all processes.
+            number: of the step. With ``replay`` it decides the step's random numbers.
             replay, progress, memory: see :class:`spikeproof.defenses.Step`.
         """
         parts: list[Part] = []
@@ -95,7 +105,11 @@ class Gradients:
 
     @contextlib.contextmanager
     def moved_weights(self, parts: Sequence[Part]) -> Iterator[None]:
-        """A context in which the weights are where defenses want this batch's gradient to be taken."""
+        """A context in which the weights are where defenses want this batch's gradient to be taken (AWP).
+
+        Args:
+            parts: all of the batch, from ``begin``.
+        """
         with contextlib.ExitStack() as stack:
             for defense in self.defenses:
                 context = defense.moved_weights(self.model, lambda: self._whole(parts), parts[0].step.progress)
@@ -103,11 +117,18 @@ class Gradients:
             yield
 
     def of_part(self, part: Part) -> tuple[Step, Float[Tensor, ""], dict[str, Float[Tensor, ""]]]:
-        """Add the gradients of a part's loss, weighted by its share; gives the step, the loss, and its penalties."""
+        """Add the gradients of a part's loss, weighted by its share, to the parameters' ``grad``.
+
+        Args:
+            part: from ``begin``.
+
+        Returns:
+            The step with its logits, the unweighted loss, and each penalty by the name of its defense.
+        """
         return self._backward(part, part.step.memory)
 
     def _whole(self, parts: Sequence[Part]) -> None:
-        """The whole batch's gradient by the weights as they are, without a trace elsewhere."""
+        """Put the whole batch's gradient at the present weights into ``grad``; buffers and memory stay as they are."""
         self.model.zero_grad(set_to_none=True)
         statistics = [(buffer, buffer.clone()) for buffer in self.model.buffers()]
         for part in parts:

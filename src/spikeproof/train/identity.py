@@ -1,4 +1,4 @@
-"""What a run is, by what its network, its defenses and its training hold: to be gone on with by no other."""
+"""What a run is: the contents of its network, defenses and training. Only an equal run may go on with it."""
 
 from __future__ import annotations
 
@@ -13,10 +13,17 @@ from spikeproof.train.config import TrainConfig
 
 
 def identity(defenses: Sequence[Defense], config: TrainConfig) -> dict[str, Any]:
-    """Of defenses and training, plain values that are equal where a run would go on as it began.
+    """Describe defenses and training as plain values. They are equal where a run would go on as it began.
 
-    Not in it: the data, which have fingerprints of their own; the precision, which the run folder keeps as it ran; the
-    device, which changes roundings alone.
+    Left out are the data, which have fingerprints of their own, the precision, which the run folder keeps as it ran,
+    and the device, which changes roundings alone.
+
+    Args:
+        defenses: in the order in which they are given to ``train``.
+        config: of the run.
+
+    Returns:
+        What config.json keeps under "identity", but for the network.
 
     Example:
         >>> identity([], TrainConfig(epochs=3))["train"]["epochs"]
@@ -31,12 +38,15 @@ def identity(defenses: Sequence[Defense], config: TrainConfig) -> dict[str, Any]
 
 
 def identity_of_network(model: SpikingModel | Adapted) -> dict[str, Any]:
-    """The same of a network: its description, in what it is not as described, and what of it may not learn.
+    """Describe a network in the same way: its settings, where it differs from them, and its frozen parameters.
 
-    Not in it: the values of weights, which a state replaces, and kernels, which change roundings alone.
+    Left out are the values of weights, which a state replaces, and kernels, which change roundings alone.
 
     Args:
-        model: with its defenses installed, as the network of a run that was stopped has them too.
+        model: with its defenses installed, as in the run that was stopped.
+
+    Returns:
+        What config.json keeps under "identity" for the network.
 
     Example:
         >>> from spikeproof.models import create_model
@@ -50,7 +60,7 @@ def identity_of_network(model: SpikingModel | Adapted) -> dict[str, Any]:
     return {
         **_fields(contents(described)),
         "changed": contents(differences(model, as_described(described))),
-        # HoSNN turns that of its thresholds as training goes on, by what the state remembers.
+        # HoSNN freezes and unfreezes its thresholds as training goes on; the state remembers which.
         "frozen": [
             name
             for name, parameter in model.named_parameters()
@@ -59,5 +69,5 @@ def identity_of_network(model: SpikingModel | Adapted) -> dict[str, Any]:
     }
 
 
-def _fields(told: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in told.items() if name != "class"}
+def _fields(described: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in described.items() if name != "class"}

@@ -13,10 +13,14 @@ from spikeproof.models import SpikingModel, check_writable, load_model, make_roo
 
 
 def check_keepable(model: SpikingModel | Adapted) -> None:
-    """Refuse a network of which no file could give back what it is.
+    """Refuse a network that could not be loaded again from a file.
+
+    Args:
+        model: with its defenses installed.
 
     Raises:
-        SpikeproofError: see :func:`spikeproof.models.check_writable`; of an adapted one an entry that is no tensor.
+        SpikeproofError: see :func:`spikeproof.models.check_writable`. Of an adapted network: its ``state_dict`` has an
+            entry that is no tensor.
     """
     if isinstance(model, Adapted):
         check_adapted_writable(model)
@@ -25,7 +29,7 @@ def check_keepable(model: SpikingModel | Adapted) -> None:
 
 
 def keep(model: SpikingModel | Adapted, path: Path) -> None:
-    """Write the weights."""
+    """Write the network's weights to a safetensors file at ``path``."""
     if isinstance(model, Adapted):
         save_adapted(model, path)
     else:
@@ -33,7 +37,14 @@ def keep(model: SpikingModel | Adapted, path: Path) -> None:
 
 
 def kept(model: SpikingModel | Adapted, path: Path) -> dict[str, Tensor]:
-    """The weights that ``keep`` wrote of such a network, by the names of its ``state_dict``.
+    """Read the weights that ``keep`` wrote.
+
+    Args:
+        model: the network that they must be of. It is not changed.
+        path: the file.
+
+    Returns:
+        The weights by the names of the network's ``state_dict``.
 
     Raises:
         SpikeproofError: no such file, a damaged one, or one of another network.
@@ -44,9 +55,11 @@ def kept(model: SpikingModel | Adapted, path: Path) -> dict[str, Tensor]:
 
 
 def take(model: SpikingModel | Adapted, weights: Mapping[str, Tensor]) -> None:
-    """Give the network these weights, and at its sites what they have for defenses.
+    """Load weights into the network, and with them what defenses have added to its sites.
 
-    Of ours they may be called as they were formerly; of an adapted one the names are the user's.
+    Args:
+        model: changed in place.
+        weights: by the names of its ``state_dict``. For our networks the names of earlier versions do too.
 
     Raises:
         RuntimeError: they do not fit.

@@ -1,8 +1,8 @@
 """``train``: one loop for every network and every list of defenses.
 
-Every random number of a step follows from (seed, step) alone: a run that is stopped and resumed goes on as if nothing
-had happened, bit for bit on the CPU with the same number of threads. Under `torchrun` the processes share every batch
-(``runs/processes.py``).
+Every random number of a step follows from (seed, step) alone. So a run that is stopped and resumed gives the same
+weights as one that was not: bit for bit on the CPU, with the same number of threads. Under `torchrun` the processes
+share every batch (``runs/processes.py``).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from spikeproof.train.beyond import beyond
 from spikeproof.train.checks import check_division, check_fit, check_learns, trainable
 from spikeproof.train.config import TrainConfig
 from spikeproof.train.epoch import sentence, validated
-from spikeproof.train.gradients import Gradients, Part
+from spikeproof.train.gradients import BatchGradients, Part
 from spikeproof.train.identity import identity, identity_of_network
 from spikeproof.train.kept import check_keepable, keep, kept, take
 from spikeproof.train.optimizer import cosine, make_optimizer
@@ -45,15 +45,23 @@ from spikeproof.train.seeds import derive, generator
 from spikeproof.train.silence import check_speaks, listen
 from spikeproof.train.tally import Finite, Tally
 
-# How often, in seconds, the state is written within an epoch: what a power cut can cost.
+# Seconds between two saves of the state within an epoch: so much a power cut can cost.
 _SAVE_EVERY = 60.0
-# A mean loss of an epoch that no training comes back from; a cross-entropy of chance is the logarithm of the classes.
+# No training comes back from such a mean loss of an epoch; at chance, a cross-entropy is log(classes).
 _EXPLODED = 1e4
 
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """A finished training run: the model in eval mode, a line of metrics per epoch, and its folder if it has one."""
+    """A finished training run, as ``train`` returns it.
+
+    Attributes:
+        model: the trained network, in eval mode.
+        metrics: one dict an epoch, as in metrics.jsonl: loss, penalties, accuracies in [0, 1], firing rates, seconds.
+        folder: the run folder; None where the run was kept in memory.
+
+    Example: see :func:`train`.
+    """
 
     model: SpikingModel | Adapted
     metrics: list[dict[str, Any]]
@@ -76,29 +84,37 @@ def train(
 ) -> Run:
     """Train ``model`` in place on ``data.train``, with the defenses' hooks; the last epoch's weights are the result.
 
-    Nothing is chosen on the way: there is no best checkpoint, and the test split is not touched. Under `torchrun` every
-    process must call this, with the same arguments, or the others wait for it; all return with the same model, and the
-    first writes and tells. Parameters that are frozen (``requires_grad`` off) stay as they are, and so do the running
-    statistics of a batch norm whose scale and shift are, which then normalises by them. Of a network that
-    ``torch.compile`` made, the one inside is trained, by its own kernels.
+    Nothing is chosen on the way: there is no best checkpoint, and the test split is not touched. Parameters that are
+    frozen (``requires_grad`` off) stay as they are. A batch norm whose scale and shift are frozen normalises by its
+    running statistics, which stay as they are too.
 
-    Of a network that ``spikeproof.adapt`` made, the user's own module is trained, in float32. Its run folder keeps the
-    weights by the user's own keys (safetensors), and no code: to resume, hand over the same network again.
+    Under `torchrun` every process must call this with the same arguments, or the others wait for it. All return the
+    same model; the first process alone writes and prints.
+
+    Of a network compiled by ``torch.compile``, the network inside is trained, by its own kernels. Of a network from
+    ``spikeproof.adapt``, the user's own module is trained, in float32. Its run folder keeps the weights by the user's
+    own keys (safetensors), and no code: to resume, hand over the same network again.
 
     Args:
-        model: of ``create_model`` or ``adapt``, with its weights: training begins from these.
+        model: from ``create_model`` or ``adapt``. Training begins from its present weights.
+        data: the training split is learned from, the validation split is looked at after epochs.
+        defenses: any number, in the order in which their hooks are called; none is plain training.
+        config: how to train; None for ``TrainConfig()``.
         out: the run folder; None keeps the run in memory.
-        resume: go on with the run in ``out``; start it where there is none.
+        resume: go on with the run in ``out``, or start it where there is none.
         name, settings, command: what config.json says of the run; settings default to config and defenses.
-        show: print a line an epoch and a bar on a terminal.
+        show: print a line an epoch, and a bar on a terminal.
+
+    Returns:
+        The model in eval mode, its metrics and its folder. A run that is finished already is read from its folder.
 
     Raises:
-        SpikeproofError: defenses that do not go together, fewer images than one batch, a folder in use or of another
-            run (network, defenses, training, settings and images must be its own), with a folder a network whose
-            weights no file can hold (see :func:`spikeproof.models.check_writable`), a loss that is no longer finite,
-            a defense or batch that several processes cannot share, or of an adapted network a defense that changes
-            what is the library's own.
-        Interrupted: Ctrl-C or SIGTERM; the step in progress was finished and the state written, or after the last one
+        SpikeproofError: defenses that do not go together; fewer images than one batch; a folder in use, or of a run
+            with another network, defenses, training, settings or images; with a folder, a network whose weights no
+            file can hold (see :func:`spikeproof.models.check_writable`); a loss that is no longer finite; a defense or
+            batch that several processes cannot share; for an adapted network, a defense that changes what is the
+            library's own.
+        Interrupted: Ctrl-C or SIGTERM. The step in progress was finished and the state written; after the last step,
             the weights.
 
     Example:
@@ -120,20 +136,20 @@ def train(
     device = processes.device(pick_device(config.device))
     processes.meet(device)
     folder = None if out is None else RunFolder(out)
-    asked: Precision = "fp32" if isinstance(model, Adapted) else config.precision
+    precision: Precision = "fp32" if isinstance(model, Adapted) else config.precision
     what: dict[str, Any] | None = None
     if folder is not None:
         check_keepable(model)
         what = identity(defenses, config)
     if settings is None:
         settings = {"train": dataclasses.asdict(config), "defenses": [repr(defense) for defense in defenses]}
-    with contextlib.ExitStack() as held:
-        fresh, ran = False, processes.lead(lambda: resolved(asked, device))
+    with contextlib.ExitStack() as stack:
+        fresh, ran = False, processes.lead(lambda: resolved(precision, device))
         if folder is not None:
             opened = folder  # for the type checker
 
             def open_folder() -> tuple[bool, Resolved]:
-                held.enter_context(opened.lock())
+                stack.enter_context(opened.lock())
                 begun = opened.open(
                     name,
                     settings,
@@ -141,7 +157,7 @@ def train(
                     command=command,
                     resume=resume,
                     images=data.fingerprints(),
-                    precision=asked,
+                    precision=precision,
                     identity=what,
                     perturbed=any(defense.perturbs for defense in defenses),
                     labels={word: each.label for each in defenses for word in (each.field, type(each).__name__)},
@@ -170,7 +186,7 @@ def train(
                 whole = folder
                 # So that all find the weights there.
                 processes.lead(lambda: whole.write_weights(lambda path: keep(model, path)))
-    if any(processes.gather(stop.is_set())):  # asked when no step was left; whoever calls may have more to do
+    if any(processes.gather(stop.is_set())):  # asked to stop after the last step: the caller must not go on
         raise Interrupted
     return Run(model, trainer.metrics, None if folder is None else folder.path)
 
@@ -180,7 +196,7 @@ def _finished(folder: RunFolder, model: SpikingModel | Adapted) -> tuple[dict[st
 
 
 def _look_every(device: torch.device) -> int:
-    """Steps between two looks at what only the device knows: where there is nothing to wait for, none is left out."""
+    """Steps between two looks at what only the device knows: every step on a CPU, where nothing is waited for."""
     return 1 if device.type == "cpu" else 50
 
 
@@ -199,7 +215,7 @@ class _Trainer:
     ) -> None:
         self.model, self.data, self.defenses = model, data, defenses
         self.config, self.folder, self.processes = config, folder, processes
-        self.gradients = Gradients(model, defenses, needs, config, processes)
+        self.gradients = BatchGradients(model, defenses, needs, config, processes)
         for defense in defenses:
             defense.install(model)
         check_learns(model)
@@ -217,10 +233,10 @@ class _Trainer:
         self.device = data.train.images.device
         self.look_every = _look_every(self.device)
         self.sums, self.finite = Tally(self.device), Finite(self.device)
-        # How many processes wished for an end and for a save since the last look.
+        # How many processes have asked to stop, and to save, since the last look.
         self.wishes = torch.zeros(2, dtype=torch.float64, device=self.device)
         self.metrics: list[dict[str, Any]] = []
-        # Whether any process was asked to stop, and whether the first wants the state saved: known to all alike.
+        # Whether any process was asked to stop, and whether the first one wants a save: the same in all processes.
         self.stopping = self.saving = False
         state = None if folder is None else processes.lead(folder.read_state)
         if state is None:
@@ -284,16 +300,16 @@ class _Trainer:
                 defense.after_step(self.model, derive(self.config.seed, "weights", self.step, replay))
 
     def _exchange(self, loss: Tensor, stop: threading.Event) -> None:
-        """Add up the processes' gradients, and with them what all must know alike.
+        """Add up the processes' gradients, and with them the loss and the requests to stop and to save.
 
-        It is read in every step on a CPU, else now and then and at an epoch's end: a GPU would be waited for.
+        These are read in every step on a CPU, else only now and then and at an epoch's end: reading waits for a GPU.
         """
         gradients = [parameter.grad for parameter in self.model.parameters() if parameter.grad is not None]
         due = self.processes.first and time.monotonic() - self.saved_at > _SAVE_EVERY
         wishes = sent(torch.tensor([stop.is_set(), due], dtype=torch.float64), self.device)
-        told = self.processes.add_up(gradients, torch.cat([loss[None], wishes]))
-        self.finite.note(told[0], self.step)
-        self.wishes = self.wishes + told[1:]
+        totals = self.processes.add_up(gradients, torch.cat([loss[None], wishes]))
+        self.finite.note(totals[0], self.step)
+        self.wishes = self.wishes + totals[1:]
         done = self.step + 1
         if done % self.look_every == 0 or done % self.steps_an_epoch == 0:
             self.finite.check()
@@ -302,7 +318,7 @@ class _Trainer:
             self.stopping, self.saving = stopping > 0 and self.processes.world > 1, saving > 0
 
     def _learn(self, part: Part) -> Tensor:
-        """Add the gradients of one part of the batch, weighted by its share; gives its part of the loss."""
+        """Add the gradients of one part of the batch, weighted by its share; return its weighted loss."""
         step, loss, penalties = self.gradients.of_part(part)
         for defense in self.defenses:
             defense.learned(step)
@@ -318,8 +334,8 @@ class _Trainer:
         loss = sums["loss"] / self.steps_an_epoch
         if loss > _EXPLODED:
             raise SpikeproofError(
-                f"The loss has exploded to {loss:.2g} in epoch {epoch}; lower the learning rate or the weight of a "
-                "defense."
+                f"The loss rose to {loss:.2g} in epoch {epoch}, too high to go on; lower the learning rate or the "
+                "weight of a defense."
             )
         check_speaks(sums, epoch)
         look = (epoch + 1) % self.config.validate_every == 0 or epoch + 1 == self.config.epochs
@@ -356,7 +372,7 @@ class _Trainer:
         if self.folder is None:
             return
         first, *others = self.processes.gather(
-            {"sums": self.sums.read(), "memory": {name: held.cpu() for name, held in self.memory.items()}}
+            {"sums": self.sums.read(), "memory": {name: tensor.cpu() for name, tensor in self.memory.items()}}
         )
         if not self.processes.first:
             return
@@ -387,7 +403,7 @@ class _Trainer:
             self.optimizer.load_state_dict(state["optimizer"])
             self.step, self.seconds, self.sums = state["step"], state["seconds"], Tally(self.device, own["sums"])
             self.metrics, self.microbatch = state["metrics"], state["microbatch"]
-            self.memory = {name: held.to(self.device) for name, held in own["memory"].items()}
+            self.memory = {name: tensor.to(self.device) for name, tensor in own["memory"].items()}
         except (KeyError, RuntimeError, TypeError, ValueError):
             raise SpikeproofError(
                 f"The state in {self.folder.path} belongs to another model; give another --out."

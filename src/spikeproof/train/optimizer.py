@@ -1,4 +1,4 @@
-"""What learns in a run and at which rate. What may not learn stays as it is, a batch norm's statistics included."""
+"""What learns in a run and at which rate. What is frozen stays as it is, a batch norm's statistics included."""
 
 from __future__ import annotations
 
@@ -17,7 +17,14 @@ _WEIGHT_DECAY = 5e-4
 
 
 def make_optimizer(model: nn.Module, defenses: Sequence[Defense], config: TrainConfig) -> torch.optim.Optimizer:
-    """The config's optimiser of all parameters; what defenses installed with options of its own has its own groups."""
+    """Make the config's optimiser of all parameters.
+
+    Args:
+        model: with its defenses installed.
+        defenses: those of the run. What they installed with options of its own (``Defense.groups``) has groups of its
+            own. Their smallest ``weight_decay`` holds where the config gives none; 5e-4 where they give none either.
+        config: optimizer, learning_rate, momentum and weight_decay are read.
+    """
     groups = [group for defense in defenses for group in defense.groups(model)]
     own = {parameter for group in groups for parameter in group["params"]}
     rest = [parameter for parameter in model.parameters() if parameter not in own]
@@ -31,7 +38,12 @@ def make_optimizer(model: nn.Module, defenses: Sequence[Defense], config: TrainC
 
 
 def cosine(start: float, step: int, total: int) -> float:
-    """The learning rate of a step, falling from ``start`` to 0.
+    """The learning rate of a step: start (1 + cos(pi step / total)) / 2, which falls from ``start`` to 0.
+
+    Args:
+        start: the learning rate at step 0.
+        step: in [0, total).
+        total: steps of the run.
 
     Example:
         >>> cosine(0.1, 5, 10)
@@ -41,7 +53,12 @@ def cosine(start: float, step: int, total: int) -> float:
 
 
 def learning(model: nn.Module) -> None:
-    """Training mode, but for the batch norms whose scale and shift are frozen: they keep to their running statistics.
+    """Put a network into training mode, except the batch norms whose scale and shift are frozen.
+
+    Those normalise by their running statistics, which stay as they are.
+
+    Args:
+        model: changed in place.
 
     Example:
         >>> norm = nn.BatchNorm2d(3).requires_grad_(False)
@@ -56,6 +73,6 @@ def learning(model: nn.Module) -> None:
 
 
 def learns(norm: nn.Module) -> bool:
-    """Whether a batch norm moves: one that has no scale and shift does."""
+    """Whether a batch norm is in training mode while its network trains: unless its scale and shift are frozen."""
     parameters = list(norm.parameters())
     return not parameters or any(parameter.requires_grad for parameter in parameters)

@@ -1,4 +1,4 @@
-"""The network that comes out of training, where that is not the one that the last step left."""
+"""The network that comes out of training, where a defense (EMA) gives it other values than the last step left."""
 
 from __future__ import annotations
 
@@ -12,7 +12,15 @@ from spikeproof.defenses import Defense
 
 
 def settle_outcome(model: nn.Module, defenses: Sequence[Defense], memory: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Give the model the values that defenses have for its outcome; returns those that it had in their place.
+    """Give the model the values that defenses want it to have at the end.
+
+    Args:
+        model: changed in place.
+        defenses: those of the run; each says in ``Defense.outcome`` which values it sets.
+        memory: what defenses keep from step to step.
+
+    Returns:
+        The replaced values, by their names in ``state_dict``.
 
     Example:
         >>> settle_outcome(nn.Linear(1, 1), [Defense()], {})
@@ -29,7 +37,10 @@ def settle_outcome(model: nn.Module, defenses: Sequence[Defense], memory: Mappin
 
 @contextlib.contextmanager
 def as_it_comes_out(model: nn.Module, defenses: Sequence[Defense], memory: Mapping[str, Tensor]) -> Iterator[None]:
-    """The same for a while.
+    """The same as a context: on leaving it the model has its former values again.
+
+    Args:
+        model, defenses, memory: as in ``settle_outcome``.
 
     Example:
         >>> with as_it_comes_out(nn.Linear(1, 1), [Defense()], {}):

@@ -1,6 +1,6 @@
-"""Into how large parts a step's batch is split, and whether each has two values of every channel.
+"""How large the parts are into which a step's batch is split.
 
-A batch norm has no spread of one value.
+Each part must give every batch norm two values a channel, or there is no variance.
 """
 
 from __future__ import annotations
@@ -33,7 +33,15 @@ def part_size(
     config: TrainConfig,
     processes: Processes,
 ) -> int:
-    """Images in a part of a batch, over all processes: as many in each as the config says, or as fit.
+    """How many images a part of a batch has, over all processes.
+
+    Args:
+        model: with its defenses installed, on its device.
+        image: one image of the data, with values 0 to 255.
+        defenses: those of the run; each forward that they add needs memory.
+        config: ``microbatch`` is the number of images for each process, "auto" for as many as fit into the free
+            memory, or None for the whole batch.
+        processes: those of the run; all must call this.
 
     Raises:
         SpikeproofError: a last part with fewer images than processes, or too few for a batch norm.
@@ -53,10 +61,16 @@ def part_size(
 
 
 def check_parts(model: nn.Module, image: Shaped[Tensor, "c h w"], batch_size: int, size: int) -> None:
-    """Refuse batches in parts of ``size`` images, over all processes, that leave one in which a norm sees one value.
+    """Refuse a size of parts that leaves a batch norm with one value a channel.
+
+    Args:
+        model: the network to be trained.
+        image: one image of the data, with values 0 to 255.
+        batch_size: images in a step.
+        size: images in a part, over all processes.
 
     Raises:
-        SpikeproofError: there is such a part, of one image.
+        SpikeproofError: some part has one image, and a batch norm sees one value a channel of it.
     """
     least = batch_size % size or min(size, batch_size)
     if least > 1:
@@ -72,7 +86,15 @@ def check_parts(model: nn.Module, image: Shaped[Tensor, "c h w"], batch_size: in
 
 
 def values_an_image(model: nn.Module, image: Shaped[Tensor, "c h w"]) -> dict[str, int]:
-    """How many values of a channel one image gives to each batch norm that is to learn, by its place.
+    """Count the values of a channel that one image gives to each batch norm that learns.
+
+    Args:
+        model: run once, in eval mode; nothing of it changes.
+        image: with values 0 to 255.
+
+    Returns:
+        By the name of the norm's module, steps times height times width. Norms with statistics of their own for each
+        step count one step.
 
     Example:
         >>> from spikeproof.models import create_model
@@ -80,19 +102,19 @@ def values_an_image(model: nn.Module, image: Shaped[Tensor, "c h w"]) -> dict[st
         >>> values_an_image(model, torch.zeros(1, 8, 8))
         {'body.0': 64, 'body.2': 64}
     """
-    found: dict[str, int] = {}
+    counts: dict[str, int] = {}
 
     def note(name: str, norm: nn.Module) -> Any:
         def hook(_: nn.Module, arguments: tuple[Tensor, ...]) -> None:
             merged, _channels, *space = arguments[0].shape
             own = isinstance(norm, PerStepNorm)
-            found[name] = (1 if own else merged) * math.prod(space)
+            counts[name] = (1 if own else merged) * math.prod(space)
 
         return hook
 
     def note_theirs(name: str, norm: _BatchNorm) -> Any:
         def hook(_: nn.Module, arguments: tuple[Tensor, ...]) -> None:
-            found[name] = arguments[0].numel() // norm.num_features  # with steps ahead or without
+            counts[name] = arguments[0].numel() // norm.num_features  # with steps ahead or without
 
         return hook
 
@@ -113,4 +135,4 @@ def values_an_image(model: nn.Module, image: Shaped[Tensor, "c h w"]) -> dict[st
     finally:
         for hook in hooks:
             hook.remove()
-    return found
+    return counts

@@ -8,7 +8,16 @@ import torch
 
 
 def derive(seed: int, purpose: str, index: int, part: int = 0) -> int:
-    """A seed of its own for a purpose, the step (or epoch) of this index, and a part of it.
+    """Derive a seed for one purpose at one step.
+
+    Args:
+        seed: of the run.
+        purpose: such as "noise" or "order"; each has numbers of its own.
+        index: of the step or epoch.
+        part: of the step, such as its part of the batch or its replay.
+
+    Returns:
+        A number in [0, 2^63).
 
     Example:
         >>> derive(0, "noise", 3) == derive(0, "noise", 3), derive(0, "noise", 3) == derive(0, "order", 3)
@@ -20,5 +29,5 @@ def derive(seed: int, purpose: str, index: int, part: int = 0) -> int:
 
 
 def generator(seed: int, purpose: str, index: int) -> torch.Generator:
-    """A generator of the CPU that begins at such a seed."""
+    """A CPU generator that starts from ``derive(seed, purpose, index)``."""
     return torch.Generator().manual_seed(derive(seed, purpose, index))

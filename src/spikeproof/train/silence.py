@@ -1,4 +1,4 @@
-"""Whether a network has fallen silent: it answers every image alike, so no gradient tells it anything of them."""
+"""Whether a network has fallen silent: it gives every image the same logits, so it can learn nothing from them."""
 
 from __future__ import annotations
 
@@ -10,15 +10,19 @@ from torch import Tensor
 from spikeproof.errors import SpikeproofError
 from spikeproof.train.tally import Tally
 
-# The last part of an epoch is listened to: some networks start silent and wake up.
+# Only the last quarter of an epoch counts: some networks start silent and wake up.
 _LATE = 0.75
 _NAME = "spread of the logits"
 
 
 def listen(sums: Tally, logits: Float[Tensor, "n classes"], over: float) -> None:
-    """Add how far the logits of a part of a batch lie apart, in the last quarter of an epoch.
+    """Add to ``sums`` how far apart the logits of a part of a batch lie, in the last quarter of an epoch.
+
+    What is added is the largest difference between two images' logits of one class.
 
     Args:
+        sums: of the epoch.
+        logits: of one part of a batch; a single image says nothing and is left out.
         over: the share of the epoch that is over, in [0, 1).
 
     Example:
@@ -28,12 +32,16 @@ def listen(sums: Tally, logits: Float[Tensor, "n classes"], over: float) -> None
         >>> sums.read()
         {'spread of the logits': 2.0}
     """
-    if over >= _LATE and len(logits) > 1:  # one image alone is like itself
+    if over >= _LATE and len(logits) > 1:
         sums.add(_NAME, (logits.amax(0) - logits.amin(0)).amax())
 
 
 def check_speaks(sums: Mapping[str, float], epoch: int) -> None:
     """Refuse to go on with a network that gave all images of every batch the same logits.
+
+    Args:
+        sums: of the epoch, from ``Tally.read``.
+        epoch: which one, for the error message.
 
     Raises:
         SpikeproofError: it did.

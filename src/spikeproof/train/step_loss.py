@@ -1,4 +1,4 @@
-"""The loss of one step: of the training forward, with what defenses make of it."""
+"""The loss of one step: the training forward, its loss, and the penalties of the defenses."""
 
 from __future__ import annotations
 
@@ -17,14 +17,16 @@ from spikeproof.train.temporal_loss import temporal_loss
 def step_loss(
     step: Step, defenses: Sequence[Defense], needs: Needs, kind: Literal["mean", "tet"]
 ) -> tuple[Float[Tensor, ""], dict[str, Float[Tensor, ""]]]:
-    """Run the training forward on ``step.images``, which fills logits and record.
+    """Run the training forward on ``step.images`` and take its loss.
 
     Args:
-        needs: of all the defenses, as ``compose`` gives it.
+        step: of one part of a batch; its ``logits`` and ``record`` are filled in.
+        defenses: those of the run. One of them may replace the loss; each may add a penalty.
+        needs: what all defenses together want to see of the forward, as ``compose`` gives it.
         kind: as in ``TrainConfig.loss``.
 
     Returns:
-        The loss, and each penalty in it by its defense.
+        The loss with all penalties, and each penalty by the name of its defense.
 
     Example:
         >>> import torch

@@ -1,4 +1,4 @@
-"""What an epoch adds up, and whether the loss is still finite: on the device, which nobody waits for but to read."""
+"""An epoch's sums, and whether the loss is finite. Both stay on the device: only reading them waits for it."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ class Tally:
     """Sums by name, in float64 on a device.
 
     Args:
-        device: of the values that will come.
-        sums: to begin with, as ``read`` gave them.
+        device: where the values that will be added lie.
+        sums: what to begin with, as ``read`` gave them; None for no sums.
 
     Example:
         >>> tally = Tally(torch.device("cpu"))
@@ -26,19 +26,19 @@ class Tally:
     """
 
     def __init__(self, device: torch.device, sums: Mapping[str, float] | None = None) -> None:
-        # By a fill: a number that is copied would be waited for.
+        # Filled in, not copied: a copy from the host would wait for the device.
         self._sums = {
             name: torch.full((), value, dtype=torch.float64, device=device) for name, value in (sums or {}).items()
         }
 
     def add(self, name: str, value: Shaped[Tensor, ""], share: float = 1.0, parts: int = 1) -> None:
-        """Add ``value * share / parts``."""
-        part = value.detach().double() * share / parts
-        held = self._sums.get(name)
-        self._sums[name] = part if held is None else held + part
+        """Add ``value * share / parts`` to the sum of this name, which begins at 0."""
+        weighted = value.detach().double() * share / parts
+        before = self._sums.get(name)
+        self._sums[name] = weighted if before is None else before + weighted
 
     def read(self) -> dict[str, float]:
-        """All sums as numbers; this waits, once for all of them."""
+        """All sums as numbers. This waits for the device, once for all of them."""
         if not self._sums:
             return {}
         return dict(zip(self._sums, torch.stack(list(self._sums.values())).tolist(), strict=True))
@@ -52,16 +52,16 @@ class Finite:
         self._loss = torch.zeros((), dtype=torch.float64, device=device)
 
     def note(self, loss: Shaped[Tensor, ""], step: int) -> None:
-        """See a step's loss."""
+        """Remember this step if its loss is not finite and no earlier one was; without waiting for the device."""
         first = (self._step < 0) & ~loss.isfinite()
         self._step = torch.where(first, float(step), self._step)
         self._loss = torch.where(first, loss.double(), self._loss)
 
     def check(self) -> None:
-        """Wait, and refuse to go on where there was such a step.
+        """Wait for the device, and refuse to go on where some loss was not finite.
 
         Raises:
-            SpikeproofError: there was.
+            SpikeproofError: one was not.
 
         Example:
             >>> finite = Finite(torch.device("cpu"))

@@ -1,4 +1,4 @@
-"""TET, temporal efficient training (Deng et al., ICLR 2022): the logits of every step learn, not their mean alone."""
+"""TET, temporal efficient training (Deng et al., ICLR 2022): a loss of every step's logits, not only of their mean."""
 
 from __future__ import annotations
 
@@ -14,6 +14,10 @@ def temporal_loss(steps: Float[Tensor, "t n k"], labels: Int64[Tensor, " n"]) ->
     """(1 - lambda) mean_t CE(z_t, y) + lambda mean (z - 1)^2 of the logits z of each step, with lambda = 1e-3.
 
     The second term keeps outliers away.
+
+    Args:
+        steps: z, the logits of each step.
+        labels: y, in [0, k).
 
     Example:
         >>> import torch
