@@ -2,6 +2,7 @@
 
 from spikeproof.attacks import Attacked, Crafting, apgd, bim, fgsm, judge, local_search, pgd, rfgsm, sa_pgd
 from spikeproof.audit import Audit, AuditConfig, audit
+from spikeproof.certify import CertifyConfig, Smoothed, certify
 from spikeproof.coding import *  # noqa: F403
 from spikeproof.coding import CODINGS
 from spikeproof.data import Augmentation, Data, ImageSet, load_data
@@ -30,6 +31,7 @@ __all__ = [
     "Augmentation",
     "BPTR",
     "BPTT",
+    "CertifyConfig",
     "Crafting",
     "Data",
     "Defense",
@@ -47,6 +49,7 @@ __all__ = [
     "Run",
     "Sigmoid",
     "Site",
+    "Smoothed",
     "SpikeproofError",
     "SuperSpike",
     "TrainConfig",
@@ -54,6 +57,7 @@ __all__ = [
     "adapt",
     "apgd",
     "audit",
+    "certify",
     "bim",
     "create_model",
     "describe_sites",

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from spikeproof.audit import AuditConfig
-from spikeproof.cli import arguments, listing, own_network, runs, tables
+from spikeproof.cli import arguments, certify, listing, own_network, runs, tables
 from spikeproof.cli.main import main
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -44,7 +44,7 @@ def only_parses(monkeypatch):
     def parse(*given, **settings):
         raise _ParsedError(arguments.read_arguments(*given, **settings))
 
-    for file in (listing, own_network, runs, tables):
+    for file in (certify, listing, own_network, runs, tables):
         monkeypatch.setattr(file, "read_arguments", parse)
     monkeypatch.setattr(runs, "recorded_audit_config", lambda folder: AuditConfig())
 
