@@ -27,8 +27,9 @@ if TYPE_CHECKING:
 class _Package(types.ModuleType):
     """This package. It loads the names of ``api``, and PyTorch with them, when the first of these names is used.
 
-    ``sp.train``, ``sp.audit`` and ``sp.harden`` are functions beside rooms of the same names. When Python imports a
-    room, it sets it as an attribute of the package, which would replace the function; so that is left out.
+    ``sp.train``, ``sp.audit``, ``sp.certify`` and ``sp.harden`` are functions beside rooms of the same names. When
+    Python imports a room, it sets it as an attribute of the package, which would replace the function; so that is
+    left out.
     """
 
     def __getattr__(self, name: str) -> Any:
@@ -39,7 +40,7 @@ class _Package(types.ModuleType):
         raise AttributeError(f"module 'spikeproof' has no attribute {name!r}")
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if not (name in ("audit", "harden", "train") and isinstance(value, types.ModuleType)):
+        if not (name in ("audit", "certify", "harden", "train") and isinstance(value, types.ModuleType)):
             super().__setattr__(name, value)
 
     def __dir__(self) -> list[str]:

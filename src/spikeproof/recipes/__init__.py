@@ -2,6 +2,7 @@
 
 from spikeproof.errors import SpikeproofError
 from spikeproof.names import unknown
+from spikeproof.recipes.certified import certificate_folder, certify_run
 from spikeproof.recipes.digits import DIGITS
 from spikeproof.recipes.family import one_more, overridden
 from spikeproof.recipes.mini_cifar10 import CLAIMED, MINI_CIFAR10
@@ -48,6 +49,8 @@ __all__ = [
     "audit_folder",
     "audit_own",
     "audit_run",
+    "certificate_folder",
+    "certify_run",
     "one_more",
     "find_recipe",
     "fitted_to_own_data",

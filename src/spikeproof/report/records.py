@@ -17,6 +17,7 @@ from spikeproof.records.audit_json import FlagRecord as Flag
 from spikeproof.records.audit_json import NetworkRecord as Network
 from spikeproof.records.audit_json import Search
 from spikeproof.records.audit_json import SiteMargins as Site
+from spikeproof.records.certificate_json import CertificateRecord as Certificate
 from spikeproof.records.run_json import Epoch
 from spikeproof.records.trials import Accuracy as Measured
 from spikeproof.records.trials import Counted, StepPoint, SweepPoint
@@ -24,6 +25,7 @@ from spikeproof.records.trials import TrialRecord as Trial
 
 __all__ = [
     "Audit",
+    "Certificate",
     "Counted",
     "Epoch",
     "Flag",
@@ -69,6 +71,7 @@ class Run:
         config: what config.json holds.
         epochs: the lines of metrics.jsonl.
         audit, pictures: None without them.
+        certificates: those of the audit's images, norm and radius.
     """
 
     folder: Path
@@ -79,6 +82,7 @@ class Run:
     epochs: tuple[Epoch, ...]
     audit: Audit | None
     pictures: Pictures | None
+    certificates: tuple[Certificate, ...] = ()
 
     @property
     def precision(self) -> str | None:
