@@ -14,7 +14,7 @@ from spikeproof.errors import SpikeproofError
 from spikeproof.models import CurrentNorm
 from spikeproof.models.resnet import Block
 from spikeproof.models.sew_resnet import SEWBlock
-from spikeproof.models.wide_resnet import Block as WideBlock
+from spikeproof.models.wide_resnet import PreActivationBlock
 from spikeproof.spiking import PerStepNorm, Site
 
 
@@ -146,7 +146,7 @@ def _(module: SEWBlock, given: Interval, rounding: Rounding) -> Interval:
 
 
 @through.register
-def _(module: WideBlock, given: Interval, rounding: Rounding) -> Interval:
+def _(module: PreActivationBlock, given: Interval, rounding: Rounding) -> Interval:
     entered = through(module.site_in, given, rounding)
     inner = entered
     for layer in (module.conv_in, module.site_out, module.conv_out):
