@@ -120,7 +120,7 @@ def test_it_is_spikingjellys_own_network(name, mode):
         {"spike_grad": snn_surrogate.fast_sigmoid(slope=5)},
         {"threshold": 0.7},
     ],
-    ids=str,
+    ids=lambda given: " and ".join(given) or "as it is",
 )
 def test_it_is_snntorchs_own_network(given):
     """Its backward works in float32, so it is held to those digits here; the check at the call goes further."""
