@@ -56,7 +56,6 @@ class FEEL(Defense):
         return 1.6 if self.frequency else 1.1
 
     def install(self, model: nn.Module) -> None:
-        """Give the model the frequency coding, and every site of it a decay for each step and neuron."""
         if not isinstance(model, SpikingModel):
             raise SpikeproofError("FEEL changes a spikeproof model's coding and sites; make one with create_model.")
         if self.frequency and not isinstance(model.coding, Frequency):

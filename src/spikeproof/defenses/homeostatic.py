@@ -78,7 +78,6 @@ class HoSNN(Defense):
         return True
 
     def install(self, model: nn.Module) -> None:
-        """Give every neuron a theta of 0 and an NDS, unless a training before has learned them."""
         if not isinstance(model, SpikingModel):
             raise SpikeproofError("HoSNN moves the thresholds of a spikeproof model; make one with create_model.")
         parameter, learned = next(model.parameters()), _learned(model)

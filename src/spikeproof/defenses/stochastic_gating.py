@@ -71,7 +71,6 @@ class StoG(Defense):
         return True
 
     def install(self, model: nn.Module) -> None:
-        """Put a gate at every site, unless the model has learned gates."""
         if not isinstance(model, SpikingModel):
             raise SpikeproofError("StoG puts gates at the sites of a spikeproof model; make one with create_model.")
         device = next(model.parameters()).device

@@ -152,8 +152,8 @@ def read_weights(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 
 def _of_an_adapted(path: Path, adapted: Any) -> str:
-    facts = adapted if isinstance(adapted, dict) else {}
-    noise = facts.get("noise_at_inference")
+    held = adapted if isinstance(adapted, dict) else {}
+    noise = held.get("noise_at_inference")
     given = sorted(set(noise.values())) if isinstance(noise, dict) else []
     noisy = (
         f" Its noise at inference is no weight: spikeproof.TGO(sigma={given[0]}, noise_at_inference=True).install(net) "
@@ -162,9 +162,9 @@ def _of_an_adapted(path: Path, adapted: Any) -> str:
         else ""
     )
     return (
-        f"{path} holds the weights of a network of {facts.get('library')} ({facts.get('network')}) and no code to make "
+        f"{path} holds the weights of a network of {held.get('library')} ({held.get('network')}) and no code to make "
         "it again; make the network yourself, give it the weights by net.load_state_dict(safetensors.torch.load_file("
-        f"{str(path)!r})), and adapt it: spikeproof.{facts.get('call')}.{noisy}"
+        f"{str(path)!r})), and adapt it: spikeproof.{held.get('call')}.{noisy}"
     )
 
 
