@@ -70,6 +70,8 @@ class Crafting:
     Example:
         >>> Crafting(eot_iter=4, seed=1).judge_draws is None
         True
+
+    Source: averaging over draws is EoT (Athalye et al. 2018); that fresh draws confirm each break is ours.
     """
 
     source: GradientSource = BPTT()

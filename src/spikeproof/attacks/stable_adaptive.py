@@ -58,6 +58,9 @@ def sa_pgd(
         >>> model = create_model("conv", num_classes=10, image_size=8, in_channels=1)
         >>> sa_pgd(model, torch.rand(2, 1, 8, 8), torch.tensor([3, 7]), Linf(0.1), steps=5).correct.shape
         torch.Size([2])
+
+    Source: arXiv 2512.22522 (CVPR 2026), as in its code, class ASSG_SAPGD. Deviations: a start of one's own, and a
+    gradient of exactly zero.
     """
     counts("SA-PGD", steps=steps)
     begin = None if start is None else check_start(start, images, threat)
