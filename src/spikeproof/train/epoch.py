@@ -48,7 +48,7 @@ def validated(model: nn.Module, images: ImageSet, epoch: int, processes: Process
                 continue
             try:
                 seen.add("correct", (judged(model, pixels).argmax(1) == labels).sum())
-            except SpikeproofError:  # outputs that are not finite; the other processes may have none
+            except SpikeproofError:  # outputs are not finite here; in the other processes they may be
                 broken = 1
                 break
             for site, left in record.items():
