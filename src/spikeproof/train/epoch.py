@@ -57,7 +57,7 @@ def validated(model: nn.Module, images: ImageSet, epoch: int, processes: Process
     right, troubled = processes.total(seen.read() | {"broken": broken}).values()
     if troubled:  # all processes end here, or one would wait for another
         raise SpikeproofError(
-            f"The loss cannot be used after epoch {epoch}, because the network's outputs are not finite; lower the "
+            f"The loss is not usable after epoch {epoch}, because the network's outputs are not finite; lower the "
             "learning rate or the weight of a defense."
         )
     return right / count, processes.total(rates.read())
