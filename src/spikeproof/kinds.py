@@ -87,8 +87,8 @@ def _fits(value: Any, hint: Any) -> bool:
         return isinstance(value, origin)
     if hasattr(hint, "array_type"):  # jaxtyping
         return isinstance(value, hint.array_type)
-    asked = isinstance(hint, type) and not getattr(hint, "_is_protocol", False)
-    return isinstance(value, hint) if asked else True
+    checkable = isinstance(hint, type) and not getattr(hint, "_is_protocol", False)
+    return isinstance(value, hint) if checkable else True
 
 
 def _in_words(hint: Any) -> str:

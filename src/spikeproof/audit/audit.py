@@ -80,6 +80,10 @@ def audit(
     The worst case is the share of samples that stay right on the clean image and under every trial inside the ball.
     The masking gap is the protocol accuracy minus the worst case.
 
+    Source: the worst case over several attacks is that of AutoAttack (Croce and Hein, ICML 2020). Beyond it, later
+    trials may continue from the best image that earlier ones found. That masked gradients make a network look robust is
+    from Athalye, Carlini and Wagner (ICML 2018).
+
     Args:
         model: images [N,C,H,W] in [0,1] -> logits [N,K]. An ANN has no sites: a battery's trials run through its own
             gradient, which is exact.

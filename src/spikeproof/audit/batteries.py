@@ -70,13 +70,13 @@ BATTERIES: dict[str, Battery] = {
     ),
     # Chosen on validation images, by what each adds to those before (docs/log.md). After the two SA-PGDs these add
     # nothing or next to nothing: APGD-CE, -DLR and -T on ASSG, APGD on HART, PDSG, MIXED, RGA, STE, a triangle of width
-    # 3, SA-PGD begun again, SQUARE-1000 from scratch. The local search from the best image breaks a third of what is
+    # 3, SA-PGD restarted, SQUARE-1000 from scratch. The local search from the best image breaks a third of what is
     # left (vanilla 17 of 38, AT 14 of 50).
     "reliable": Battery(
         ("FGSM", "PGD-20", "SA-PGD-100@ASSG", "SA-PGD-MARGIN-100@ASSG", "LOCAL-9600"),
         l2=("FGSM", "PGD-20", "APGD-CE-100@ASSG", "APGD-DLR-100@ASSG", "APGD-T-100@ASSG", "LOCAL-9600"),
     ),
-    # Ten times the queries, targets, and what adds next to nothing: to see how far `reliable` is from the end.
+    # Ten times the queries, targeted attacks, and attacks that add next to nothing: it shows what `reliable` misses.
     "thorough": Battery(
         (
             *("FGSM", "PGD-20", "SA-PGD-100@ASSG", "SA-PGD-MARGIN-100@ASSG", "APGD-DLR-100@ASSG", "APGD-CE-50@HART"),

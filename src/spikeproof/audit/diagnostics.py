@@ -258,7 +258,7 @@ def _against_expectation(curves: Curves, eps: float) -> Iterator[Flag]:
 
 
 def _apart(measured: float, threshold: float) -> tuple[str, str]:
-    """Both in percent, with as many decimals as it takes to see that they differ, if they do.
+    """Both in percent, with as many decimals as show that they differ, if they do.
 
     Example:
         >>> _apart(0.0304, 0.03), _apart(0.03, 0.03)
@@ -289,7 +289,7 @@ def _survivors_of_everything(curves: Curves) -> Flag:
 
 
 def _stalled(model: nn.Module, images: Tensor, labels: Tensor, threat: Threat, how: Crafting) -> Flag:
-    """PGD-20 looked at on its way: do losses still rise in its second half, where nothing more breaks?"""
+    """Run PGD-20, and see whether losses still rise in its second half while hardly any more samples break."""
     losses, right = [], []
     with crafting(model, how) as craft:
         current, rule = threat.random_start(images), SteepestStep(threat, 2.5 * threat.eps / 20)
@@ -328,11 +328,11 @@ def _expectation(how: Crafting, noisy: bool) -> Flag:
 def _neighbours(model: nn.Module, images: Tensor, noisy: bool) -> Flag:
     pairs = []
     for few in images.split(8):
-        # Never one alone: a batch norm without running statistics refuses it.
+        # Two images or more: a batch norm without running statistics refuses a single one.
         batches = (torch.cat([few, few]), torch.cat([few, 1 - few]))
         pairs.append(torch.stack([_forward(model, batch)[: len(few)] for batch in batches]))
     together, beside_others = torch.cat(pairs, 1) if pairs else images.new_zeros(2, 0, 1)
-    # A rounding may differ and flip a spike: only the bulk of the samples tells.
+    # Sums may round differently and flip a spike, so only a majority of the samples is a sign.
     scale = together.abs().amax().clamp_min(1e-6) if together.numel() else 1.0
     moved = ((together - beside_others).abs().amax(1) > 0.05 * scale).float().mean().item() if together.numel() else 0.0
     return Flag(

@@ -76,7 +76,7 @@ def doubts_of(
         exact: whether the network's own gradient is that of its loss, so that no attack needs to adapt.
     """
     doubts = []
-    gap = (protocol.correct - worst.correct) / protocol.samples  # not of two quotients, which may miss a round number
+    gap = (protocol.correct - worst.correct) / protocol.samples  # of counts: two quotients may miss a round number
     if gap >= _NOTABLE_GAP:
         text = (
             "The worst case is {} points below the protocol accuracy: "

@@ -104,8 +104,8 @@ def look_at_gradients(
                 right.append(logits.argmax(1) == labels[chunk])
                 even.append(_probabilities(logits))
         zero.append((gradients[0] == 0).all(1))
-        # Scaled, because squares of a confident network's gradients underflow; masked, because where the box held a
-        # value fast nothing has moved.
+        # Scaled, because squares of a confident network's gradients underflow. Without the values that the box left as
+        # they were.
         one, other = (each / each.abs().amax(1, keepdim=True).clamp_min(1e-45) for each in gradients)
         moved = (near != clean).flatten(1)
         one, other = one * moved, other * moved
@@ -170,7 +170,7 @@ class Masks:
     ) -> None:
         self._inputs = (model, images, labels, batch_size)
         self._config, self._tuned = config, tuned
-        # PDSG follows the potentials from the first forward on, so a surrogate that is too narrow is no sign.
+        # PDSG follows the potentials from the first forward on, so that a narrow surrogate is not taken for a mask.
         own = PDSG() if sites(model) else BPTT()
         self._around = Around(own)
         self._seen = self._look(own)

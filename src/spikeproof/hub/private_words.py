@@ -9,7 +9,7 @@ from typing import Any
 
 from spikeproof.disk import sealed
 
-# A path from a root within a text. What stands before it decides: "8/255", "and/or", "(1)/2" and "./a/b" are none.
+# An absolute path in a text. What stands before it decides: "8/255", "and/or", "(1)/2" and "./a/b" are none.
 _REST = r"""[^\s'"`,;:|<>)\]}]*"""
 _BEFORE = r"(?<![\w.)\]}~/\\%∞-])"
 _PATH = re.compile(

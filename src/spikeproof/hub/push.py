@@ -19,7 +19,7 @@ from spikeproof.report import Run, audits_in, read_outcomes, read_run
 from spikeproof.runs import RunFolder
 
 _CARD_FILE = "README.md"
-# All that is ever pushed. Pictures are not: they are images of the data set, whose licence may not allow it.
+# Only these are pushed. Pictures are not: they are images of the data set, whose licence may not allow it.
 _FILES = (_CARD_FILE, WEIGHTS_FILE, "config.json", "metrics.jsonl", "audit.json", "outcomes.parquet")
 
 

@@ -28,7 +28,7 @@ def control_groups(controller: str, root: Path = Path("/")) -> Iterator[tuple[in
 
 
 def _mounts(controller: str, root: Path) -> Iterator[tuple[int, str, Path]]:
-    """Of the hierarchies that have this controller: version, the group that is mounted, and the folder on which."""
+    """For each hierarchy with this controller: its version, the group that is mounted, and the folder where."""
     with contextlib.suppress(OSError):
         for line in (root / "proc/self/mountinfo").read_text().splitlines():
             before, _, after = line.partition(" - ")
@@ -47,7 +47,7 @@ def _up_from_own(root: Path, kind: str, mounted: str) -> Iterator[Path]:
             _, kinds, path = line.split(":", 2)
             if kind == kinds or kind in kinds.split(","):
                 own = path
-    # A container often sees its own group alone, mounted as if it were the root, under a path that is another's.
+    # A container often sees only its own group, mounted as the root, while its path is that on the machine outside.
     inside = own.removeprefix(mounted.rstrip("/")).strip("/") if own.startswith(mounted.rstrip("/")) else ""
     parts = [] if ".." in inside.split("/") else [name for name in inside.split("/") if name]
     for depth in range(len(parts), -1, -1):

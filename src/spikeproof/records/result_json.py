@@ -38,7 +38,7 @@ SCALES: tuple[Scale, ...] = get_args(Scale)
 _Value = TypeVar("_Value")
 
 
-_CLOSED = Field(json_schema_extra={"additionalProperties": False})  # to names of another pattern
+_CLOSED = Field(json_schema_extra={"additionalProperties": False})  # no names of another pattern
 
 
 def _by_name(values: Mapping[str, _Value]) -> dict[str, _Value]:
@@ -261,7 +261,7 @@ class TableHeader(_OfATable):
 
 
 class _Untitled(GenerateJsonSchema):
-    """Fields need no titles beside their names."""
+    """Leaves out the titles of fields, which only repeat their names."""
 
     def field_title_should_be_set(self, schema: Any) -> bool:
         return False

@@ -34,11 +34,11 @@ def protocol_columns(runs: Sequence[Run], most: int = MOST_COLUMNS) -> list[str]
             what is left goes to the first other trials, those inside the ball first.
     """
     audits = [run.audit for run in runs if run.audit is not None]
-    found = {t.name: t for audit in audits for t in audit.trials if t.kind == "protocol" and t.own is not None}
+    trials = {t.name: t for audit in audits for t in audit.trials if t.kind == "protocol" and t.own is not None}
     headlines = {audit.protocol_trial for audit in audits}
-    ranked = sorted(found.values(), key=lambda trial: (trial.name not in headlines, not trial.counts))
+    ranked = sorted(trials.values(), key=lambda trial: (trial.name not in headlines, not trial.counts))
     kept = {trial.name for trial in ranked[: max(most, len(headlines))]}
-    return [name for name in found if name in kept]
+    return [name for name in trials if name in kept]
 
 
 def strongest_other(audit: Audit) -> Trial | None:

@@ -21,7 +21,8 @@ _MOMENTUM = 0.9
 class TrainConfig:
     """How a network is trained: optimiser, batches, loss, precision and seed. Defenses are not a part of it.
 
-    The learning rate falls to 0 as a cosine, step by step.
+    The learning rate falls to 0 as a cosine, step by step. The weight decay is that of SNN-RAT (Ding et al., NeurIPS
+    2022), which the papers after it took over.
 
     Args:
         epochs: passes over the training set, 1 or more.

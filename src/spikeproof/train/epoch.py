@@ -48,7 +48,7 @@ def validated(model: nn.Module, images: ImageSet, epoch: int, processes: Process
                 continue
             try:
                 seen.add("correct", (judged(model, pixels).argmax(1) == labels).sum())
-            except SpikeproofError:  # outputs that are not finite; the other processes may have none
+            except SpikeproofError:  # outputs are not finite here; in the other processes they may be
                 broken = 1
                 break
             for site, left in record.items():
@@ -57,7 +57,7 @@ def validated(model: nn.Module, images: ImageSet, epoch: int, processes: Process
     right, troubled = processes.total(seen.read() | {"broken": broken}).values()
     if troubled:  # all processes end here, or one would wait for another
         raise SpikeproofError(
-            f"The loss cannot be used after epoch {epoch}, because the network's outputs are not finite; lower the "
+            f"The loss is not usable after epoch {epoch}, because the network's outputs are not finite; lower the "
             "learning rate or the weight of a defense."
         )
     return right / count, processes.total(rates.read())

@@ -139,7 +139,7 @@ class BatchGradients:
         self.processes.add_up(gradients, torch.zeros(1, device=gradients[0].device))
 
     def _backward(self, part: Part, memory: dict[str, Tensor]) -> tuple[Step, Tensor, dict[str, Tensor]]:
-        step = copy.copy(part.step)  # a new one, so that no graph outlives its part
+        step = copy.copy(part.step)  # a copy, so that its graph is freed with it
         step.memory = memory
         if any(defense.wants_image_gradient for defense in self.defenses):
             step.images = step.images.detach().requires_grad_()
@@ -151,7 +151,7 @@ class BatchGradients:
         return step, loss, penalties
 
     def _with_the_others(self, images: int) -> contextlib.AbstractContextManager[None]:
-        """What is taken over so many images, of which this process has a slice, is taken over all of them."""
+        """A context: what is taken over a batch of ``images`` images is taken over all processes' slices of it."""
         if self.processes.world == 1:
             return contextlib.nullcontext()
         return joined(self.model, SharedBatch(self.processes.rank, self.processes.share(images)))

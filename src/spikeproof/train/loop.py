@@ -137,10 +137,10 @@ def train(
     processes.meet(device)
     folder = None if out is None else RunFolder(out)
     precision: Precision = "fp32" if isinstance(model, Adapted) else config.precision
-    what: dict[str, Any] | None = None
+    run_identity: dict[str, Any] | None = None
     if folder is not None:
         check_keepable(model)
-        what = identity(defenses, config)
+        run_identity = identity(defenses, config)
     if settings is None:
         settings = {"train": dataclasses.asdict(config), "defenses": [repr(defense) for defense in defenses]}
     with contextlib.ExitStack() as stack:
@@ -158,7 +158,7 @@ def train(
                     resume=resume,
                     images=data.fingerprints(),
                     precision=precision,
-                    identity=what,
+                    identity=run_identity,
                     perturbed=any(defense.perturbs for defense in defenses),
                     labels={word: each.label for each in defenses for word in (each.field, type(each).__name__)},
                 )
@@ -167,15 +167,17 @@ def train(
             fresh, ran = processes.lead(open_folder)
             if processes.lead(lambda: opened.finished):
                 for defense in defenses:
-                    defense.install(model)  # what it changes is part of the network too
+                    defense.install(model)  # its changes are a part of the network
                 processes.lead(lambda: opened.settle(identity_of_network(model)))
                 learned, metrics = processes.lead(lambda: _finished(opened, model))
                 take(model, learned)
                 return Run(model.to(device).eval(), metrics, opened.path)
-        config = dataclasses.replace(config, precision=resolved(ran, device))  # as it began, wherever it goes on
+        config = dataclasses.replace(
+            config, precision=resolved(ran, device)
+        )  # a resumed run keeps the precision that it began in
         try:
             trainer = _Trainer(model.to(device), data.to(device), defenses, needs, config, folder, processes)
-        except SpikeproofError:  # a defense that this network cannot have
+        except SpikeproofError:  # a defense refuses this network
             if folder is not None and fresh and processes.first:
                 folder.abandon()
             raise
@@ -184,7 +186,7 @@ def train(
             model.eval()
             if folder is not None:
                 whole = folder
-                # So that all find the weights there.
+                # By `lead`, so that no process returns before the weights are there.
                 processes.lead(lambda: whole.write_weights(lambda path: keep(model, path)))
     if any(processes.gather(stop.is_set())):  # asked to stop after the last step: the caller must not go on
         raise Interrupted
@@ -261,7 +263,7 @@ class _Trainer:
                     self.step += 1
                     self.seconds += working_time() - began
                     progress.advance()
-                    # Not after an epoch's last step: its line of metrics would be lost with what follows.
+                    # Not after an epoch's last step: a run resumed from there would lack the epoch's line of metrics.
                     if self.step % self.steps_an_epoch and self.saving:
                         self._save()
                 self._close_epoch(epoch)

@@ -12,7 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from spikeproof.defenses import Defense
 from spikeproof.train.config import TrainConfig
 
-# Of SNN-RAT and all that follow it, but where its weight retraction is on.
+# That of SNN-RAT and of the papers after it; with its weight retraction (REG) there is none.
 _WEIGHT_DECAY = 5e-4
 
 

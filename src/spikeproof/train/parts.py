@@ -114,7 +114,7 @@ def values_an_image(model: nn.Module, image: Shaped[Tensor, "c h w"]) -> dict[st
 
     def note_theirs(name: str, norm: _BatchNorm) -> Any:
         def hook(_: nn.Module, arguments: tuple[Tensor, ...]) -> None:
-            counts[name] = arguments[0].numel() // norm.num_features  # with steps ahead or without
+            counts[name] = arguments[0].numel() // norm.num_features  # over all steps, wherever their dimension is
 
         return hook
 

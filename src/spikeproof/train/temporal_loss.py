@@ -6,7 +6,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-# The weight of the pull to 1, as ASSG's training code has it.
+# Lambda, the weight of the second term, as in ASSG's training code.
 _PULL = 1e-3
 
 
