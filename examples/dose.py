@@ -21,9 +21,11 @@ from typing import Any
 import matplotlib.pyplot as plt
 
 import spikeproof as sp
+from spikeproof.engine import Circumstances, InProcess, NamedStore, TablePlan, compare
 from spikeproof.errors import SpikeproofError
-from spikeproof.recipes import Recipe, Share, find_recipe, load_run, run_comparison
-from spikeproof.report import read_run
+from spikeproof.recipes import Recipe, find_recipe, load_run
+from spikeproof.report import Run
+from spikeproof.tables import comparison
 
 ATTACKS = ("FGSM", "PGD-7")
 ACCURACIES = ("clean", *ATTACKS, "worst case")
@@ -40,12 +42,18 @@ def dose(recipe: Recipe, field: str, values: Sequence[float], out: Path) -> list
         SpikeproofError: a field that is no number of the recipe, a value that it refuses, or a row that failed.
     """
     doses = [_with(_audited(recipe), field.split("."), value, field) for value in values]
-    rows = []
-    for value, each in zip(values, doses, strict=True):
-        row = dataclasses.replace(each, name=f"{recipe.name}-{field}-{value:g}")
-        seeds, command = (recipe.train.seed,), " ".join(sys.argv)
-        found = run_comparison([row], out, seeds=seeds, data_dir=None, share=Share(), command=command)
-        rows.append({field: value} | _response(*found[row.name][0]))
+    named = [
+        dataclasses.replace(each, name=f"{recipe.name}-{field}-{value:g}")
+        for value, each in zip(values, doses, strict=True)
+    ]
+    runs, failed = compare(
+        TablePlan.of(comparison("dose", named), seeds=(recipe.train.seed,)),
+        InProcess(),
+        Circumstances(NamedStore(out), command=" ".join(sys.argv)),
+    )
+    if failed:
+        raise SpikeproofError(f"{next(iter(failed)).label} failed: {next(iter(failed.values()))}")
+    rows = [{field: value} | _response(*each) for value, each in zip(values, runs.values(), strict=True)]
     _draw(rows, field, recipe.name, out / f"{recipe.name}-{field}.png")
     return rows
 
@@ -70,15 +78,13 @@ def _with(part: Any, path: list[str], value: float, field: str) -> Any:
     return dataclasses.replace(part, **{path[0]: type(held)(value)})
 
 
-def _response(folder: Path, audited: Path) -> dict[str, float]:
-    if not (audited / "audit.json").exists():
-        raise SpikeproofError(f"There is no audit in {audited}; the lines above say why this dose was left out.")
-    audit = read_run(folder, audited).audit
+def _response(run: Run) -> dict[str, float]:
+    audit = run.audit
     assert audit is not None
     own = {trial.name: trial.own.accuracy for trial in audit.trials if trial.own is not None}
     clean = next(trial.own for trial in audit.trials if trial.kind == "clean")
     assert clean is not None
-    model, data = load_run(folder, None)
+    model, data = load_run(run.folder, None)
     part = data.validation.take(data.validation.part(audit.samples))
     sites = sp.describe_sites(model, part.images.float() / 255)
     return {

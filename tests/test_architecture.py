@@ -26,7 +26,7 @@ FLOORS = (
     {"results", "hub", "api"},
     {"recipes"},
     {"tables"},
-    {"reproduce"},
+    {"engine"},
     {"cli"},
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}

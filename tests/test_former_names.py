@@ -14,11 +14,11 @@ from spikeproof.audit import AuditConfig, audit
 from spikeproof.audit.findings import audit_name
 from spikeproof.defenses import DEFENSES, DLIF, FEEL
 from spikeproof.disk import sealed, unsealed
+from spikeproof.engine.keys import audit_key, network_key
 from spikeproof.former_names import former_audit, former_recipe, todays
 from spikeproof.models import load_model, save_model
 from spikeproof.recipes import RECIPES, find_recipe
 from spikeproof.report import read_outcomes, read_run
-from spikeproof.reproduce.keys import audit_key, network_key
 from spikeproof.runs import RunFolder
 from spikeproof.spiking import Neuron, sites
 from spikeproof.train import train

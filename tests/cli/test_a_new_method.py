@@ -13,10 +13,10 @@ import pytest
 
 from spikeproof.attacks import ATTACKS, Form, attack, pgd
 from spikeproof.defenses import DEFENSES, Defense
+from spikeproof.engine.estimate import _training_seconds
 from spikeproof.hub.card import model_card
 from spikeproof.recipes import RECIPES
 from spikeproof.report import read_run
-from spikeproof.reproduce.estimate import _training_seconds
 
 ROOT = Path(__file__).resolve().parents[2]
 

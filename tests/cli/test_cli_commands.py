@@ -16,7 +16,7 @@ import pytest
 
 import spikeproof
 from spikeproof.audit import AuditConfig, Shard
-from spikeproof.cli import runs
+from spikeproof.cli import tables
 from spikeproof.recipes import DIGITS, RECIPES
 
 SPIKEPROOF = Path(sys.executable).with_name("spikeproof")
@@ -41,7 +41,7 @@ def two_quick_demos(monkeypatch):
         )
         for recipe in DIGITS[:2]
     ]
-    monkeypatch.setattr(runs, "DIGITS", quick)
+    monkeypatch.setattr(tables, "DIGITS", quick)
     return quick
 
 
@@ -97,7 +97,7 @@ def test_an_unaudited_run_can_be_reported(call, trained):
 def test_demo_goes_on_where_it_was(call, two_quick_demos, tmp_path):
     code, out, _ = call("demo", "--out", tmp_path / "demo")
     assert code == 0
-    assert names_in(tmp_path / "demo") == {"vanilla", "mpd-sgr", "report.html"}
+    assert names_in(tmp_path / "demo") == {"vanilla", "mpd-sgr", "report.html", ".locks"}
     assert names_in(tmp_path / "demo" / "vanilla") == RUN_FILES | {"audits"}
     assert all(recipe.name in out for recipe in two_quick_demos)
 
@@ -116,7 +116,7 @@ def test_a_stopped_demo_says_how_to_go_on(call, two_quick_demos, monkeypatch, tm
     slow = [
         dataclasses.replace(recipe, train=dataclasses.replace(recipe.train, epochs=400)) for recipe in two_quick_demos
     ]
-    monkeypatch.setattr(runs, "DIGITS", slow)
+    monkeypatch.setattr(tables, "DIGITS", slow)
 
     def stop():
         while not list(tmp_path.rglob("metrics.jsonl")):
@@ -342,7 +342,7 @@ def test_compare_a_family(call, train_words, tmp_path):
     code, out, err = call(*words, "--page", tmp_path / "page.md")
     assert (code, err.count("epoch 1/1")) == (0, 4)
     folders = {path.name for path in (tmp_path / "runs").iterdir() if path.is_dir()}
-    assert folders == {f"demo-digits-{row}-s{seed}" for row in ("vanilla", "tgo") for seed in (0, 3)}
+    assert folders - {".locks"} == {f"demo-digits-{row}-s{seed}" for row in ("vanilla", "tgo") for seed in (0, 3)}
     page = (tmp_path / "page.md").read_text()
     table = page.partition("What a row has over another")[0]
     assert table.count("| demo-digits-") == 2 and "| 2 |" in table

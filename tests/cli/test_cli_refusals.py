@@ -114,7 +114,10 @@ def test_defenses_that_do_not_fit(refused, tmp_path, recipe, options, says):
         (["compare"], ["FAMILY", "mini-cifar10"]),
         (["compare", "maxi"], ["maxi", "demo-digits"]),
         (["compare", "demo-digits", "--rows", "armour"], ["demo-digits-armour"]),
-        (["compare", "demo-digits", "--share", "2/2"], ["2/2"]),
+        *(
+            (["compare", "demo-digits", "--share", text], ["0/2", text])
+            for text in ("2/2", "\N{SUPERSCRIPT TWO}/3", "1", "a/2", "0/0")
+        ),
         (["compare", "demo-digits", "--tgo.sigma", "1"], ["--tgo.sigma"]),
     ],
     ids=str,

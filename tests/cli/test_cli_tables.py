@@ -10,7 +10,7 @@ from spikeproof.tables import TABLES
 def test_the_list_names_every_table(call):
     code, out, _ = call("reproduce", "list")
     assert code == 0
-    assert [line.split()[0] for line in out.splitlines()] == [*TABLES, "snn-rat-curve"]
+    assert [line.split()[0] for line in out.splitlines()] == [*TABLES]
 
 
 @pytest.mark.parametrize("scale", ["mini", "short", "full"])
@@ -26,12 +26,6 @@ def test_a_dry_run_names_networks_and_hours_and_writes_nothing(call, tmp_path, s
     # On a CPU a miniature takes an hour or so, a short run a day, and the full size months.
     least, most = {"mini": (0.05, 20), "short": (5, 100), "full": (300, 1e5)}[scale]
     assert least < hours < most
-
-
-def test_the_curve_has_a_dry_run_too(call, tmp_path):
-    code, out, _ = call("reproduce", "snn-rat-curve", "--dry-run", "--out", str(tmp_path / "store"))
-    assert code == 0
-    assert "SNN-RAT's curve, seed 0" in out
 
 
 def test_networks_that_fail_are_told_in_the_page_and_by_the_exit_code(call, tmp_path):
@@ -87,8 +81,9 @@ def test_push_shares_a_run_as_a_folder(call, train_words, tmp_path):
         (["reproduce", "tgo-main", "--seeds", "-1"], "from 0 on"),
         (["reproduce", "tgo-main", "--page", "page.html"], "ends in .md"),
         (["reproduce", "tgo-main", "--out", "taken"], "a file is in its way"),
-        (["reproduce", "snn-rat-curve", "--seeds", "0", "1"], "one seed"),
-        (["reproduce", "snn-rat-curve", "--rows", "moon"], "no rows"),
+        (["compare", "demo-digits", "--jobs", "0"], "--jobs"),
+        (["compare", "demo-digits", "--out", "taken"], "a file is in its way"),
+        (["demo", "--out", "taken"], "a file is in its way"),
         (["leaderboard", "nowhere"], "nowhere"),
         (["push", "nowhere", "there"], "nowhere"),
     ],

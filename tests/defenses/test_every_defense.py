@@ -21,11 +21,11 @@ from spikeproof.defenses import (
     LearnableWidth,
     RandHet,
 )
+from spikeproof.engine.estimate import _training_seconds
 from spikeproof.models import create_model, load_model
 from spikeproof.names import plain
 from spikeproof.recipes.recipe import Recipe
 from spikeproof.report.trained import _perturbed_once
-from spikeproof.reproduce.estimate import _training_seconds
 from spikeproof.spiking import LEARNED, sites
 from spikeproof.train import TrainConfig, train
 from stops import stopped_at

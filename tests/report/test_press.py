@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 import spikeproof
 from spikeproof.doubt import Doubt
-from spikeproof.report.press import Markdown, asset, cells, code, html, macro, markdown, plain, short
+from spikeproof.report.press import Markdown, asset, cells, code, html, macro, markdown, markdown_table, plain, short
 
 TEMPLATES = files("spikeproof.report").joinpath("templates")
 BAD = "<b>a|b</b> [x](y) `c`"
@@ -36,7 +36,7 @@ def test_html_is_escaped_unless_it_is_html_already() -> None:
 
 
 def test_markdown_is_escaped_unless_it_is_markdown_already() -> None:
-    text = markdown("paired.md", table=[["Row", BAD], ["---", "---"], [Markdown("**1**"), 2]], tests=3)
+    text = markdown("paired.md", table=markdown_table(["Row", BAD], [[Markdown("**1**"), 2]], words=["Row"]), tests=3)
     lines = [line for line in text.splitlines() if line.startswith("|")]
     assert lines[0] == r"| Row | \<b\>a\|b\</b\> \[x\](y) \`c\` |" and lines[2] == "| **1** | 2 |"
     assert len({len(re.findall(r"(?<!\\)\|", line)) for line in lines}) == 1

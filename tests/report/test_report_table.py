@@ -11,8 +11,7 @@ import pytest
 from report_folders import FLAGS, make_audit, make_trial, read_one, wilson, write_run
 
 from spikeproof.errors import SpikeproofError
-from spikeproof.recipes.comparison import comparison_json
-from spikeproof.report import comparison_table, read_runs, text_table, write_report
+from spikeproof.report import comparison_json, comparison_table, read_runs, text_table, write_report
 from spikeproof.report.compare import finding
 from spikeproof.report.html_table import html_table
 from spikeproof.report.numbers import eps_text, percent

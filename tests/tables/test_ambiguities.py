@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from spikeproof.defenses import MPDSGR, REG
+from spikeproof.engine import Store, TablePlan
 from spikeproof.models import create_model
-from spikeproof.reproduce import Plan, Store
 from spikeproof.spiking import sites
 from spikeproof.tables import find_table
 
@@ -84,10 +84,10 @@ def test_every_candidate_keeps_the_reading_of_its_row():
 
 @pytest.mark.parametrize("scale", ["mini", "full"])
 def test_rows_of_noise_are_one_network_under_audits_of_their_own(scale, tmp_path):
-    plan = Plan.of(TABLE, scale, seeds=(0,))
+    plan = TablePlan.of(TABLE, scale, seeds=(0,))
     tasks = {}
     for name in ("tgo", "tgo-noise-one-draw", "tgo-noise-eot"):
-        (tasks[name],) = Plan.of(TABLE, scale, seeds=(0,), only=(name,)).waiting(Store(tmp_path))
+        (tasks[name],) = TablePlan.of(TABLE, scale, seeds=(0,), only=(name,)).waiting(Store(tmp_path))
     assert len({task.key for task in tasks.values()}) == 1
     asked = {
         name: {(audit.config.noise, audit.config.eot_iter, audit.config.judge_draws) for audit in task.audits}

@@ -7,8 +7,8 @@ import torch
 
 from spikeproof.cli.arguments import TrainArguments, read_arguments
 from spikeproof.defenses import HIRE, REG
+from spikeproof.engine import keys
 from spikeproof.recipes import find_recipe
-from spikeproof.reproduce import keys
 from spikeproof.runs.same_settings import differing_identity, differing_settings
 from spikeproof.train import TrainConfig, train
 from spikeproof.train.identity import identity

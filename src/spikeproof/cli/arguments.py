@@ -79,6 +79,8 @@ class CompareArguments:
     """The recipes to run, without the family's name; all by default."""
     share: str = "0/1"
     """I/N: this process does every N-th row from the I-th on; the page shows what all have done."""
+    jobs: int = 1
+    """How many networks at once, in processes of their own. The same command in another shell helps too."""
     quiet: bool = False
     """Say nothing on the way."""
     json: bool = False

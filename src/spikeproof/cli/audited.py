@@ -1,12 +1,13 @@
-"""What both ways to audit on the command line share: a radius that fits its norm, and what is shown at the end."""
+"""What commands that audit share: a radius that fits its norm, and what is shown at the end."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from spikeproof.audit import AuditConfig
 from spikeproof.errors import SpikeproofError
-from spikeproof.report import read_run, text_table, write_report
+from spikeproof.report import Run, read_run, text_table, write_report
 from spikeproof.threat import NORMS
 
 
@@ -34,3 +35,10 @@ def show_audit(run: Path, place: Path, *, json: bool) -> None:
     else:
         print(text_table([read_run(run, place)]))
         print(f"\nAudit: {place}\nReport: {report}")
+
+
+def show_runs(runs: Sequence[Run], out: Path) -> None:
+    """Write the report of these runs to ``out``, and print their table."""
+    report = write_report(runs, out)  # first: whoever reads what is printed may stop reading
+    print(text_table(runs))
+    print(f"\nReport: {report}")

@@ -62,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:
         again = (
             "; the same command goes on with the attack it was at"
-            if words[:1] in (["audit"], ["compare"], ["reproduce"])
+            if words[:1] in (["audit"], ["demo"], ["compare"], ["reproduce"])
             else ""
         )
         _end(f"stopped{again}.", 130)
@@ -115,12 +115,12 @@ def _told_of_the_work(*, quiet: bool) -> Iterator[None]:
 
 # Of each command the file and the function.
 _COMMANDS = {
-    "demo": ("runs", "demo"),
+    "demo": ("tables", "demo_command"),
     "recipes": ("listing", "recipes_command"),
     "train": ("runs", "train"),
     "audit": ("runs", "audit"),
     "harden": ("harden", "harden_command"),
-    "compare": ("runs", "compare"),
+    "compare": ("tables", "compare_command"),
     "watch": ("watch", "watch_command"),
     "report": ("runs", "report"),
     "reproduce": ("tables", "reproduce_command"),

@@ -1,4 +1,4 @@
-"""Commands over many networks are no work for `torchrun`, whose processes share one."""
+"""Commands over many networks: how many are done at once, and not by `torchrun`, whose processes share one."""
 
 from __future__ import annotations
 
@@ -24,3 +24,16 @@ def refuse_torchrun(command: str, instead: str) -> None:
             f"`spikeproof {command}` is about many networks and torchrun about one, as in `torchrun -m "
             f"spikeproof.cli.main train RECIPE`; {instead}."
         )
+
+
+def check_jobs(jobs: int) -> None:
+    """Refuse a number of networks to be done at once that is none.
+
+    Raises:
+        SpikeproofError: it is below 1.
+
+    Example:
+        >>> check_jobs(2)
+    """
+    if jobs < 1:
+        raise SpikeproofError(f"--jobs is how many networks are done at once, 1 or more, not {jobs}.")

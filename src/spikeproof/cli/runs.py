@@ -1,65 +1,38 @@
-"""The commands around runs: demo, train, audit, compare, report."""
+"""The commands around runs: train, audit, report."""
 
 from __future__ import annotations
 
-import json
 import shlex
 from pathlib import Path
 
 from spikeproof.audit import AuditConfig, Shard
 from spikeproof.cli.arguments import (
     AuditArguments,
-    CompareArguments,
-    DemoArguments,
     ReportArguments,
     TrainArguments,
     asks_for_help,
     named,
     read_arguments,
 )
-from spikeproof.cli.audited import check_radius, show_audit
-from spikeproof.cli.one_process import refuse_torchrun
+from spikeproof.cli.audited import check_radius, show_audit, show_runs
 from spikeproof.cli.own_network import audit_own_network
 from spikeproof.defenses import DEFENSES
 from spikeproof.errors import SpikeproofError
 from spikeproof.recipes import (
-    CLAIMED,
-    COMPARISONS,
-    DIGITS,
-    Share,
     audit_folder,
     audit_run,
-    comparison_json,
     find_recipe,
     fitted_to_own_data,
     is_own_network,
-    one_more,
-    overridden,
     recorded_audit_config,
-    run_comparison,
     train_recipe,
     with_defense,
-    write_comparison,
 )
-from spikeproof.report import Run, comparison_table, read_page, read_run, read_runs, text_table, write_report
-
-
-def demo(words: list[str], command: str) -> None:
-    arguments = read_arguments(DemoArguments, words, prog="spikeproof demo")
-    refuse_torchrun("demo", "start it without torchrun")
-    runs = []
-    for recipe in DIGITS:
-        folder = arguments.out / recipe.name.removeprefix("demo-digits-")
-        # A demo that was stopped goes on; one that is complete is shown again from its files.
-        train_recipe(recipe, data_dir=None, out=folder, resume=True, command=command, show=not arguments.quiet)
-        place = audit_folder(folder, recipe.audit)
-        if not (place / "audit.json").exists():
-            audit_run(folder, recipe.audit, data_dir=None, command=command, show=not arguments.quiet)
-        runs.append(read_run(folder, place))
-    _show(runs, arguments.out / "report.html")
+from spikeproof.report import read_runs
 
 
 def train(words: list[str], command: str) -> None:
+    """Train a recipe into a run folder."""
     if asks_for_help(words):
         read_arguments(TrainArguments, ["--help"], prog="spikeproof train RECIPE", about=_train_help())
     name, rest = named(words, "train", "RECIPE", "vgg11-cifar10-vanilla; see `spikeproof recipes`")
@@ -84,6 +57,7 @@ def train(words: list[str], command: str) -> None:
 
 
 def audit(words: list[str], command: str) -> None:
+    """Attack a run's network, or one of the user's own file, and show the audit."""
     if asks_for_help(words):
         read_arguments(
             AuditArguments, ["--help"], prog="spikeproof audit RUN", default=AuditArguments(config=AuditConfig())
@@ -115,58 +89,13 @@ def audit(words: list[str], command: str) -> None:
         show_audit(shown, place, json=arguments.json)
 
 
-def compare(words: list[str], command: str) -> None:
-    if asks_for_help(words):
-        first = COMPARISONS["mini-cifar10"][0]
-        read_arguments(
-            CompareArguments, ["--help"], prog="spikeproof compare FAMILY", default=CompareArguments(recipe=first)
-        )
-    family, rest = named(words, "compare", "FAMILY", " or ".join(COMPARISONS))
-    if family not in COMPARISONS:
-        raise SpikeproofError(f"There is no family {family!r}; the families are {', '.join(COMPARISONS)}.")
-    recipes = COMPARISONS[family]
-    arguments = read_arguments(
-        CompareArguments, rest, prog=f"spikeproof compare {family}", default=CompareArguments(recipe=recipes[0])
-    )
-    refuse_torchrun("compare", "use --share here")
-    if not arguments.seeds or len(set(arguments.seeds)) < len(arguments.seeds):
-        raise SpikeproofError("--seeds needs one number at least, and each once.")
-    chosen = overridden(recipes, recipes[0], arguments.recipe)
-    if arguments.rows:
-        wanted = [find_recipe(f"{family}-{row}").name for row in arguments.rows]
-        chosen = [recipe for recipe in chosen if recipe.name in wanted]
-    out = arguments.out or Path("runs") / f"compare-{family}"
-    page, report = arguments.page or out / "comparison.md", out / "report.html"
-    read_page(page)  # a page that cannot be written says so now, and not after hours
-    folders = run_comparison(
-        chosen,
-        out,
-        seeds=arguments.seeds,
-        data_dir=arguments.data_dir,
-        share=Share.parse(arguments.share),
-        command=command,
-        show=not arguments.quiet,
-    )
-    rows = write_comparison(folders, page, report, [*one_more(chosen), *CLAIMED])
-    if arguments.json:
-        print(json.dumps(comparison_json(rows), indent=1))
-        return
-    print(comparison_table(rows))
-    print(f"Page: {page}\nReport: {report}")
-
-
 def report(words: list[str], command: str) -> None:
+    """Write one HTML file about runs, and print their table."""
     arguments = read_arguments(ReportArguments, words, prog="spikeproof report")
     if not arguments.runs:
         raise SpikeproofError("`spikeproof report` needs at least one run folder, such as runs/demo/vanilla.")
     runs = [run for folder in arguments.runs for run in read_runs(folder)]
-    _show(runs, arguments.out or arguments.runs[0] / "report.html")
-
-
-def _show(runs: list[Run], out: Path) -> None:
-    report = write_report(runs, out)  # first: whoever reads what is printed may stop reading
-    print(text_table(runs))
-    print(f"\nReport: {report}")
+    show_runs(runs, arguments.out or arguments.runs[0] / "report.html")
 
 
 def _train_help() -> str:

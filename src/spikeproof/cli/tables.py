@@ -1,10 +1,14 @@
-"""The commands around published tables: reproduce, leaderboard, push."""
+"""The commands around tables: demo, compare, reproduce, leaderboard, push."""
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 
 from spikeproof.cli.arguments import (
+    CompareArguments,
+    DemoArguments,
     LeaderboardArguments,
     PushArguments,
     ReproduceArguments,
@@ -12,25 +16,97 @@ from spikeproof.cli.arguments import (
     named,
     read_arguments,
 )
-from spikeproof.cli.one_process import refuse_torchrun
-from spikeproof.errors import SpikeproofError
-from spikeproof.hub import push
-from spikeproof.machine.device import pick_device
-from spikeproof.reproduce import (
-    CURVE,
+from spikeproof.cli.audited import show_runs
+from spikeproof.cli.one_process import check_jobs, refuse_torchrun
+from spikeproof.engine import (
     Circumstances,
-    CurvePlan,
-    Plan,
-    Pool,
+    InProcess,
+    NamedStore,
     Store,
+    TablePlan,
+    TaskPool,
     check_folders,
+    compare,
     dry_run,
     make_pool,
     reproduce,
-    reproduce_curve,
 )
+from spikeproof.errors import SpikeproofError
+from spikeproof.hub import push
+from spikeproof.recipes import CLAIMED, COMPARISONS, DIGITS, Recipe, one_more, overridden
+from spikeproof.report import comparison_json, comparison_table, read_page, write_comparison
 from spikeproof.results import check_results, write_pages
-from spikeproof.tables import TABLES, find_table
+from spikeproof.tables import TABLES, comparison, find_table
+
+
+def demo_command(words: list[str], command: str) -> int:
+    """Train, audit and show six small networks; the exit code is 1 where some of them failed."""
+    arguments = read_arguments(DemoArguments, words, prog="spikeproof demo")
+    refuse_torchrun("demo", "start it without torchrun")
+    check_folders(arguments.out)
+    rows, failed = compare(
+        TablePlan.of(comparison("demo-digits", DIGITS), seeds=(0,)),
+        InProcess(),
+        Circumstances(NamedStore(arguments.out, _demo_folder), command=command, show=not arguments.quiet),
+    )
+    runs = [run for each in rows.values() for run in each]
+    if not runs:
+        raise SpikeproofError(next(iter(failed.values())))
+    show_runs(runs, arguments.out / "report.html")
+    return 1 if failed else 0
+
+
+def _demo_folder(recipe: Recipe) -> str:
+    return recipe.name.removeprefix("demo-digits-")
+
+
+def compare_command(words: list[str], command: str) -> int:
+    """Train and audit a family of recipes, and write its page; the exit code is 1 where some of them failed."""
+    if asks_for_help(words):
+        first = COMPARISONS["mini-cifar10"][0]
+        read_arguments(
+            CompareArguments, ["--help"], prog="spikeproof compare FAMILY", default=CompareArguments(recipe=first)
+        )
+    family, rest = named(words, "compare", "FAMILY", " or ".join(COMPARISONS))
+    if family not in COMPARISONS:
+        raise SpikeproofError(f"There is no family {family!r}; the families are {', '.join(COMPARISONS)}.")
+    recipes = COMPARISONS[family]
+    arguments = read_arguments(
+        CompareArguments, rest, prog=f"spikeproof compare {family}", default=CompareArguments(recipe=recipes[0])
+    )
+    refuse_torchrun("compare", "use --jobs or --share here")
+    check_jobs(arguments.jobs)
+    chosen = overridden(recipes, recipes[0], arguments.recipe)
+    plan = TablePlan.of(
+        comparison(family, chosen),
+        seeds=arguments.seeds,
+        only=[f"{family}-{row.removeprefix(f'{family}-')}" for row in arguments.rows],
+        share=_share(arguments.share),
+    )
+    out = arguments.out or Path("runs") / f"compare-{family}"
+    page, report = arguments.page or out / "comparison.md", out / "report.html"
+    read_page(page)  # a page that cannot be written says so now, and not after hours
+    check_folders(out)
+    rows, failed = compare(
+        plan,
+        make_pool(None, arguments.jobs, out, {}),
+        Circumstances(NamedStore(out), arguments.data_dir, command, show=not arguments.quiet),
+    )
+    write_comparison(rows, page, report, [*one_more(chosen), *CLAIMED])
+    if arguments.json:
+        print(json.dumps(comparison_json(rows), indent=1))
+    else:
+        print(comparison_table(rows))
+        print(f"Page: {page}\nReport: {report}")
+    return 1 if failed else 0
+
+
+def _share(text: str) -> tuple[int, int]:
+    """From "0/2"."""
+    index, _, of = text.partition("/")
+    if not (re.fullmatch("[0-9]+/[0-9]+", text) and int(index) < int(of)):
+        raise SpikeproofError(f"A share of the rows is I/N with 0 <= I < N, such as 0/2, not {text!r}.")
+    return int(index), int(of)
 
 
 def reproduce_command(words: list[str], command: str) -> int:
@@ -45,49 +121,23 @@ def reproduce_command(words: list[str], command: str) -> int:
 
 
 def _reproduce_table(name: str, words: list[str], command: str) -> int:
-    table = None if name == CURVE else find_table(name)
+    table = find_table(name)
     arguments = read_arguments(ReproduceArguments, words, prog=f"spikeproof reproduce {name}")
     refuse_torchrun("reproduce", "use --jobs or --cluster")
-    if arguments.jobs < 1:
-        raise SpikeproofError(f"--jobs is how many networks are done at once, 1 or more, not {arguments.jobs}.")
-    if table is None:
-        return _reproduce_curve(arguments, command)
-    store, device = Store(arguments.out), pick_device("auto").type
-    plan = Plan.of(table, arguments.scale, seeds=arguments.seeds, only=arguments.rows)
+    check_jobs(arguments.jobs)
+    store = Store(arguments.out)
+    plan = TablePlan.of(table, arguments.scale, seeds=arguments.seeds, only=arguments.rows)
     if arguments.dry_run:
-        print(dry_run(plan, store, slots=arguments.jobs, device=device))
+        print(dry_run(plan, store, arguments.jobs))
         return 0
     results = arguments.results or arguments.out / "results"
     check_folders(store.root, results)
     page = _page(arguments.page, results)
-    text, failed = reproduce(
-        plan,
-        _pool(arguments),
-        store=store,
-        results=results,
-        data_dir=arguments.data_dir,
-        device=device,
-        command=command,
-    )
+    text, failed = reproduce(plan, _pool(arguments), Circumstances(store, arguments.data_dir, command), results)
     print(text)
     write_pages(results, page, page.with_suffix(".html"))
     print(f"\nPage: {page} and {page.with_suffix('.html')}")
     return 1 if failed else 0
-
-
-def _reproduce_curve(arguments: ReproduceArguments, command: str) -> int:
-    if arguments.rows or len(arguments.seeds) != 1 or arguments.page is not None:
-        raise SpikeproofError(f"{CURVE} is one network with one seed, and has no rows and no page; leave these out.")
-    store, device = Store(arguments.out), pick_device("auto").type
-    plan = CurvePlan(arguments.scale, arguments.seeds[0])
-    if arguments.dry_run:
-        print(dry_run(plan, store, slots=1, device=device))
-        return 0
-    around = Circumstances(store, arguments.data_dir, command, show=arguments.jobs == 1 and arguments.cluster is None)
-    results = arguments.results or arguments.out / "results"
-    check_folders(store.root, results)
-    print(reproduce_curve(plan, _pool(arguments), around, device=device, results=results))
-    return 0
 
 
 def _page(asked: Path | None, results: Path) -> Path:
@@ -100,8 +150,7 @@ def _page(asked: Path | None, results: Path) -> Path:
 
 def table_list() -> str:
     """Every table by its name, a line each."""
-    lines = [f"{name:18} {table.title}; {len(table.rows)} rows" for name, table in TABLES.items()]
-    return "\n".join([*lines, f"{CURVE:18} the training curve of SNN-RAT's published WRN16, epoch by epoch"])
+    return "\n".join(f"{name:18} {table.title}; {len(table.rows)} rows" for name, table in TABLES.items())
 
 
 def leaderboard_command(words: list[str], command: str) -> None:
@@ -128,7 +177,7 @@ def push_command(words: list[str], command: str) -> None:
     )
 
 
-def _pool(arguments: ReproduceArguments) -> Pool:
+def _pool(arguments: ReproduceArguments) -> TaskPool:
     options: dict[str, int | str] = {}
     for option in arguments.cluster_options:
         key, equals, value = option.partition("=")

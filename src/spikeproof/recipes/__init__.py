@@ -2,8 +2,8 @@
 
 from spikeproof.errors import SpikeproofError
 from spikeproof.names import unknown
-from spikeproof.recipes.comparison import Share, comparison_json, one_more, overridden, run_comparison, write_comparison
 from spikeproof.recipes.digits import DIGITS
+from spikeproof.recipes.family import one_more, overridden
 from spikeproof.recipes.mini_cifar10 import CLAIMED, MINI_CIFAR10
 from spikeproof.recipes.own_audit import audit_own
 from spikeproof.recipes.own_network import Adapting, is_own_network, own_network
@@ -22,6 +22,9 @@ RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in (*DIGITS, *MINI_
 
 def find_recipe(name: str) -> Recipe:
     """A recipe by name.
+
+    Args:
+        name: as `spikeproof recipes` lists it.
 
     Raises:
         SpikeproofError: there is none of that name.
@@ -42,11 +45,9 @@ __all__ = [
     "RECIPES",
     "Adapting",
     "Recipe",
-    "Share",
     "audit_folder",
     "audit_own",
     "audit_run",
-    "comparison_json",
     "one_more",
     "find_recipe",
     "fitted_to_own_data",
@@ -55,8 +56,6 @@ __all__ = [
     "overridden",
     "own_network",
     "recorded_audit_config",
-    "run_comparison",
     "train_recipe",
     "with_defense",
-    "write_comparison",
 ]

@@ -40,6 +40,14 @@ class DataConfig:
     """Of which images are validation images."""
 
     def load(self, data_dir: Path | None) -> Data:
+        """The images.
+
+        Args:
+            data_dir: folder of the data sets; None for SPIKEPROOF_DATA_DIR, else the Hugging Face hub.
+
+        Raises:
+            SpikeproofError: whatever :func:`spikeproof.data.load_data` refuses.
+        """
         return load_data(
             self.name,
             data_dir=data_dir,
@@ -60,6 +68,14 @@ class ModelConfig(NetworkSettings):
     """Plain PyTorch, or compiled once on this machine: the same numbers, faster, with a fraction of the memory."""
 
     def create(self, data: Data, seed: int) -> SpikingModel:
+        """The network for these images, untrained.
+
+        Args:
+            seed: of its first weights.
+
+        Raises:
+            SpikeproofError: images that are not square, or settings that the network refuses.
+        """
         height, width = data.image_size
         if height != width:
             raise SpikeproofError(

@@ -17,6 +17,11 @@ _Part = TypeVar("_Part")
 def recorded_part(kind: type[_Part], folder: Path, part: str) -> _Part:
     """The settings ``part`` of the recipe of the run in ``folder``.
 
+    Args:
+        kind: the class of these settings.
+        folder: of the run.
+        part: their name in the recipe, such as "audit".
+
     Raises:
         SpikeproofError: no run there, one without a recipe, or settings that this version does not know.
     """

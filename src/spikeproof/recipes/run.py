@@ -26,7 +26,21 @@ from spikeproof.train import Run, train
 def train_recipe(
     recipe: Recipe, *, data_dir: Path | None, out: Path, resume: bool = False, command: str = "", show: bool = True
 ) -> Run:
-    """Load, create and train as the recipe says, into the run folder ``out``."""
+    """Load, create and train as the recipe says, into the run folder ``out``.
+
+    Args:
+        data_dir: folder of the data sets; None for SPIKEPROOF_DATA_DIR, else the Hugging Face hub.
+        out: the run folder.
+        resume: go on with the run in ``out``; start it where there is none.
+        command: what config.json says of how the run was asked for.
+        show: print a line an epoch.
+
+    Returns:
+        The run with its trained network, also where it was finished before.
+
+    Raises:
+        SpikeproofError: whatever :func:`spikeproof.train` refuses.
+    """
     data = recipe.data.load(data_dir)
     model = recipe.model.create(data, recipe.train.seed)
     begun_with = RunFolder(out).threads if resume else None
@@ -48,6 +62,9 @@ def train_recipe(
 def recorded_audit_config(folder: Path) -> AuditConfig:
     """The audit that the run's recipe asks for.
 
+    Args:
+        folder: of the run.
+
     Raises:
         SpikeproofError: no run there, or one whose recipe this version does not know.
     """
@@ -56,6 +73,10 @@ def recorded_audit_config(folder: Path) -> AuditConfig:
 
 def load_run(folder: Path, data_dir: Path | None) -> tuple[SpikingModel, Data]:
     """A finished run's network, on the CPU and in eval mode, and the data that it was made for.
+
+    Args:
+        folder: of the run.
+        data_dir: folder of the data sets; None for SPIKEPROOF_DATA_DIR, else the Hugging Face hub.
 
     Raises:
         SpikeproofError: an unfinished run, damaged weights, or weights of another model than the run's recipe.
@@ -141,7 +162,13 @@ def audit_run(
 
 
 def audit_folder(folder: Path, config: AuditConfig, substitutes: Sequence[Path] = ()) -> Path:
-    """Where a run keeps an audit that is asked this."""
+    """Where a run keeps an audit that is asked this.
+
+    Args:
+        folder: of the run.
+        config: what the audit is asked.
+        substitutes: run folders of the networks that black-box trials craft on.
+    """
     return folder / "audits" / audit_name(config, substitutes)
 
 

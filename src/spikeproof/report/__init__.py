@@ -1,6 +1,7 @@
 """One self-contained HTML report of one or more run folders: protocol and worst case, never one without the other."""
 
 from spikeproof.records.audit_json import read_audit
+from spikeproof.report.comparison import comparison_json, write_comparison
 from spikeproof.report.comparison_picture import write_comparison_picture
 from spikeproof.report.html import write_report
 from spikeproof.report.markdown import comparison_table, read_page, write_between_marks
@@ -17,6 +18,7 @@ __all__ = [
     "Run",
     "audits_in",
     "compared",
+    "comparison_json",
     "comparison_table",
     "method_name",
     "paired_table",
@@ -27,6 +29,7 @@ __all__ = [
     "read_runs",
     "text_table",
     "write_between_marks",
+    "write_comparison",
     "write_comparison_picture",
     "write_report",
 ]

@@ -10,7 +10,7 @@ from spikeproof.disk import write_atomically
 from spikeproof.errors import SpikeproofError
 from spikeproof.report.numbers import bracketed, listed, over_seeds, percent, share
 from spikeproof.report.picks import clean_of, protocol_columns, trial_named
-from spikeproof.report.press import Markdown, markdown
+from spikeproof.report.press import Markdown, markdown, markdown_table
 from spikeproof.report.records import Audit, Run
 from spikeproof.report.wording import asked_trials, conditions
 
@@ -42,7 +42,7 @@ def comparison_table(rows: Mapping[str, Sequence[Run]]) -> str:
     first = pairs[0][1]
     return markdown(
         "comparison.md",
-        table=[header, ["---", *("--:" for _ in header[1:])], *rows_of_seeds],
+        table=markdown_table(header, rows_of_seeds, words=["Row"]),
         shared=_shared(first).values(),
         machines=sorted({f"torch {run.config['torch']}, {run.config['threads']} thread(s)" for run, _ in pairs}),
         attacks=[trial.name for trial in first.trials if trial.counts and trial.kind != "clean"],

@@ -14,7 +14,7 @@ from spikeproof.counts import mcnemar
 from spikeproof.report.numbers import chance, signed
 from spikeproof.report.outcomes_file import read_outcomes
 from spikeproof.report.picks import protocol_columns
-from spikeproof.report.press import markdown
+from spikeproof.report.press import markdown, markdown_table
 from spikeproof.report.records import Audit, Run
 
 CLEAN, WORST = "clean", "worst case"
@@ -83,11 +83,11 @@ def paired_table(rows: Mapping[str, Sequence[Run]], over: Sequence[tuple[str, st
     def cell(each: Paired | None) -> str:
         return "" if each is None else f"{signed(each.difference)} ({chance(corrected[id(each)])})"
 
-    table: list[list[object]] = [["Row", "Over", "Seeds", *columns], ["---", "---", *("--:" for _ in columns), "--:"]]
-    table += [
+    lines: list[list[object]] = [
         [name, other, seeds, *(cell(differences.get(column)) for column in columns)]
         for name, other, seeds, differences in found
     ]
+    table = markdown_table(["Row", "Over", "Seeds", *columns], lines, words=["Row", "Over"])
     return markdown("paired.md", table=table, tests=len(every))
 
 

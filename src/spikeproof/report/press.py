@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from importlib.resources import files
 from typing import Any
 
@@ -88,6 +88,24 @@ def cells(row: Iterable[object]) -> Markdown:
         | a\\|b | **1** |
     """
     return Markdown(f"| {' | '.join(map(_finished, row))} |")
+
+
+def markdown_table(heads: Sequence[object], rows: Iterable[Sequence[object]], words: Collection[object]) -> Markdown:
+    """A table of Markdown.
+
+    Args:
+        heads: of the columns.
+        rows: a cell for each column.
+        words: the heads of columns that hold words. The others hold numbers and stand right.
+
+    Example:
+        >>> print(markdown_table(["Row", "Clean"], [["SR", 99.5]], words=["Row"]))
+        | Row | Clean |
+        | --- | --: |
+        | SR | 99.5 |
+    """
+    rule = ["---" if head in words else "--:" for head in heads]
+    return Markdown("\n".join(cells(row) for row in (heads, rule, *rows)))
 
 
 def _paragraph(text: str) -> str:

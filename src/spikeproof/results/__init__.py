@@ -1,9 +1,8 @@
 """Result files of the papers' tables: written, read strictly, and turned into pages. Anyone's can be read anywhere."""
 
 from spikeproof.records.result_json import SCHEMA, Cell, Count, ResultRow, TableHeader, Verdict, Worst, row_schema
-from spikeproof.results.files import check_results, read_results, write_header, write_row
+from spikeproof.results.files import check_results, read_results, write_header, write_row, write_schema
 from spikeproof.results.pages import write_pages
-from spikeproof.results.schema import write_schema
 from spikeproof.results.table_page import render_table
 
 __all__ = [

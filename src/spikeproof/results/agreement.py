@@ -12,7 +12,11 @@ MEND = "correct the file, or write it again with `spikeproof reproduce`"
 
 
 def check_table(header: TableHeader, rows: Mapping[Path, ResultRow]) -> None:
-    """Nothing, if the rows are of the header's table and the seeds of a row tell of one and the same setting.
+    """Refuse rows that are not of the header's table, or whose seeds tell of different settings.
+
+    Args:
+        header: of the table.
+        rows: by their files.
 
     Raises:
         SpikeproofError: the first contradiction, by file and field.

@@ -6,12 +6,12 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from spikeproof.disk import write_atomically
 from spikeproof.errors import SpikeproofError
 from spikeproof.records.reading import as_record, parsed, read_text
-from spikeproof.records.result_json import ResultRow, TableHeader
+from spikeproof.records.result_json import ResultRow, TableHeader, row_schema
 from spikeproof.results.agreement import MEND, check_table
 
 _HEADER = "table.json"
@@ -20,6 +20,9 @@ _Record = TypeVar("_Record", ResultRow, TableHeader)
 
 def write_row(row: ResultRow, folder: Path) -> Path:
     """Write a row below ``folder``, in place of an older one; equal rows give equal bytes.
+
+    Args:
+        folder: of all tables.
 
     Returns:
         The file.
@@ -33,6 +36,9 @@ def write_row(row: ResultRow, folder: Path) -> Path:
 def write_header(header: TableHeader, folder: Path) -> Path:
     """Write what the rows of a table share below ``folder``, as :func:`write_row` does.
 
+    Args:
+        folder: of all tables.
+
     Returns:
         The file.
 
@@ -42,8 +48,20 @@ def write_header(header: TableHeader, folder: Path) -> Path:
     return _write(header, folder)
 
 
+def write_schema(path: Path) -> None:
+    """Write what a result file may hold as a JSON Schema.
+
+    Args:
+        path: the file.
+    """
+    _write_json(row_schema(), path)
+
+
 def read_results(folder: Path) -> list[tuple[TableHeader, list[ResultRow]]]:
     """All tables below ``folder`` by name, each with its rows in the table's order and by seed.
+
+    Args:
+        folder: of all tables.
 
     Files that are not JSON, and files beside the tables' folders, are let be.
 
@@ -120,7 +138,11 @@ def _write(record: _Record, folder: Path) -> Path:
     kind = type(record)
     where = f"{'The row' if kind is ResultRow else 'The header'} {' of '.join(reversed(record.place))}"
     same = as_record(kind, record.plain(), where, MEND)  # one that was copied with changes has not been looked at
-    text = json.dumps(same.plain(), indent=2, ensure_ascii=False) + "\n"
     path = folder.joinpath(*same.place)
-    write_atomically(path, lambda target: target.write_text(text, encoding="utf-8"))
+    _write_json(same.plain(), path)
     return path
+
+
+def _write_json(content: dict[str, Any], path: Path) -> None:
+    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    write_atomically(path, lambda target: target.write_text(text, encoding="utf-8"))

@@ -5,11 +5,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
+from spikeproof.records.result_json import SCALES, ResultRow, TableHeader
 from spikeproof.report.numbers import NONE, over_seeds, points, significant, threat_text
-from spikeproof.report.press import Markdown, plain
-from spikeproof.results.lines import Line, lines_of
-from spikeproof.results.records import ResultRow, TableHeader
-from spikeproof.results.schema import SCALES
+from spikeproof.report.press import Markdown, markdown_table, plain
+from spikeproof.results.lines import SeededRow, lines_of
 from spikeproof.results.wording import dataset, methods, network, paper_link
 
 
@@ -23,7 +22,7 @@ class Place:
     """
 
     rank: int
-    line: Line
+    line: SeededRow
     name: str
     source: str
 
@@ -39,10 +38,13 @@ class Board:
 def boards(tables: Sequence[tuple[TableHeader, Sequence[ResultRow]]]) -> list[Board]:
     """A leaderboard for whatever can be compared: the same data and images, radius, battery and scale.
 
+    Args:
+        tables: headers with their rows.
+
     Full scale comes first. A line without a worst case has no place: see :func:`unranked`. Networks that several tables
     share have one.
     """
-    found: dict[tuple[object, ...], dict[tuple[object, ...], tuple[Line, str]]] = {}
+    found: dict[tuple[object, ...], dict[tuple[object, ...], tuple[SeededRow, str]]] = {}
     for header, rows in tables:
         for line in lines_of(header.order, rows):
             row = line.first
@@ -56,24 +58,29 @@ def boards(tables: Sequence[tuple[TableHeader, Sequence[ResultRow]]]) -> list[Bo
     return [Board(_setting(lines[0][0]), _ranked(lines)) for lines in every]
 
 
-def unranked(tables: Sequence[tuple[TableHeader, Sequence[ResultRow]]]) -> list[Line]:
-    """The lines on which no battery was run, and those of which an audit has no number."""
+def unranked(tables: Sequence[tuple[TableHeader, Sequence[ResultRow]]]) -> list[SeededRow]:
+    """The lines on which no battery was run, and those of which an audit has no number.
+
+    Args:
+        tables: headers with their rows.
+    """
     return [line for header, rows in tables for line in lines_of(header.order, rows) if not line.worsts]
 
 
-def board_table(board: Board) -> list[list[object]]:
-    """The rows of the board as a table of Markdown, its heads first."""
-    heads = ["Rank", "Row", "Table", "Network", "Clean", "Protocol", "Worst case", "Gap", "Operations (M)", "Seeds"]
-    cells: list[list[object]] = [[*heads, "Device"], ["--:", "---", "---", "---", *("--:" for _ in heads[4:]), "---"]]
+def board_table(board: Board) -> Markdown:
+    """The rows of the board as a table of Markdown."""
+    words = ["Row", "Table", "Network", "Device"]
+    numbers = ["Clean", "Protocol", "Worst case", "Gap", "Operations (M)", "Seeds"]
+    cells: list[list[object]] = []
     for place in board.places:
         line, row = place.line, place.line.first
         clean, protocol = (over_seeds(line.percents(of), points) for of in ("clean", "protocol"))
         named = [place.rank, place.name, _table(place), network(row), clean, f"{protocol} ({row.protocol_attack})"]
         cells.append([*named, line.worst_text(), line.gap_text(), millions(line), len(line.seeds), line.devices])
-    return cells
+    return markdown_table(["Rank", *words[:3], *numbers, "Device"], cells, words)
 
 
-def millions(line: Line) -> str:
+def millions(line: SeededRow) -> str:
     """Synaptic operations of an image in millions."""
     operations = line.operations()
     return NONE if operations is None else significant(operations / 1e6)
@@ -85,12 +92,12 @@ def _table(place: Place) -> Markdown:
     return Markdown(f"{plain(f'{row.table} ({row.scale})')}{f' [paper]({link})' if link else ''}")
 
 
-def _network(line: Line) -> tuple[object, ...]:
+def _network(line: SeededRow) -> tuple[object, ...]:
     """What tells that two lines are of the same networks."""
     return tuple((row.recipe_hash, row.seed) for row in line.seeds)
 
 
-def _ranked(lines: Sequence[tuple[Line, str]]) -> tuple[Place, ...]:
+def _ranked(lines: Sequence[tuple[SeededRow, str]]) -> tuple[Place, ...]:
     ordered = sorted(lines, key=lambda pair: -pair[0].worst)
     worsts, rows = [line.worst for line, _ in ordered], [line.first for line, _ in ordered]
     return tuple(Place(worsts.index(line.worst) + 1, line, _name(line.first, rows), source) for line, source in ordered)
@@ -104,7 +111,7 @@ def _name(row: ResultRow, rows: Sequence[ResultRow]) -> str:
     return f"{methods(row)} ({apart})" if apart else methods(row)
 
 
-def _setting(line: Line) -> str:
+def _setting(line: SeededRow) -> str:
     row = line.first
     note = f" ({row.data_note})" if row.data_note else ""
     worst = row.worst

@@ -6,14 +6,14 @@ import dataclasses
 from collections.abc import Sequence
 from statistics import fmean
 
+from spikeproof.records.result_json import ResultRow, Worst
 from spikeproof.report.numbers import NONE, bracketed, over_seeds, points, value_range
 from spikeproof.report.press import Markdown
-from spikeproof.results.records import ResultRow, Worst
 from spikeproof.results.wording import bounds, each_once
 
 
 @dataclasses.dataclass(frozen=True)
-class Line:
+class SeededRow:
     """The seeds of one row, of which there is one at least; reading has made sure that they share their setting."""
 
     seeds: tuple[ResultRow, ...]
@@ -59,7 +59,11 @@ class Line:
         return each_once(row.device for row in self.seeds)
 
     def percents(self, of: str) -> list[float]:
-        """For each seed an accuracy in percent: of "clean" or of "protocol"."""
+        """For each seed an accuracy in percent.
+
+        Args:
+            of: "clean" or "protocol".
+        """
         return [getattr(row, of).percent for row in self.seeds]
 
     @property
@@ -87,10 +91,15 @@ class Line:
         return fmean(held) if len(held) == len(self.seeds) else None
 
 
-def lines_of(order: Sequence[str], rows: Sequence[ResultRow]) -> list[Line]:
-    """The rows by line, in the order of their names in ``order``; lines that it does not name come last, by name."""
+def lines_of(order: Sequence[str], rows: Sequence[ResultRow]) -> list[SeededRow]:
+    """The seeds of each row together.
+
+    Args:
+        order: names of rows. Those that it does not name come last, by name.
+        rows: of one table, in any order.
+    """
     places = {name: place for place, name in enumerate(order)}
     found: dict[str, list[ResultRow]] = {}
     for row in sorted(rows, key=lambda row: (places.get(row.row, len(places)), row.row, row.seed)):
         found.setdefault(row.row, []).append(row)
-    return [Line(tuple(seeds)) for seeds in found.values()]
+    return [SeededRow(tuple(seeds)) for seeds in found.values()]

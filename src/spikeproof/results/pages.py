@@ -8,14 +8,13 @@ from pathlib import Path
 
 from spikeproof.disk import write_atomically
 from spikeproof.errors import SpikeproofError
+from spikeproof.records.result_json import ResultRow, TableHeader
 from spikeproof.report.numbers import time
 from spikeproof.report.press import Markdown, markdown
-from spikeproof.results.files import read_results
+from spikeproof.results.files import read_results, write_schema
 from spikeproof.results.leaderboard import board_table, boards, unranked
 from spikeproof.results.leaderboard_html import leaderboard_html
-from spikeproof.results.lines import Line
-from spikeproof.results.records import ResultRow, TableHeader
-from spikeproof.results.schema import write_schema
+from spikeproof.results.lines import SeededRow
 from spikeproof.results.table_page import render_table
 from spikeproof.results.wording import each_once, full_label
 
@@ -24,6 +23,10 @@ def write_pages(folder: Path, page: Path, html: Path) -> None:
     """Write all results below ``folder`` to a page of Markdown, and their leaderboards to a page of HTML too.
 
     The schema that the page speaks of is written into ``folder``, as schema.json.
+
+    Args:
+        folder: of all tables.
+        page: the Markdown file; html: the other one.
 
     Raises:
         SpikeproofError: a result is not as it should be, or a page cannot be written; see :func:`read_results`.
@@ -56,7 +59,7 @@ def _markdown(tables: Sequence[tuple[TableHeader, list[ResultRow]]], folder: Pat
     return f"{text}\n"
 
 
-def _names(lines: Sequence[Line]) -> dict[str, None]:
+def _names(lines: Sequence[SeededRow]) -> dict[str, None]:
     """Each line once, as the table has it."""
     rows = [line.first for line in lines]
     return dict.fromkeys(f"{full_label(row)} of {row.table} ({row.scale})" for row in rows)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from spikeproof.records.result_json import ResultRow, TableHeader, Verdict
 from spikeproof.report.numbers import (
     LEVEL,
     NONE,
@@ -15,9 +16,8 @@ from spikeproof.report.numbers import (
     significant,
     threat_text,
 )
-from spikeproof.report.press import Markdown, markdown, plain
-from spikeproof.results.lines import Line, lines_of
-from spikeproof.results.records import ResultRow, TableHeader, Verdict
+from spikeproof.report.press import Markdown, markdown, markdown_table, plain
+from spikeproof.results.lines import SeededRow, lines_of
 from spikeproof.results.wording import dataset
 
 _CLAIMS = (
@@ -57,7 +57,7 @@ def render_table(header: TableHeader, rows: Sequence[ResultRow]) -> Markdown:
     )
 
 
-def _unlike_images(lines: Sequence[Line]) -> list[list[tuple[str, list[str]]]]:
+def _unlike_images(lines: Sequence[SeededRow]) -> list[list[tuple[str, list[str]]]]:
     """Of each data set whose rows were audited on different images, or nobody knows: which rows on which."""
     found: dict[tuple[object, ...], dict[str, list[str]]] = {}
     for line in lines:
@@ -67,9 +67,9 @@ def _unlike_images(lines: Sequence[Line]) -> list[list[tuple[str, list[str]]]]:
     return [list(by_images.items()) for by_images in found.values() if len(by_images) > 1]
 
 
-def _table(header: TableHeader, lines: Sequence[Line]) -> list[list[object]]:
+def _table(header: TableHeader, lines: Sequence[SeededRow]) -> Markdown:
     heads = ["Row", "Seeds", "Steps", *header.columns, "Worst case", "Gap", "n"]
-    cells: list[list[object]] = [[*heads], ["---", *("--:" for _ in heads[1:])]]
+    cells: list[list[object]] = []
     for group in dict.fromkeys(line.first.group for line in lines):
         if group:
             cells.append([Markdown(f"**{plain(group)}**"), *("" for _ in heads[1:])])
@@ -78,10 +78,10 @@ def _table(header: TableHeader, lines: Sequence[Line]) -> list[list[object]]:
                 named = [_cell(line, column) for column in header.columns]
                 beginning = [line.first.label, len(line.seeds), line.first.training_steps]
                 cells.append([*beginning, *named, line.worst_text(), line.gap_text(), _samples(line)])
-    return cells
+    return markdown_table(heads, cells, words=["Row"])
 
 
-def _cell(line: Line, column: str) -> str:
+def _cell(line: SeededRow, column: str) -> str:
     """Ours, and the paper's in brackets."""
     cells = [row.cells[column] for row in line.seeds if column in row.cells]
     if not cells:
@@ -95,7 +95,7 @@ def _cell(line: Line, column: str) -> str:
     return f"{ours} ({f'{published:.6g}' if values else published_percent(published)})"
 
 
-def _samples(line: Line) -> str:
+def _samples(line: SeededRow) -> str:
     """Test images of the cells, and those of the worst case where they are fewer."""
     counts = {cell.count.samples for row in line.seeds for cell in row.cells.values() if cell.count is not None}
     cells = sorted(counts or {line.first.clean.samples})
@@ -104,7 +104,7 @@ def _samples(line: Line) -> str:
     return words if worst is None or [worst.count.samples] == cells else f"{words}, worst {worst.count.samples}"
 
 
-def _missing(header: TableHeader, lines: Sequence[Line]) -> list[str]:
+def _missing(header: TableHeader, lines: Sequence[SeededRow]) -> list[str]:
     there = {line.first.row for line in lines}
     why = {name: header.missing.get(name, "it was not asked for") for name in header.order if name not in there}
     some = {name: f"not every seed; {header.missing[name]}" for name in header.missing if name in there}

@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterable, Sequence
 
 from spikeproof.counts import wilson
+from spikeproof.records.result_json import Count, ResultRow
 from spikeproof.report.wording import method_name
-from spikeproof.results.records import Count, ResultRow
 
 _DATASETS = {
     "cifar10": "CIFAR-10",

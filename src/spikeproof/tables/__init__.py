@@ -1,4 +1,4 @@
-"""Tables: the papers' published tables and figures, in Python."""
+"""Tables in Python: the papers' published tables and figures, and comparisons, which have no published numbers."""
 
 from spikeproof.errors import SpikeproofError
 from spikeproof.names import unknown
@@ -7,9 +7,8 @@ from spikeproof.tables.assg_table import ASSG_MAIN
 from spikeproof.tables.mpd_sgr_defenses import TABLE1, TABLE3
 from spikeproof.tables.mpd_sgr_variants import TABLE4, TABLE5
 from spikeproof.tables.mpd_sgr_white_box import FIGURE2, FIGURE3, TABLE2
-from spikeproof.tables.rat_curve import PUBLISHED_CURVE, RAT_CURVE, compare_curve
 from spikeproof.tables.scale import Scale, at_scale, audit_sizes, describe
-from spikeproof.tables.table import Calibration, Claim, Column, Measure, Row, Table
+from spikeproof.tables.table import Calibration, Claim, Column, Measure, Row, Table, comparison
 from spikeproof.tables.tgo_tables import ABLATION, ADVANCED, LANDSCAPE, MAIN, PROXIMAL
 
 TABLES: dict[str, Table] = {
@@ -25,6 +24,9 @@ TABLES: dict[str, Table] = {
 def find_table(name: str) -> Table:
     """A table by name.
 
+    Args:
+        name: as `spikeproof reproduce list` prints it.
+
     Raises:
         SpikeproofError: there is none of that name.
 
@@ -38,8 +40,6 @@ def find_table(name: str) -> Table:
 
 
 __all__ = [
-    "PUBLISHED_CURVE",
-    "RAT_CURVE",
     "TABLES",
     "Calibration",
     "Claim",
@@ -50,7 +50,7 @@ __all__ = [
     "Table",
     "at_scale",
     "audit_sizes",
-    "compare_curve",
+    "comparison",
     "describe",
     "find_table",
 ]

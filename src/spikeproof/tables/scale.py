@@ -39,6 +39,10 @@ _WORDS: dict[str, str] = {
 def at_scale(recipe: Recipe, scale: Scale) -> Recipe:
     """A recipe of a table, written at full scale, at another one: only width, data, epochs and batches change.
 
+    Args:
+        recipe: at full scale.
+        scale: "mini", "short" or "full".
+
     Raises:
         SpikeproofError: an unknown scale, or "mini" of a data set for which that is not defined.
 

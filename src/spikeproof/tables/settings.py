@@ -53,6 +53,10 @@ SR_CANDIDATES = (SR(strength=0.001), SR(strength=0.003), SR(strength=0.01))
 def plain(network: Network, data: str, num_steps: int) -> Recipe:
     """A network on a data set under SNN-RAT's training, without any defense.
 
+    Args:
+        network, data: their names.
+        num_steps: T.
+
     Example:
         >>> plain("vgg11", "cifar100", 8).train.epochs
         200
@@ -72,7 +76,11 @@ def reg(network: Network) -> REG:
 
 
 def with_training(recipe: Recipe, **settings: Any) -> Recipe:
-    """The recipe with other settings of its training."""
+    """The recipe with other settings of its training.
+
+    Args:
+        settings: fields of :class:`spikeproof.train.TrainConfig`.
+    """
     return dataclasses.replace(recipe, train=dataclasses.replace(recipe.train, **settings))
 
 
@@ -80,6 +88,9 @@ def with_dlif(recipe: Recipe, *, adversarial: bool) -> Recipe:
     """DLIF as its code trains it: 100 epochs, FGSM of 4/255 from a start of 0.001, or Gaussian noise of 8/255.
 
     It brings its own images, so it is not crafted by PGD-2 where the others are.
+
+    Args:
+        adversarial: by FGSM, or by noise.
     """
     perturbation: Literal["fgsm", "gaussian"] = "fgsm" if adversarial else "gaussian"
     settings = {"alpha": 1.0, "kappa": 0.5, "eps": 4 / 255, "start": 0.001, "std": 8 / 255, "decay": 0.99}
@@ -88,7 +99,11 @@ def with_dlif(recipe: Recipe, *, adversarial: bool) -> Recipe:
 
 
 def with_feel(recipe: Recipe, *, adversarial: bool) -> Recipe:
-    """FEEL as its code trains it: 300 epochs, batches of 256, no Cutout; its frames are not normalised."""
+    """FEEL as its code trains it: 300 epochs, batches of 256, no Cutout; its frames are not normalised.
+
+    Args:
+        adversarial: with AT, or without.
+    """
     trained = with_training(recipe, epochs=300, batch_size=256, augmentation=_NO_CUTOUT)
     return trained.having(FEEL(), AT if adversarial else None)
 
@@ -107,7 +122,13 @@ def calibration(
     clean: tuple[float, float],
     source: str,
 ) -> Calibration:
-    """A calibration from the published clean accuracies of the reference and of the method."""
+    """A calibration from the published clean accuracies of the reference and of the method.
+
+    Args:
+        name, candidates, recipe, reference: see :class:`spikeproof.tables.Calibration`.
+        clean: both accuracies in percent, the reference's first.
+        source: where they stand.
+    """
     drop = round(clean[0] - clean[1], 2)
     stated = f"{clean[0]} and {clean[1]} clean, {source}"
     return Calibration(

@@ -1,9 +1,9 @@
-"""A published table as plain Python: its rows are recipes, and beside each cell stands what the paper printed."""
+"""A table as plain Python: its rows are recipes, and beside a published table's cells stands what the paper printed."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from spikeproof.audit import AuditConfig, Trial, make_trial
@@ -70,7 +70,7 @@ class Row:
         name: unique in its table, lower case with dashes; part of file names.
         label: as printed.
         group: the heading that it stands under, such as "CIFAR-10, adversarial training".
-        recipe: at full scale, every field set; its name and its audit are not used.
+        recipe: at full scale, every field set; its name and its audit are used by a comparison alone.
         published: the paper's numbers in percent (measures as they are) by column; a cell that it does not have, or
             that cannot be read (a figure), is left out.
         calibrated: names of the table's calibrations, whose winners take the places of this row's defenses.
@@ -124,7 +124,7 @@ class Claim:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Table:
-    """A published table or figure.
+    """A published table or figure; or a comparison, which has no columns: each row is audited as its recipe asks.
 
     Args:
         name: of the command, such as "mpd-sgr-table1".
@@ -153,9 +153,11 @@ class Table:
         labels, names = [column.label for column in self.columns], [row.name for row in self.rows]
         known = {each.name for each in self.calibrations}
         referred = {
-            "column": {self.protocol, *(claim.column for claim in self.claims)}.union(
-                *(r.published for r in self.rows)
-            ),
+            "column": {
+                *([self.protocol] if self.columns else []),
+                *(claim.column for claim in self.claims),
+                *(label for row in self.rows for label in row.published),
+            },
             "row": {end for claim in self.claims for end in (claim.higher, claim.lower)},
             "calibration": {name for row in self.rows for name in row.calibrated},
         }
@@ -167,3 +169,27 @@ class Table:
                 raise SpikeproofError(f"The table {self.name} refers to a {kind} that it lacks: {sorted(unknown)}.")
         if any(column.on_substitute for column in self.columns) and any(row.substitute is None for row in self.rows):
             raise SpikeproofError(f"The table {self.name} has a black-box column and a row without a substitute.")
+
+
+def comparison(name: str, recipes: Sequence[Recipe]) -> Table:
+    """A table without published numbers: a row for each recipe, under the recipe's own name.
+
+    Args:
+        name: of the table.
+        recipes: as they are to be trained and audited; a plan sets the seed.
+
+    Raises:
+        SpikeproofError: two recipes of one name.
+
+    Example:
+        >>> [row.label for row in comparison("mine", [Recipe(name="first"), Recipe(name="second")]).rows]
+        ['first', 'second']
+    """
+    return Table(
+        name=name,
+        title=name,
+        source="",
+        columns=(),
+        rows=tuple(Row(name=each.name, label=each.name, group="", recipe=each, published={}) for each in recipes),
+        protocol="",
+    )

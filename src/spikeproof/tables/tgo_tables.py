@@ -26,7 +26,12 @@ _BANDS = ((0.5, 0.3), (0.5, 0.6), (1.0, 0.3), (1.0, 0.6), (2.0, 0.6))
 
 
 def tgo_candidates(lambda_max: float, *, noise_at_inference: bool = False) -> tuple[TGO, ...]:
-    """TGO with five settings of delta and sigma, which are not published."""
+    """TGO with five settings of delta and sigma, which are not published.
+
+    Args:
+        lambda_max: the penalty's weight at the end of training.
+        noise_at_inference: whether noise fires under audit too.
+    """
     return tuple(
         TGO(lambda_max=lambda_max, delta=delta, sigma=sigma, noise_at_inference=noise_at_inference)
         for delta, sigma in _BANDS

@@ -8,21 +8,22 @@ from pathlib import Path
 
 import pyarrow.compute as pc
 
+from spikeproof.engine.execute import MEND
+from spikeproof.engine.plan import Choice, TablePlan
+from spikeproof.engine.store import Store
+from spikeproof.engine.task import AuditTask, Task
 from spikeproof.hub import without_paths
 from spikeproof.records.reading import read_record
 from spikeproof.records.record import in_one_sentence
 from spikeproof.records.run_json import NetworkFacts, Taken
 from spikeproof.report import Audit, Counted, compared, read_audit, read_outcomes
-from spikeproof.reproduce.execute import MEND
-from spikeproof.reproduce.plan import Choice, Plan
-from spikeproof.reproduce.task import AuditTask, Store, Task
 from spikeproof.results import SCHEMA, Cell, Count, ResultRow, TableHeader, Verdict, Worst
 from spikeproof.runs import RunFolder
 from spikeproof.tables import Claim, Column, Measure, Row, describe
 
 
 def gather(
-    plan: Plan,
+    plan: TablePlan,
     store: Store,
     failed: Mapping[Task, str],
     *,
@@ -102,7 +103,7 @@ def _with_what_lies_elsewhere(
     )
 
 
-def _row(plan: Plan, row: Row, task: Task, store: Store) -> ResultRow:
+def _row(plan: TablePlan, row: Row, task: Task, store: Store) -> ResultRow:
     table, recipe = plan.table, task.recipe
     run, facts = RunFolder(store.network(recipe)), read_record(NetworkFacts, store.facts(recipe), MEND)
     config = run.config()
@@ -159,7 +160,7 @@ def _row(plan: Plan, row: Row, task: Task, store: Store) -> ResultRow:
     )
 
 
-def _cell(plan: Plan, row: Row, column: Column, task: Task, store: Store) -> Cell:
+def _cell(plan: TablePlan, row: Row, column: Column, task: Task, store: Store) -> Cell:
     published = row.published.get(column.label)
     if column.measure is not None:
         return Cell(count=None, value=_measured(store, task, column.measure), published=published)
@@ -189,7 +190,7 @@ def _line(text: str, private: Path) -> str:
     return "".join(letter if letter.isprintable() else "?" for letter in " ".join(without_paths(text).split()))
 
 
-def _audit_of(plan: Plan, column: Column, task: Task) -> AuditTask:
+def _audit_of(plan: TablePlan, column: Column, task: Task) -> AuditTask:
     return task.audits[plan.places().index(plan.place(column))]
 
 
@@ -202,7 +203,7 @@ def _count(counted: Counted) -> Count:
 
 
 def _verdict(
-    plan: Plan,
+    plan: TablePlan,
     claim: Claim,
     done: dict[tuple[str, int], Task],
     store: Store,
@@ -240,7 +241,7 @@ def _untestable(claim: Claim, choices: Mapping[str, list[Choice]]) -> str:
     return "; ".join(f"{name} misses its published price by {miss:+.1f} points" for name, miss in missed.items())
 
 
-def _right(plan: Plan, column: Column, task: Task, store: Store) -> dict[int, bool]:
+def _right(plan: TablePlan, column: Column, task: Task, store: Store) -> dict[int, bool]:
     """Of every audited image whether it is still right."""
     folder: Path = store.audit(task.recipe, _audit_of(plan, column, task))
     outcomes = read_outcomes(folder / "outcomes.parquet")

@@ -14,14 +14,14 @@ from small_table import OTHER, TABLE, VANILLA, do, plan
 
 from spikeproof.audit import AuditConfig
 from spikeproof.disk import sealed
+from spikeproof.engine import Circumstances, InProcess, Store, TablePlan, dry_run, make_pool
+from spikeproof.engine.execute import is_busy
+from spikeproof.engine.gather import _untestable, gather
+from spikeproof.engine.keys import audit_key, network_key
+from spikeproof.engine.pools import attempt
 from spikeproof.errors import SpikeproofError
 from spikeproof.machine import precision
 from spikeproof.recipes import Recipe
-from spikeproof.reproduce import Circumstances, InProcess, Plan, Store, dry_run, make_pool
-from spikeproof.reproduce.execute import is_busy
-from spikeproof.reproduce.gather import _untestable, gather
-from spikeproof.reproduce.keys import audit_key, network_key
-from spikeproof.reproduce.pools import attempt
 from spikeproof.results import read_results
 from spikeproof.runs import RunFolder
 
@@ -171,7 +171,7 @@ def test_any_crash_fails_one_network_only(done, monkeypatch):
     def crash(*_, **__):
         raise RuntimeError("out of memory\nand more")
 
-    monkeypatch.setattr("spikeproof.reproduce.execute.train_recipe", crash)
+    monkeypatch.setattr("spikeproof.engine.execute.train_recipe", crash)
     rows = tuple(
         dataclasses.replace(row, recipe=_longer(row.recipe)) if row.name != "mpd-sgr" else row for row in plan().rows
     )
@@ -191,7 +191,7 @@ def test_results_from_elsewhere_stay(done, tmp_path, monkeypatch):
     def crash(*_, **__):
         raise RuntimeError("no data here")
 
-    monkeypatch.setattr("spikeproof.reproduce.execute.train_recipe", crash)
+    monkeypatch.setattr("spikeproof.engine.execute.train_recipe", crash)
     _, failed = do(tmp_path)
     assert failed
     rows = {path: text for path, text in before.items() if path.name != "table.json"}
@@ -334,7 +334,7 @@ def test_the_same_network_is_never_done_by_two_at_once(done):
 
 
 def test_a_dry_run_does_nothing_and_says_what_it_would(tmp_path):
-    text = dry_run(plan(), Store(tmp_path), slots=1, device="cpu")
+    text = dry_run(plan(), Store(tmp_path), 1)
     assert list(tmp_path.iterdir()) == []
     # The reference and vanilla, which are one network; two candidates; the substitute; REG; and what is not known yet.
     assert [line.split("  ")[0].strip() == "after calibration" for line in text.splitlines()[:-1]].count(True) == 1
@@ -366,11 +366,11 @@ def test_the_key_is_of_what_decides_the_weights():
 
 def test_unknown_rows_are_refused(refuses):
     with refuses("no row 'moon'", "vanilla, reg, mpd-sgr"):
-        Plan.of(TABLE, "full", seeds=(0,), only=("moon",))
+        TablePlan.of(TABLE, "full", seeds=(0,), only=("moon",))
     with refuses("--seeds"):
-        Plan.of(TABLE, "full", seeds=())
+        TablePlan.of(TABLE, "full", seeds=())
     with refuses("from 0 on, not -1"):
-        Plan.of(TABLE, "full", seeds=(0, -1))
+        TablePlan.of(TABLE, "full", seeds=(0, -1))
 
 
 @pytest.mark.thorough

@@ -7,10 +7,11 @@ from collections.abc import Iterable, Sequence
 
 from spikeproof.audit import AuditConfig
 from spikeproof.data.public_sets import PUBLIC_SETS
+from spikeproof.engine.store import Store
+from spikeproof.engine.task import Task
 from spikeproof.machine.precision import for_verdicts, resolved
 from spikeproof.models import multiply_accumulates
 from spikeproof.recipes import Recipe
-from spikeproof.reproduce.task import Store, Task
 from spikeproof.runs import RunFolder
 
 # Forward multiply-accumulates a second, in training: on one CPU core about as measured (docs/performance.md); on a GPU
@@ -25,7 +26,14 @@ _STILL_CHASED = 0.4
 
 
 def hours(tasks: Sequence[Task], store: Store, device: str, correction: float = 1.0) -> list[float]:
-    """What is still to do of each task, in hours on one core or GPU; a network is trained for the first that has it."""
+    """What is still to do of each task, in hours on one core or GPU; a network is trained for the first that has it.
+
+    Args:
+        tasks: those that are done take no time.
+        store: where results lie.
+        device: "cpu" or "cuda".
+        correction: a factor; see :func:`correction`.
+    """
     estimates = []
     trained: set[str] = set()
     for task in tasks:
@@ -40,7 +48,13 @@ def hours(tasks: Sequence[Task], store: Store, device: str, correction: float = 
 
 
 def correction(tasks: Iterable[Task], store: Store, device: str) -> float:
-    """Measured over estimated training seconds of the tasks that are trained, without compiling; 1 where none is."""
+    """Measured over estimated training seconds of the tasks that are trained, without compiling; 1 where none is.
+
+    Args:
+        tasks: some of them may be trained.
+        store: where results lie.
+        device: networks that were trained on another one do not count.
+    """
     measured = estimated = 0.0
     for task in tasks:
         if store.trained(task.recipe) and RunFolder(store.network(task.recipe)).config()["device"] == device:

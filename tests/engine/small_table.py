@@ -14,9 +14,9 @@ from pathlib import Path
 from spikeproof.audit import AuditConfig
 from spikeproof.data import Augmentation
 from spikeproof.defenses import MPDSGR, REG
+from spikeproof.engine import Circumstances, InProcess, Store, TablePlan, reproduce
 from spikeproof.recipes import Recipe
 from spikeproof.recipes.recipe import DataConfig, ModelConfig
-from spikeproof.reproduce import InProcess, Plan, Store, reproduce
 from spikeproof.tables import Calibration, Claim, Column, Row, Table
 from spikeproof.train import TrainConfig
 
@@ -87,22 +87,14 @@ TABLE = Table(
 
 
 def plan(**changes):
-    made = Plan.of(TABLE, "full", **({"seeds": (0,)} | changes))
+    made = TablePlan.of(TABLE, "full", **({"seeds": (0,)} | changes))
     return dataclasses.replace(made, samples=(30, 20))
 
 
 def do(out, pool=None, made=None):
     """The table's text, and what failed."""
-    return reproduce(
-        made or plan(),
-        pool or InProcess(),
-        store=Store(out / "store"),
-        results=out / "results",
-        data_dir=None,
-        device="cpu",
-        command="test",
-        show=False,
-    )
+    around = Circumstances(Store(out / "store"), command="test", show=False)
+    return reproduce(made or plan(), pool or InProcess(), around, out / "results")
 
 
 def child(out):

@@ -6,9 +6,9 @@ import os
 import pytest
 import torch
 
+from spikeproof.engine import make_pool, pools
 from spikeproof.errors import SpikeproofError
 from spikeproof.machine.threads import most_threads
-from spikeproof.reproduce import make_pool, pools
 
 PASSIVE = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "1000", "KMP_BLOCKTIME": "0"}
 
@@ -40,7 +40,7 @@ def test_each_child_has_its_share(monkeypatch, tmp_path, held, available, slots,
     monkeypatch.setattr(pools, "available_processors", lambda: available)
     before = torch.get_num_threads()
     torch.set_num_threads(held)
-    pool = pools.Processes(slots)
+    pool = pools.ChildProcesses(slots)
     try:
         pool.start(None, Told())
         outcome = pool.wait()
@@ -52,4 +52,4 @@ def test_each_child_has_its_share(monkeypatch, tmp_path, held, available, slots,
 
 
 def test_the_command_lines_jobs_are_such_processes(tmp_path):
-    assert isinstance(make_pool(None, 2, tmp_path, {}), pools.Processes)
+    assert isinstance(make_pool(None, 2, tmp_path, {}), pools.ChildProcesses)

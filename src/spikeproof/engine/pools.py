@@ -16,11 +16,11 @@ from typing import Any, Literal, Protocol
 import torch
 
 from spikeproof.disk import Busy
-from spikeproof.errors import SpikeproofError
+from spikeproof.engine.execute import Circumstances, execute
+from spikeproof.engine.task import Task
+from spikeproof.errors import SpikeproofError, said_by_the_system
 from spikeproof.machine.processors import available_processors
 from spikeproof.machine.threads import passive_children, use_most
-from spikeproof.reproduce.execute import Circumstances, execute
-from spikeproof.reproduce.task import Task
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Outcome:
     why: str = ""
 
 
-class Pool(Protocol):
+class TaskPool(Protocol):
     """Takes tasks and says how they ended."""
 
     @property
@@ -50,13 +50,15 @@ class Pool(Protocol):
 
 
 def attempt(task: Task, circumstances: Circumstances) -> Outcome:
-    """Do a task, and say how it ended."""
+    """Do a task here, and say how it ended. Only Ctrl-C and SIGTERM come out of it."""
     try:
         execute(task, circumstances)
     except Busy:
         return Outcome(task, "busy")
     except SpikeproofError as error:
         return Outcome(task, "failed", str(error))
+    except OSError as error:
+        return Outcome(task, "failed", f"{said_by_the_system(error)}.")
     except Exception as error:  # whatever it is, the other networks of the table go on
         traceback.print_exc()
         first = str(error).splitlines()[:1]
@@ -82,7 +84,7 @@ class InProcess:
         self._begun.clear()
 
 
-class Processes:
+class ChildProcesses:
     """Several at once, each in a process of its own: a crash ends one task and no other.
 
     They share the available processors evenly, and take turns with the GPUs.
@@ -155,7 +157,7 @@ def _end_with_parent() -> None:
     assert parent is not None
     wait([parent.sentinel])
     os.kill(os.getpid(), signal.SIGTERM)
-    time.sleep(Processes._PATIENCE)
+    time.sleep(ChildProcesses._PATIENCE)
     os._exit(1)
 
 
@@ -238,8 +240,17 @@ class Submitted:
         return outcome
 
 
-def make_pool(cluster: str | None, slots: int, folder: Path, parameters: dict[str, Any]) -> Pool:
-    """The pool that the command line asks for."""
+def make_pool(cluster: str | None, slots: int, folder: Path, parameters: dict[str, Any]) -> TaskPool:
+    """The pool that the command line asks for.
+
+    Args:
+        cluster: "slurm" or "local" for submitit's jobs; None for processes of this machine.
+        slots: how many tasks at once.
+        folder, parameters: of the jobs, see :class:`Submitted`.
+
+    Raises:
+        SpikeproofError: whatever :class:`Submitted` refuses.
+    """
     if cluster is not None:
         return Submitted(folder, cluster, slots, parameters)
-    return InProcess() if slots == 1 else Processes(slots)
+    return InProcess() if slots == 1 else ChildProcesses(slots)

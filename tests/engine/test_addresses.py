@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from spikeproof.audit import AuditConfig
+from spikeproof.engine.keys import audit_key, network_key
+from spikeproof.engine.plan import TablePlan
+from spikeproof.engine.store import Store
 from spikeproof.recipes import find_recipe
-from spikeproof.reproduce.keys import audit_key, network_key
-from spikeproof.reproduce.plan import Plan
-from spikeproof.reproduce.task import Store
 from spikeproof.tables import find_table
 
 
@@ -41,7 +41,7 @@ def test_of_recipes(name, network, audit):
 )
 def test_of_the_first_row_of_a_table(table, network, audits):
     store = Store(Path("store"))
-    plan = Plan.of(find_table(table), "mini", seeds=(0,))
+    plan = TablePlan.of(find_table(table), "mini", seeds=(0,))
     task = next(task for task in plan.tasks(store) if task.audits)
     assert (task.key, [store.audit(task.recipe, audit).name for audit in task.audits]) == (network, audits)
 

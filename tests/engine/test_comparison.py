@@ -3,6 +3,9 @@
 import dataclasses
 import json
 import re
+import shutil
+import threading
+import time
 from collections import Counter
 from xml.etree import ElementTree
 
@@ -13,11 +16,15 @@ from scipy.stats import binomtest
 from spikeproof.audit import AuditConfig
 from spikeproof.coding import Poisson
 from spikeproof.defenses import MPDSGR
-from spikeproof.recipes import DIGITS, Share, one_more, overridden, run_comparison, write_comparison
+from spikeproof.disk import alone
+from spikeproof.engine import Circumstances, InProcess, NamedStore, TablePlan, compare, make_pool, runner
+from spikeproof.recipes import DIGITS, audit_run, one_more, overridden, train_recipe
 from spikeproof.recipes.recipe import DataConfig
-from spikeproof.report import read_page
+from spikeproof.report import read_page, write_comparison
 from spikeproof.report.numbers import chance
+from spikeproof.runs import RunFolder
 from spikeproof.spiking import Neuron, Rectangular
+from spikeproof.tables import comparison
 from spikeproof.train import TrainConfig
 
 AUDIT = AuditConfig(
@@ -36,9 +43,14 @@ def rows():
     return [dataclasses.replace(DIGITS[place], **changes) for place in (0, 3)]
 
 
-def run(rows, out, **changes):
-    options = {"seeds": (0,), "data_dir": None, "share": Share(), "command": "me"} | changes
-    return run_comparison(rows, out, **options)
+def run(rows, out, pool=None, **changes):
+    """The audited runs of each row."""
+    plan = TablePlan.of(comparison("few digits", rows), **({"seeds": (0,)} | changes))
+    return compare(plan, pool or InProcess(), Circumstances(NamedStore(out), command="me"))[0]
+
+
+def files(folder):
+    return {path.relative_to(folder): path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
 
 
 def test_overrides_reach_every_row_and_nothing_else(rows):
@@ -87,44 +99,104 @@ def test_what_is_a_rows_own_cannot_be_overridden(rows, change, refuses):
         overridden(rows, rows[0], dataclasses.replace(rows[0], **change))
 
 
-@pytest.mark.parametrize("text", ["2/2", "\N{SUPERSCRIPT TWO}/3", "1", "a/2", "-1/2", "0/0", ""])
-def test_a_share_is_one_of_so_many(text, refuses):
-    with refuses("0/2", repr(text)):
-        Share.parse(text)
-    assert Share.parse("1/2") == Share(1, 2)
-
-
 def test_shares_do_every_row_once_and_a_second_call_nothing(rows, tmp_path):
-    first = run(rows, tmp_path, seeds=(0, 1), share=Share(0, 2))
+    first = run(rows, tmp_path, seeds=(0, 1), share=(0, 2))
     done = {path.parents[2].name for path in tmp_path.glob("*/audits/*/audit.json")}
     assert done == {"demo-digits-vanilla-s0", "demo-digits-vanilla-s1"}
-    second = run(rows, tmp_path, seeds=(0, 1), share=Share(1, 2))
-    assert first == second
-    folders = [folder for each in first.values() for folder, _ in each]
-    places = [place for each in first.values() for _, place in each]
-    assert all((place / "audit.json").is_file() for place in places) and len(places) == 4
-    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
-    run(rows, tmp_path, seeds=(0, 1))
-    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()} == before
-    seeds = [json.loads((folder / "config.json").read_text())["recipe"]["train"]["seed"] for folder in folders]
-    assert seeds == [0, 1, 0, 1]
+    second = run(rows, tmp_path, seeds=(0, 1), share=(1, 2))
+    assert [len(first[row.name]) for row in rows] == [2, 0] and [len(second[row.name]) for row in rows] == [2, 2]
+    before = files(tmp_path)
+    assert run(rows, tmp_path, seeds=(0, 1)).keys() == second.keys()
+    assert files(tmp_path) == before
+    assert [run.config["recipe"]["train"]["seed"] for each in second.values() for run in each] == [0, 1, 0, 1]
+    # Whoever has removed the weights of an audited network does not have it trained again.
+    for weights in tmp_path.rglob("model.safetensors"):
+        weights.unlink()
+    assert [len(each) for each in run(rows, tmp_path, seeds=(0, 1)).values()] == [2, 2]
+    assert not list(tmp_path.rglob("model.safetensors"))
+
+
+class Watched(InProcess):
+    """Says which tasks were begun, and what another process does meanwhile."""
+
+    def __init__(self, meanwhile=lambda: None):
+        super().__init__()
+        self.labels, self.meanwhile = [], meanwhile
+
+    def start(self, task, around):
+        self.labels.append(task.label)
+        super().start(task, around)
+        self.meanwhile()
+
+
+def test_two_processes_share_the_rows(rows, tmp_path, monkeypatch):
+    """While one is at the first row, another does the second, and waits for the first to end."""
+    monkeypatch.setattr(runner, "_PATIENCE", 0.01)
+    store = NamedStore(tmp_path)
+    begun, ended = threading.Event(), []
+
+    def first_row():
+        with alone(store.lock(rows[0]), "this network"):
+            begun.set()
+            while not list((tmp_path / "demo-digits-at-s0").glob("audits/*/audit.json")):
+                time.sleep(0.01)
+            ended.append("the second row is done")
+
+    other = threading.Thread(target=first_row)
+    other.start()
+    begun.wait()
+    pool = Watched()
+    found = run(rows, tmp_path, pool)
+    other.join()
+    assert ended and pool.labels == ["demo-digits-at, seed 0", "demo-digits-vanilla, seed 0"]
+    assert all(len(each) == 1 for each in found.values())
+
+
+def test_a_run_that_somebody_is_at_is_tried_again_later(rows, tmp_path, monkeypatch, capsys):
+    """A `spikeproof train` holds the run and no network of the store."""
+    monkeypatch.setattr(runner, "_PATIENCE", 0.2)
+    lock = RunFolder(NamedStore(tmp_path).network(rows[0])).lock()
+    lock.__enter__()
+    freed = threading.Timer(0.5, lambda: lock.__exit__(None, None, None))
+    pool = Watched(lambda: None if freed.is_alive() or freed.finished.is_set() else freed.start())
+    found = run(rows[:1], tmp_path, pool)
+    freed.join()
+    assert 2 <= len(pool.labels) < 8 and len(found["demo-digits-vanilla"]) == 1
+    assert "demo-digits-vanilla, seed 0: another process is at it" in capsys.readouterr().err
+
+
+def test_what_a_comparison_did_before_there_was_one_engine_is_taken_over(rows, tmp_path):
+    """Its folders were those of `spikeproof train` and `spikeproof audit`: nothing is trained or audited again."""
+    for row in rows:
+        folder = tmp_path / f"{row.name}-s0"
+        train_recipe(row, data_dir=None, out=folder, command="before", show=False)
+        audit_run(folder, row.audit, data_dir=None, command="before", show=False)
+    before, pool = files(tmp_path), Watched()
+    found = run(rows, tmp_path, pool)
+    assert pool.labels == [] and [len(each) for each in found.values()] == [1, 1]
+    assert files(tmp_path) == before
+    shutil.rmtree(tmp_path / "demo-digits-at-s0" / "audits")  # one that was stopped before its audit
+    weights = tmp_path / "demo-digits-at-s0" / "model.safetensors"
+    run(rows, tmp_path, pool)
+    assert pool.labels == ["demo-digits-at, seed 0"]
+    assert weights.stat().st_mtime_ns == before[weights.relative_to(tmp_path)]
 
 
 def test_a_row_that_fails_does_not_stop_the_others(rows, tmp_path, capsys):
     rows[0] = dataclasses.replace(rows[0], train=dataclasses.replace(rows[0].train, batch_size=1000))
-    folders = run(rows, tmp_path)
-    assert re.search(r"^spikeproof: demo-digits-vanilla, seed 0, is left out: .+$", capsys.readouterr().err, re.M)
-    assert (folders["demo-digits-at"][0][1] / "audit.json").is_file()
+    found = run(rows, tmp_path)
+    assert re.search(r"^demo-digits-vanilla, seed 0: failed: .+$", capsys.readouterr().err, re.M)
+    assert [len(found[row.name]) for row in rows] == [0, 1]
     page = tmp_path / "page.md"
-    write_comparison(folders, page, tmp_path / "report.html")
+    write_comparison(found, page, tmp_path / "report.html")
     assert "Not audited yet: demo-digits-vanilla." in page.read_text()
 
 
 def test_rows_are_compared_image_by_image(rows, tmp_path):
     """What the page says is what the files say, counted anew."""
-    folders, page = run(rows, tmp_path, seeds=(0, 1)), tmp_path / "page.md"
+    found, page = run(rows, tmp_path, seeds=(0, 1)), tmp_path / "page.md"
     assert one_more(rows) == [("demo-digits-at", "demo-digits-vanilla")]
-    write_comparison(folders, page, tmp_path / "report.html", one_more(rows))
+    write_comparison(found, page, tmp_path / "report.html", one_more(rows))
     header, line = (
         [cell.strip() for cell in line.strip("|").split("|")]
         for line in page.read_text().splitlines()
@@ -135,9 +207,9 @@ def test_rows_are_compared_image_by_image(rows, tmp_path):
     for column, cell in zip(header[3:], line[3:], strict=True):
         balance = Counter()
         for sign, name in ((1, "demo-digits-at"), (-1, "demo-digits-vanilla")):
-            for _, place in folders[name]:
+            for run_of_seed in found[name]:
                 right = {}
-                for row in pq.read_table(place / "outcomes.parquet").to_pylist():
+                for row in pq.read_table(run_of_seed.audited / "outcomes.parquet").to_pylist():
                     if row["eps"] in (0.0, 0.1) and (row["kind"] == "clean" or column in (row["trial"], "worst case")):
                         right[row["sample"]] = right.get(row["sample"], True) and row["correct"]
                 balance.update({sample: sign * held for sample, held in right.items()})
@@ -150,30 +222,30 @@ def test_rows_are_compared_image_by_image(rows, tmp_path):
 
 
 def test_the_page_keeps_what_stands_around_the_table(rows, tmp_path):
-    folders, page = run(rows, tmp_path), tmp_path / "page.md"
-    write_comparison(folders, page, tmp_path / "report.html")
+    found, page = run(rows, tmp_path), tmp_path / "page.md"
+    write_comparison(found, page, tmp_path / "report.html")
     page.write_text("# Mine\n\nBefore.\n\n" + page.read_text().removeprefix("# Comparison\n") + "\nAfter.\n")
     written = page.read_text()
-    write_comparison(folders, page, tmp_path / "report.html")
+    write_comparison(found, page, tmp_path / "report.html")
     assert page.read_text() == written
     header, _, *body = [line for line in written.splitlines() if line.startswith("|")]
     columns = [cell.strip() for cell in header.strip("|").split("|")]
     assert columns[2:6] == ["Clean", "FGSM", "PGD-3", "Worst case"]
-    for line, name in zip(body, folders, strict=True):
+    for line, name in zip(body, found, strict=True):
         cells = dict(zip(columns, (cell.strip() for cell in line.strip("|").split("|")), strict=True))
-        found = json.loads((folders[name][0][1] / "audit.json").read_text())
+        audit = json.loads((found[name][0].audited / "audit.json").read_text())
         assert cells["Row"] == name
-        assert cells["Worst case"].startswith(f"**{100 * found['worst_case']['accuracy']:.1f}**")
-        assert cells["Gap"] == f"{100 * found['masking_gap']:.1f}"
+        assert cells["Worst case"].startswith(f"**{100 * audit['worst_case']['accuracy']:.1f}**")
+        assert cells["Gap"] == f"{100 * audit['masking_gap']:.1f}"
     assert "n = 20," in written
     assert ElementTree.parse(tmp_path / "comparison.svg").getroot().tag.endswith("svg")
 
 
 def test_rows_audited_under_other_conditions_are_not_put_side_by_side(rows, tmp_path, refuses):
     rows[1] = dataclasses.replace(rows[1], audit=dataclasses.replace(AUDIT, eps=0.05))
-    folders = run(rows, tmp_path)
+    found = run(rows, tmp_path)
     with refuses("other conditions", "demo-digits-at-s0"):
-        write_comparison(folders, tmp_path / "page.md", tmp_path / "report.html")
+        write_comparison(found, tmp_path / "page.md", tmp_path / "report.html")
 
 
 def test_one_mark_without_the_other(rows, tmp_path, refuses):
@@ -189,6 +261,16 @@ def test_pages_that_cannot_be_written(tmp_path, refuses):
     for page in (tmp_path, tmp_path / "file" / "page.md", tmp_path / "file"):
         with refuses("--page", page):
             read_page(page)
+
+
+@pytest.mark.thorough
+def test_two_jobs_make_the_same_runs_as_one(rows, tmp_path):
+    one, two = run(rows, tmp_path / "one"), run(rows, tmp_path / "two", make_pool(None, 2, tmp_path, {}))
+    for name, (alone_run,) in one.items():
+        (beside,) = two[name]
+        assert beside.audit.worst_case == alone_run.audit.worst_case
+        weights = [(each.folder / "model.safetensors").read_bytes() for each in (alone_run, beside)]
+        assert weights[0] == weights[1]
 
 
 @pytest.mark.thorough

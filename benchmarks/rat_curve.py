@@ -1,5 +1,8 @@
 """The published training curve of SNN-RAT's WRN16 on CIFAR-10, as the acceptance test of a run.
 
+    python benchmarks/rat_curve.py --scale short --data-dir DATA      # killed and started again, it goes on
+
+It trains the network, prints its curve beside the published one, epoch by epoch, and says whether they agree.
 From the log of the published checkpoint: T=8, FGSM of 2/255 through BPTT, retraction of 0.004, batches of 64, Cutout,
 200 epochs. It gives sums of 782 batch losses; a run here gives means.
 """
@@ -8,11 +11,20 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import shlex
+import sys
+from pathlib import Path
 from typing import Any
 
+import tyro
+
+from spikeproof.audit import AuditConfig
 from spikeproof.defenses import AdversarialTraining
+from spikeproof.engine import Store
 from spikeproof.errors import SpikeproofError
-from spikeproof.tables.scale import Scale, at_scale
+from spikeproof.recipes import train_recipe
+from spikeproof.runs import RunFolder
+from spikeproof.tables import Scale, at_scale
 from spikeproof.tables.settings import plain, reg, with_training
 
 
@@ -50,6 +62,7 @@ RAT_CURVE = with_training(
     plain("wrn16", "cifar10", 8).having(reg("wrn16"), AdversarialTraining(eps=2 / 255, attack="fgsm")),
     validate_every=1,
 )
+RAT_CURVE = dataclasses.replace(RAT_CURVE, audit=AuditConfig())
 
 _BATCHES, _EPOCHS = 782, 200
 # The first epochs hang on the start; these before are shown and not judged.
@@ -133,3 +146,25 @@ def _verdict(done: int, epochs: int, apart: list[str], scale: Scale) -> str:
         return f"No verdict: {done} of {epochs} epochs are done."
     verdict = f"It differs: {'; '.join(apart)}." if apart else "It agrees."
     return verdict if scale == "full" else f"{verdict} At the scale {scale} it need not agree: the training is another."
+
+
+def main(
+    scale: Scale = "mini", seed: int = 0, data_dir: Path | None = None, out: Path = Path("runs/reproduce")
+) -> None:
+    """Train SNN-RAT's published network and compare its training curve with the published one.
+
+    Args:
+        scale: of the tables; see `spikeproof reproduce --help`.
+        data_dir: folder of the data sets; else SPIKEPROOF_DATA_DIR, else the Hugging Face hub.
+        out: the store of `spikeproof reproduce`, in which the network lies under its content address.
+    """
+    smaller = at_scale(RAT_CURVE, scale)
+    recipe = dataclasses.replace(smaller, train=dataclasses.replace(smaller.train, seed=seed))
+    folder = Store(out).network(recipe)
+    command = shlex.join(["python", *sys.argv])
+    train_recipe(recipe, data_dir=data_dir, out=folder, resume=True, command=command)
+    print(compare_curve(RunFolder(folder).metrics(), scale))
+
+
+if __name__ == "__main__":
+    tyro.cli(main)

@@ -2,41 +2,31 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
+from spikeproof.engine.estimate import correction, hours
+from spikeproof.engine.execute import Circumstances
+from spikeproof.engine.gather import gather
+from spikeproof.engine.plan import TablePlan
+from spikeproof.engine.pools import TaskPool
+from spikeproof.engine.runner import run
+from spikeproof.engine.store import Store
+from spikeproof.engine.task import Task
 from spikeproof.errors import SpikeproofError
-from spikeproof.reproduce.estimate import correction, hours
-from spikeproof.reproduce.execute import Circumstances
-from spikeproof.reproduce.gather import gather
-from spikeproof.reproduce.plan import Plan
-from spikeproof.reproduce.pools import Pool
-from spikeproof.reproduce.runner import Work, run
-from spikeproof.reproduce.task import Store, Task
+from spikeproof.machine.device import pick_device
 from spikeproof.results import ResultRow, TableHeader, read_results, render_table, write_header, write_row
 
 
 def reproduce(
-    plan: Plan,
-    pool: Pool,
-    *,
-    store: Store,
-    results: Path,
-    data_dir: Path | None,
-    device: str,
-    command: str,
-    show: bool = True,
+    plan: TablePlan, pool: TaskPool, circumstances: Circumstances, results: Path
 ) -> tuple[str, dict[Task, str]]:
     """Train and audit what the plan asks for and what is not done, and write its result files.
 
     Args:
-        store: where networks and audits lie, shared by all tables.
+        pool: who does the tasks.
+        circumstances: the tasks'; its store is shared by all tables.
         results: the folder of result files. What the store has of this table is written anew; other files stay, but
             for those of rows that were asked for, failed, and are of another setting by now.
-        data_dir: folder of the data sets.
-        device: "cpu" or "cuda", for the estimates.
-        show: say on stderr how far it is.
 
     Returns:
         The table as Markdown, equal byte for byte for equal results, and the tasks that failed, with why.
@@ -44,12 +34,10 @@ def reproduce(
     Raises:
         SpikeproofError: a result that cannot be read or written.
     """
-    circumstances = Circumstances(store, data_dir, command, show and pool.slots == 1)
-    tell: Callable[[str], None] = to_stderr if show else lambda _: None
     _present(plan, results)  # a file there that cannot be read says so now, and not after hours
-    failed = run(plan, pool, circumstances, device=device, tell=tell)
+    failed = run(plan, pool, circumstances)
     before, earlier = _present(plan, results)
-    private = Path.cwd() if data_dir is None else data_dir
+    store, private = circumstances.store, circumstances.data_dir or Path.cwd()
     header, rows = gather(plan, store, failed, before=before, seeds={row.seed for row in earlier}, private=private)
     write_header(header, results)
     for row in rows:
@@ -69,7 +57,10 @@ def reproduce(
 
 
 def check_folders(*folders: Path) -> None:
-    """Nothing, if these are folders or can be made.
+    """Refuse what is no folder and cannot become one.
+
+    Args:
+        folders: for results.
 
     Raises:
         SpikeproofError: a file is in the way.
@@ -79,7 +70,7 @@ def check_folders(*folders: Path) -> None:
             raise SpikeproofError(f"{folder} cannot be a folder for results: a file is in its way; give another one.")
 
 
-def _present(plan: Plan, results: Path) -> tuple[TableHeader | None, list[ResultRow]]:
+def _present(plan: TablePlan, results: Path) -> tuple[TableHeader | None, list[ResultRow]]:
     """What the results have of this table already."""
     if not results.is_dir():
         return None, []
@@ -89,8 +80,13 @@ def _present(plan: Plan, results: Path) -> tuple[TableHeader | None, list[Result
     return None, []
 
 
-def dry_run(plan: Work, store: Store, *, slots: int, device: str) -> str:
-    """What ``reproduce`` would do: a line for each task, and the hours."""
+def dry_run(plan: TablePlan, store: Store, slots: int) -> str:
+    """What ``reproduce`` would do: a line for each task, and the hours.
+
+    Args:
+        slots: how many tasks are done at once.
+    """
+    device = pick_device("auto").type
     known, waiting = plan.tasks(store), plan.waiting(store)
     factor = correction(known, store, device)
     estimated = hours([*known, *waiting], store, device, factor)
@@ -103,8 +99,3 @@ def dry_run(plan: Work, store: Store, *, slots: int, device: str) -> str:
     total = sum(estimated)
     where = f"{slots} at once on {device}" if slots > 1 else f"one at a time on {device}"
     return "\n".join([*lines, f"About {total / slots:.2f} hours, {where}: an estimate, corrected by what is done."])
-
-
-def to_stderr(line: str) -> None:
-    """Tell a person."""
-    print(line, file=sys.stderr, flush=True)

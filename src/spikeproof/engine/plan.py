@@ -9,12 +9,14 @@ from collections.abc import Collection, Mapping, Sequence
 
 from spikeproof.audit import AuditConfig
 from spikeproof.defenses import Defense
+from spikeproof.engine.store import Store
+from spikeproof.engine.task import AuditTask, Task
 from spikeproof.errors import SpikeproofError
 from spikeproof.models import create_model, draws_at_random
+from spikeproof.names import unknown as unknown_name
 from spikeproof.recipes import Recipe
-from spikeproof.reproduce.task import AuditTask, Store, Task
 from spikeproof.runs import RunFolder
-from spikeproof.tables import Calibration, Column, Row, Scale, Table, at_scale, audit_sizes
+from spikeproof.tables import Calibration, Column, Measure, Row, Scale, Table, at_scale, audit_sizes
 from spikeproof.threat import parse_eps
 
 # Attacks see batches of one size everywhere, so that no verdict hangs on how much memory a machine has free.
@@ -67,10 +69,13 @@ class Choice:
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan:
+class TablePlan:
     """What is to be done for a table at a scale: its rows, or some of them, with every seed.
 
-    ``samples`` are how many test images the columns and the worst case are taken on; None is all of them.
+    Args:
+        rows, seeds: each row with each seed.
+        samples: how many test images the columns and the worst case are taken on; None is all of them.
+        share: I and N: only every N-th task from the I-th on is done, of a table without calibrations.
     """
 
     table: Table
@@ -78,50 +83,76 @@ class Plan:
     seeds: tuple[int, ...]
     rows: tuple[Row, ...]
     samples: tuple[int | None, int | None]
+    share: tuple[int, int] = (0, 1)
 
     @classmethod
-    def of(cls, table: Table, scale: Scale, *, seeds: Sequence[int], only: Collection[str] = ()) -> Plan:
-        """All rows, or those whose names are in ``only``.
+    def of(
+        cls,
+        table: Table,
+        scale: Scale = "full",
+        *,
+        seeds: Sequence[int],
+        only: Collection[str] = (),
+        share: tuple[int, int] = (0, 1),
+    ) -> TablePlan:
+        """The plan of a table's rows, or of some of them.
+
+        Args:
+            seeds: that each row is trained with.
+            only: the names of the rows; all of them by default.
+            share: see the class.
 
         Raises:
             SpikeproofError: a row that the table does not have, or seeds that are none or given twice.
         """
         known = [row.name for row in table.rows]
         if unknown := sorted(set(only) - set(known)):
-            raise SpikeproofError(f"{table.name} has no row {unknown[0]!r}; its rows are {', '.join(known)}.")
+            raise SpikeproofError(unknown_name("row", unknown[0], known))
         if not seeds or len(set(seeds)) < len(seeds):
             raise SpikeproofError("--seeds needs one number at least, and each once.")
         if min(seeds) < 0:
             raise SpikeproofError(f"A seed is a whole number from 0 on, not {min(seeds)}.")
         rows = tuple(row for row in table.rows if not only or row.name in only)
-        return cls(table, scale, tuple(seeds), rows, audit_sizes(scale))
+        return cls(table, scale, tuple(seeds), rows, audit_sizes(scale), share)
 
     def tasks(self, store: Store, failed: Collection[Task] = ()) -> list[Task]:
-        """Every task that is known now; more are known when these are done."""
+        """Every task that is known now; more are known when these are done.
+
+        Args:
+            store: that calibrations are read from.
+            failed: tasks that are not tried again.
+        """
         tasks: dict[Task, None] = {}
         for calibration in self._calibrations(*self.rows):
             for task in (self._reference(calibration), *self._candidates(calibration)):
                 tasks[task] = None
-        for row in self.rows:
-            if self.choices(store, row, failed) is None:
-                continue
-            for seed in self.seeds:
+        for seed in self.seeds:
+            for row in self.rows:
+                if self.choices(store, row, failed) is None:
+                    continue
                 task = self.task(store, row, seed, failed)
-                for audit in task.audits:
-                    if audit.substitute is not None:
-                        on = f"{audit.substitute.model.name} on {audit.substitute.data.name}"
-                        tasks[Task(f"substitute, {on}", audit.substitute)] = None
+                for recipe in task.needs():
+                    tasks[_network(f"substitute, {recipe.model.name} on {recipe.data.name}", recipe)] = None
                 tasks[task] = None
-        return list(tasks)
+        first, step = self.share
+        return list(tasks)[first::step]
 
     def task(self, store: Store, row: Row, seed: int, failed: Collection[Task] = ()) -> Task:
-        """The task of one row whose calibrations are decided."""
+        """The task of one row with one seed.
+
+        Args:
+            store, failed: see :meth:`tasks`. The row's calibrations must be decided in it.
+        """
         chosen = self.choices(store, row, failed)
         assert chosen is not None
         return self._task(row, seed, [choice.calibration.candidates[choice.index] for choice in chosen])
 
     def waiting(self, store: Store, failed: Collection[Task] = ()) -> list[Task]:
-        """For every row that waits for a calibration, and every seed, a task that costs about what its own will."""
+        """For every row that waits for a calibration, and every seed, a task that costs about what its own will.
+
+        Args:
+            store, failed: see :meth:`tasks`.
+        """
         return [
             self._task(row, seed, [each.candidates[0] for each in self._calibrations(row)])
             for row in self.rows
@@ -131,21 +162,30 @@ class Plan:
 
     def _task(self, row: Row, seed: int, defenses: Sequence[Defense]) -> Task:
         recipe = seeded(at_scale(row.recipe.having(*defenses), self.scale), seed)
-        substitute = None if row.substitute is None else at_scale(row.substitute, self.scale)
+        label = f"{row.group}: {row.label}, seed {seed}" if row.group else f"{row.label}, seed {seed}"
+        if not self.table.columns:
+            return Task(label, recipe, (AuditTask(recipe.audit),))
+        substitute = None if row.substitute is None else _shared(at_scale(row.substitute, self.scale))
         audits = self.column_audits(row, recipe, substitute)
         measures = tuple(dict.fromkeys(column.measure for column in self.table.columns if column.measure is not None))
-        return Task(
-            f"{row.group}: {row.label}, seed {seed}", recipe, (*audits, self.worst_audit(row, recipe)), measures
-        )
+        return _network(label, recipe, (*audits, self.worst_audit(row, recipe)), measures)
 
     def choices(self, store: Store, row: Row, failed: Collection[Task] = ()) -> list[Choice] | None:
-        """What the row's calibrations chose; None while one of them is undecided."""
+        """What the row's calibrations chose; None while one of them is undecided.
+
+        Args:
+            store, failed: see :meth:`tasks`.
+        """
         choices = [self._choice(store, calibration, failed) for calibration in self._calibrations(row)]
         decided = [choice for choice in choices if choice is not None]
         return decided if len(decided) == len(choices) else None
 
     def failed_calibration(self, row: Row, failed: Mapping[Task, str]) -> str:
-        """Why a row has no setting, where a calibration of it failed."""
+        """Why a row has no setting, where a calibration of it failed.
+
+        Args:
+            failed: tasks, and why.
+        """
         for calibration in self._calibrations(row):
             for task in (self._reference(calibration), *self._candidates(calibration)):
                 if task in failed:
@@ -153,7 +193,12 @@ class Plan:
         return "a calibration that it needs is not done"
 
     def column_audits(self, row: Row, recipe: Recipe, substitute: Recipe | None) -> list[AuditTask]:
-        """Of a row's network, one audit for all columns of one radius, black box apart: in the order of ``places``."""
+        """Of a row's network, one audit for all columns of one radius, black box apart: in the order of ``places``.
+
+        Args:
+            recipe: the row's, at scale; a random network is averaged over draws.
+            substitute: that black-box columns craft on.
+        """
         audits = []
         for eps, black_box in self.places():
             here = [c for c in self.table.columns if c.measure is None and self.place(c) == (eps, black_box)]
@@ -173,7 +218,11 @@ class Plan:
         return audits
 
     def worst_audit(self, row: Row, recipe: Recipe) -> AuditTask:
-        """The battery that adapts, at the table's radius."""
+        """The battery that adapts, at the table's radius.
+
+        Args:
+            recipe: the row's, at scale.
+        """
         config = self._audit(row, recipe, self.samples[1], self.table.audit.threat.eps)
         return AuditTask(dataclasses.replace(config, sweep_samples=50))
 
@@ -204,14 +253,11 @@ class Plan:
         return [calibration for calibration in self.table.calibrations if calibration.name in names]
 
     def _reference(self, calibration: Calibration) -> Task:
-        return Task(f"{calibration.name}: reference", at_scale(calibration.reference, self.scale))
+        return _network(f"{calibration.name}: reference", at_scale(calibration.reference, self.scale))
 
     def _candidates(self, calibration: Calibration) -> list[Task]:
         return [
-            Task(
-                f"{calibration.name}: {words}",
-                at_scale(calibration.recipe.having(candidate), self.scale),
-            )
+            _network(f"{calibration.name}: {words}", at_scale(calibration.recipe.having(candidate), self.scale))
             for words, candidate in zip(_in_words(calibration), calibration.candidates, strict=True)
         ]
 
@@ -229,6 +275,18 @@ class Plan:
         images = reference.recipe.data.validation
         assert images is not None  # tables say how many
         return Choice(calibration, distances.index(min(distances)), reached, aim, images)
+
+
+def _network(
+    label: str, recipe: Recipe, audits: tuple[AuditTask, ...] = (), measures: tuple[Measure, ...] = ()
+) -> Task:
+    """A task of a network that tables share."""
+    return Task(label, _shared(recipe), audits, measures, facts=True)
+
+
+def _shared(recipe: Recipe) -> Recipe:
+    """The recipe with a name and an audit that are the same for every table that has its network."""
+    return dataclasses.replace(recipe, name=f"{recipe.model.name}-{recipe.data.name}", audit=AuditConfig())
 
 
 def _in_words(calibration: Calibration) -> list[str]:
@@ -256,5 +314,10 @@ def _random(recipe: Recipe) -> bool:
 
 
 def seeded(recipe: Recipe, seed: int) -> Recipe:
-    """The recipe trained with this seed."""
+    """The recipe trained with this seed.
+
+    Example:
+        >>> seeded(Recipe(name="mine"), 3).train.seed
+        3
+    """
     return dataclasses.replace(recipe, train=dataclasses.replace(recipe.train, seed=seed))

@@ -37,13 +37,26 @@ def network_key(recipe: Recipe) -> str:
 
 
 def audit_key(network: str, config: AuditConfig, substitute: str | None = None) -> str:
-    """The address of an audit of a network, by the networks' addresses, the audit's settings and what they run."""
+    """The address of an audit of a network.
+
+    Args:
+        network: its address.
+        config: the audit's settings. The trials that they run are a part of the address.
+        substitute: the address of the network that black-box trials craft on.
+    """
     trials = [trial.name for trial in config.members()]
     return _address([network, config.meaning(), trials, substitute])
 
 
 def measure_key(network: str, measure: str, images: int, eps: float) -> str:
-    """The address of a measure of a network, taken on so many test images and, where it has one, at this radius."""
+    """The address of a measure of a network.
+
+    Args:
+        network: its address.
+        measure: its name.
+        images: on how many test images it is taken.
+        eps: the radius, of a measure that has one.
+    """
     return _address([network, measure, images, eps])
 
 
