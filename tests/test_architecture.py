@@ -193,4 +193,4 @@ def test_nothing_that_need_not_be_installed_is_imported(path):
 def test_the_tests_mirror_the_rooms():
     rooms = {path.name for path in PACKAGE.iterdir() if path.is_dir() and path.name != "__pycache__"}
     folders = {path.name for path in (ROOT / "tests").iterdir() if any(path.glob("test_*.py"))}
-    assert folders == rooms | {"benchmarks", "docs"}
+    assert folders == rooms | {"docs"}

@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:
         again = (
             "; the same command goes on with the attack it was at"
-            if words[:1] in (["audit"], ["compare"], ["reproduce"])
+            if words[:1] in (["audit"], ["demo"], ["compare"], ["reproduce"])
             else ""
         )
         _end(f"stopped{again}.", 130)

@@ -32,6 +32,7 @@ from spikeproof.report import read_runs
 
 
 def train(words: list[str], command: str) -> None:
+    """Train a recipe into a run folder."""
     if asks_for_help(words):
         read_arguments(TrainArguments, ["--help"], prog="spikeproof train RECIPE", about=_train_help())
     name, rest = named(words, "train", "RECIPE", "vgg11-cifar10-vanilla; see `spikeproof recipes`")
@@ -56,6 +57,7 @@ def train(words: list[str], command: str) -> None:
 
 
 def audit(words: list[str], command: str) -> None:
+    """Attack a run's network, or one of the user's own file, and show the audit."""
     if asks_for_help(words):
         read_arguments(
             AuditArguments, ["--help"], prog="spikeproof audit RUN", default=AuditArguments(config=AuditConfig())
@@ -88,6 +90,7 @@ def audit(words: list[str], command: str) -> None:
 
 
 def report(words: list[str], command: str) -> None:
+    """Write one HTML file about runs, and print their table."""
     arguments = read_arguments(ReportArguments, words, prog="spikeproof report")
     if not arguments.runs:
         raise SpikeproofError("`spikeproof report` needs at least one run folder, such as runs/demo/vanilla.")
