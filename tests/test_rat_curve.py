@@ -7,11 +7,7 @@ from pathlib import Path
 
 from spikeproof.defenses import REG, AdversarialTraining
 
-<<<<<<<< HEAD:tests/benchmarks/test_rat_curve.py
-_FILE = Path(__file__).resolve().parents[2] / "benchmarks" / "rat_curve.py"
-========
 _FILE = Path(__file__).resolve().parents[1] / "benchmarks" / "rat_curve.py"
->>>>>>>> engine:tests/test_rat_curve.py
 _SPEC = importlib.util.spec_from_file_location("rat_curve", _FILE)
 rat_curve = importlib.util.module_from_spec(_SPEC)
 sys.modules["rat_curve"] = rat_curve  # where its dataclasses look for their module
