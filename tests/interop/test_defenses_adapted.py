@@ -21,7 +21,8 @@ from spikeproof.spiking import sites
 # By name, what each does of itself: nothing more, or with a word of what stays as it is.
 TRAIN = ("at", "free", "trades", "mart", "sr", "reg", "dsd", "recdis", "rmp-loss", "mpd-sgr", "tgo", "awp", "ema")
 TRAIN_IN_PART = ("hire", "dlif")
-REFUSED = ("stog", "feel", "ndl", "randhet", "hosnn", "learnable-width", "lsg", "dspike", "inflor")
+NATIVE = ("stog", "ndl", "randhet", "hosnn", "learnable-width", "lsg", "dspike", "inflor")
+REFUSED = (*NATIVE, "feel")
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +60,9 @@ def test_it_trains(name, digits, caplog):
 def test_it_says_why_not(name, digits, refuses, tmp_path):
     defense = defenses.DEFENSES[name]()
     config = sp.TrainConfig(epochs=1, batch_size=16, augmentation=None, device="cpu")
-    with refuses(f"{defense.label} changes ", "SpikingJelly's own here", "create_model"):
+    whose = "SpikingJelly's own here" if name in NATIVE else "the network's own here"
+    way = "native=True" if name in NATIVE else "frequency=False"
+    with refuses(f"{defense.label} changes ", whose, way, "create_model"):
         sp.train(adapted(), digits, [defense], config, out=tmp_path / "run", show=False)
     assert not (tmp_path / "run").exists()
 

@@ -15,8 +15,9 @@ from torch import nn
 from spikeproof.coding import Direct
 from spikeproof.coding.frequency import Frequency
 from spikeproof.defenses.defense import Defense
+from spikeproof.defenses.foreign import own_neurons
 from spikeproof.errors import SpikeproofError
-from spikeproof.models import SpikingModel, site_shapes
+from spikeproof.models import SpikingModel
 from spikeproof.spiking import sites
 
 
@@ -53,9 +54,11 @@ class FEEL(Defense):
         return 1.6 if self.frequency else 1.1
 
     def install(self, model: nn.Module) -> None:
-        if not isinstance(model, SpikingModel):
-            raise SpikeproofError("FEEL changes a spikeproof model's coding and sites; make one with create_model.")
-        if self.frequency and not isinstance(model.coding, Frequency):
+        if self.frequency and not isinstance(model, SpikingModel):
+            raise SpikeproofError(
+                "FEEL changes a spikeproof model's coding; make one with create_model, or give frequency=False."
+            )
+        if self.frequency and isinstance(model, SpikingModel) and not isinstance(model.coding, Frequency):
             if not isinstance(model.coding, Direct):
                 raise SpikeproofError(
                     f"FEEL codes images by frequency and this model has the coding {model.coding}; "
@@ -64,7 +67,7 @@ class FEEL(Defense):
             model.set_coding(Frequency())
         if self.leak:
             parameter = next(model.parameters())
-            for name, neurons in site_shapes(model).items():
+            for name, neurons in own_neurons(self.label, model).items():
                 site = sites(model)[name]
                 if site.decay is None:  # a model that has learned decays goes on with them
                     site.decay = nn.Parameter(parameter.new_ones(site.num_steps, *neurons))

@@ -1,7 +1,7 @@
 """Which defenses a network of another library can have: its neurons are the library's own, and only watched here.
 
-Firing noise is the one thing that a foreign site takes; decays, gains, thresholds, gates, surrogates and the coding it
-does not.
+Firing noise is the one thing that a foreign site takes; decays, gains, thresholds, gates and surrogates it does not.
+Native sites (``adapt(net, native=True)``) take all of these. The coding is the network's own in both.
 """
 
 from __future__ import annotations
@@ -9,20 +9,38 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
+import torch
 from torch import nn
 
 from spikeproof.defenses.defense import Defense
 from spikeproof.errors import SpikeproofError
-from spikeproof.interop import ForeignSite
+from spikeproof.interop import Adapted, ForeignSite, Native
+from spikeproof.models import SpikingModel, shapes_seen, site_shapes
 from spikeproof.spiking import Site, sites
 
 _log = logging.getLogger(__name__)
-_NOISE = "the firing noise"
+_NOISE, _CODING = "the firing noise", "the coding"
 
 
 def own_sites(model: nn.Module) -> dict[str, Site]:
     """The sites whose neurons are spikeproof's, by name."""
     return {name: site for name, site in sites(model).items() if not isinstance(site, ForeignSite)}
+
+
+def own_neurons(label: str, model: nn.Module) -> dict[str, torch.Size]:
+    """[*space, C] of every site whose neurons are spikeproof's, for a defense that gives each neuron a part.
+
+    Raises:
+        SpikeproofError: another network.
+    """
+    if isinstance(model, SpikingModel):
+        return site_shapes(model)
+    if isinstance(model, Native) and model.image_shape is not None:
+        return shapes_seen(model, model.image_shape)
+    raise SpikeproofError(
+        f"{label} gives every neuron a part of its own; take a network of spikeproof.create_model, or one of "
+        "spikeproof.adapt(net, num_steps=T, native=True) that has run."
+    )
 
 
 def check_foreign(defenses: Sequence[Defense], model: nn.Module) -> None:
@@ -39,6 +57,12 @@ def check_foreign(defenses: Sequence[Defense], model: nn.Module) -> None:
         >>> from spikeproof.models import create_model
         >>> check_foreign([], create_model("conv", num_classes=10, image_size=8, in_channels=1))
     """
+    for defense in defenses if isinstance(model, Adapted) else ():
+        if _CODING in defense.takes:
+            raise SpikeproofError(
+                f"{defense.label} changes {_CODING}, which is the network's own here, as it repeats its images itself; "
+                "take a network of spikeproof.create_model for it (FEEL: frequency=False leaves the coding alone)."
+            )
     theirs = [site for site in sites(model).values() if isinstance(site, ForeignSite)]
     if not theirs:
         return
@@ -47,8 +71,8 @@ def check_foreign(defenses: Sequence[Defense], model: nn.Module) -> None:
         sets = sorted(defense.takes - {_NOISE})
         if sets and defense.elsewhere is None:
             raise SpikeproofError(
-                f"{defense.label} changes {' and '.join(sets)}, which are {library}'s own here; take a network of "
-                "spikeproof.create_model for it."
+                f"{defense.label} changes {' and '.join(sets)}, which are {library}'s own here; spikeproof's neurons "
+                "take their place by adapt(net, num_steps=T, native=True), or take a network of create_model."
             )
         if sets:
             _log.warning(

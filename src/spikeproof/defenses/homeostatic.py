@@ -17,8 +17,8 @@ import torch
 from torch import nn
 
 from spikeproof.defenses.defense import Defense, Step
+from spikeproof.defenses.foreign import own_neurons
 from spikeproof.errors import SpikeproofError
-from spikeproof.models import SpikingModel, site_shapes
 from spikeproof.private_rng import private_rng
 from spikeproof.spiking import Site, probe, sites
 
@@ -75,10 +75,8 @@ class HoSNN(Defense):
         return True
 
     def install(self, model: nn.Module) -> None:
-        if not isinstance(model, SpikingModel):
-            raise SpikeproofError("HoSNN moves the thresholds of a spikeproof model; make one with create_model.")
         parameter, learned = next(model.parameters()), _learned(model)
-        for name, neurons in site_shapes(model).items():
+        for name, neurons in own_neurons(self.label, model).items():
             site = sites(model)[name]
             if name in learned:
                 continue

@@ -17,8 +17,8 @@ from typing import Any
 from torch import nn
 
 from spikeproof.defenses.defense import Defense
+from spikeproof.defenses.foreign import own_neurons
 from spikeproof.errors import SpikeproofError
-from spikeproof.models import SpikingModel, site_shapes
 from spikeproof.spiking import BernoulliGate, sites
 
 
@@ -68,10 +68,8 @@ class StoG(Defense):
         return True
 
     def install(self, model: nn.Module) -> None:
-        if not isinstance(model, SpikingModel):
-            raise SpikeproofError("StoG puts gates at the sites of a spikeproof model; make one with create_model.")
         device = next(model.parameters()).device
-        for name, neurons in site_shapes(model).items():
+        for name, neurons in own_neurons(self.label, model).items():
             site = sites(model)[name]
             if isinstance(site.gate, BernoulliGate):  # a model that has learned gates goes on with them
                 site.gate.flipped = self.flipped

@@ -4,6 +4,8 @@ from spikeproof.interop.adapt import adapt
 from spikeproof.interop.adapted import Adapted
 from spikeproof.interop.layout import Layout
 from spikeproof.interop.libraries import libraries_in
+from spikeproof.interop.native import Native
+from spikeproof.interop.native_site import NativeSite
 from spikeproof.interop.running import Reads, Runs
 from spikeproof.interop.site import ByForward, ByStep, Facts, ForeignSite, InPlace, Seen
 from spikeproof.interop.weights import check_adapted_writable, identity_of_adapted, load_adapted, save_adapted
@@ -16,6 +18,8 @@ __all__ = [
     "ForeignSite",
     "InPlace",
     "Layout",
+    "Native",
+    "NativeSite",
     "Reads",
     "Runs",
     "Seen",

@@ -13,6 +13,7 @@ from spikeproof.checked import told, whole
 from spikeproof.errors import SpikeproofError
 from spikeproof.interop.adapted import Adapted, Handed
 from spikeproof.interop.libraries import LIBRARIES, libraries_in
+from spikeproof.interop.native import Native
 from spikeproof.interop.own_code import OwnCode
 from spikeproof.interop.running import Caller, Reads, Runs
 from spikeproof.interop.seam import Library
@@ -33,6 +34,7 @@ def adapt(
     mean: float | Sequence[float] | None = None,
     std: float | Sequence[float] | None = None,
     spikes: str | type[torch.autograd.Function] | None = None,
+    native: bool = False,
 ) -> Adapted:
     """A network of another library as one of ours: images [N,C,H,W] in [0,1] to logits [N,K], stateless.
 
@@ -52,6 +54,10 @@ def adapt(
             it normalises inside.
         spikes: for code of one's own, what turns margins (potential - threshold) into spikes: an autograd.Function, or
             the name of the attribute by which the layers hold it.
+        native: replace each spiking layer by the neuron of ours that does the same, so that fused kernels run and every
+            defense trains it. The first forward compares both in float64: logits, and gradients by the images and by
+            all weights, to 1e-10 of the largest. Layers of SpikingJelly (IF, LIF) and snnTorch (Leaky that resets to
+            zero, or with beta 1). ``net`` itself stays as it is and keeps its weights.
 
     Returns:
         The adapted network. ``adapted.net`` is the network handed over.
@@ -59,7 +65,7 @@ def adapt(
     Raises:
         SpikeproofError: no network of a known library, parallel or multi-spike neurons, a compiled or data-parallel
             network, one that is adapted already; or an argument that is none. At the first forward: a network that
-            cannot be called or read as asked.
+            cannot be called or read as asked, or one that ``native`` would change.
 
     Example:
         >>> import spikeproof as sp
@@ -78,7 +84,7 @@ def adapt(
     if spikes is not None:
         libraries.append(OwnCode(spikes))
     handed = Handed(num_steps, _runs(runs), cast(Reads, reads), output, mean, std)
-    adapted = Adapted(net, libraries, handed)
+    adapted = Native(net, libraries, handed) if native else Adapted(net, libraries, handed)
     if not len(adapted.sites):
         names = ", ".join(library.name for library in LIBRARIES)
         raise SpikeproofError(

@@ -13,11 +13,13 @@ from torch import Tensor, nn
 
 from spikeproof.errors import SpikeproofError
 from spikeproof.interop.layout import Layout
+from spikeproof.interop.native_site import NativeSite
 from spikeproof.interop.running import Caller, Reads, Runs, picked, read, run
-from spikeproof.interop.seam import Library
+from spikeproof.interop.seam import Library, Seam
 from spikeproof.interop.settle import Settled, settle
 from spikeproof.interop.site import ForeignSite
 from spikeproof.private_rng import private_rng
+from spikeproof.spiking import Site
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,14 +62,15 @@ class Adapted(nn.Module):
         self._libraries = tuple(libraries)
         found = [(library.name, seam) for library in libraries for seam in library.seams(net)]
         self._seams = {seam.label: seam for _, seam in found}
-        self.sites = nn.ModuleList(
-            ForeignSite(seam.label, name, seam.facts, seam.spikes_of, handed.num_steps, fires_many=seam.fires_many)
-            for name, seam in found
-        )
+        self.sites = nn.ModuleList(self._site_of(seam, name) for name, seam in found)
         self.training = net.training
         self.sites.train(net.training)
         self.register_buffer("_mean", torch.tensor(handed.mean).view(1, -1, 1, 1), persistent=False)
         self.register_buffer("_std", torch.tensor(handed.std).view(1, -1, 1, 1), persistent=False)
+
+    def _site_of(self, seam: Seam, library: str) -> Site:
+        """What stands for one spiking layer."""
+        return ForeignSite(seam.label, library, seam.facts, seam.spikes_of, self.num_steps, fires_many=seam.fires_many)
 
     @property
     def num_steps(self) -> int:
@@ -116,21 +119,31 @@ class Adapted(nn.Module):
         # A copy, since the user's network may work in place, and a leaf or a batch is not its own.
         frames = (images - self._mean) / self._std if self._mean.numel() else images.clone()
         settled = self.settled or self._settle(frames)
-        sites = self._sites()
-        with self._fresh(), contextlib.ExitStack() as stack:
-            for site in sites:
-                site.begin()
-                seam = self._seams[site.label]
-                stack.enter_context(seam.opened(site.cross))
-                if site.wants_whole:
-                    stack.enter_context(_whole(seam.module, site))
+        with self._fresh():
+            returned = self._run(frames, settled)
+        return read(picked(returned, self.handed.output), settled.output, self.num_steps, self.handed.reads)
+
+    def _run(self, frames: Tensor, settled: Settled) -> list[Any]:
+        """What the user's network returns, once for each call."""
+        sites = [site for site in self._sites() if isinstance(site, ForeignSite)]
+        with contextlib.ExitStack() as stack:
+            self._opened(sites, stack)
             returned = run(self.net, frames, settled.runs, self.num_steps)
             for site in sites:
                 site.finish()
-        return read(picked(returned, self.handed.output), settled.output, self.num_steps, self.handed.reads)
+        return returned
 
-    def _sites(self) -> list[ForeignSite]:
-        return [site for site in self.sites if isinstance(site, ForeignSite)]
+    def _opened(self, sites: Sequence[ForeignSite], stack: contextlib.ExitStack) -> None:
+        """The layers' calls go through these sites until the stack is closed."""
+        for site in sites:
+            site.begin()
+            seam = self._seams[site.label]
+            stack.enter_context(seam.opened(site.cross))
+            if site.wants_whole:
+                stack.enter_context(_whole(seam.module, site))
+
+    def _sites(self) -> list[ForeignSite | NativeSite]:
+        return [site for site in self.sites if isinstance(site, ForeignSite | NativeSite)]
 
     @contextlib.contextmanager
     def _fresh(self) -> Iterator[None]:

@@ -29,6 +29,16 @@ class Layout(enum.Enum):
             return tensor.unflatten(0, (steps, -1))
         return tensor.unflatten(0, (-1, steps)).transpose(0, 1)
 
+    def of_steps(self, by_step: Tensor) -> Tensor:
+        """What [T, N, ...] is in this layout; of one step [1, N, ...]."""
+        if self is Layout.STEP:
+            return by_step[0]
+        if self is Layout.TIME_FIRST:
+            return by_step
+        if self is Layout.SAMPLE_FIRST:
+            return by_step.transpose(0, 1)
+        return (by_step if self is Layout.MERGED_TIME else by_step.transpose(0, 1)).flatten(0, 1)
+
     def spread(self, once: Tensor, like: Tensor, steps: int) -> Tensor:
         """What is one value for all steps, [N, ...], so that it multiplies a tensor of this layout."""
         if self is Layout.SAMPLE_FIRST:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from spikeproof.errors import SpikeproofError
 from spikeproof.interop.layout import Layout
@@ -26,17 +26,20 @@ class Runs(enum.Enum):
     STATES = "states"
 
 
-Caller = Callable[[nn.Module, Tensor], Any]
+Caller = Callable[[nn.Module, Any], Any]
 
 
-def run(net: nn.Module, images: Float[Tensor, "n c h w"], how: Runs | Caller, steps: int) -> list[Any]:
-    """What the network returns, once for each call."""
+def run(net: nn.Module, images: Float[Tensor, "n c h w"] | fx.Proxy, how: Runs | Caller, steps: int) -> list[Any]:
+    """What the network returns, once for each call.
+
+    ``images`` may be a stand-in without values, where the code is only followed (``interop/unrolled.py``).
+    """
     if not isinstance(how, Runs):
         return [how(net, images)]
     if how is Runs.IMAGES:
         return [net(images)]
     if how is Runs.SEQUENCE:
-        return [net(images.unsqueeze(0).expand(steps, *images.shape))]
+        return [net(images.unsqueeze(0).expand(steps, -1, -1, -1, -1))]
     if how is Runs.MERGED:
         return [net(images.repeat_interleave(steps, 0))]
     if how is Runs.STEPS:

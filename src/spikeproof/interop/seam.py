@@ -9,10 +9,15 @@ from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
+from spikeproof.interop.same import Same
 from spikeproof.interop.site import Facts
 
 # What a seam's calls go through while it is open: margins, and the library's own function of them.
 Cross = Callable[[Tensor, Callable[[Tensor], Tensor]], Tensor]
+
+
+def _no_counterpart() -> Same | str:
+    return "only neurons of SpikingJelly and snnTorch have a counterpart here"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,6 +31,7 @@ class Seam:
         spikes_of: margins to spikes by the library's own function.
         opened: a context in which the layer's calls go through a ``Cross``; it leaves nothing behind.
         fires_many: whether a neuron may fire several spikes in one step.
+        same: the neuron of ours that it is, or why there is none.
     """
 
     label: str
@@ -34,6 +40,7 @@ class Seam:
     spikes_of: Callable[[Tensor], Tensor]
     opened: Callable[[Cross], contextlib.AbstractContextManager[None]]
     fires_many: bool = False
+    same: Callable[[], Same | str] = _no_counterpart
 
 
 @runtime_checkable

@@ -30,10 +30,12 @@ class Layer:
     Attributes:
         layout: of its output; None where that is not its spikes.
         normed: whether what enters it is a batch norm's output, perhaps pooled, and nothing beside.
+        beside: whether it returns more than its spikes.
     """
 
     layout: Layout | None
     normed: bool
+    beside: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,6 +83,7 @@ class _Fired:
     moves: bool = False
     driven: bool = False
     normed: bool = False
+    beside: bool = False
 
 
 def settle(
@@ -277,6 +280,7 @@ def _listening(label: str, fired: dict[str, _Fired], norms: set[Any]) -> Callabl
         spikes = returned[0] if isinstance(returned, tuple) and returned else returned
         if mine is None or not isinstance(spikes, Tensor):
             return
+        mine.beside |= isinstance(returned, tuple)
         new, mine.told = mine.steps[mine.told :], len(mine.steps)
         mine.outputs.append(spikes)
         if given and isinstance(given[0], Tensor):
@@ -306,7 +310,7 @@ def _reaching(fired: dict[str, _Fired], logits: Tensor) -> dict[str, Layer]:
             if all(each is None for each in reached):
                 continue
         layouts = set(mine.layouts)
-        found[label] = Layer(layouts.pop() if len(layouts) == 1 else None, mine.normed)
+        found[label] = Layer(layouts.pop() if len(layouts) == 1 else None, mine.normed, mine.beside)
     return found
 
 

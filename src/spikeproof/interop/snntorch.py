@@ -7,15 +7,19 @@ threshold, not at it. ``snntorch.utils.reset`` sees a network's direct children 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from spikeproof.errors import SpikeproofError
+from spikeproof.interop.same import Same, like_ours
 from spikeproof.interop.seam import Cross, Seam, attribute, is_of, through
 from spikeproof.interop.site import Facts
+from spikeproof.interop.surrogate import TheirSurrogate
+from spikeproof.spiking import Neuron
+from spikeproof.spiking.surrogate import Trainable
 
 _ALL_STEPS_AT_ONCE = ("LeakyParallel", "LeakyKernel", "StateLeaky", "AssociativeLeaky")
 _STATES = ("mem", "syn", "spk", "syn_exc", "syn_inh")
@@ -63,7 +67,40 @@ def _seam(label: str, module: nn.Module) -> Seam:
         with attribute(module, "spike_grad", through(cross, own)), attribute(module, "mem_reset", mem_reset):
             yield
 
-    return Seam(label, module, lambda: _facts(module), own, opened)
+    return Seam(label, module, lambda: _facts(module), own, opened, same=lambda: _same(module, own))
+
+
+def _same(module: nn.Module, own: Callable[[Tensor], Tensor]) -> Same | str:
+    """Leaky alone; it fires above the threshold and ours at it, which no potential of random numbers meets."""
+    layer: Any = module
+    kind = f"{type(module).__module__.split('.')[0]}.{type(module).__name__}"
+    if kind != "snntorch.Leaky":
+        return f"a {type(module).__name__} is no snntorch.Leaky"
+    learned = [
+        name for name in ("beta", "threshold", "graded_spikes_factor") if isinstance(getattr(layer, name), nn.Parameter)
+    ]
+    if learned:
+        return f"it learns its {' and its '.join(learned)}, which would have no place"
+    if layer.beta.numel() > 1 or layer.threshold.numel() > 1:
+        return "its neurons differ in beta or threshold"
+    if layer.inhibition or layer.state_quant or float(layer.graded_spikes_factor) != 1:
+        return "its inhibition, state_quant or graded_spikes_factor is not the default"
+    beta = min(max(float(layer.beta), 0.0), 1.0)
+    if layer.reset_mechanism == "none":
+        return "it has no reset"
+    if layer.reset_mechanism == "subtract" and (beta < 1 or not layer.reset_delay):
+        return (
+            "it subtracts the threshold after the decay, and ours before; reset_mechanism='zero', or beta=1 with "
+            "reset_delay, has a counterpart"
+        )
+    neuron = Neuron(
+        decay=beta,
+        threshold=float(layer.threshold),
+        reset="soft" if layer.reset_mechanism == "subtract" else "hard",
+        detach_reset=layer.reset_delay,
+        surrogate=cast(Trainable, like_ours(TheirSurrogate(own))),
+    )
+    return Same(neuron)
 
 
 def _facts(module: nn.Module) -> Facts:

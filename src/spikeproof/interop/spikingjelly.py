@@ -8,12 +8,17 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from typing import Any, cast
 
 from torch import Tensor, nn
 
 from spikeproof.errors import SpikeproofError
+from spikeproof.interop.same import Same, like_ours
 from spikeproof.interop.seam import Cross, Seam, attribute, is_of, through
 from spikeproof.interop.site import Facts
+from spikeproof.interop.surrogate import TheirSurrogate
+from spikeproof.spiking import Neuron
+from spikeproof.spiking.surrogate import Trainable
 
 _FIRST_ORDER = ("IFNode", "SimpleIFNode", "LIFNode", "SimpleLIFNode", "ParametricLIFNode")
 _ALL_STEPS_AT_ONCE = ("PSN", "MaskedPSN", "SlidingPSN")
@@ -64,7 +69,26 @@ def _seam(label: str, module: nn.Module) -> Seam:
         with attribute(module, "surrogate_function", through(cross, own)):
             yield
 
-    return Seam(label, module, lambda: _facts(module), own, opened)
+    return Seam(label, module, lambda: _facts(module), own, opened, same=lambda: _same(module, own))
+
+
+def _same(module: nn.Module, own: nn.Module) -> Same | str:
+    kind = type(module)
+    if not is_of(module, "spikingjelly", *_FIRST_ORDER):
+        return f"a {kind.__name__} is no neuron of one potential with one decay"
+    if kind.__module__.split(".")[0] != "spikingjelly":
+        return f"a {kind.__name__} may differ from the {kind.__mro__[1].__name__} that it extends"
+    if isinstance(getattr(module, "w", None), Tensor):
+        return f"a {kind.__name__} learns its time constant, which would have no place"
+    facts, layer = _facts(module), cast(Any, module)
+    neuron = Neuron(
+        decay=cast(float, facts.decay),
+        threshold=cast(float, facts.threshold),
+        reset="soft" if layer.v_reset is None else "hard",
+        detach_reset=layer.detach_reset,
+        surrogate=cast(Trainable, like_ours(TheirSurrogate(own))),
+    )
+    return Same(neuron, cast(float, facts.gain))
 
 
 def _facts(module: nn.Module) -> Facts:

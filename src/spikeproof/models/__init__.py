@@ -6,7 +6,7 @@ from spikeproof.models.current_norm import CurrentNorm
 from spikeproof.models.described import make_room
 from spikeproof.models.description import BatchNormKind, ModelDescription, NetworkSettings, plain_values
 from spikeproof.models.fit import check_fits
-from spikeproof.models.site_shapes import site_shapes
+from spikeproof.models.site_shapes import shapes_seen, site_shapes
 from spikeproof.models.spiking_model import SpikingModel, draws_at_random
 from spikeproof.models.weights import load_model, save_model
 from spikeproof.models.workload import multiply_accumulates
@@ -32,6 +32,7 @@ __all__ = [
     "multiply_accumulates",
     "plain_values",
     "save_model",
+    "shapes_seen",
     "site_shapes",
     "unwrapped",
 ]

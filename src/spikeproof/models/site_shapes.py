@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -12,15 +13,21 @@ from spikeproof.private_rng import private_rng
 from spikeproof.spiking import sites
 
 
-@torch.no_grad()
 def site_shapes(model: SpikingModel) -> dict[str, torch.Size]:
-    """[*space, C] of every site by its name, before pooling; found by a forward of one black image in eval mode.
+    """[*space, C] of every site by its name, before pooling.
 
     Example:
         >>> from spikeproof.models import create_model
         >>> site_shapes(create_model("conv", num_classes=10, image_size=8, in_channels=1))["body.0"]
         torch.Size([8, 8, 16])
     """
+    described = model.description
+    return shapes_seen(model, (described.in_channels, described.image_size, described.image_size))
+
+
+@torch.no_grad()
+def shapes_seen(model: nn.Module, image: Sequence[int]) -> dict[str, torch.Size]:
+    """The same of any network with sites; found by a forward of one black image [C,H,W] in eval mode."""
     shapes: dict[str, torch.Size] = {}
     modes = {module: module.training for module in model.modules()}
 
@@ -31,9 +38,7 @@ def site_shapes(model: SpikingModel) -> dict[str, torch.Size]:
         return hook
 
     hooks = [site.register_forward_pre_hook(note(name)) for name, site in sites(model).items()]
-    described = model.description
-    parameter = next(model.parameters())
-    black = parameter.new_zeros(1, described.in_channels, described.image_size, described.image_size)
+    black = next(model.parameters()).new_zeros(1, *image)
     try:
         with private_rng():
             model.eval()(black)

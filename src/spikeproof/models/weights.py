@@ -128,10 +128,17 @@ def _of_an_adapted(path: Path, adapted: Any) -> str:
         if given
         else ""
     )
+    left = held.get("at_sites")
+    ours = (
+        f" A defense left {', '.join(map(str, left))} at its sites (the entries that begin with spikeproof.): with the "
+        "same defenses, config and resume=True, spikeproof.train gives them back and trains nothing."
+        if isinstance(left, list)
+        else ""
+    )
     return (
         f"{path} holds the weights of a network of {held.get('library')} ({held.get('network')}) and no code to make "
         "it again; make the network yourself, give it the weights by net.load_state_dict(safetensors.torch.load_file("
-        f"{str(path)!r})), and adapt it: spikeproof.{held.get('call')}.{noisy}"
+        f"{str(path)!r})), and adapt it: spikeproof.{held.get('call')}.{ours or noisy}"
     )
 
 
