@@ -91,6 +91,43 @@ def test_noise_that_the_reset_would_not_see(digits, refuses):
     two_steps(sp.adapt(SnnTorchNet(), num_steps=STEPS), digits, sp.TGO(sigma=0.0, sites="all"))
 
 
+def test_rmp_loss_needs_one_threshold_that_stands(digits, refuses):
+    """It reads the potential off the margin, by a number that it is given once."""
+    pytest.importorskip("snntorch")
+    import snntorch as snn
+
+    for given in ({"learn_threshold": True}, {"threshold": torch.linspace(0.5, 1, 32)}):
+        net = SnnTorchNet()
+        net.lif1 = snn.Leaky(beta=0.9, **given)
+        with refuses("RMP-Loss reads the potential", "lif1 is learned or differs by neuron", "MPD-SGR"):
+            two_steps(sp.adapt(net, num_steps=STEPS), digits, sp.RMPLoss())
+    ours = sp.create_model("conv", num_classes=10, image_size=8, in_channels=1)
+    sp.HoSNN().install(ours)
+    with refuses("RMP-Loss reads the potential", "learned"):
+        sp.RMPLoss().install(ours)
+
+
+def test_rmp_loss_believes_the_threshold_of_own_code(digits, caplog):
+    class Fire(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, margin):
+            return (margin >= 0).to(margin.dtype)
+
+        @staticmethod
+        def backward(ctx, grad):
+            return grad
+
+    class Step(nn.Module):
+        def forward(self, current):
+            return Fire.apply(current - 0.2)
+
+    net = nn.Sequential(nn.Flatten(), nn.Linear(64, 16), Step(), nn.Linear(16, 10))
+    with caplog.at_level(logging.WARNING, "spikeproof"):
+        two_steps(sp.adapt(net, num_steps=1, spikes=Fire), digits, sp.RMPLoss(threshold=0.2))
+    (said,) = [record.getMessage() for record in caplog.records if record.name.startswith("spikeproof")]
+    assert "your own code at 2 to fire at 0.2" in said
+
+
 def test_layers_that_fire_several_spikes_have_no_single_margin(digits, refuses):
     model = adapted()
     model(digits.train.images[:2].float() / 255)

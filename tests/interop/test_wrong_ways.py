@@ -71,6 +71,8 @@ def test_a_tuple(refuses):
     with refuses("output=2 is no place", "tuple of 2"):
         sp.adapt(net, num_steps=T, output=2)(images())
     assert sp.adapt(net, num_steps=T, output=0)(images()).shape == (4, 10)
+    with refuses("output=1 was given", "(3, 10) and no tuple", "leave output out"):
+        sp.adapt(Unrolled(jelly("m"), T), num_steps=T, output=1)(images())
     with refuses("returns a dict", "runs=lambda"):
         sp.adapt(Returns(Unrolled(jelly("m"), T), lambda logits: {"logits": logits}), num_steps=T)(images())
 

@@ -379,7 +379,8 @@ class _Auditor:
         config = self.config
         images, labels = self.pixels[chosen], self.labels[chosen]
         how, noisy = config.crafting(), bool(config.noise)
-        return flags_of(self.model, images, labels, config.threat, how, curves, gradients, noisy=noisy)
+        exact = self.network.plain
+        return flags_of(self.model, images, labels, config.threat, how, curves, gradients, noisy=noisy, exact=exact)
 
     def _pictures(
         self, predictions: Int64[Tensor, " n"], results: Sequence[Result], attempts: Sequence[Attempt]

@@ -115,6 +115,7 @@ def flags_of(
     gradients: InputGradients,
     *,
     noisy: bool,
+    exact: bool,
 ) -> list[Flag]:
     """Every check, raised or not.
 
@@ -126,10 +127,11 @@ def flags_of(
         curves: what was measured on these samples.
         gradients: of all audited samples, those that are wrong when clean included.
         noisy: whether the model draws noise in this audit.
+        exact: whether the network has no spikes, so that there is no surrogate to blame.
     """
     return [
-        _zero_gradients(gradients),
-        _sparse_gradients(gradients),
+        _zero_gradients(gradients, exact),
+        _sparse_gradients(gradients, exact),
         _broken_gradients(gradients),
         *_against_expectation(curves, threat.eps),
         _survivors_of_everything(curves),
@@ -188,7 +190,14 @@ def input_gradients(
     return InputGradients(torch.cat(zero).cpu(), torch.cat(sparsity).cpu(), torch.cat(broken).cpu())
 
 
-def _zero_gradients(gradients: InputGradients) -> Flag:
+def _zero_gradients(gradients: InputGradients, exact: bool) -> Flag:
+    of_an_ann = (
+        "attacks through this gradient cannot move them at all: look for what stops it (outputs that saturate, dead "
+        "units, a rounding), and believe black-box attacks"
+    )
+    of_a_surrogate = (
+        "attacks through this surrogate cannot move them at all: believe ASSG, wider surrogates and black-box attacks"
+    )
     share = gradients.zero_share
     return Flag(
         "zero input gradients",
@@ -196,11 +205,13 @@ def _zero_gradients(gradients: InputGradients) -> Flag:
         "above {} %",
         _apart(share, _ZERO_GRADIENT),
         share > _ZERO_GRADIENT,
-        "attacks through this surrogate cannot move them at all: believe ASSG, wider surrogates and black-box attacks",
+        of_an_ann if exact else of_a_surrogate,
     )
 
 
-def _sparse_gradients(gradients: InputGradients) -> Flag:
+def _sparse_gradients(gradients: InputGradients, exact: bool) -> Flag:
+    of_an_ann = "most of an image moves nothing: look for what stops the gradient (dead units, a mask, a rounding)"
+    of_a_surrogate = "the surrogate is too narrow for these potentials: attack through wider ones and through ASSG"
     share = gradients.sparsity.median().item() if len(gradients.sparsity) else 0.0
     return Flag(
         "sparse input gradients",
@@ -208,7 +219,7 @@ def _sparse_gradients(gradients: InputGradients) -> Flag:
         "above {} %",
         _apart(share, _SPARSITY),
         share > _SPARSITY,
-        "the surrogate is too narrow for these potentials: attack through wider ones and through ASSG",
+        of_an_ann if exact else of_a_surrogate,
     )
 
 

@@ -194,7 +194,10 @@ class OwnNetworkArguments:
 
 @dataclasses.dataclass(kw_only=True)
 class HardenArguments:
-    """Fine-tune a run's network by the best known defense for some minutes, and audit it before and after."""
+    """Fine-tune a run's network by the best known defense for some minutes, and audit it before and after.
+
+    A network of one's own: `spikeproof harden FILE.py:FUNCTION --help`.
+    """
 
     eps: Eps = 8 / 255
     """Of the Linf threat, in training and audits; by default the radius of the run's own audit."""
@@ -222,6 +225,22 @@ class HardenArguments:
     """Say nothing on the way."""
     json: bool = False
     """Print the result as JSON instead of the table."""
+
+
+@dataclasses.dataclass(kw_only=True)
+class HardenOwnArguments(HardenArguments):
+    """Fine-tune the network that a function of your own file returns by the best known defense for some minutes, and
+    audit it before and after. The run folder has the new weights by your network's own keys."""
+
+    eps: Eps = 8 / 255
+    """Of the Linf threat, in training and audits."""
+    data: str | None = None
+    """digits, cifar10, cifar100, tiny_imagenet, or the path of an image folder or an .npz; it has to be given."""
+    weights: Path | None = None
+    """The network's weights: safetensors, or a state_dict that torch.save wrote."""
+    adapting: Annotated[Adapting, tyro.conf.arg(name="")] = dataclasses.field(default_factory=Adapting)
+    out: Path | None = None
+    """The new run folder; runs/FILE-FUNCTION-hardened by default."""
 
 
 @dataclasses.dataclass(kw_only=True)

@@ -11,13 +11,14 @@ from typing import Any
 from torch import nn
 
 from spikeproof.audit import AuditConfig
-from spikeproof.cli.arguments import HardenArguments, asks_for_help, named, read_arguments
-from spikeproof.data import Augmentation, Data
+from spikeproof.cli.arguments import HardenArguments, HardenOwnArguments, asks_for_help, named, read_arguments
+from spikeproof.data import Augmentation, Data, load_data
 from spikeproof.errors import SpikeproofError
 from spikeproof.harden import harden
+from spikeproof.interop import Adapted
 from spikeproof.machine.device import pick_device
 from spikeproof.models import SpikingModel
-from spikeproof.recipes import load_run, recorded_audit_config
+from spikeproof.recipes import is_own_network, load_run, own_network, recorded_audit_config
 from spikeproof.recipes.workload import threads_for
 from spikeproof.runs import RunFolder
 from spikeproof.threat import parse_eps
@@ -26,7 +27,10 @@ from spikeproof.threat import parse_eps
 def harden_command(words: list[str], command: str) -> None:
     if asks_for_help(words):
         read_arguments(HardenArguments, ["--help"], prog="spikeproof harden RUN")
-    name, rest = named(words, "harden", "RUN", "runs/demo/vanilla")
+    name, rest = named(words, "harden", "RUN", "runs/demo/vanilla, or FILE.py:FUNCTION")
+    if is_own_network(name):
+        _harden_own(name, rest, command)
+        return
     folder = Path(name)
     recorded = recorded_audit_config(folder)
     default = HardenArguments()
@@ -43,6 +47,27 @@ def harden_command(words: list[str], command: str) -> None:
         augmentation=_augmentation(config["recipe"]),
         name=f"{config['name']}-hardened",
         origin=config["recipe"],
+        command=command,
+    )
+
+
+def _harden_own(word: str, rest: list[str], command: str) -> None:
+    """Make the user's network, and harden it into a run folder of its own."""
+    prog = f"spikeproof harden {word}"
+    arguments = read_arguments(HardenOwnArguments, rest, prog=prog, default=HardenOwnArguments())
+    if arguments.data is None:
+        raise SpikeproofError(
+            f"`{prog}` needs --data NAME, the images that the network was trained on, such as cifar10."
+        )
+    own = own_network(word, arguments.weights, arguments.adapting)
+    name = f"{own.name}-hardened"
+    show_hardened(
+        own.net,
+        load_data(arguments.data, data_dir=arguments.data_dir),
+        arguments,
+        out=arguments.out or Path("runs") / name,
+        name=name,
+        origin={"network": own.settings},
         command=command,
     )
 
@@ -96,6 +121,9 @@ def show_hardened(
         print(json.dumps(found.to_json(command), indent=1))
     else:
         print(f"{found}\n\nRun: {out}")
+        if isinstance(model, Adapted):
+            weights = RunFolder(out).weights
+            print(f"Weights: {weights}\n  net.load_state_dict(safetensors.torch.load_file({str(weights)!r}))")
 
 
 def _augmentation(recipe: Mapping[str, Any]) -> Augmentation | None:

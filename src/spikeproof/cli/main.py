@@ -30,6 +30,7 @@ USAGE = """spikeproof: train, attack, audit and report robust spiking neural net
   spikeproof audit FILE.py:MAKE   the same for the network that your own function MAKE returns, of any library
   spikeproof certify RUN          prove what no attack can break: smoothing, rate coding, interval bounds
   spikeproof harden RUN           fine-tune a trained run for some minutes; what it gained, and what it cost
+  spikeproof harden FILE.py:MAKE  the same for your own network, with the new weights by its own keys
   spikeproof compare FAMILY       train and audit a whole family of recipes, resumably, into one table
   spikeproof watch RUN            each epoch of a run that another process trains; for TensorBoard, too
   spikeproof report RUN...        one HTML file that compares runs
@@ -57,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _end(str(error))
     except Interrupted:
         if words[0] == "harden":
-            _end("stopped; the run that was to be hardened is as it was.", 130)
+            _end("stopped; what was to be hardened is as it was.", 130)
         again = "the same command" if words[0] in ("demo", "compare", "reproduce") else "the same command with --resume"
         _end(f"stopped; {again} goes on from this step.", 130)
     except KeyboardInterrupt:

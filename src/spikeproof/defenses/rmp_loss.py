@@ -9,6 +9,7 @@ level 1 is the threshold itself, so that firing neurons are drawn onto it. ``lev
 from __future__ import annotations
 
 import dataclasses
+import logging
 import math
 from typing import ClassVar
 
@@ -18,7 +19,10 @@ from torch import Tensor, nn
 
 from spikeproof.defenses.defense import Defense, Needs, Step
 from spikeproof.errors import SpikeproofError
+from spikeproof.interop import ForeignSite
 from spikeproof.spiking import QuantisationError, sites
+
+_log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -35,7 +39,7 @@ class RMPLoss(Defense):
 
     Raises:
         SpikeproofError: a negative weight, a level or threshold that is not positive, or a power below 1; on
-            installing, sites with another threshold.
+            installing, sites with another threshold, or with one that is learned or differs by neuron.
 
     Example:
         >>> RMPLoss(weight=0.1).label
@@ -73,7 +77,15 @@ class RMPLoss(Defense):
     def install(self, model: nn.Module) -> None:
         """Refuse sites with another threshold."""
         for name, site in sites(model).items():
-            if site.neuron.threshold != self.threshold:
+            known = site.facts().threshold_is if isinstance(site, ForeignSite) else "one"
+            if known == "many" or site.adaptation is not None:
+                raise SpikeproofError(
+                    f"RMP-Loss reads the potential off the margin, and the threshold at {name} is learned or differs "
+                    "by neuron; give neurons with one fixed threshold, or take MPD-SGR, which acts on margins."
+                )
+            if known == "unknown":
+                _log.warning("RMP-Loss takes your own code at %s to fire at %s (its threshold).", name, self.threshold)
+            elif site.neuron.threshold != self.threshold:
                 raise SpikeproofError(
                     f"RMP-Loss has threshold={self.threshold} and site {name} fires at {site.neuron.threshold}; "
                     f"give RMPLoss(threshold={site.neuron.threshold})."

@@ -236,7 +236,7 @@ def _audited(model: nn.Module, data: Data, config: AuditConfig, show: bool) -> A
 
 def _settings(name: str, origin: Mapping[str, Any], chosen: Plan) -> dict[str, Any]:
     """The settings of the run that was hardened, with the defenses and the training that hardened it."""
-    kept = {part: origin[part] for part in ("data", "model", "audit") if part in origin}
+    kept = {part: origin[part] for part in ("data", "model", "network", "audit") if part in origin}
     defenses = {defense.field: dataclasses.asdict(defense) for defense in chosen.defenses}
     return {"name": name, **kept, **defenses, "train": dataclasses.asdict(chosen.config)}
 

@@ -57,6 +57,7 @@ class Native(Adapted):
         self._kernels, self._only = kernels, only
         self._reasons: dict[str, str] = {}
         self._programs: dict[tuple[bool, ...], Callable[..., list[Any]]] = {}
+        self._containers: tuple[nn.Module, ...] | None = None
         self.image_shape: torch.Size | None = None
         super().__init__(net, libraries, handed)
 
@@ -68,7 +69,7 @@ class Native(Adapted):
         return NativeSite(seam.label, library, same, self.num_steps, self._kernels)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        held = (self.net, self._libraries, dataclasses.replace(self.handed), self.settled, self.sites)
+        held = (self.net, self._libraries, self.handed, self.settled, self.sites)
         return _again, (*held, self._kernels, self._only, self.image_shape, self.training)
 
     def _settle(self, frames: Tensor) -> Settled:
@@ -103,8 +104,10 @@ class Native(Adapted):
     def _program(self, settled: Settled) -> Callable[..., list[Any]]:
         """What is called, for the modes that the code of the user's containers may ask for."""
         ours = [site.label for site in self._sites() if isinstance(site, NativeSite)]
-        layers = {label: self._seams[label].module for label in ours}
-        modes = tuple(each.training for each in followed(self.net, list(layers.values())))
+        if self._containers is None:
+            layers = {self._seams[label].module for label in ours}
+            self._containers = tuple(followed(self.net, layers))
+        modes = tuple(each.training for each in self._containers)
         if modes not in self._programs:
             gains = {site.label: site.same.gain for site in self._sites() if isinstance(site, NativeSite)}
             program, constants = unrolled(

@@ -80,6 +80,6 @@ def _facts(module: nn.Module) -> Facts:
     parameters = neuron.p
     threshold = parameters.v_th - getattr(parameters, "v_reset", 0.0)
     if not type(module).__name__.startswith("LIFBox"):
-        return Facts(threshold)  # a synapse with a current of its own makes it second order
+        return Facts.of(threshold)  # a synapse with a current of its own makes it second order
     share = neuron.dt * parameters.tau_mem_inv
-    return Facts(threshold, decay=1 - share, gain=share)
+    return Facts.of(threshold, decay=1 - share, gain=share)

@@ -82,6 +82,10 @@ def _first(own: Callable[..., Tensor]) -> Callable[..., tuple[Tensor, Callable[[
     return lambda margin, *others: (margin, lambda asked: own(asked, *others))
 
 
+def _unknown() -> Facts:
+    return Facts(threshold_is="unknown")
+
+
 def _held(label: str, module: nn.Module, name: str) -> Seam:
     own, rest = getattr(module, name), [()]
 
@@ -90,14 +94,14 @@ def _held(label: str, module: nn.Module, name: str) -> Seam:
         with attribute(module, name, through(cross, own, rest)):
             yield
 
-    return Seam(label or "the network", module, Facts, lambda margin: own(margin, *rest[0]), opened)
+    return Seam(label or "the network", module, _unknown, lambda margin: own(margin, *rest[0]), opened)
 
 
 def _running(label: str, module: nn.Module, shared: Shared, own: Callable[..., Tensor]) -> Seam:
     return Seam(
         label or "the network",
         module,
-        Facts,
+        _unknown,
         lambda margin: shared.latest.get(module, own)(margin),
         lambda cross: shared.opened(module, cross),
     )

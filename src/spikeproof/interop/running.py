@@ -74,6 +74,10 @@ def _picked(returned: Any, output: int | None) -> Tensor:
                 f"{len(returned)}: {_told(returned)}."
             )
         returned = returned[output]
+    elif output is not None:
+        raise SpikeproofError(
+            f"output={output} was given, and the network returns {_told([returned])} and no tuple; leave output out."
+        )
     if not isinstance(returned, Tensor):
         raise SpikeproofError(
             f"The network returns a {type(returned).__name__} where logits were expected; say how to call it: "

@@ -70,9 +70,9 @@ def _seam(label: str, module: nn.Module) -> Seam:
 
 def _facts(module: nn.Module) -> Facts:
     layer: Any = module
-    threshold = layer.spike_threshold.detach()
     alpha = getattr(layer, "alpha_mem_calculated", None)
     if alpha is None or getattr(module, "tau_syn", None) is not None:
-        return Facts(threshold)
+        return Facts.of(layer.spike_threshold)
     decay = alpha.detach()
-    return Facts(threshold, decay=decay, gain=1 - decay if getattr(module, "norm_input", False) else 1.0)
+    gain = 1 - decay if getattr(module, "norm_input", False) else 1.0
+    return Facts.of(layer.spike_threshold, decay=decay, gain=gain)

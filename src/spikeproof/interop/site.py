@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -64,12 +64,23 @@ class Facts:
         decay: what is kept of the potential from step to step; None for neurons with more than one state.
         gain: what multiplies the current.
         resets_apart: whether the reset asks the margin once more, so that it does not see noise.
+        threshold_is: "one" number that stands; "many", where it is learned or differs by neuron (``threshold`` is their
+            mean now); or "unknown", where code of the user's own forms the margin.
     """
 
     threshold: float | Tensor = 1.0
     decay: float | Tensor | None = None
     gain: float | Tensor = 1.0
     resets_apart: bool = False
+    threshold_is: Literal["one", "many", "unknown"] = "one"
+
+    @classmethod
+    def of(cls, threshold: float | Tensor, **rest: Any) -> Facts:
+        """With a library's threshold, which may be a tensor that learns or differs by neuron."""
+        if not isinstance(threshold, Tensor):
+            return cls(threshold, **rest)
+        many = threshold.requires_grad or threshold.numel() > 1
+        return cls(threshold.detach().double().mean(), threshold_is="many" if many else "one", **rest)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -105,8 +105,7 @@ def _same(module: nn.Module, own: Callable[[Tensor], Tensor]) -> Same | str:
 
 def _facts(module: nn.Module) -> Facts:
     neuron: Any = module
-    threshold = neuron.threshold.detach().double().mean()
     if type(module).__name__ not in ("Leaky", "Lapicque", "RLeaky"):
-        return Facts(threshold, resets_apart=True)
+        return Facts.of(neuron.threshold, resets_apart=True)
     beta: Tensor = neuron.beta.detach()
-    return Facts(threshold, decay=beta.clamp(0, 1), resets_apart=True)
+    return Facts.of(neuron.threshold, decay=beta.clamp(0, 1), resets_apart=True)
