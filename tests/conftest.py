@@ -13,6 +13,7 @@ from jaxtyping import install_import_hook
 _CHECKED = (
     "attacks",
     "audit",
+    "certify",
     "data",
     "defenses",
     "harden",

@@ -21,7 +21,7 @@ FLOORS = (
     {"models", "coding", "interop"},
     {"defenses", "attacks", "gradients"},
     {"runs"},
-    {"train", "audit", "insight"},
+    {"train", "audit", "insight", "certify"},
     {"report", "harden"},
     {"results", "hub", "api"},
     {"recipes"},

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 class _Package(types.ModuleType):
     """This package. It loads what it offers, PyTorch among it, when the first of it is asked for.
 
-    ``sp.train``, ``sp.audit`` and ``sp.harden`` are functions, although there are rooms of these names: Python puts a
-    room into the package when it is imported, and would put it in the function's place.
+    ``sp.train``, ``sp.audit``, ``sp.certify`` and ``sp.harden`` are functions, although there are rooms of these names:
+    Python puts a room into the package when it is imported, and would put it in the function's place.
     """
 
     def __getattr__(self, name: str) -> Any:
@@ -39,7 +39,7 @@ class _Package(types.ModuleType):
         raise AttributeError(f"module 'spikeproof' has no attribute {name!r}")
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if not (name in ("audit", "harden", "train") and isinstance(value, types.ModuleType)):
+        if not (name in ("audit", "certify", "harden", "train") and isinstance(value, types.ModuleType)):
             super().__setattr__(name, value)
 
     def __dir__(self) -> list[str]:

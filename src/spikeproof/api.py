@@ -2,6 +2,7 @@
 
 from spikeproof.attacks import Attacked, Crafting, apgd, bim, fgsm, judge, local_search, pgd, rfgsm, sa_pgd
 from spikeproof.audit import Audit, AuditConfig, audit
+from spikeproof.certify import CertifyConfig, Smoothed, certify
 from spikeproof.coding import *  # noqa: F403
 from spikeproof.coding import CODINGS
 from spikeproof.data import Augmentation, Data, ImageSet, load_data
@@ -31,6 +32,7 @@ __all__ = [
     "Augmentation",
     "BPTR",
     "BPTT",
+    "CertifyConfig",
     "Crafting",
     "Data",
     "Defense",
@@ -48,6 +50,7 @@ __all__ = [
     "Run",
     "Sigmoid",
     "Site",
+    "Smoothed",
     "SpikeproofError",
     "SuperSpike",
     "TrainConfig",
@@ -55,6 +58,7 @@ __all__ = [
     "adapt",
     "apgd",
     "audit",
+    "certify",
     "bim",
     "create_model",
     "describe_sites",

@@ -38,3 +38,24 @@ def mcnemar(first: int, second: int) -> float:
     from scipy.stats import binomtest
 
     return float(binomtest(first, first + second).pvalue) if first + second else 1.0
+
+
+def at_least(successes: int, trials: int, alpha: float) -> float:
+    """The one-sided lower bound of a probability that so many of n trials showed (Clopper and Pearson 1934).
+
+    It is the p with P(Binomial(n, p) >= successes) = alpha, so it lies above the true probability in at most a share
+    alpha of all experiments, whatever n is.
+
+    Args:
+        successes: in [0, trials].
+        trials: n, at least 1.
+        alpha: in (0, 1).
+
+    Example:
+        >>> at_least(0, 10, 0.05), round(at_least(10, 10, 0.05), 4) == round(0.05 ** (1 / 10), 4)
+        (0.0, True)
+    """
+    from scipy.stats import binomtest
+
+    interval = binomtest(successes, trials, alternative="greater").proportion_ci(1 - alpha, "exact")
+    return float(interval.low)

@@ -28,7 +28,7 @@ def test_many_networks_are_not_for_torchrun(refused, monkeypatch, tmp_path, word
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["nope"], ["nope", "demo, recipes, train, audit, harden, compare, report"]),
+        (["nope"], ["nope", "demo, recipes, train, audit, certify, harden, compare, watch, report"]),
         (["train"], ["RECIPE", "spikeproof recipes"]),
         (["audit"], ["RUN"]),
         (["report"], ["run folder"]),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import pyarrow as pa
@@ -10,6 +9,7 @@ from jaxtyping import Bool, Int64
 from torch import Tensor
 
 from spikeproof.records.trials import Counted
+from spikeproof.records.verdicts import standing
 
 _SCHEMA = pa.schema(
     [
@@ -72,12 +72,3 @@ def worst_case(outcomes: pa.Table, eps: float, norm: str = "linf") -> Counted:
     """
     still = standing(outcomes, eps, norm)
     return Counted.of(sum(still.values()), len(still))
-
-
-def standing(outcomes: pa.Table, eps: float, norm: str) -> dict[int, bool]:
-    still: dict[int, bool] = {}
-    columns = (outcomes.column(name).to_pylist() for name in ("sample", "norm", "eps", "kind", "correct"))
-    for sample, measured_in, at, kind, correct in zip(*columns, strict=True):
-        if kind == "clean" or (measured_in == norm and math.isclose(at, eps, rel_tol=1e-9)):
-            still[sample] = still.get(sample, True) and correct
-    return still

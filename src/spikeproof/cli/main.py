@@ -28,6 +28,7 @@ USAGE = """spikeproof: train, attack, audit and report robust spiking neural net
                                   or add a defense: --with mpd-sgr --mpd-sgr.eta 2
   spikeproof audit RUN            attack a trained run: protocol accuracy, worst case, gap
   spikeproof audit FILE.py:MAKE   the same for the network that your own function MAKE returns, of any library
+  spikeproof certify RUN          prove what no attack can break: smoothing, rate coding, interval bounds
   spikeproof harden RUN           fine-tune a trained run for some minutes; what it gained, and what it cost
   spikeproof compare FAMILY       train and audit a whole family of recipes, resumably, into one table
   spikeproof watch RUN            each epoch of a run that another process trains; for TensorBoard, too
@@ -119,6 +120,7 @@ _COMMANDS = {
     "recipes": ("listing", "recipes_command"),
     "train": ("runs", "train"),
     "audit": ("runs", "audit"),
+    "certify": ("certify", "certify_command"),
     "harden": ("harden", "harden_command"),
     "compare": ("runs", "compare"),
     "watch": ("watch", "watch_command"),

@@ -2,6 +2,7 @@
 
 from spikeproof.errors import SpikeproofError
 from spikeproof.names import unknown
+from spikeproof.recipes.certified import certificate_folder, certify_run
 from spikeproof.recipes.comparison import Share, comparison_json, one_more, overridden, run_comparison, write_comparison
 from spikeproof.recipes.digits import DIGITS
 from spikeproof.recipes.mini_cifar10 import CLAIMED, MINI_CIFAR10
@@ -46,6 +47,8 @@ __all__ = [
     "audit_folder",
     "audit_own",
     "audit_run",
+    "certificate_folder",
+    "certify_run",
     "comparison_json",
     "one_more",
     "find_recipe",

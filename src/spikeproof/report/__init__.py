@@ -1,6 +1,7 @@
 """One self-contained HTML report of one or more run folders: protocol and worst case, never one without the other."""
 
 from spikeproof.records.audit_json import read_audit
+from spikeproof.report.certified import check_agreement
 from spikeproof.report.comparison_picture import write_comparison_picture
 from spikeproof.report.html import write_report
 from spikeproof.report.markdown import comparison_table, read_page, write_between_marks
@@ -16,6 +17,7 @@ __all__ = [
     "Counted",
     "Run",
     "audits_in",
+    "check_agreement",
     "compared",
     "comparison_table",
     "method_name",

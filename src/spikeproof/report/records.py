@@ -14,6 +14,7 @@ from spikeproof.records.audit_json import FlagRecord as Flag
 from spikeproof.records.audit_json import NetworkRecord as Network
 from spikeproof.records.audit_json import Search
 from spikeproof.records.audit_json import SiteMargins as Site
+from spikeproof.records.certificate_json import CertificateRecord as Certificate
 from spikeproof.records.run_json import Epoch
 from spikeproof.records.trials import Accuracy as Measured
 from spikeproof.records.trials import Counted, StepPoint, SweepPoint
@@ -21,6 +22,7 @@ from spikeproof.records.trials import TrialRecord as Trial
 
 __all__ = [
     "Audit",
+    "Certificate",
     "Counted",
     "Epoch",
     "Flag",
@@ -53,6 +55,7 @@ class Run:
 
     Attributes:
         audited: the folder of that audit, or None where there is none.
+        certificates: those of the audit's images, norm and radius.
     """
 
     folder: Path
@@ -63,6 +66,7 @@ class Run:
     epochs: tuple[Epoch, ...]
     audit: Audit | None
     pictures: Pictures | None
+    certificates: tuple[Certificate, ...] = ()
 
     @property
     def precision(self) -> str | None:

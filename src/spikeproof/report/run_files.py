@@ -15,6 +15,7 @@ from spikeproof.errors import SpikeproofError
 from spikeproof.records.audit_json import read_audit
 from spikeproof.records.reading import as_record, read_text, sealed_value
 from spikeproof.records.run_json import ConfigRecord, read_epochs
+from spikeproof.report.certified import certificates_beside
 from spikeproof.report.records import Pictures, Run
 
 
@@ -46,6 +47,7 @@ def read_run(folder: str | os.PathLike[str], audited: Path | None = None) -> Run
     path, mend = folder / "config.json", "train the run again, or give another folder"
     held = sealed_value(read_text(path, mend), str(path), mend)
     config = as_record(ConfigRecord, held, str(path), mend)
+    audit = None if audited is None else read_audit(audited / "audit.json")
     return Run(
         folder=folder,
         audited=audited,
@@ -53,8 +55,9 @@ def read_run(folder: str | os.PathLike[str], audited: Path | None = None) -> Run
         command=config.command,
         config={**held, "recipe": config.recipe},
         epochs=read_epochs(folder / "metrics.jsonl"),
-        audit=None if audited is None else read_audit(audited / "audit.json"),
+        audit=audit,
         pictures=None if audited is None else _read_pictures(audited / "pictures.npz"),
+        certificates=() if audited is None or audit is None else certificates_beside(folder, audited, audit),
     )
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
+from spikeproof.report.certified import certified_sentence
 from spikeproof.report.checks import checks
 from spikeproof.report.figures import THIRD, epoch_axis, epoch_line, highest, panels
 from spikeproof.report.network import network_sentences
@@ -44,6 +45,7 @@ def run_section(index: int, name: str, run: Run, *, alone: bool) -> Markup:
         config=json.dumps(run.config, indent=2, ensure_ascii=False),
         trained=trained_sentences(run),
         network=[] if run.audit is None else network_sentences(run.audit),
+        certified=[] if run.audit is None else [certified_sentence(each, run.audit) for each in run.certificates],
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from spikeproof.errors import SpikeproofError
+from spikeproof.report.certified import certified_sentence
 from spikeproof.report.network import OURS, network_sentences
 from spikeproof.report.numbers import listed, percent
 from spikeproof.report.picks import (
@@ -124,6 +125,8 @@ def _notes(runs: Sequence[Run], names: Sequence[str], differ: Sequence[str], sho
         for name, run in zip(names, runs, strict=True):
             if run.audit is not None and run.audit.search is not None:
                 notes.append(f"{name}: {further(run.audit.search, run.audit.samples)}")
+            if run.audit is not None:
+                notes += [f"{name}: {certified_sentence(each, run.audit)}" for each in run.certificates]
         notes += _of_networks(runs, names)
     if unlike(runs):
         notes.append(f"! {unlike_sentence(runs)} Compare only rows that agree.")
