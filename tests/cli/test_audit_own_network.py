@@ -223,7 +223,7 @@ def test_another_network_or_other_data_in_the_same_folder(call, refused, here, b
         (["net.py:fails"], ["fails in net.py fails at line", "IndexError"]),
         (["net.py:leaves"], ["leaves in net.py fails at line", "SystemExit", "no GPU here"]),
         (["net.py:nothing"], ["returns", "no torch.nn.Module"]),
-        (["net.py:five"], ["5 classes", "10"]),
+        (["net.py:five"], ["5 outputs", "10 classes"]),
         (["net.py:large"], ["images of 1x8x8", "fails"]),
         (["net.py:ann", "--num-steps", "4"], ["No spiking layer", "as it is"]),
         (["net.py:ann", "--mean", "0.5", "--std", "0.5"], ["--mean", "--num-steps"]),
