@@ -164,6 +164,18 @@ def test_a_network_that_is_stopped_has_its_weights_again(few, timed):
 
 
 @pytest.mark.thorough
+def test_weights_that_do_worse_are_not_kept(digits):
+    model = network("tiny")
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    hardened = harden(model, digits, eps=0.1, minutes=0.02, config=QUICK, learning_rate=0.3, show=False)
+    assert hardened.stands.correct < hardened.stood.correct
+    assert not hardened.kept
+    assert "has its old weights again" in str(hardened)
+    assert hardened.to_json()["kept"] is False
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, before[name])
+
+
 def test_the_command_line(tmp_path, capsys):
     """A recipe trained and hardened into a run that can be loaded; nothing is replaced."""
     run, out = tmp_path / "run", tmp_path / "better"

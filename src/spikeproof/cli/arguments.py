@@ -209,7 +209,7 @@ class HardenArguments:
     """Images that both audits attack."""
     split: Split = "test"
     """Whose images these are; validation while choosing settings."""
-    learning_rate: float = 3e-3
+    learning_rate: float = 1e-3
     """Of AdamW at the first step."""
     batch_size: int = 64
     """Images in a step."""

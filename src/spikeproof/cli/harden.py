@@ -121,7 +121,7 @@ def show_hardened(
         print(json.dumps(found.to_json(command), indent=1))
     else:
         print(f"{found}\n\nRun: {out}")
-        if isinstance(model, Adapted):
+        if isinstance(model, Adapted) and found.kept:
             weights = RunFolder(out).weights
             print(f"Weights: {weights}\n  net.load_state_dict(safetensors.torch.load_file({str(weights)!r}))")
 

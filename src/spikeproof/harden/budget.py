@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
 from torch import Tensor, nn
@@ -108,21 +108,28 @@ def plan(
 
 
 @contextlib.contextmanager
-def restored(model: nn.Module, *, always: bool) -> Iterator[None]:
-    """The weights, buffers and modes that a model has now are its own again after an error; or ``always``."""
+def restored(model: nn.Module, *, always: bool) -> Iterator[Callable[[], None]]:
+    """The weights, buffers and modes that a model has now are its own again after an error; or ``always``.
+
+    Gives a function that puts them back at once.
+    """
     # What is no tensor is the user's own (extra state).
     state = model.state_dict()
     values = {name: value.clone() if isinstance(value, Tensor) else value for name, value in state.items()}
     modes = {module: module.training for module in model.modules()}
+
+    def put_back() -> None:
+        model.load_state_dict(values)
+        for module, training in modes.items():
+            module.training = training
+
     done = False
     try:
-        yield
+        yield put_back
         done = True
     finally:
         if always or not done:
-            model.load_state_dict(values)
-            for module, training in modes.items():
-                module.training = training
+            put_back()
 
 
 def _candidates(model: nn.Module, eps: float) -> list[tuple[str, tuple[Defense, ...]]]:
