@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pyarrow.compute as pc
 
+from spikeproof.engine.calibration import Choice
 from spikeproof.engine.execute import MEND
-from spikeproof.engine.plan import Choice, TablePlan
+from spikeproof.engine.plan import TablePlan
 from spikeproof.engine.store import Store
 from spikeproof.engine.task import AuditTask, Task
 from spikeproof.hub import without_paths

@@ -4,68 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import math
 from collections.abc import Collection, Mapping, Sequence
 
 from spikeproof.audit import AuditConfig
 from spikeproof.defenses import Defense
+from spikeproof.engine.calibration import Choice, choose, tasks_of
 from spikeproof.engine.store import Store
-from spikeproof.engine.task import AuditTask, Task
+from spikeproof.engine.task import AuditTask, Task, nameless, of_tables
 from spikeproof.errors import SpikeproofError
 from spikeproof.models import create_model, draws_at_random
 from spikeproof.names import unknown as unknown_name
 from spikeproof.recipes import Recipe
-from spikeproof.runs import RunFolder
-from spikeproof.tables import Calibration, Column, Measure, Row, Scale, Table, at_scale, audit_sizes
+from spikeproof.tables import Calibration, Column, Row, Scale, Table, at_scale, audit_sizes
 from spikeproof.threat import parse_eps
 
 # Attacks see batches of one size everywhere, so that no verdict hangs on how much memory a machine has free.
 _BATCH = 250
-
-
-@dataclasses.dataclass(frozen=True)
-class Choice:
-    """What a calibration chose: the number of a candidate, and what each reached on so many validation images."""
-
-    calibration: Calibration
-    index: int
-    accuracies: tuple[float | None, ...]
-    reference: float
-    images: int
-
-    @property
-    def miss(self) -> float | None:
-        """Points by which the chosen one's clean accuracy misses the published price; None within two errors of it."""
-        off = 100 * self._reached - self._aim
-        return off if abs(off) > 2 * self._error else None
-
-    @property
-    def _reached(self) -> float:
-        reached = self.accuracies[self.index]
-        assert reached is not None  # a failed one is not chosen
-        return reached
-
-    @property
-    def _aim(self) -> float:
-        return 100 * self.reference - self.calibration.drop
-
-    @property
-    def _error(self) -> float:
-        return 100 * math.sqrt(self._reached * (1 - self._reached) / self.images)
-
-    def sentence(self) -> str:
-        """For the table's page."""
-        calibration = self.calibration
-        tried = ", ".join(
-            f"{words} {'failed' if accuracy is None else f'{100 * accuracy:.1f}'}"
-            for words, accuracy in zip(_in_words(calibration), self.accuracies, strict=True)
-        )
-        far = "" if self.miss is None else f", and the nearest misses it by {self.miss:+.1f}"
-        return (
-            f"{calibration.name}: {_in_words(calibration)[self.index]}, whose validation accuracy comes closest to "
-            f"{self._aim:.1f}, the reference's {100 * self.reference:.1f} less {calibration.drop:.2f} points "
-            f"({calibration.source}). Tried: {tried}, each with a standard error of {self._error:.1f}{far}."
-        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,15 +78,14 @@ class TablePlan:
         """
         tasks: dict[Task, None] = {}
         for calibration in self._calibrations(*self.rows):
-            for task in (self._reference(calibration), *self._candidates(calibration)):
-                tasks[task] = None
+            tasks |= dict.fromkeys(tasks_of(calibration, self.scale))
         for seed in self.seeds:
             for row in self.rows:
                 if self.choices(store, row, failed) is None:
                     continue
                 task = self.task(store, row, seed, failed)
                 for recipe in task.needs():
-                    tasks[_network(f"substitute, {recipe.model.name} on {recipe.data.name}", recipe)] = None
+                    tasks[of_tables(f"substitute, {recipe.model.name} on {recipe.data.name}", recipe)] = None
                 tasks[task] = None
         first, step = self.share
         return list(tasks)[first::step]
@@ -161,14 +114,15 @@ class TablePlan:
         ]
 
     def _task(self, row: Row, seed: int, defenses: Sequence[Defense]) -> Task:
-        recipe = seeded(at_scale(row.recipe.having(*defenses), self.scale), seed)
+        scaled = at_scale(row.recipe.having(*defenses), self.scale)
+        recipe = dataclasses.replace(scaled, train=dataclasses.replace(scaled.train, seed=seed))
         label = f"{row.group}: {row.label}, seed {seed}" if row.group else f"{row.label}, seed {seed}"
         if not self.table.columns:
             return Task(label, recipe, (AuditTask(recipe.audit),))
-        substitute = None if row.substitute is None else _shared(at_scale(row.substitute, self.scale))
+        substitute = None if row.substitute is None else nameless(at_scale(row.substitute, self.scale))
         audits = self.column_audits(row, recipe, substitute)
         measures = tuple(dict.fromkeys(column.measure for column in self.table.columns if column.measure is not None))
-        return _network(label, recipe, (*audits, self.worst_audit(row, recipe)), measures)
+        return of_tables(label, recipe, (*audits, self.worst_audit(row, recipe)), measures)
 
     def choices(self, store: Store, row: Row, failed: Collection[Task] = ()) -> list[Choice] | None:
         """What the row's calibrations chose; None while one of them is undecided.
@@ -176,7 +130,7 @@ class TablePlan:
         Args:
             store, failed: see :meth:`tasks`.
         """
-        choices = [self._choice(store, calibration, failed) for calibration in self._calibrations(row)]
+        choices = [choose(store, calibration, self.scale, failed) for calibration in self._calibrations(row)]
         decided = [choice for choice in choices if choice is not None]
         return decided if len(decided) == len(choices) else None
 
@@ -187,7 +141,7 @@ class TablePlan:
             failed: tasks, and why.
         """
         for calibration in self._calibrations(row):
-            for task in (self._reference(calibration), *self._candidates(calibration)):
+            for task in tasks_of(calibration, self.scale):
                 if task in failed:
                     return f"{task.label} failed: {failed[task]}"
         return "a calibration that it needs is not done"
@@ -252,57 +206,6 @@ class TablePlan:
         names = {name for row in rows for name in row.calibrated}
         return [calibration for calibration in self.table.calibrations if calibration.name in names]
 
-    def _reference(self, calibration: Calibration) -> Task:
-        return _network(f"{calibration.name}: reference", at_scale(calibration.reference, self.scale))
-
-    def _candidates(self, calibration: Calibration) -> list[Task]:
-        return [
-            _network(f"{calibration.name}: {words}", at_scale(calibration.recipe.having(candidate), self.scale))
-            for words, candidate in zip(_in_words(calibration), calibration.candidates, strict=True)
-        ]
-
-    def _choice(self, store: Store, calibration: Calibration, failed: Collection[Task]) -> Choice | None:
-        reference, candidates = self._reference(calibration), self._candidates(calibration)
-        if not all(store.trained(task.recipe) or task in failed for task in (reference, *candidates)):
-            return None
-        aim = _validated(store, reference)
-        reached = tuple(_validated(store, task) for task in candidates)
-        if aim is None or all(accuracy is None for accuracy in reached):
-            return None
-        wanted = aim - calibration.drop / 100
-        # Rounded, so that equals are equal; a failed candidate comes last.
-        distances = [2.0 if accuracy is None else round(abs(accuracy - wanted), 9) for accuracy in reached]
-        images = reference.recipe.data.validation
-        assert images is not None  # tables say how many
-        return Choice(calibration, distances.index(min(distances)), reached, aim, images)
-
-
-def _network(
-    label: str, recipe: Recipe, audits: tuple[AuditTask, ...] = (), measures: tuple[Measure, ...] = ()
-) -> Task:
-    """A task of a network that tables share."""
-    return Task(label, _shared(recipe), audits, measures, facts=True)
-
-
-def _shared(recipe: Recipe) -> Recipe:
-    """The recipe with a name and an audit that are the same for every table that has its network."""
-    return dataclasses.replace(recipe, name=f"{recipe.model.name}-{recipe.data.name}", audit=AuditConfig())
-
-
-def _in_words(calibration: Calibration) -> list[str]:
-    """The candidates in words: the fields that differ between them."""
-    plain = [dataclasses.asdict(candidate) for candidate in calibration.candidates]
-    differing = [name for name in plain[0] if any(each[name] != plain[0][name] for each in plain)]
-    return [", ".join(f"{name} {each[name]}" for name in differing) for each in plain]
-
-
-def _validated(store: Store, task: Task) -> float | None:
-    """The last validation accuracy of a trained network."""
-    if not store.trained(task.recipe):
-        return None
-    accuracy = RunFolder(store.network(task.recipe)).metrics()[-1]["validation_accuracy"]
-    return float(accuracy)
-
 
 @functools.cache
 def _random(recipe: Recipe) -> bool:
@@ -311,13 +214,3 @@ def _random(recipe: Recipe) -> bool:
     for defense in recipe.defenses:
         defense.install(model)
     return draws_at_random(model.eval())
-
-
-def seeded(recipe: Recipe, seed: int) -> Recipe:
-    """The recipe trained with this seed.
-
-    Example:
-        >>> seeded(Recipe(name="mine"), 3).train.seed
-        3
-    """
-    return dataclasses.replace(recipe, train=dataclasses.replace(recipe.train, seed=seed))

@@ -45,3 +45,24 @@ class Task:
     def needs(self) -> list[Recipe]:
         """Other networks that must be trained before."""
         return [audit.substitute for audit in self.audits if audit.substitute is not None]
+
+
+def of_tables(
+    label: str, recipe: Recipe, audits: tuple[AuditTask, ...] = (), measures: tuple[Measure, ...] = ()
+) -> Task:
+    """The task of a network that several published tables may share, and whose facts their rows ask for.
+
+    Args:
+        label, recipe, audits, measures: see :class:`Task`.
+    """
+    return Task(label, nameless(recipe), audits, measures, facts=True)
+
+
+def nameless(recipe: Recipe) -> Recipe:
+    """The recipe with a name and an audit that are the same for every table that has its network.
+
+    Example:
+        >>> nameless(Recipe(name="mine")).name
+        'vgg11-cifar10'
+    """
+    return dataclasses.replace(recipe, name=f"{recipe.model.name}-{recipe.data.name}", audit=AuditConfig())
