@@ -33,7 +33,7 @@ from spikeproof.engine import (
 )
 from spikeproof.errors import SpikeproofError
 from spikeproof.hub import push
-from spikeproof.recipes import CLAIMED, COMPARISONS, DIGITS, Recipe, one_more, overridden
+from spikeproof.recipes import CLAIMED, COMPARISONS, DIGITS, one_more, overridden
 from spikeproof.report import comparison_json, comparison_table, read_page, write_comparison
 from spikeproof.results import check_results, write_pages
 from spikeproof.tables import TABLES, comparison, find_table
@@ -47,17 +47,13 @@ def demo_command(words: list[str], command: str) -> int:
     rows, failed = compare(
         TablePlan.of(comparison("demo-digits", DIGITS), seeds=(0,)),
         InProcess(),
-        Circumstances(NamedStore(arguments.out, _demo_folder), command=command, show=not arguments.quiet),
+        Circumstances(NamedStore(arguments.out, family="demo-digits"), command=command, show=not arguments.quiet),
     )
     runs = [run for each in rows.values() for run in each]
     if not runs:
         raise SpikeproofError(next(iter(failed.values())))
     show_runs(runs, arguments.out / "report.html")
     return 1 if failed else 0
-
-
-def _demo_folder(recipe: Recipe) -> str:
-    return recipe.name.removeprefix("demo-digits-")
 
 
 def compare_command(words: list[str], command: str) -> int:

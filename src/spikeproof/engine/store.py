@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from spikeproof.engine.keys import audit_key, measure_key, network_key
@@ -67,33 +67,28 @@ class Store:
         )
 
 
-def by_name_and_seed(recipe: Recipe) -> str:
-    """A folder's name: the recipe's with its seed.
-
-    Example:
-        >>> by_name_and_seed(Recipe(name="mini-cifar10-at"))
-        'mini-cifar10-at-s0'
-    """
-    return f"{recipe.name}-s{recipe.train.seed}"
-
-
 @dataclasses.dataclass(frozen=True)
 class NamedStore(Store):
     """A folder in which people find each network by its row's name. Audits lie where ``spikeproof audit`` puts them.
 
     Args:
         root: the folder. It need not exist.
-        name: what a network's folder is called.
+        family: of a comparison with one seed the name with which all of its rows' begin. It is left out of the
+            folders' names, and so is the seed.
 
     Example:
         >>> NamedStore(Path("runs")).network(Recipe(name="mini-cifar10-at")).as_posix()
         'runs/mini-cifar10-at-s0'
+        >>> NamedStore(Path("runs"), family="demo-digits").network(Recipe(name="demo-digits-at")).as_posix()
+        'runs/at'
     """
 
-    name: Callable[[Recipe], str] = by_name_and_seed
+    family: str | None = None
 
     def network(self, recipe: Recipe) -> Path:
-        return self.root / self.name(recipe)
+        if self.family is None:
+            return self.root / f"{recipe.name}-s{recipe.train.seed}"
+        return self.root / recipe.name.removeprefix(f"{self.family}-")
 
     def audit(self, recipe: Recipe, audit: AuditTask) -> Path:
         return audit_folder(self.network(recipe), audit.config)
