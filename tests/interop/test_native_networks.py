@@ -23,9 +23,10 @@ from spikeproof.attacks import Crafting, crafting
 from spikeproof.attacks.objective import cross_entropy_of
 from spikeproof.data import load_data
 from spikeproof.gradients import SOURCES, TUNABLES
-from spikeproof.interop.same import like_ours
+from spikeproof.interop.same import LateReset, like_ours
 from spikeproof.interop.surrogate import TheirSurrogate
 from spikeproof.spiking import probe, sites
+from spikeproof.spiking.ops.reference import fire
 
 T = 3
 
@@ -117,6 +118,7 @@ def test_it_is_spikingjellys_own_network(name, mode):
         {},
         {"reset_delay": False},
         {"beta": 1.0, "reset_mechanism": "subtract"},
+        {"reset_mechanism": "subtract"},
         {"spike_grad": snn_surrogate.fast_sigmoid(slope=5)},
         {"threshold": 0.7},
     ],
@@ -132,23 +134,43 @@ def test_it_is_snntorchs_own_network(given):
     )
 
 
-def test_layers_of_one_network_in_several_layouts():
-    """Unrolled by itself, and inside modules of the user's own."""
+def test_a_late_reset_takes_the_threshold_off_after_the_decay():
+    """u[t] = decay u[t-1] - threshold s[t-1] + x[t], spike by spike."""
+    torch.manual_seed(0)
+    currents, neurons = torch.rand(40, 7, dtype=torch.float64), LateReset(decay=0.8, threshold=0.7, reset="soft")
+    fired = fire(currents, neurons, surrogate=neurons.surrogate, want_margins=True)
+    potential, spikes = torch.zeros(7, dtype=torch.float64), torch.zeros(7, dtype=torch.float64)
+    for step, current in enumerate(currents):
+        potential = 0.8 * potential - 0.7 * spikes + current
+        spikes = (potential >= 0.7).double()
+        assert torch.equal(fired.spikes[step], spikes)
+        torch.testing.assert_close(fired.margins[step], potential - 0.7, rtol=0, atol=1e-12)
+    assert 0 < fired.spikes.mean() < 1
+
+
+@pytest.mark.parametrize("mode", ["s", "m"])
+def test_blocks_with_a_skip_that_is_added_in_place(mode):
+    """As residual networks have it; each of the sums changes a tensor that a site or the user's layer gave."""
 
     class Block(nn.Module):
         def __init__(self):
             super().__init__()
-            self.linear, self.fires = layer.Linear(64, 64, step_mode="m"), NEURONS["LIF"][2](step_mode="m")
+            self.linear, self.fires = layer.Linear(64, 64, step_mode=mode), NEURONS["LIF"][2](step_mode=mode)
+            nn.init.normal_(self.linear.weight, std=0.4)
 
         def forward(self, x):
-            return x + self.fires(self.linear(x))
+            out = self.fires(self.linear(x))
+            out += x
+            return out.mul_(0.5)
 
-    parts = [layer.Flatten(step_mode="m"), Block(), Block(), layer.Linear(64, 5, step_mode="m")]
-    net = seeded(lambda: Unrolled(nn.Sequential(*parts), T)).eval()
-    with torch.no_grad():
-        for part in parts[1:3]:
-            part.linear.weight.normal_(std=0.4)
-    assert torch.equal(sp.adapt(net, num_steps=T, native=True)(images()), sp.adapt(net, num_steps=T)(images()))
+    def built():
+        parts = [layer.Flatten(step_mode=mode), Block(), Block(), layer.Linear(64, 5, step_mode=mode)]
+        inner = nn.Sequential(*parts)
+        return inner if mode == "s" else Unrolled(inner, T)
+
+    net = seeded(built).double().eval()
+    models = [sp.adapt(net, num_steps=T, native=native) for native in (True, False)]
+    agree(*(answers(model, net, images().double()) for model in models), 1e-10)
 
 
 @pytest.mark.parametrize(
@@ -242,7 +264,7 @@ class Slow(neuron.LIFNode):
         (lambda: small(NEURONS["learned tau"][2]), ("layer 2", "ParametricLIFNode learns its time constant")),
         (lambda: small(lambda **given: Slow(**given)), ("layer 2", "Slow may differ from the LIFNode")),
         (lambda: small(lambda **given: neuron.QIFNode(**given)), ("QIFNode is no neuron of one potential",)),
-        (lambda: Leaky(reset_mechanism="subtract"), ("layer lif1", "reset_mechanism='zero'")),
+        (lambda: Leaky(reset_mechanism="subtract", reset_delay=False), ("layer lif1", "reset_mechanism='zero'")),
         (lambda: Leaky(reset_mechanism="none"), ("it has no reset",)),
         (lambda: Leaky(learn_beta=True), ("learns its beta",)),
         (lambda: Leaky(beta=torch.linspace(0.5, 0.9, 12)), ("differ in beta",)),
