@@ -13,7 +13,7 @@ from spikeproof.attacks.form import Form, once
 from spikeproof.checked import check_seed, told, whole
 from spikeproof.errors import SpikeproofError
 from spikeproof.private_rng import private_rng
-from spikeproof.threat import Threat
+from spikeproof.threat import OtherThreat, Threat
 
 # By severity, 1 to 5.
 SIZES = {
@@ -73,7 +73,7 @@ def corruption(
     model: nn.Module,
     images: Float[Tensor, "n c h w"],
     labels: Int64[Tensor, " n"],
-    threat: Threat | None = None,
+    threat: Threat | OtherThreat | None = None,
     how: Crafting | None = None,
     *,
     kind: str,
