@@ -79,7 +79,8 @@ def test_every_trial_runs_and_stays_in_its_ball(tiny, digits, text):
     # The verdict is the model's own on these very images, and they are not the ones that were given. (CW gives back
     # the ones that were given where it finds nothing.)
     assert torch.equal(found.correct, tiny(found.images).argmax(1) == labels)
-    assert trial.norm == "l2" or not torch.equal(found.images, images)
+    colour = text.startswith("SATURATE")  # of which these images have none
+    assert trial.norm == "l2" or colour or not torch.equal(found.images, images)
 
 
 @pytest.mark.thorough
