@@ -7,14 +7,17 @@ import math
 from typing import ClassVar, Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from spikeproof.checked import told
+from spikeproof.checked import told, whole
 from spikeproof.errors import SpikeproofError
 
 Norm = Literal["linf", "l2"]
 NORMS: dict[Norm, str] = {"linf": "Linf", "l2": "L2"}  # how sentences write them
+# No audit is of such a threat: attacks in them have rows of their own beside an Linf or L2 ball.
+OtherNorm = Literal["l1", "l0", "patch"]
+EVERY_NORM: dict[Norm | OtherNorm, str] = {**NORMS, "l1": "L1", "l0": "L0", "patch": "a patch"}
 
 
 def parse_eps(value: float | str, what: str = "eps", *, most: float = 1.0) -> float:
@@ -43,7 +46,7 @@ def parse_eps(value: float | str, what: str = "eps", *, most: float = 1.0) -> fl
     except (TypeError, ValueError, ZeroDivisionError, OverflowError, RuntimeError):
         raise SpikeproofError(f"{told(value)} is not a {what}; give a number such as 0.03 or 8/255.") from None
     if most == math.inf and not (math.isfinite(eps) and eps >= 0):
-        raise SpikeproofError(f"An L2 {what} must be a finite number >= 0, got {value}; 128/255 is usual.")
+        raise SpikeproofError(f"An L2 or L1 {what} must be a finite number >= 0, got {value}; 128/255 is usual.")
     if not 0 <= eps <= most:
         raise SpikeproofError(
             f"A {what} is measured in pixels of [0, 1] and must lie in that range, got {value}; 8/255 is usual."
@@ -204,5 +207,115 @@ class L2:
         return (images - others).flatten(1).norm(dim=1)
 
 
+@dataclasses.dataclass(frozen=True)
+class L1:
+    """All images whose differences from the original, pixel by pixel and channel by channel, add up to at most ``eps``,
+    within [0, 1].
+
+    Args:
+        eps: a number >= 0 or text; 12 is usual for 3x32x32 images.
+
+    Example:
+        >>> ball, image = L1(0.5), torch.tensor([0.5, 0.9]).view(1, 1, 1, 2)
+        >>> ball.project(image + torch.tensor([0.6, 0.4]), image)
+        tensor([[[[0.9000, 1.0000]]]])
+    """
+
+    eps: float
+    norm: ClassVar[OtherNorm] = "l1"
+
+    def __init__(self, eps: float | str) -> None:
+        object.__setattr__(self, "eps", parse_eps(eps, most=math.inf))
+
+    def project(
+        self, candidate: Float[Tensor, "n c h w"], original: Float[Tensor, "n c h w"]
+    ) -> Float[Tensor, "n c h w"]:
+        """The nearest allowed image, of ball and box together (Croce and Hein 2021)::
+
+            x + sign(d) min(max(|d| - mu, 0), room),   mu >= 0 the least with a sum of at most eps
+
+        room is how far the pixel can go in its direction. mu is halved in on, from the side that is allowed.
+        """
+        offset = (candidate - original).double()
+        size, base = offset.abs(), original.double()
+        room = torch.where(offset > 0, 1 - base, base).clamp_min(0)
+
+        def shrunk(by: Tensor) -> Tensor:
+            return torch.minimum((size - by).clamp_min(0), room)
+
+        low = torch.zeros_like(size[:, :1, :1, :1])
+        high = size.flatten(1).amax(1)[:, None, None, None]
+        inside = shrunk(low).sum((1, 2, 3), keepdim=True) <= self.eps
+        for _ in range(_HALVINGS):
+            middle = (low + high) / 2
+            allowed = shrunk(middle).sum((1, 2, 3), keepdim=True) <= self.eps
+            low, high = torch.where(allowed, low, middle), torch.where(allowed, middle, high)
+        moved = offset.sign() * shrunk(torch.where(inside, torch.zeros_like(high), high))
+        return (base + moved).to(candidate.dtype).clamp(0, 1)
+
+    def distance(self, images: Float[Tensor, "n c h w"], others: Float[Tensor, "n c h w"]) -> Float[Tensor, " n"]:
+        """The norm of each difference."""
+        return (images - others).abs().flatten(1).sum(1)
+
+
+@dataclasses.dataclass(frozen=True)
+class L0:
+    """All images in which at most so many pixels differ from the original, in all their channels, within [0, 1].
+
+    Args:
+        eps: how many pixels, a whole number >= 0.
+
+    Example:
+        >>> L0(2).distance(torch.tensor([[[[0.0, 1.0, 0.5]]]]), torch.zeros(1, 1, 1, 3))
+        tensor([2.])
+    """
+
+    eps: float
+    norm: ClassVar[OtherNorm] = "l0"
+
+    def __init__(self, eps: int) -> None:
+        object.__setattr__(self, "eps", float(whole(eps, "An L0 threat", "eps", 0)))
+
+    def distance(self, images: Float[Tensor, "n c h w"], others: Float[Tensor, "n c h w"]) -> Float[Tensor, " n"]:
+        """How many pixels differ."""
+        return (images != others).any(1).flatten(1).sum(1).to(images.dtype)
+
+
+@dataclasses.dataclass(frozen=True)
+class Patch:
+    """All images that differ from the original within one square of so many pixels a side, anywhere, within [0, 1].
+
+    Args:
+        eps: the side, a whole number >= 0.
+
+    Example:
+        >>> image = torch.zeros(1, 1, 4, 4)
+        >>> image[0, 0, 1, 0] = image[0, 0, 2, 2] = 1
+        >>> Patch(3).distance(image, torch.zeros(1, 1, 4, 4))
+        tensor([3.])
+    """
+
+    eps: float
+    norm: ClassVar[OtherNorm] = "patch"
+
+    def __init__(self, eps: int) -> None:
+        object.__setattr__(self, "eps", float(whole(eps, "A patch", "a side", 0)))
+
+    def distance(self, images: Float[Tensor, "n c h w"], others: Float[Tensor, "n c h w"]) -> Float[Tensor, " n"]:
+        """The side of the least square that holds all that differs."""
+        changed = (images != others).any(1)
+        return torch.maximum(_extent(changed.any(2)), _extent(changed.any(1))).to(images.dtype)
+
+
+def _extent(there: Bool[Tensor, "n s"]) -> Int64[Tensor, " n"]:
+    """From the first to the last that is there; 0 where none is."""
+    if there.shape[1] == 0 or len(there) == 0:
+        return torch.zeros(len(there), dtype=torch.int64, device=there.device)
+    first, last = there.int().argmax(1), there.shape[1] - 1 - there.flip(1).int().argmax(1)
+    return torch.where(there.any(1), last - first + 1, 0)
+
+
 Threat = Linf | L2
+OtherThreat = L1 | L0 | Patch
+_HALVINGS = 50
 BALLS: dict[Norm, type[Linf] | type[L2]] = {"linf": Linf, "l2": L2}

@@ -8,7 +8,7 @@ from functools import partial
 
 from digit_networks import network
 from spikeproof.attacks import ATTACKS, Form, norms_of, pgd, transfer
-from spikeproof.threat import BALLS
+from spikeproof.threat import BALLS, L0, L1, Patch
 
 _FEW = {"steps": 5, "queries": 60, "severity": 3}
 # What makes one quicker here than by a trial: fewer targets, fewer samples of an estimate.
@@ -18,6 +18,9 @@ _QUICKER = {
     "FAB-T": {"classes": 3},
     "MTPGD": {"classes": 3},
     "LOCAL": {"walk": 25},
+    "APGD-L1": {"steps": 5},
+    "SPARSE-RS": {"queries": 60},
+    "PATCH": {"steps": 5, "places": 2},
 }
 
 
@@ -28,7 +31,7 @@ class Case:
     form: Form
 
     def __call__(self, *given):
-        number = None if self.form.number is None else _FEW[self.form.counted]
+        number = None if self.form.number is None or self.form.ball else _FEW[self.form.counted]
         return partial(self.form.made(number), **_QUICKER.get(self.form.name, {}))(*given)
 
     @property
@@ -41,7 +44,10 @@ class Case:
         return (norms_of(self.form.attack) or ("linf",))[0]
 
     def threat(self, eps):
-        """Of as much room: 64 pixels that may all move by the radius."""
+        """Of as much room: 64 pixels that may all move by the radius; in balls of other kinds of as many of them."""
+        own = {L1: 64 * eps, L0: round(64 * eps), Patch: round(16 * eps)}
+        if self.form.ball is not None:
+            return self.form.ball(own[self.form.ball])
         return BALLS[self.norm](eps if self.norm == "linf" else 8 * eps)
 
 

@@ -14,7 +14,7 @@ from spikeproof.attacks.judge import working_dtype
 from spikeproof.gradients import ASSG, BPTT
 from spikeproof.models import create_model, unwrapped
 from spikeproof.spiking import sites
-from spikeproof.threat import BALLS, L2, Linf
+from spikeproof.threat import EVERY_NORM, L0, L1, L2, Linf, Patch
 
 SETTINGS = {
     "apgd": {"steps": 3},
@@ -28,19 +28,23 @@ SETTINGS = {
     "local_search": {"queries": 4},
     "mi_fgsm": {"steps": 2},
     "mtpgd": {"steps": 2, "classes": 2},
+    "apgd_l1": {"steps": 3},
+    "patch_pgd": {"steps": 2, "places": 1},
     "pgd": {"steps": 3},
+    "sparse_rs": {"queries": 4},
     "sa_pgd": {"steps": 3},
     "spsa": {"steps": 1, "samples": 4},
     "square": {"queries": 4},
     "tpgd": {"steps": 2},
 }
+THREATS = {"linf": Linf(0.1), "l2": L2(0.1), "l1": L1(2.0), "l0": L0(3), "patch": Patch(3)}
 EVERY = [name for name in attacks.__all__ if hasattr(getattr(attacks, name), "norms")]
 each = pytest.mark.parametrize("name", EVERY)
 
 
 def run(name, model, images, labels, threat=None, how=None):
     attack = getattr(attacks, name)
-    threat = threat or BALLS[(attack.norms or ("linf",))[0]](0.1)
+    threat = threat or THREATS[(attack.norms or ("linf",))[0]]
     more = {"substitutes": [model]} if name == "transfer" else {}
     return attack(model, images, labels, threat, how, **SETTINGS.get(name, {}), **more)
 
@@ -55,14 +59,14 @@ def test_every_attack_passes_it():
 @each
 def test_a_norm_that_it_cannot_search_is_refused(name, model, batch, refuses):
     attack = getattr(attacks, name)
-    assert set(attack.norms) <= set(BALLS)
-    for norm, ball in BALLS.items():
+    assert set(attack.norms) <= set(THREATS)
+    for norm, threat in THREATS.items():
         if norm in attack.norms or not attack.norms:
-            found = run(name, model, *batch, ball(0.1))
+            found = run(name, model, *batch, threat)
             assert found.images.shape == batch[0].shape
         else:
-            with refuses(ball(0.1).norm.replace("linf", "Linf").replace("l2", "L2")):
-                run(name, model, *batch, ball(0.1))
+            with refuses(EVERY_NORM[norm]):
+                run(name, model, *batch, threat)
 
 
 @each
@@ -122,7 +126,7 @@ def test_a_gradient_that_is_not_finite_counts_as_zero(name, model, batch):
     images, labels = batch[0][:20], batch[1][:20]
     assert (images[:, :, 0, 0] == 0).all()
     for norm in getattr(attacks, name).norms:
-        rooted, threat = Root(model).eval(), BALLS[norm]({"linf": 0.1, "l2": 1.0}[norm])
+        rooted, threat = Root(model).eval(), (THREATS | {"l2": L2(1.0)})[norm]
         found, plain = (run(name, network, images, labels, threat) for network in (rooted, model))
         assert found.images.isfinite().all()
         assert torch.equal(found.correct, judge(model, found.images).argmax(1) == labels)

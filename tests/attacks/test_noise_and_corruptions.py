@@ -1,11 +1,14 @@
 """Noise of the size asked for, corruptions by hand and against scipy and colorsys."""
 
 import colorsys
+import io
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
-from scipy.ndimage import gaussian_filter
+from PIL import Image
+from scipy.ndimage import convolve, gaussian_filter
 
 from spikeproof.attacks import Crafting, judge
 from spikeproof.attacks.corruptions import SIZES, corrupt, corruption
@@ -112,6 +115,66 @@ def test_values_by_hand():
     torch.testing.assert_close(noisy, expected.clamp(0, 1))
 
 
+@pytest.mark.parametrize("severity", [1, 3, 5])
+def test_saturation_is_hsvs(severity):
+    torch.manual_seed(0)
+    images = torch.rand(1, 3, 4, 4, dtype=torch.float64)
+    images[0, :, 0, 0], images[0, :, 0, 1], images[0, :, 0, 2] = 0, 1, 0.5
+    found = corrupt(images, "saturate", severity)
+    factor, added = SIZES["saturate"][severity - 1]
+    for row in range(4):
+        for column in range(4):
+            hue, saturation, value = colorsys.rgb_to_hsv(*images[0, :, row, column].tolist())
+            expected = colorsys.hsv_to_rgb(hue, min(saturation * factor + added, 1), value)
+            assert found[0, :, row, column].tolist() == pytest.approx(expected, abs=1e-12)
+    grey = images[:, :1]
+    assert torch.equal(corrupt(grey, "saturate", severity), grey)
+
+
+def test_the_draws_of_noise_have_their_mean_and_spread():
+    grey = torch.full((50, 1, 40, 40), 0.4, dtype=torch.float64)
+    shot, speckle = corrupt(grey, "shot_noise", 3) - grey, corrupt(grey, "speckle_noise", 5) - grey
+    assert abs(shot.mean()) < 1e-3 and shot.std() == pytest.approx((0.4 / 100) ** 0.5, rel=0.02)
+    assert abs(speckle.mean()) < 1e-3 and speckle.std() == pytest.approx(0.4 * 0.2, rel=0.02)
+    impulse = corrupt(grey, "impulse_noise", 5)
+    shares = [(impulse == value).double().mean().item() for value in (0, 1, 0.4)]
+    assert shares == pytest.approx([0.035, 0.035, 0.93], abs=0.003)
+
+
+@pytest.mark.parametrize("severity", [1, 2, 3, 4, 5])
+def test_defocus_is_a_soft_disk(severity):
+    """By its definition on 17 x 17 taps, as the benchmark's code has it, mirrored at the edges."""
+    radius, sigma = SIZES["defocus_blur"][severity - 1]
+    offsets = torch.arange(-8.0, 9.0, dtype=torch.float64)
+    disk = (offsets[:, None] ** 2 + offsets**2 <= radius**2).double()
+    taps = torch.exp(-(torch.arange(-1.0, 2.0, dtype=torch.float64) ** 2) / (2 * sigma**2))
+    soft = torch.outer(taps, taps) / taps.sum() ** 2
+    kernel = convolve((disk / disk.sum()).numpy(), soft.numpy(), mode="constant")
+    torch.manual_seed(0)
+    images = torch.rand(1, 2, 9, 12, dtype=torch.float64)
+    for channel, found in zip(images[0], corrupt(images, "defocus_blur", severity)[0], strict=True):
+        expected = torch.from_numpy(convolve(channel.numpy(), kernel, mode="mirror"))
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_pixels_and_jpeg_are_pillows(channels):
+    torch.manual_seed(0)
+    levels = (torch.rand(2, channels, 32, 32) * 255).round().byte()
+    images = levels.float() / 255
+    for severity, (share, quality) in enumerate(zip(SIZES["pixelate"], SIZES["jpeg_compression"], strict=True), 1):
+        for level, boxes, coded in zip(
+            levels, corrupt(images, "pixelate", severity), corrupt(images, "jpeg_compression", severity), strict=True
+        ):
+            picture = Image.fromarray(level.permute(1, 2, 0).squeeze(-1).numpy())
+            side, buffer = int(32 * share), io.BytesIO()
+            smaller = picture.resize((side, side), Image.Resampling.BOX).resize((32, 32), Image.Resampling.BOX)
+            picture.save(buffer, "JPEG", quality=quality)
+            for found, theirs in ((boxes, smaller), (coded, Image.open(buffer))):
+                expected = torch.from_numpy(np.array(theirs)).view(32, 32, channels).permute(2, 0, 1)
+                assert torch.equal((found * 255).round().byte(), expected)
+
+
 @pytest.mark.parametrize("kind", SIZES)
 def test_corruptions_grow_stay_in_the_box_and_are_pure(kind):
     torch.manual_seed(0)
@@ -120,10 +183,11 @@ def test_corruptions_grow_stay_in_the_box_and_are_pure(kind):
     found = [corrupt(images, kind, severity) for severity in range(1, 6)]
     assert torch.equal(images, copy) and torch.equal(torch.get_rng_state(), before)
     sizes = [(changed - images).norm().item() for changed in found]
-    assert sizes == sorted(sizes) and sizes[0] > 0 and len(set(sizes)) == 5
+    # Colours fade and then glow; of 8 pixels two severities keep as many.
+    assert sizes[0] > 0 and (kind in ("saturate", "pixelate") or (sizes == sorted(sizes) and len(set(sizes)) == 5))
     assert all(changed.min() >= 0 and changed.max() <= 1 for changed in found)
     assert torch.equal(found[2], corrupt(images, kind, 3))
-    assert torch.equal(found[2], corrupt(images, kind, 3, seed=1)) == (kind != "gaussian_noise")
+    assert torch.equal(found[2], corrupt(images, kind, 3, seed=1)) == (not kind.endswith("_noise"))
 
 
 @pytest.mark.parametrize("kind", SIZES)

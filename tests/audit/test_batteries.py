@@ -25,7 +25,7 @@ def test_a_battery_is_in_order_and_has_a_headline(name):
 
 def test_the_papers_tables_have_an_accuracy_in_every_cell():
     per_member = {name for name in BATTERIES if AuditConfig(battery=name).every_member_attacks_all}
-    assert per_member == {"paper-mpd-sgr", "paper-tgo"}
+    assert per_member == {"paper-mpd-sgr", "paper-tgo", "beyond-linf"}
     assert AuditConfig(battery="quick", per_member=True).every_member_attacks_all
     assert not AuditConfig(battery="paper-tgo", per_member=False).every_member_attacks_all
     assert not AuditConfig(battery=None, trials=("PGD-2",)).every_member_attacks_all
@@ -79,7 +79,8 @@ def test_every_trial_runs_and_stays_in_its_ball(tiny, digits, text):
     # The verdict is the model's own on these very images, and they are not the ones that were given. (CW gives back
     # the ones that were given where it finds nothing.)
     assert torch.equal(found.correct, tiny(found.images).argmax(1) == labels)
-    assert trial.norm == "l2" or not torch.equal(found.images, images)
+    colour = text.startswith("SATURATE")  # of which these images have none
+    assert trial.norm == "l2" or colour or not torch.equal(found.images, images)
 
 
 @pytest.mark.thorough

@@ -2,6 +2,8 @@
 
 from spikeproof.attacks.auto_pgd import FORMS as _AUTO_PGD
 from spikeproof.attacks.auto_pgd import apgd, apgd_targeted
+from spikeproof.attacks.auto_pgd_l1 import FORMS as _AUTO_PGD_L1
+from spikeproof.attacks.auto_pgd_l1 import apgd_l1
 from spikeproof.attacks.carlini_wagner import FORMS as _CARLINI_WAGNER
 from spikeproof.attacks.carlini_wagner import cw_l2
 from spikeproof.attacks.confirm import PATIENCE
@@ -28,9 +30,13 @@ from spikeproof.attacks.multi_targeted import mtpgd
 from spikeproof.attacks.noise import FORMS as _NOISE
 from spikeproof.attacks.noise import gaussian_noise, uniform_noise
 from spikeproof.attacks.objective import cross_entropy_of, divergence_of, dlr_of, margin_of
+from spikeproof.attacks.patch import FORMS as _PATCH
+from spikeproof.attacks.patch import patch_pgd
 from spikeproof.attacks.projected_gradient import FORMS as _PROJECTED_GRADIENT
 from spikeproof.attacks.projected_gradient import SteepestStep, bim, iterated_rfgsm, mi_fgsm, pgd
 from spikeproof.attacks.pursuit import Pursuit, chase, climb
+from spikeproof.attacks.sparse_rs import FORMS as _SPARSE_RS
+from spikeproof.attacks.sparse_rs import sparse_rs
 from spikeproof.attacks.spsa import FORMS as _SPSA
 from spikeproof.attacks.spsa import spsa
 from spikeproof.attacks.square import FORMS as _SQUARE
@@ -59,6 +65,9 @@ ATTACKS: dict[str, Form] = {
         _CARLINI_WAGNER,
         _FEEL_CW,
         _DDN,
+        _AUTO_PGD_L1,
+        _SPARSE_RS,
+        _PATCH,
         _NOISE,
         _CORRUPTIONS,
     )
@@ -84,7 +93,10 @@ __all__ = [
     "cw_l2",
     "cw_feel",
     "apgd_targeted",
+    "apgd_l1",
     "apgd",
+    "patch_pgd",
+    "sparse_rs",
     "attack",
     "Attacked",
     "Craft",

@@ -19,7 +19,7 @@ from spikeproof.checked import told
 from spikeproof.errors import SpikeproofError
 from spikeproof.gradients import BPTT, GradientSource
 from spikeproof.models import check_fits
-from spikeproof.threat import L2, NORMS, Linf, Norm
+from spikeproof.threat import EVERY_NORM, L0, L1, L2, Linf, Norm, OtherNorm, Patch
 
 Given = ParamSpec("Given")
 
@@ -28,7 +28,7 @@ _ROUNDING = 1e-5  # how far a pixel may lie outside the ball: float32 arithmetic
 
 
 def attack(
-    name: str, *, norms: tuple[Norm, ...] = ("linf", "l2"), source: GradientSource = _OWN
+    name: str, *, norms: tuple[Norm | OtherNorm, ...] = ("linf", "l2"), source: GradientSource = _OWN
 ) -> Callable[[Callable[Given, Attacked]], Callable[Given, Attacked]]:
     """Make a function an attack: its network, images, labels, targets and threat are checked and converted first.
 
@@ -76,14 +76,14 @@ def attack(
     return guard
 
 
-def norms_of(function: Callable[..., Attacked]) -> tuple[Norm, ...]:
+def norms_of(function: Callable[..., Attacked]) -> tuple[Norm | OtherNorm, ...]:
     """The norms that an attack, or a partial of one, can search; none for one that takes any threat."""
     while isinstance(function, functools.partial):
         function = function.func
-    return cast(tuple[Norm, ...], function.norms)  # type: ignore[attr-defined]
+    return cast(tuple[Norm | OtherNorm, ...], function.norms)  # type: ignore[attr-defined]
 
 
-def check_threat(threat: Any, norms: tuple[Norm, ...], name: str) -> None:
+def check_threat(threat: Any, norms: tuple[Norm | OtherNorm, ...], name: str) -> None:
     """Refuse what is no threat, and one in a norm that the attack cannot search.
 
     Args:
@@ -94,16 +94,16 @@ def check_threat(threat: Any, norms: tuple[Norm, ...], name: str) -> None:
     Raises:
         SpikeproofError: as said.
     """
-    if not isinstance(threat, Linf | L2):
+    if not isinstance(threat, Linf | L2 | L1 | L0 | Patch):
         raise SpikeproofError(
             f"A threat is a ball such as spikeproof.Linf('8/255') or spikeproof.L2(0.5), got {told(threat)}; "
             "a number alone does not say its norm."
         )
     if threat.norm not in norms:
-        takes = " or ".join(NORMS[norm] for norm in norms)
+        takes = " or ".join(EVERY_NORM[norm] for norm in norms)
         raise SpikeproofError(
-            f"{name} searches {takes} balls only, and this one is {NORMS[threat.norm]}; give it another, or take "
-            "another attack (PGD and APGD do both)."
+            f"{name} searches {takes} balls only, and this one is {EVERY_NORM[threat.norm]}; give it another, or take "
+            "another attack (PGD and APGD do Linf and L2)."
         )
 
 

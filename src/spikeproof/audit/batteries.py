@@ -6,11 +6,20 @@ import dataclasses
 from typing import Literal, get_args
 
 from spikeproof.attacks import ATTACKS, norms_of
+from spikeproof.attacks.corruptions import FORMS as _CORRUPTIONS
 from spikeproof.audit.trials import make_trial
 from spikeproof.threat import Norm
 
 BatteryName = Literal[
-    "quick", "reliable", "thorough", "paper-mpd-sgr", "paper-tgo", "autoattack", "autoattack-rand", "everything"
+    "quick",
+    "reliable",
+    "thorough",
+    "paper-mpd-sgr",
+    "paper-tgo",
+    "autoattack",
+    "autoattack-rand",
+    "everything",
+    "beyond-linf",
 ]
 
 # The 19 backwards of Ozdenizci and Legenstein (2024).
@@ -29,6 +38,7 @@ AROUND: dict[Norm, tuple[str, ...]] = {
     "linf": ("SA-PGD-100@AROUND", "SA-PGD-MARGIN-100@AROUND"),
     "l2": ("APGD-CE-100@AROUND", "APGD-DLR-100@AROUND"),
 }
+CORRUPTED = tuple(form.name for form in _CORRUPTIONS)
 AUTOATTACK = ("PGD-20", "APGD-CE-100", "APGD-T-100", "FAB-T-100", "SQUARE-5000")
 AUTOATTACK_RAND = ("PGD-20", "APGD-CE-100", "APGD-DLR-100")
 
@@ -58,11 +68,15 @@ def _and_the_others(listed: tuple[str, ...], ball: Norm) -> tuple[str, ...]:
         if name not in named
         and not form.apart
         and (form.norm != "l2" or ball == "l2")
-        and (ball in (norms_of(form.attack) or (ball,)))
+        and (form.ball is not None or ball in (norms_of(form.attack) or (ball,)))
     ]
     return (*listed, *others)
 
 
+_BEYOND = (
+    *("FGSM", "PGD-20", "APGD-L1-12@ASSG", "SPARSE-RS-10", "PATCH-5@ASSG"),
+    *(f"{name}-{severity}" for name in CORRUPTED for severity in range(1, 6)),
+)
 BATTERIES: dict[str, Battery] = {
     "quick": Battery(
         ("FGSM", "PGD-20", "SA-PGD-20@ASSG", "APGD-CE-20@PDSG", "LOCAL-200"),
@@ -107,6 +121,16 @@ BATTERIES: dict[str, Battery] = {
                 *(f"PGD-ANY-20@{source}" for source in NINETEEN_SOURCES),
                 *("TPGD-10", "MTPGD-20", "APGD-CE-100", "APGD-DLR-100", "APGD-T-100@ASSG", "FAB-T-100@ASSG"),
                 *("UNIFORM", "SQUARE-5000", "SPSA-20", "LOCAL-9600", "SA-PGD-ON-50@ASSG", "APGD-ON-50@ASSG"),
+                *("APGD-L1-12", "SPARSE-RS-10", "PATCH-5"),
+                *(
+                    "SHOT-NOISE-3",
+                    "IMPULSE-NOISE-3",
+                    "SPECKLE-NOISE-3",
+                    "DEFOCUS-BLUR-3",
+                    "SATURATE-3",
+                    "PIXELATE-3",
+                    "JPEG-COMPRESSION-3",
+                ),
                 *("GAUSSIAN", "GAUSSIAN-NOISE-3", "GAUSSIAN-BLUR-3", "CONTRAST-3", "BRIGHTNESS-3"),
             ),
             "linf",
@@ -119,10 +143,22 @@ BATTERIES: dict[str, Battery] = {
                 *(f"PGD-ANY-20@{source}" for source in NINETEEN_SOURCES),
                 *("TPGD-10", "MTPGD-20", "APGD-CE-100", "APGD-DLR-100", "APGD-T-100@ASSG", "FAB-T-100@ASSG"),
                 *("UNIFORM", "SQUARE-5000", "LOCAL-9600", "APGD-ON-50@ASSG"),
+                *("APGD-L1-12", "SPARSE-RS-10", "PATCH-5"),
+                *(
+                    "SHOT-NOISE-3",
+                    "IMPULSE-NOISE-3",
+                    "SPECKLE-NOISE-3",
+                    "DEFOCUS-BLUR-3",
+                    "SATURATE-3",
+                    "PIXELATE-3",
+                    "JPEG-COMPRESSION-3",
+                ),
                 *("GAUSSIAN-NOISE-3", "GAUSSIAN-BLUR-3", "CONTRAST-3", "BRIGHTNESS-3"),
             ),
             "l2",
         ),
     ),
+    # Threats that no Linf ball holds, each with an accuracy of its own; none is a part of the worst case.
+    "beyond-linf": Battery(_BEYOND, l2=_BEYOND, per_member=True),
 }
 assert set(BATTERIES) == set(get_args(BatteryName))

@@ -20,7 +20,7 @@ from spikeproof.attacks import ATTACKS, Attack, Form, Kind
 from spikeproof.checked import MOST_STEPS
 from spikeproof.errors import SpikeproofError
 from spikeproof.gradients import BPTT, SOURCES, TUNABLES, GradientSource, Named, Tunable
-from spikeproof.threat import BALLS, L2, NORMS, Norm, Threat
+from spikeproof.threat import BALLS, EVERY_NORM, L2, Norm, OtherNorm, OtherThreat, Threat
 
 
 class Tuned(dict[str, float]):
@@ -91,11 +91,11 @@ class Trial:
         return partial(attacks.transfer, substitutes=self.substitutes, attack=made)
 
     @property
-    def norm(self) -> Norm | Literal["none"]:
+    def norm(self) -> Norm | OtherNorm | Literal["none"]:
         """The norm in which its images are near: the ball's norm for attacks that stay in the ball.
 
-        "l2" beside an Linf ball is for an attack at any Euclidean distance, like the papers' CW column. "none" is for
-        noise and corruptions.
+        "l2" beside an Linf ball is for an attack at any Euclidean distance, like the papers' CW column. An attack with
+        a ball of its own has the norm of that. "none" is for noise and corruptions.
         """
         return self.ball if self.form.norm == "ball" else self.form.norm
 
@@ -154,13 +154,15 @@ class Trial:
 
         return [tunable for tunable in TUNABLES.values() if at(tunable, 0) != at(tunable, -1)]
 
-    def threat(self, eps: float, pixels: int) -> Threat:
+    def threat(self, eps: float, pixels: int) -> Threat | OtherThreat:
         """The threat that it is run under.
 
         Args:
             eps: the audit's radius.
             pixels: how many values an image has. An attack at any Euclidean distance gets the radius sqrt(pixels).
         """
+        if self.form.ball is not None:
+            return self.form.ball(self.number or 0)
         return L2(pixels**0.5) if self.norm == "l2" and not self.bounded else BALLS[self.ball](eps)
 
     def tuned(self, values: Tuned) -> Trial:
@@ -248,10 +250,10 @@ def make_trial(text: str, ball: Norm = "linf") -> Trial:
     number = _number_of(text, form, match[2] if match else None)
     named, value, source = _source_of(by or "BPTT")
     norms = attacks.norms_of(form.made(number))
-    if norms and ball not in norms and form.norm != "l2":
+    if norms and ball not in norms and form.norm != "l2" and form.ball is None:
         raise SpikeproofError(
-            f"{text!r} is no trial of an {NORMS[ball]} threat: {name} searches {NORMS[norms[0]]} balls only; take PGD, "
-            "PGD-ANY or APGD."
+            f"{text!r} is no trial of an {EVERY_NORM[ball]} threat: {name} searches {EVERY_NORM[norms[0]]} balls only; "
+            "take PGD, PGD-ANY or APGD."
         )
     return Trial(form=form, number=number, named=named, value=value, source=source, ball=ball)
 

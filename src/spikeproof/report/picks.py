@@ -56,6 +56,7 @@ def strongest_other(audit: Audit) -> Trial | None:
 
 
 def heading(name: str, runs: Sequence[Run]) -> str:
-    """The heading of a trial's column: its name, marked where some run's trial may go to any L2 distance."""
-    trials = (trial_named(run.audit, name) for run in runs if run.audit is not None)
-    return name if all(trial is None or trial.counts for trial in trials) else f"{name} (any L2)"
+    """A trial's name, marked where it is judged at any L2 distance, or in another ball than the audit's."""
+    trials = [trial for run in runs if run.audit is not None and (trial := trial_named(run.audit, name)) is not None]
+    beyond = [trial for trial in trials if not trial.counts]
+    return f"{name} ({'any L2' if beyond[0].norm == 'l2' else 'other ball'})" if beyond else name

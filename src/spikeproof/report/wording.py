@@ -172,9 +172,18 @@ def quiet(audited: Sequence[tuple[str, Audit]]) -> list[str]:
     return [name for name, audit in audited if audit.flags and not audit.raised]
 
 
+_ELSEWHERE = {
+    "l2": "any L2 distance",
+    "l1": "an L1 ball of its own",
+    "l0": "so many pixels",
+    "patch": "a square of so many pixels a side",
+    "none": "in no ball",
+}
+
+
 def kind_of(trial: Trial) -> str:
-    """A trial's kind; with "any L2 distance" where it does not stay in the ball."""
-    return trial.kind if trial.counts else f"{trial.kind}, any L2 distance"
+    """A trial's kind, and where it was judged if that is not in the audit's ball."""
+    return trial.kind if trial.counts else f"{trial.kind}, {_ELSEWHERE.get(trial.norm, trial.norm)}"
 
 
 def differing(runs: Sequence[Run]) -> list[str]:
