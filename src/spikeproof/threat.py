@@ -32,6 +32,7 @@ def parse_eps(value: float | str, what: str = "eps", *, most: float = 1.0) -> fl
         >>> parse_eps("51/255")
         0.2
     """
+    one = f"{'an' if what[0] in 'aeiou' else 'a'} {what}"
     try:
         if isinstance(value, bool | bytes):
             raise TypeError
@@ -41,12 +42,12 @@ def parse_eps(value: float | str, what: str = "eps", *, most: float = 1.0) -> fl
         else:
             eps = float(value)
     except (TypeError, ValueError, ZeroDivisionError, OverflowError, RuntimeError):
-        raise SpikeproofError(f"{told(value)} is not a {what}; give a number such as 0.03 or 8/255.") from None
+        raise SpikeproofError(f"{told(value)} is not {one}; give a number such as 0.03 or 8/255.") from None
     if most == math.inf and not (math.isfinite(eps) and eps >= 0):
         raise SpikeproofError(f"An L2 {what} must be a finite number >= 0, got {value}; 128/255 is usual.")
     if not 0 <= eps <= most:
         raise SpikeproofError(
-            f"A {what} is measured in pixels of [0, 1] and must lie in that range, got {value}; 8/255 is usual."
+            f"A{one[1:]} is measured in pixels of [0, 1] and must lie in that range, got {value}; 8/255 is usual."
         )
     return eps
 
