@@ -162,7 +162,7 @@ class TablePlan:
 
     def _task(self, row: Row, seed: int, defenses: Sequence[Defense]) -> Task:
         recipe = seeded(at_scale(row.recipe.having(*defenses), self.scale), seed)
-        label = f"{row.group}: {row.label}, seed {seed}" if row.group else f"{row.label}, seed {seed}"
+        label = label_of(row, seed)
         if not self.table.columns:
             return Task(label, recipe, (AuditTask(recipe.audit),))
         substitute = None if row.substitute is None else _shared(at_scale(row.substitute, self.scale))
@@ -275,6 +275,16 @@ class TablePlan:
         images = reference.recipe.data.validation
         assert images is not None  # tables say how many
         return Choice(calibration, distances.index(min(distances)), reached, aim, images)
+
+
+def label_of(row: Row, seed: int) -> str:
+    """How a row's task is called for people.
+
+    Args:
+        row: of any table.
+        seed: that it is trained with.
+    """
+    return f"{row.group}: {row.label}, seed {seed}" if row.group else f"{row.label}, seed {seed}"
 
 
 def _network(
