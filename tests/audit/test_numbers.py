@@ -61,7 +61,7 @@ def test_printed_it_says_its_numbers_with_their_intervals_and_its_warnings(tiny,
     for name, counted in (("clean", found.clean), ("protocol (FGSM)", found.protocol), ("case", found.worst_case)):
         low, high = wilson(counted.correct, 10)
         assert f"{name} {10 * counted.correct:.1f} [{100 * low:.1f}, {100 * high:.1f}]" in numbers
-    assert "Linf(eps=0.1), n = 10, test split, battery custom, crafted in fp32, seed 0, cpu." in conditions
+    assert "Linf 0.1, n = 10, test split, battery custom, crafted in fp32, seed 0, cpu." in conditions
     assert rest == ["No check looked for red flags.", *(f"Doubtful: {warning}" for warning in found.warnings)]
     assert any("No adaptive attack" in line for line in rest)
     hidden = dataclasses.replace(found, no_number="Nothing here leads anywhere.")

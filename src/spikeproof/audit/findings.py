@@ -38,6 +38,7 @@ from spikeproof.records.audit_json import (
 from spikeproof.records.record import in_one_sentence
 from spikeproof.records.trials import Counted, ProtocolRecord, StepPoint, SweepPoint, TrialRecord
 from spikeproof.runs import RunFolder
+from spikeproof.threat import NORMS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -188,7 +189,8 @@ class Audit:
             [
                 f"clean {_in_percent(self.clean)}, protocol ({self.protocol_trial}) {_in_percent(self.protocol)}, "
                 f"worst case {worst}, masking gap {gap}{100 * self.masking_gap:.1f} points",
-                f"Accuracy in percent, with its 95 % interval. {config.threat}, n = {self.worst_case.samples}, "
+                f"Accuracy in percent, with its 95 % interval. {NORMS[config.norm]} {config.threat.eps:.4g}, "
+                f"n = {self.worst_case.samples}, "
                 f"{config.split} split, battery {config.battery or 'custom'}, crafted in "
                 f"{for_verdicts(config.precision)}, seed {config.seed}, {self.device}.",
                 *(() if self.flags else ("No check looked for red flags.",)),
