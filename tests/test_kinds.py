@@ -103,6 +103,20 @@ DOORS = {
 }
 
 
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (lambda: sp.adapt(torch.nn.Linear(1, 1)), r"adapt\(\): missing a required argument: 'num_steps'"),
+        (lambda: sp.pgd(None, None, None), r"pgd\(\): missing a required argument: 'threat'"),
+        (lambda: sp.fgsm(None, None, None, None, eps=1), r"fgsm\(\): got an unexpected keyword argument 'eps'"),
+    ],
+    ids=["adapt", "pgd", "fgsm"],
+)
+def test_a_call_that_does_not_fit_names_the_function(call, says):
+    with pytest.raises(TypeError, match=says):
+        call()
+
+
 @pytest.mark.parametrize(("slip", "says"), DOORS.values(), ids=DOORS)
 def test_a_slip_at_a_door(data, slip, says):
     with pytest.raises(sp.SpikeproofError) as refused:

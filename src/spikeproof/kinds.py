@@ -45,11 +45,30 @@ def check_kinds(function: Callable[Given, Result]) -> Callable[Given, Result]:
 
     @functools.wraps(function)
     def guarded(*args: Given.args, **kwargs: Given.kwargs) -> Result:
-        for name, value in signature.bind(*args, **kwargs).arguments.items():
+        for name, value in bound(function, signature, *args, **kwargs).arguments.items():
             _check(value, _hints(function).get(name, Any), f"The {name} of {function.__name__}")
         return function(*args, **kwargs)
 
     return guarded
+
+
+def bound(
+    function: Callable[..., Any], signature: inspect.Signature, /, *args: Any, **kwargs: Any
+) -> inspect.BoundArguments:
+    """What each argument of a call is given.
+
+    Args:
+        function: gives its name to the message.
+        signature: its own, made once.
+        args, kwargs: of the call.
+
+    Raises:
+        TypeError: an argument is missing or there is none of that name, as in any call of Python's.
+    """
+    try:
+        return signature.bind(*args, **kwargs)
+    except TypeError as error:
+        raise TypeError(f"{function.__name__}(): {error}") from None
 
 
 @functools.cache

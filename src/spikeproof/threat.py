@@ -17,7 +17,7 @@ Norm = Literal["linf", "l2"]
 NORMS: dict[Norm, str] = {"linf": "Linf", "l2": "L2"}  # how sentences write them
 # No audit is of such a threat: attacks in them have rows of their own beside an Linf or L2 ball.
 OtherNorm = Literal["l1", "l0", "patch"]
-EVERY_NORM: dict[Norm | OtherNorm, str] = {**NORMS, "l1": "L1", "l0": "L0", "patch": "a patch"}
+EVERY_NORM: dict[Norm | OtherNorm, str] = {"linf": "Linf", "l2": "L2", "l1": "L1", "l0": "L0", "patch": "a patch"}
 
 
 def parse_eps(value: float | str, what: str = "eps", *, most: float = 1.0) -> float:
@@ -35,6 +35,7 @@ def parse_eps(value: float | str, what: str = "eps", *, most: float = 1.0) -> fl
         >>> parse_eps("51/255")
         0.2
     """
+    one = f"{'an' if what[0] in 'aeiou' else 'a'} {what}"
     try:
         if isinstance(value, bool | bytes):
             raise TypeError
@@ -44,12 +45,12 @@ def parse_eps(value: float | str, what: str = "eps", *, most: float = 1.0) -> fl
         else:
             eps = float(value)
     except (TypeError, ValueError, ZeroDivisionError, OverflowError, RuntimeError):
-        raise SpikeproofError(f"{told(value)} is not a {what}; give a number such as 0.03 or 8/255.") from None
+        raise SpikeproofError(f"{told(value)} is not {one}; give a number such as 0.03 or 8/255.") from None
     if most == math.inf and not (math.isfinite(eps) and eps >= 0):
         raise SpikeproofError(f"An L2 or L1 {what} must be a finite number >= 0, got {value}; 128/255 is usual.")
     if not 0 <= eps <= most:
         raise SpikeproofError(
-            f"A {what} is measured in pixels of [0, 1] and must lie in that range, got {value}; 8/255 is usual."
+            f"A{one[1:]} is measured in pixels of [0, 1] and must lie in that range, got {value}; 8/255 is usual."
         )
     return eps
 

@@ -48,7 +48,11 @@ def test_labels_that_are_no_class(model, batch, attack, wrong):
     ("images", "labels", "piece"),
     [
         (torch.zeros(4, 8, 8), torch.zeros(4, dtype=torch.int64), "[N,C,H,W]"),
-        (torch.zeros(4, 1, 8, 8, dtype=torch.uint8), torch.zeros(4, dtype=torch.int64), "uint8"),
+        (
+            torch.zeros(4, 1, 8, 8, dtype=torch.uint8),
+            torch.zeros(4, dtype=torch.int64),
+            "uint8 of shape (4, 1, 8, 8); give images.float() / 255",
+        ),
         (torch.zeros(4, 1, 8, 8), torch.zeros(3, dtype=torch.int64), "[4]"),
         (torch.zeros(4, 1, 8, 8), torch.zeros(4, 1, dtype=torch.int64), "[4]"),
         (torch.zeros(4, 1, 8, 8), torch.zeros(4, dtype=torch.bool), "bool"),

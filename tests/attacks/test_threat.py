@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from spikeproof.errors import SpikeproofError
-from spikeproof.threat import Linf
+from spikeproof.threat import Linf, parse_eps
 
 
 @pytest.mark.parametrize(("text", "eps"), [("8/255", 8 / 255), ("0.03", 0.03), ("0", 0.0), (1, 1.0), ("1e-2", 0.01)])
@@ -19,6 +19,14 @@ def test_impossible_radius(text):
     with pytest.raises(SpikeproofError) as caught:
         Linf(text)
     assert "\n" not in str(caught.value)
+
+
+def test_the_refusal_says_what_was_given_and_what_is_usual():
+    for what, begins in (("eps", "An eps is measured in pixels"), ("step size", "A step size is measured in pixels")):
+        with pytest.raises(SpikeproofError, match=f"^{begins} .* got 8; 8/255 is usual"):
+            parse_eps(8, what)
+    with pytest.raises(SpikeproofError, match="'eight' is not an eps; give a number"):
+        parse_eps("eight")
 
 
 def test_projection_is_the_nearest_allowed_image():

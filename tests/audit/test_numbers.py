@@ -1,5 +1,6 @@
 """An audit: every number in it follows from the outcomes that it keeps."""
 
+import dataclasses
 import itertools
 import json
 
@@ -51,6 +52,20 @@ def test_worst_case_recomputed_from_the_files(model, digits, quick, tmp_path):
     assert said["protocol"]["correct"] == said["trials"][3]["correct"]
     assert said["masking_gap"] == said["protocol"]["accuracy"] - said["worst_case"]["accuracy"] == found.masking_gap
     assert 0 < said["worst_case"]["correct"] < said["trials"][0]["correct"]  # or the audit showed nothing
+
+
+def test_printed_it_says_its_numbers_with_their_intervals_and_its_warnings(tiny, digits):
+    config = AuditConfig(eps=0.1, samples=10, battery=None, trials=("FGSM",), diagnostics=False, sweep=())
+    found = audit(tiny, digits.test, config, show=False)
+    numbers, conditions, *rest = str(found).splitlines()
+    for name, counted in (("clean", found.clean), ("protocol (FGSM)", found.protocol), ("case", found.worst_case)):
+        low, high = wilson(counted.correct, 10)
+        assert f"{name} {10 * counted.correct:.1f} [{100 * low:.1f}, {100 * high:.1f}]" in numbers
+    assert "Linf 0.1, n = 10, test split, battery custom, crafted in fp32, seed 0, cpu." in conditions
+    assert rest == ["No check looked for red flags.", *(f"Doubtful: {warning}" for warning in found.warnings)]
+    assert any("No adaptive attack" in line for line in rest)
+    hidden = dataclasses.replace(found, no_number="Nothing here leads anywhere.")
+    assert "worst case none, masking gap at least" in str(hidden)
 
 
 def test_the_outcomes_table_holds_every_verdict(model, digits, quick):

@@ -29,6 +29,7 @@ def test_the_api_pages_have_every_public_name_once():
         for place in re.findall(r"^::: (\S+)", page.read_text(), re.M)
     ]
     names = [place.rpartition(".")[2] for place in places]
+    assert sorted(set(sp.__all__) - set(names)) == [], "a page in docs/api needs a line `::: FILE.NAME` for each"
     assert sorted(names) == sorted(sp.__all__)
     for place, name in zip(places, names, strict=True):
         assert getattr(importlib.import_module(place.rpartition(".")[0]), name) is getattr(sp, name)

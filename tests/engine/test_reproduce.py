@@ -341,6 +341,9 @@ def test_a_dry_run_does_nothing_and_says_what_it_would(tmp_path):
     assert text.count("to do") == 7
     assert "after calibration  to do" in text
     assert text.splitlines()[-1].startswith("About 0.")
+    # What --rows takes stands behind the label that the table has.
+    for row in TABLE.rows:
+        assert f"{row.label}, seed 0 ({row.name})\n" in text
 
 
 def test_a_precision_is_addressed_as_it_is_asked(monkeypatch):

@@ -18,6 +18,7 @@ from spikeproof.attacks.look import refuse_state
 from spikeproof.checked import told
 from spikeproof.errors import SpikeproofError
 from spikeproof.gradients import BPTT, GradientSource
+from spikeproof.kinds import bound
 from spikeproof.models import check_fits
 from spikeproof.threat import EVERY_NORM, L0, L1, L2, Linf, Norm, OtherNorm, Patch
 
@@ -49,8 +50,8 @@ def attack(
 
         @functools.wraps(function)
         def guarded(*args: Given.args, **kwargs: Given.kwargs) -> Attacked:
-            bound = signature.bind(*args, **kwargs)
-            arguments = bound.arguments
+            call = bound(function, signature, *args, **kwargs)
+            arguments = call.arguments
             if norms:
                 check_threat(arguments["threat"], norms, name)
             model, how = arguments["model"], arguments.get("how")
@@ -67,7 +68,7 @@ def attack(
                 how = fitted(how or Crafting(source=source), random=refuse_state(model, images))
                 if "how" in signature.parameters:
                     arguments["how"] = how
-                attacked = function(*bound.args, **bound.kwargs)
+                attacked = function(*call.args, **call.kwargs)
                 return last_word(model, attacked, labels, targets, how) if isinstance(how, OfRandom) else attacked
 
         guarded.norms = norms  # type: ignore[attr-defined]
@@ -127,9 +128,9 @@ def check_batch(
     """
     images = _tensor(images, "Images")
     if images.ndim != 4 or not images.is_floating_point():
-        raise SpikeproofError(
-            f"Images must be a float tensor [N,C,H,W] in [0,1], got {images.dtype} of shape {tuple(images.shape)}."
-        )
+        got = f"{images.dtype} of shape {tuple(images.shape)}"
+        mend = "; give images.float() / 255" if images.dtype == torch.uint8 and images.ndim == 4 else ""
+        raise SpikeproofError(f"Images must be a float tensor [N,C,H,W] in [0,1], got {got}{mend}.")
     parameter = None if model is None else next(model.parameters(), None)
     wide = images.dtype == torch.float64 and parameter is not None and parameter.dtype == torch.float64
     device = images.device if parameter is None else parameter.device

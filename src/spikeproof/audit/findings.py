@@ -38,6 +38,7 @@ from spikeproof.records.audit_json import (
 from spikeproof.records.record import in_one_sentence
 from spikeproof.records.trials import Counted, ProtocolRecord, StepPoint, SweepPoint, TrialRecord
 from spikeproof.runs import RunFolder
+from spikeproof.threat import NORMS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -179,6 +180,23 @@ class Audit:
     def warnings(self) -> list[str]:
         """Why these numbers may not be what they seem, in sentences."""
         return [str(doubt) for doubt in self.doubts]
+
+    def __str__(self) -> str:
+        """The three numbers with their intervals, of what they are, and every warning: what ``print`` shows."""
+        config, worst = self.config, "none" if self.no_number else _in_percent(self.worst_case)
+        gap = "at least " if self.no_number else ""
+        return "\n".join(
+            [
+                f"clean {_in_percent(self.clean)}, protocol ({self.protocol_trial}) {_in_percent(self.protocol)}, "
+                f"worst case {worst}, masking gap {gap}{100 * self.masking_gap:.1f} points",
+                f"Accuracy in percent, with its 95 % interval. {NORMS[config.norm]} {config.threat.eps:.4g}, "
+                f"n = {self.worst_case.samples}, "
+                f"{config.split} split, battery {config.battery or 'custom'}, crafted in "
+                f"{for_verdicts(config.precision)}, seed {config.seed}, {self.device}.",
+                *(() if self.flags else ("No check looked for red flags.",)),
+                *(f"Doubtful: {warning}" for warning in self.warnings),
+            ]
+        )
 
     def record(self, command: str, files: Mapping[str, str] | None = None) -> AuditRecord:
         """As audit.json has it, which is what a report reads.
@@ -339,3 +357,7 @@ def refuse_present(folder: Path, *, force: bool) -> None:
             f"{folder} already holds this audit, and an audit is not replaced unless you say so; `spikeproof report` "
             "shows it, and --force (in Python force=True) runs it again."
         )
+
+
+def _in_percent(counted: Counted) -> str:
+    return f"{100 * counted.accuracy:.1f} [{100 * counted.low:.1f}, {100 * counted.high:.1f}]"

@@ -144,7 +144,10 @@ class Defense:
 
     @property
     def step_cost(self) -> float:
-        """The time of a training step with it, over that of plain training: for estimates of hours."""
+        """The time of a training step with it, over that of plain training: for estimates of hours.
+
+        Each of the library's says its own; 1 is that of a penalty that costs nothing that shows.
+        """
         return 1.0
 
     @property

@@ -116,7 +116,7 @@ class TablePlan:
     def _task(self, row: Row, seed: int, defenses: Sequence[Defense]) -> Task:
         scaled = at_scale(row.recipe.having(*defenses), self.scale)
         recipe = dataclasses.replace(scaled, train=dataclasses.replace(scaled.train, seed=seed))
-        label = f"{row.group}: {row.label}, seed {seed}" if row.group else f"{row.label}, seed {seed}"
+        label = label_of(row, seed)
         if not self.table.columns:
             return Task(label, recipe, (AuditTask(recipe.audit),))
         substitute = None if row.substitute is None else nameless(at_scale(row.substitute, self.scale))
@@ -205,6 +205,16 @@ class TablePlan:
     def _calibrations(self, *rows: Row) -> list[Calibration]:
         names = {name for row in rows for name in row.calibrated}
         return [calibration for calibration in self.table.calibrations if calibration.name in names]
+
+
+def label_of(row: Row, seed: int) -> str:
+    """How a row's task is called for people.
+
+    Args:
+        row: of any table.
+        seed: that it is trained with.
+    """
+    return f"{row.group}: {row.label}, seed {seed}" if row.group else f"{row.label}, seed {seed}"
 
 
 @functools.cache

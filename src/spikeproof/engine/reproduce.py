@@ -7,7 +7,7 @@ from pathlib import Path
 from spikeproof.engine.estimate import correction, hours
 from spikeproof.engine.execute import Circumstances
 from spikeproof.engine.gather import gather
-from spikeproof.engine.plan import TablePlan
+from spikeproof.engine.plan import TablePlan, label_of
 from spikeproof.engine.pools import TaskPool
 from spikeproof.engine.runner import run
 from spikeproof.engine.store import Store
@@ -81,7 +81,7 @@ def _present(plan: TablePlan, results: Path) -> tuple[TableHeader | None, list[R
 
 
 def dry_run(plan: TablePlan, store: Store, slots: int) -> str:
-    """What ``reproduce`` would do: a line for each task, and the hours.
+    """What ``reproduce`` would do: a line for each task with its hours and, where it is of a row, that row's name.
 
     Args:
         slots: how many tasks are done at once.
@@ -90,12 +90,13 @@ def dry_run(plan: TablePlan, store: Store, slots: int) -> str:
     known, waiting = plan.tasks(store), plan.waiting(store)
     factor = correction(known, store, device)
     estimated = hours([*known, *waiting], store, device, factor)
+    names = {label_of(row, seed): f" ({row.name})" for row in plan.rows for seed in plan.seeds}
     lines = []
     for task, left in zip([*known, *waiting], estimated, strict=True):
         state = "done" if store.done(task) else "trained" if store.trained(task.recipe) else "to do"
         # What a calibrated row will be is not known yet; it costs about what its first candidate costs.
         key, state = (task.key, state) if task in known else ("after calibration", "to do")
-        lines.append(f"{key:17}  {state:8}{left:9.2f} h  {task.label}")
+        lines.append(f"{key:17}  {state:8}{left:9.2f} h  {task.label}{names.get(task.label, '')}")
     total = sum(estimated)
     where = f"{slots} at once on {device}" if slots > 1 else f"one at a time on {device}"
     return "\n".join([*lines, f"About {total / slots:.2f} hours, {where}: an estimate, corrected by what is done."])
