@@ -46,6 +46,7 @@ def test_of_the_first_row_of_a_table(table, network, audits):
     assert (task.key, [store.audit(task.recipe, audit).name for audit in task.audits]) == (network, audits)
 
 
-def test_of_trials_of_every_kind():
+def test_of_trials_of_every_kind():  # not of the battery "everything", which a new attack makes another
     trials = ("PGD", "PGD-7@HART:0.5", "SA-PGD@BPTT:exp(0.3,1)")
-    assert audit_key("x", AuditConfig(battery="everything", trials=trials, transfer=("FGSM",))) == "6b3ad84cf51d1559"
+    config = AuditConfig(battery="reliable", trials=trials, transfer=("FGSM",))
+    assert audit_key("x", config) == "f8afafb218eaf757"

@@ -10,6 +10,7 @@ from digit_networks import STEPS, network
 from spikeproof import attacks
 from spikeproof.data import load_data
 from spikeproof.insight import describe_sites
+from spikeproof.threat import L0, L1, Patch
 
 DOORS = {name: function for name, function in vars(attacks).items() if hasattr(function, "norms")}
 NEEDED = {"corruption": {"kind": "contrast", "severity": 3}}
@@ -34,7 +35,8 @@ def adapted(net):
 
 
 def ball(function):
-    return sp.L2(1.0) if function.norms == ("l2",) else sp.Linf(0.1)
+    balls = {"linf": sp.Linf(0.1), "l2": sp.L2(1.0), "l1": L1(3.0), "l0": L0(4), "patch": Patch(2)}
+    return balls[(function.norms or ("linf",))[0]]
 
 
 def test_an_audit_is_that_of_the_twin(adapted, digits):
