@@ -23,9 +23,10 @@ from spikeproof.attacks import Crafting, crafting
 from spikeproof.attacks.objective import cross_entropy_of
 from spikeproof.data import load_data
 from spikeproof.gradients import SOURCES, TUNABLES
-from spikeproof.interop.same import like_ours
+from spikeproof.interop.same import LateReset, like_ours
 from spikeproof.interop.surrogate import TheirSurrogate
 from spikeproof.spiking import probe, sites
+from spikeproof.spiking.ops.reference import fire
 
 T = 3
 
@@ -117,6 +118,7 @@ def test_it_is_spikingjellys_own_network(name, mode):
         {},
         {"reset_delay": False},
         {"beta": 1.0, "reset_mechanism": "subtract"},
+        {"reset_mechanism": "subtract"},
         {"spike_grad": snn_surrogate.fast_sigmoid(slope=5)},
         {"threshold": 0.7},
     ],
@@ -130,6 +132,20 @@ def test_it_is_snntorchs_own_network(given):
         answers(lambda x: net(x).mean(0), net, images()),
         1e-5,
     )
+
+
+def test_a_late_reset_takes_the_threshold_off_after_the_decay():
+    """u[t] = decay u[t-1] - threshold s[t-1] + x[t], spike by spike."""
+    torch.manual_seed(0)
+    currents, neurons = torch.rand(40, 7, dtype=torch.float64), LateReset(decay=0.8, threshold=0.7, reset="soft")
+    fired = fire(currents, neurons, surrogate=neurons.surrogate, want_margins=True)
+    potential, spikes = torch.zeros(7, dtype=torch.float64), torch.zeros(7, dtype=torch.float64)
+    for step, current in enumerate(currents):
+        potential = 0.8 * potential - 0.7 * spikes + current
+        spikes = (potential >= 0.7).double()
+        assert torch.equal(fired.spikes[step], spikes)
+        torch.testing.assert_close(fired.margins[step], potential - 0.7, rtol=0, atol=1e-12)
+    assert 0 < fired.spikes.mean() < 1
 
 
 def test_layers_of_one_network_in_several_layouts():
@@ -242,7 +258,7 @@ class Slow(neuron.LIFNode):
         (lambda: small(NEURONS["learned tau"][2]), ("layer 2", "ParametricLIFNode learns its time constant")),
         (lambda: small(lambda **given: Slow(**given)), ("layer 2", "Slow may differ from the LIFNode")),
         (lambda: small(lambda **given: neuron.QIFNode(**given)), ("QIFNode is no neuron of one potential",)),
-        (lambda: Leaky(reset_mechanism="subtract"), ("layer lif1", "reset_mechanism='zero'")),
+        (lambda: Leaky(reset_mechanism="subtract", reset_delay=False), ("layer lif1", "reset_mechanism='zero'")),
         (lambda: Leaky(reset_mechanism="none"), ("it has no reset",)),
         (lambda: Leaky(learn_beta=True), ("learns its beta",)),
         (lambda: Leaky(beta=torch.linspace(0.5, 0.9, 12)), ("differ in beta",)),

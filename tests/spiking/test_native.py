@@ -6,6 +6,7 @@ import itertools
 import pytest
 import torch
 
+from spikeproof.interop.same import LateReset
 from spikeproof.spiking import (
     ArcTan,
     Exponential,
@@ -153,6 +154,14 @@ def test_every_number_of_steps(steps):
 def test_every_reset(reset, detach_reset):
     neuron = Neuron(decay=0.8, reset=reset, detach_reset=detach_reset)
     Case(dataclasses.replace(SETTING, neuron=neuron), torch.float64).check()
+
+
+@pytest.mark.parametrize("detach_reset", [False, True])
+def test_a_soft_reset_by_another_number(detach_reset):
+    neuron = LateReset(decay=0.8, threshold=0.6, reset="soft", detach_reset=detach_reset)
+    setting = dataclasses.replace(SETTING, neuron=neuron, want_moments=True, after_reset=detach_reset)
+    Case(setting, torch.float64).check()
+    Case(setting, torch.float64, (6, 6), samples=4).learned("adaptation", "setpoint", by="channel").check()
 
 
 COSTS = (

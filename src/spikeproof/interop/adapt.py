@@ -56,8 +56,8 @@ def adapt(
             the name of the attribute by which the layers hold it.
         native: replace each spiking layer by the neuron of ours that does the same, so that fused kernels run and every
             defense trains it. The first forward compares both in float64: logits, and gradients by the images and by
-            all weights, to 1e-10 of the largest. Layers of SpikingJelly (IF, LIF) and snnTorch (Leaky that resets to
-            zero, or with beta 1). ``net`` itself stays as it is and keeps its weights.
+            all weights, to 1e-10 of the largest. Layers of SpikingJelly (IF, LIF) and snnTorch (Leaky) have such a
+            neuron. ``net`` itself stays as it is and keeps its weights.
 
     Returns:
         The adapted network. ``adapted.net`` is the network handed over.

@@ -14,6 +14,24 @@ from spikeproof.spiking import ArcTan, Gaussian, Neuron, Rectangular, Sigmoid, S
 _DIGITS = 1e-12
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LateReset(Neuron):
+    """A neuron that takes the threshold off after the decay, a step later::
+
+        u[t] = decay * u[t-1] - threshold * s[t-1] + x[t]
+
+    which is a soft reset by threshold / decay. For a decay above 0.
+
+    Example:
+        >>> LateReset(decay=0.5, reset="soft").reset_by
+        2.0
+    """
+
+    @property
+    def reset_by(self) -> float:
+        return self.threshold / self.decay
+
+
 @dataclasses.dataclass(frozen=True)
 class Same:
     """A neuron of ours that does what a library's does, in exact arithmetic.

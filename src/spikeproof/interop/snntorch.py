@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from spikeproof.errors import SpikeproofError
-from spikeproof.interop.same import Same, like_ours
+from spikeproof.interop.same import LateReset, Same, like_ours
 from spikeproof.interop.seam import Cross, Seam, attribute, is_of, through
 from spikeproof.interop.site import Facts
 from spikeproof.interop.surrogate import TheirSurrogate
@@ -88,15 +88,13 @@ def _same(module: nn.Module, own: Callable[[Tensor], Tensor]) -> Same | str:
     beta = min(max(float(layer.beta), 0.0), 1.0)
     if layer.reset_mechanism == "none":
         return "it has no reset"
-    if layer.reset_mechanism == "subtract" and (beta < 1 or not layer.reset_delay):
-        return (
-            "it subtracts the threshold after the decay, and ours before; reset_mechanism='zero', or beta=1 with "
-            "reset_delay, has a counterpart"
-        )
-    neuron = Neuron(
+    subtracts = layer.reset_mechanism == "subtract"
+    if subtracts and (beta == 0 or not layer.reset_delay):
+        return "it subtracts without reset_delay, or with a beta of 0; reset_mechanism='zero' has a counterpart"
+    neuron = (LateReset if subtracts else Neuron)(
         decay=beta,
         threshold=float(layer.threshold),
-        reset="soft" if layer.reset_mechanism == "subtract" else "hard",
+        reset="soft" if subtracts else "hard",
         detach_reset=layer.reset_delay,
         surrogate=cast(Trainable, like_ours(TheirSurrogate(own))),
     )

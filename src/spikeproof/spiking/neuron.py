@@ -53,6 +53,11 @@ class Neuron:
     carries_noise: bool = False
     """Whether firing noise stays in the potential."""
 
+    @property
+    def reset_by(self) -> float | None:
+        """What a soft reset takes off, where that is not the threshold."""
+        return None
+
     def __post_init__(self) -> None:
         check_sizes("A neuron", vars(self))
         if not 0 <= self.decay <= 1:

@@ -4,8 +4,8 @@
 
 struct Call { // as in native.py, field by field; a null pointer is what is not there
     int64_t K, N, H, W, C, noise_stride, threads;
-    // through: 0 where the reset is detached, else 1
-    double decay, threshold, through, surrogate_at[2], cost_at[3], noise_std, momentum, relax, omega, rga_slope;
+    // through: 0 where the reset is detached, else 1; reset_by: where SOFT is 2
+    double decay, threshold, through, reset_by, surrogate_at[2], cost_at[3], noise_std, momentum, relax, omega, rga_slope;
     const void *values, *scale, *shift, *decays, *gains, *sharpness, *adaptation, *setpoint, *mean, *spread;
     const void *const *noise; // a tape for each step
     void *spikes, *margin, *total, *squares, *cost_total, *new_mean, *new_spread, *new_sharpness, *rates;

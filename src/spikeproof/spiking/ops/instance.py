@@ -72,7 +72,7 @@ class Call(ctypes.Structure):
 
     _fields_ = [
         *((name, _INT) for name in ("K", "N", "H", "W", "C", "noise_stride", "threads")),
-        *((name, _DOUBLE) for name in ("decay", "threshold", "through")),
+        *((name, _DOUBLE) for name in ("decay", "threshold", "through", "reset_by")),
         ("surrogate_at", _DOUBLE * 2),
         ("cost_at", _DOUBLE * 3),
         *((name, _DOUBLE) for name in ("noise_std", "momentum", "relax", "omega", "rga_slope")),

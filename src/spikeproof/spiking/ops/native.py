@@ -155,12 +155,13 @@ def _fixed(setting: Setting) -> tuple[bytes, dict[str, int]]:
     neuron = setting.neuron
     call = Call(decay=neuron.decay, threshold=neuron.threshold, noise_stride=SAMPLE_STRIDE)
     call.through = float(not neuron.detach_reset)
+    call.reset_by = neuron.reset_by or 0.0
     for field, described in ((call.surrogate_at, setting.surrogate), (call.cost_at, setting.cost)):
         for position, value in enumerate(vars(described).values() if described is not None else ()):
             field[position] = value
     words = WORDS | {
         "STEPS": setting.num_steps,
-        "SOFT": int(neuron.reset == "soft"),
+        "SOFT": 0 if neuron.reset == "hard" else 1 if neuron.reset_by is None else 2,
         "POOLED": int(setting.pooled),
         "SURROGATE": _SURROGATES.index(type(setting.surrogate)),
         "COST": _COSTS.index(type(setting.cost)),

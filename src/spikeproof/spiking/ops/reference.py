@@ -105,7 +105,7 @@ def fire(
         noisy = margin if noise is None or neuron.carries_noise else margin + noise[t].to(wide)
         spike = _fired(noisy, surrogate, None if sharpness is None else sharpness[t])
         resetting = spike.detach() if neuron.detach_reset else spike
-        soft = potential - level * resetting
+        soft = potential - (level if neuron.reset_by is None else neuron.reset_by) * resetting
         carried = soft if neuron.reset == "soft" else (1 - resetting) * potential
         spikes.append(spike.to(dtype))
         seen = carried - level if after_reset else margin

@@ -3,7 +3,8 @@
 // What shapes the code is a WORD, a constant that the compiler is given (-DSOFT=0 ...): one INSTANCE for each function,
 // dtype and set of words, half a second each. Numbers (threshold, decay, widths) and sizes but STEPS are fields of the Call.
 //
-//   SOFT          reset by the threshold, else to zero      MOMENTS   sums of v and v^2 are given, or their cotangents
+//   SOFT          reset by the threshold (2: by a number),  MOMENTS   sums of v and v^2 are given, or their cotangents
+//                 else to zero
 //   POOLED        over 2x2                                  COST      of v is summed: which, see enum Costs
 //   SCALED        batch norm's affine map comes first       MARGINS   1: v is given, 2: with its noise
 //   SHARED        one current for all steps                 AFTER_RESET   what is summed is the carried potential's v
@@ -68,7 +69,8 @@ template <class In, class S = typename Types<In>::Wide> struct Neurons {
         s = fired(v);
         m = after(u, s, level);
     }
-    INLINE L after(const L &u, const L &s, const L &level) const { return SOFT ? u - level * s : (S(1) - s) * u; }
+    INLINE L taken_off(const L &level) const { return SOFT == 2 ? L(S(call.reset_by)) : level; }
+    INLINE L after(const L &u, const L &s, const L &level) const { return SOFT ? u - taken_off(level) * s : (S(1) - s) * u; }
     INLINE L slope(int64_t t, const L &v) const { // without the sharpness in front
         return SHARPNESS_BY ? surrogate(call, q.by(SHARPNESS_BY, given.sharpness, t) * v) : surrogate(call, v);
     }
@@ -214,14 +216,14 @@ template <class In> void backward(const Call &call) {
                     if (COST) extra = extra + cost_slope(call, seen) * q.pattern(g_cost + t * period);
                     if (AFTER_RESET) into = into + extra;
                 }
-                L ds = gs[t] - through * (SOFT ? level : u) * into, h = neurons.slope(t, v);
+                L ds = gs[t] - through * (SOFT ? neurons.taken_off(level) : u) * into, h = neurons.slope(t, v);
                 if (sharpness_learns) sharps.add(q, ds * v * h, t, by_sharpness);
                 if (SHARPNESS_BY) h = q.by(SHARPNESS_BY, given.sharpness, t) * h;
                 L dv = ds * h, du = (SOFT ? into : into * (S(1) - s)) + dv;
                 if ((MOMENTS || COST) && !AFTER_RESET) du = du + extra;
                 if (MOVING_BY) {
                     dlevel = dlevel - dv;
-                    if (SOFT) dlevel = dlevel - s * into;
+                    if (SOFT == 1) dlevel = dlevel - s * into;
                     if (MOMENTS || COST) dlevel = dlevel - extra;
                     if (moving_learns) adaptations.add(q, dlevel * (u - q.by(MOVING_BY, given.setpoint, t)), t, by_adaptation);
                     du = du + q.by(MOVING_BY, given.adaptation, t) * dlevel;
