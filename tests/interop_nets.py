@@ -58,5 +58,5 @@ class SnnTorchNet(nn.Module):
 MAKE = {"spikingjelly": jelly, "snntorch": SnnTorchNet}
 
 
-def adapted(name="spikingjelly", **changes):
-    return sp.adapt(MAKE[name](**changes), num_steps=STEPS)
+def adapted(name="spikingjelly", *, native=False, **changes):
+    return sp.adapt(MAKE[name](**changes), num_steps=STEPS, native=native)

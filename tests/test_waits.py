@@ -97,11 +97,19 @@ def test_a_training_step_waits_for_nothing(digits, name):
         assert not found
 
 
-@pytest.mark.parametrize("library", ["spikingjelly", "snntorch"])
-def test_a_training_step_of_an_adapted_network_waits_for_nothing(digits, library):
+def adapted_in_plain_torch(library, *, native):
     pytest.importorskip(library)
+    model = adapted(library, native=native)
+    for site in sites(model).values():
+        site.kernels = "reference"
+    return model
+
+
+@pytest.mark.parametrize("native", [False, True])
+@pytest.mark.parametrize("library", ["spikingjelly", "snntorch"])
+def test_a_training_step_of_an_adapted_network_waits_for_nothing(digits, library, native):
     defenses = [AdversarialTraining(attack="pgd", steps=2), SR(), MPDSGR(sites="all"), RMPLoss()]
-    assert not watched_step(digits, defenses, model=adapted(library))
+    assert not watched_step(digits, defenses, model=adapted_in_plain_torch(library, native=native))
 
 
 @pytest.fixture
@@ -197,10 +205,10 @@ def test_no_source_waits(attacked, attack, source):
 
 @pytest.mark.sweep
 @pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize("native", [False, True])
 @pytest.mark.parametrize("library", ["spikingjelly", "snntorch"])
-def test_no_source_waits_on_an_adapted_network(library, source):
-    pytest.importorskip(library)
-    attacked = Attacked(adapted(library).eval())
+def test_no_source_waits_on_an_adapted_network(library, native, source):
+    attacked = Attacked(adapted_in_plain_torch(library, native=native).eval())
     found = attacked.of_further_steps("SA-PGD", source)
     assert found == {"attacks/pursuit.py offer: aten.nonzero.default": most("SA-PGD")}
 

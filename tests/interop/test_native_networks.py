@@ -148,23 +148,29 @@ def test_a_late_reset_takes_the_threshold_off_after_the_decay():
     assert 0 < fired.spikes.mean() < 1
 
 
-def test_layers_of_one_network_in_several_layouts():
-    """Unrolled by itself, and inside modules of the user's own."""
+@pytest.mark.parametrize("mode", ["s", "m"])
+def test_blocks_with_a_skip_that_is_added_in_place(mode):
+    """As residual networks have it; each of the sums changes a tensor that a site or the user's layer gave."""
 
     class Block(nn.Module):
         def __init__(self):
             super().__init__()
-            self.linear, self.fires = layer.Linear(64, 64, step_mode="m"), NEURONS["LIF"][2](step_mode="m")
+            self.linear, self.fires = layer.Linear(64, 64, step_mode=mode), NEURONS["LIF"][2](step_mode=mode)
+            nn.init.normal_(self.linear.weight, std=0.4)
 
         def forward(self, x):
-            return x + self.fires(self.linear(x))
+            out = self.fires(self.linear(x))
+            out += x
+            return out.mul_(0.5)
 
-    parts = [layer.Flatten(step_mode="m"), Block(), Block(), layer.Linear(64, 5, step_mode="m")]
-    net = seeded(lambda: Unrolled(nn.Sequential(*parts), T)).eval()
-    with torch.no_grad():
-        for part in parts[1:3]:
-            part.linear.weight.normal_(std=0.4)
-    assert torch.equal(sp.adapt(net, num_steps=T, native=True)(images()), sp.adapt(net, num_steps=T)(images()))
+    def built():
+        parts = [layer.Flatten(step_mode=mode), Block(), Block(), layer.Linear(64, 5, step_mode=mode)]
+        inner = nn.Sequential(*parts)
+        return inner if mode == "s" else Unrolled(inner, T)
+
+    net = seeded(built).double().eval()
+    models = [sp.adapt(net, num_steps=T, native=native) for native in (True, False)]
+    agree(*(answers(model, net, images().double()) for model in models), 1e-10)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from spikeproof.errors import SpikeproofError
+from spikeproof.errors import FAILURES, SpikeproofError, first_line
 from spikeproof.interop.adapted import Adapted, Handed
 from spikeproof.interop.native_site import NativeSite
 from spikeproof.interop.seam import Library, Seam
@@ -79,9 +79,13 @@ class Native(Adapted):
             try:
                 self._check_converted()
                 self._check_equal(frames[:_COMPARED])
-            except SpikeproofError:
+            except FAILURES as error:
                 self.settled = None  # or the next forward would run what was refused
-                raise
+                if isinstance(error, SpikeproofError | torch.OutOfMemoryError):
+                    raise
+                raise SpikeproofError(
+                    f"native=True cannot run this {type(self.net).__name__} ({first_line(error)}); leave it out."
+                ) from error
         return settled
 
     def _check_converted(self) -> None:

@@ -94,8 +94,9 @@ def unrolled(
         label: [node for node in graph.nodes if node.op == "call_module" and node.target == f"net.{label}"]
         for label in layers
     }
+    in_place = any(_works_in_place(node) for node in graph.nodes)
     for place, (label, layer) in enumerate(layers.items()):
-        _put(graph, old[label], label, place, layer, gains[label], steps)
+        _put(graph, old[label], label, place, layer, gains[label], steps, in_place)
     ordered = _ordered(graph, old)
     constants: dict[str, Tensor] = {}
     for node in ordered.nodes:
@@ -110,7 +111,14 @@ def unrolled(
 
 
 def _put(
-    graph: fx.Graph, calls: Sequence[fx.Node], label: str, place: int, layer: Layer, gain: float, steps: int
+    graph: fx.Graph,
+    calls: Sequence[fx.Node],
+    label: str,
+    place: int,
+    layer: Layer,
+    gain: float,
+    steps: int,
+    in_place: bool,
 ) -> None:
     """One call of the site beside the calls of the layer, and its spikes where theirs went."""
     currents = tuple(call.args[0] if call.args else next(iter(call.kwargs.values())) for call in calls)
@@ -127,7 +135,7 @@ def _put(
     with graph.inserting_after(entering):
         site = graph.call_module(f"sites.{place}", (entering,))
     with graph.inserting_after(site):
-        split: tuple[Any, ...] = (site, steps) if by_step else (site, layout.name, steps)
+        split: tuple[Any, ...] = (site, steps, in_place) if by_step else (site, layout.name, steps, in_place)
         leaving = graph.call_function(_apart if by_step else _laid_out, split)
     last = leaving
     for step, call in enumerate(calls):
@@ -195,9 +203,18 @@ def _gained(current: Tensor, gain: float) -> Tensor:
     return current if gain == 1 else gain * current
 
 
-def _apart(spikes: Tensor, steps: int) -> Sequence[Tensor]:
-    return spikes.chunk(steps)
+def _works_in_place(node: fx.Node) -> bool:
+    """Whether a node may change a tensor that it is given (``out += skip``, ``x.add_(y)``)."""
+    named = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
+    by_method = node.op == "call_method" and named.endswith("_") and not named.endswith("__")
+    return by_method or (node.op == "call_function" and named[:1] == "i" and hasattr(operator, named))
 
 
-def _laid_out(spikes: Tensor, layout: str, steps: int) -> Tensor:
-    return Layout[layout].of_steps(spikes.unflatten(0, (steps, -1)))
+def _apart(spikes: Tensor, steps: int, in_place: bool) -> Sequence[Tensor]:
+    parts = spikes.chunk(steps)
+    return [part.clone() for part in parts] if in_place else parts  # autograd lets nobody change one of several views
+
+
+def _laid_out(spikes: Tensor, layout: str, steps: int, in_place: bool) -> Tensor:
+    steps_first = spikes.unflatten(0, (steps, -1))
+    return Layout[layout].of_steps(steps_first.clone() if in_place else steps_first)
