@@ -17,7 +17,7 @@ Norm = Literal["linf", "l2"]
 NORMS: dict[Norm, str] = {"linf": "Linf", "l2": "L2"}  # how sentences write them
 # No audit is of such a threat: attacks in them have rows of their own beside an Linf or L2 ball.
 OtherNorm = Literal["l1", "l0", "patch"]
-EVERY_NORM: dict[Norm | OtherNorm, str] = {**NORMS, "l1": "L1", "l0": "L0", "patch": "a patch"}
+EVERY_NORM: dict[Norm | OtherNorm, str] = {"linf": "Linf", "l2": "L2", "l1": "L1", "l0": "L0", "patch": "a patch"}
 
 
 def parse_eps(value: float | str, what: str = "eps", *, most: float = 1.0) -> float:
