@@ -105,16 +105,16 @@ class Hardened:
         doubts = []
         for name, found in (("before", self.before), ("after", self.after)):
             interval = f"[{100 * found.worst_case.low:.1f}, {100 * found.worst_case.high:.1f}]"
+            worst, interval = ("none", "-") if found.no_number else (_percent(found.worst_case), interval)
             rows.append(
-                f"{name:8}{_percent(found.clean):>8}{_percent(found.protocol):>10}{_percent(found.worst_case):>12}"
+                f"{name:8}{_percent(found.clean):>8}{_percent(found.protocol):>10}{worst:>12}"
                 f"{interval:>15}{f'{found.seconds:.0f} s':>9}"
             )
-            said = [*found.warnings, *([found.no_number] if found.no_number else [])]
-            doubts += [f"Doubtful of {name}: {each}" for each in said]
+            doubts += [f"Doubtful of {name}: {warning}" for warning in found.warnings]
         config, after = self.after.config, self.after
         told = (
             f"{self.plan.method} with EMA for {self.seconds:.0f} s ({self.plan.steps} batches, which should have taken "
-            f"{self.plan.seconds:.0f} s): worst case "
+            f"{self.plan.seconds:.0f} s): right under every attack "
             f"{100 * self.gained:+.1f} points, clean {-100 * self.cost:+.1f}; {self.won} of {after.worst_case.samples} "
             f"images won, {self.lost} lost (p = {mcnemar(self.won, self.lost):.2g}). Linf {config.threat.eps:.4g}, "
             f"battery {config.battery or 'custom'}, {config.split} split, seed {self.plan.config.seed}, {after.device}."
