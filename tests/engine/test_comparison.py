@@ -1,5 +1,6 @@
 """Comparisons: overrides that hold for every row, resumption, rows that fail, and the page."""
 
+import contextlib
 import dataclasses
 import json
 import re
@@ -153,15 +154,18 @@ def test_two_processes_share_the_rows(rows, tmp_path, monkeypatch):
 
 
 def test_a_run_that_somebody_is_at_is_tried_again_later(rows, tmp_path, monkeypatch, capsys):
-    """A `spikeproof train` holds the run and no network of the store."""
+    """A `spikeproof train` holds the run and no network of the store. It ends when the row is begun again."""
     monkeypatch.setattr(runner, "_PATIENCE", 0.2)
-    lock = RunFolder(NamedStore(tmp_path).network(rows[0])).lock()
-    lock.__enter__()
-    freed = threading.Timer(0.5, lambda: lock.__exit__(None, None, None))
-    pool = Watched(lambda: None if freed.is_alive() or freed.finished.is_set() else freed.start())
-    found = run(rows[:1], tmp_path, pool)
-    freed.join()
-    assert 2 <= len(pool.labels) < 8 and len(found["demo-digits-vanilla"]) == 1
+    lock, begun = contextlib.ExitStack(), []
+    lock.enter_context(RunFolder(NamedStore(tmp_path).network(rows[0])).lock())
+
+    def meanwhile():
+        begun.append(time.monotonic())
+        if len(begun) == 2:
+            lock.close()
+
+    found = run(rows[:1], tmp_path, Watched(meanwhile))
+    assert len(begun) == 2 and begun[1] - begun[0] >= 0.2 and len(found["demo-digits-vanilla"]) == 1
     assert "demo-digits-vanilla, seed 0: another process is at it" in capsys.readouterr().err
 
 
