@@ -35,8 +35,7 @@ def watch_command(words: list[str], command: str) -> None:
     if folder.finished:
         print(f"The run is finished: {folder.weights}", flush=True)
     else:
-        again = config["command"].removesuffix(" --resume") + " --resume"
-        print(f"Nobody trains {name} now; its own command goes on with it: {again}", flush=True)
+        print(f"Nobody trains {name} now; its own command goes on with it: {_again(config['command'])}", flush=True)
 
 
 def _lines(folder: RunFolder, every: float) -> Iterator[dict[str, Any]]:
@@ -50,6 +49,17 @@ def _lines(folder: RunFolder, every: float) -> Iterator[dict[str, Any]]:
         if ended:
             return
         time.sleep(every)
+
+
+def _again(command: str) -> str:
+    """A run's own command, as it goes on with the run.
+
+    Example:
+        >>> _again("spikeproof train RECIPE"), _again("spikeproof compare FAMILY")
+        ('spikeproof train RECIPE --resume', 'spikeproof compare FAMILY')
+    """
+    goes_on_by_itself = command.split()[1:2] in (["demo"], ["compare"], ["reproduce"])
+    return command if goes_on_by_itself or command.endswith(" --resume") else f"{command} --resume"
 
 
 def _nobody_is_at(folder: RunFolder) -> bool:
