@@ -106,6 +106,7 @@ def test_help(call, here):
     assert "FILE.py:FUNCTION" in call("harden", "--help")[1]
 
 
+@pytest.mark.thorough
 def test_one_of_ours_is_hardened_too(call, here):
     code, out, err = call("harden", "net.py:ours", *SHORT)
     assert code == 0, err

@@ -93,6 +93,7 @@ def test_the_timing_leaves_nothing_behind(few):
     assert torch.equal(torch.get_rng_state(), state)
 
 
+@pytest.mark.thorough
 def test_two_rows_tell_what_was_gained(digits, tmp_path):
     model = network("tiny")
     found = harden(model, digits, eps="25/255", minutes=0.05, config=QUICK, out=tmp_path / "run", show=False)
@@ -176,6 +177,7 @@ def test_weights_that_do_worse_are_not_kept(digits):
         assert torch.equal(value, before[name])
 
 
+@pytest.mark.thorough
 def test_the_command_line(tmp_path, capsys):
     """A recipe trained and hardened into a run that can be loaded; nothing is replaced."""
     run, out = tmp_path / "run", tmp_path / "better"

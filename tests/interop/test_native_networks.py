@@ -347,6 +347,7 @@ def triangles():
     return net
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("name", CHANGE)
 def test_a_defense_that_changes_neurons_trains_it(name, digits, tmp_path, refuses):
     """And its run folder gives back both, the user's weights and what is at the sites."""
