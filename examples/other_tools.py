@@ -244,10 +244,12 @@ def row(
     config = sp.AuditConfig(eps=EPS, samples=samples, seed=seed)
     if minutes:
         hardened = sp.harden(tutorial.adapted, data, eps=EPS, minutes=minutes, config=config, seed=seed, show=False)
-        found, after = hardened.before, hardened.after
+        found, after = hardened.before, hardened.after if hardened.kept else None
     else:
         found, after = sp.audit(tutorial.adapted, data.test, config), None
     cells |= {"PGD-20": found.protocol.accuracy, "worst case": worst(found), "flags": flags(found)}
+    if minutes and after is None:
+        cells["hardened, clean"] = cells["hardened, worst case"] = "weights taken back"
     if after is not None:
         cells |= {"hardened, clean": after.clean.accuracy, "hardened, worst case": worst(after)}
         cells["hardened, flags"] = flags(after)

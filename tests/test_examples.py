@@ -12,6 +12,7 @@ from PIL import Image
 
 from spikeproof.audit import AuditConfig
 from spikeproof.data import load_data
+from spikeproof.harden.budget import restored
 from spikeproof.recipes import DIGITS
 from spikeproof.recipes.recipe import DataConfig
 from spikeproof.train import TrainConfig
@@ -113,3 +114,11 @@ def test_tutorial_is_the_same_network_wrapped_and_adapted(library):
     with torch.no_grad():
         ours, theirs = tutorial.adapted(images[:16]), tutorial.wrapped(images[:16])
     torch.testing.assert_close(ours, theirs.to(ours.dtype))
+    # The wrapper has left a state of 16 images behind, which sinabs keeps among the buffers.
+    weights = [parameter.clone() for parameter in tutorial.net.parameters()]
+    with torch.no_grad(), restored(tutorial.adapted, always=True):
+        for parameter in tutorial.net.parameters():
+            parameter.add_(1)
+        tutorial.adapted(images[:5])
+    for parameter, weight in zip(tutorial.net.parameters(), weights, strict=True):
+        assert torch.equal(parameter, weight)

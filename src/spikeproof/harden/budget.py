@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from spikeproof.data import Augmentation, Data, ImageSet
 from spikeproof.defenses import EMA, SR, AdversarialTraining, Defense, FreeAdversarialTraining
 from spikeproof.errors import SpikeproofError
+from spikeproof.interop import Adapted
 from spikeproof.models import draws_at_random
 from spikeproof.spiking import sites
 from spikeproof.train import TrainConfig, train
@@ -113,12 +114,16 @@ def restored(model: nn.Module, *, always: bool) -> Iterator[Callable[[], None]]:
 
     Gives a function that puts them back at once.
     """
+    if isinstance(model, Adapted):
+        model.reset()  # some libraries keep the neurons' state, of any batch size, among the buffers
     # What is no tensor is the user's own (extra state).
     state = model.state_dict()
     values = {name: value.clone() if isinstance(value, Tensor) else value for name, value in state.items()}
     modes = {module: module.training for module in model.modules()}
 
     def put_back() -> None:
+        if isinstance(model, Adapted):
+            model.reset()
         model.load_state_dict(values)
         for module, training in modes.items():
             module.training = training
