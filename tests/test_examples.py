@@ -48,7 +48,7 @@ def test_a_dose_is_trained_audited_and_drawn_once(recipe, tmp_path):
         assert row["n"] == 20
         assert 0 <= row["worst case"] <= min(row["clean"], row["FGSM"], row["PGD-7"])
         assert all(0 <= row[name] <= 1 for name in ("in the window", "Omega", "zero gradients"))
-    runs = sorted(folder for folder in tmp_path.iterdir() if folder.is_dir())
+    runs = sorted(path.parent for path in tmp_path.glob("*/config.json"))
     etas = [json.loads((run / "config.json").read_text())["recipe"]["mpd_sgr"]["eta"] for run in runs]
     assert etas == [0.0, 1.0]
     with Image.open(tmp_path / "demo-digits-mpd-sgr-mpd_sgr.eta.png") as picture:

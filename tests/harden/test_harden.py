@@ -168,7 +168,9 @@ def test_a_network_that_is_stopped_has_its_weights_again(few, timed):
 def test_weights_that_do_worse_are_not_kept(digits):
     model = network("tiny")
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    hardened = harden(model, digits, eps=0.1, minutes=0.02, config=QUICK, learning_rate=0.3, show=False)
+    train = dataclasses.replace(digits.train, labels=(digits.train.labels + 1) % 10)  # so that training does harm
+    wrong = dataclasses.replace(digits, train=train)
+    hardened = harden(model, wrong, eps=0.1, minutes=0.05, config=QUICK, learning_rate=0.01, show=False)
     assert hardened.stands.correct < hardened.stood.correct
     assert not hardened.kept
     assert "has its old weights again" in str(hardened)
