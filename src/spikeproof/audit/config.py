@@ -174,6 +174,11 @@ class AuditConfig:
             return self.per_member
         return self.battery is not None and BATTERIES[self.battery].per_member
 
+    @functools.cached_property
+    def own(self) -> tuple[Trial, ...]:
+        """The trials of the texts of ``trials``."""
+        return tuple(make_trial(text, self.norm) for text in self.trials)
+
     def members(self, tuned: Tuned | None = None) -> list[Trial]:
         """The trials of the battery and of ``trials``, each once: protocol trials first, the rest as it is written.
 
@@ -230,8 +235,8 @@ class AuditConfig:
     @functools.cached_property
     def _members(self) -> tuple[Trial, ...]:
         """The trials of the texts of ``battery`` and ``trials``, each once."""
-        listed = (make_trial(text, self.norm) for text in (*self._battery_trials(), *self.trials))
-        once = {trial.name: trial for trial in listed}
+        listed = [make_trial(text, self.norm) for text in self._battery_trials()]
+        once = {trial.name: trial for trial in (*listed, *self.own)}
         return tuple(sorted(once.values(), key=lambda trial: trial.kind != "protocol"))
 
     @functools.cached_property

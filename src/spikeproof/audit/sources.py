@@ -41,7 +41,7 @@ def fitting(model: nn.Module, network: Network, config: AuditConfig, tuned: Tune
     trials = config.members(tuned)
     if sites(model):
         return trials
-    own = {make_trial(text, config.norm).name for text in config.trials}
+    own = {trial.name for trial in config.own}
     by_name: dict[str, Trial] = {}
     for trial in trials:
         taken = trial

@@ -16,6 +16,7 @@ from spikeproof.defenses.dspike import Dspike
 from spikeproof.defenses.feel import FEEL
 from spikeproof.defenses.foreign import check_foreign as check_foreign
 from spikeproof.defenses.free_adversarial_training import FreeAdversarialTraining
+from spikeproof.defenses.gaussian_noise import GaussianNoise
 from spikeproof.defenses.hire import HIRE
 from spikeproof.defenses.homeostatic import HoSNN
 from spikeproof.defenses.inflor import InfLoR
@@ -47,6 +48,7 @@ DEFENSES: dict[str, type[Defense]] = {
         TRADES,
         MART,
         HIRE,
+        GaussianNoise,
         DLIF,
         SR,
         REG,

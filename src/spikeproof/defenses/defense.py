@@ -15,6 +15,8 @@ from spikeproof.attacks import Crafting
 from spikeproof.checked import check_sizes
 from spikeproof.errors import SpikeproofError
 from spikeproof.models import SpikingModel
+from spikeproof.private_rng import private_rng
+from spikeproof.sending import sent
 from spikeproof.spiking import Cost, Record, probe, sites
 
 
@@ -81,6 +83,12 @@ class Step:
         before = self.memory.get(name, torch.zeros((), dtype=torch.int64)).cpu()
         self.memory[name] = before + 1
         return int(before)
+
+    def gaussian(self) -> Float[Tensor, "n c h w"]:
+        """Independent normal numbers, one for each pixel, by the step's seed; all devices have the same."""
+        with private_rng():
+            torch.manual_seed(self.seed)
+            return sent(torch.randn(self.clean.shape).to(self.clean.dtype), self.clean.device)
 
     def forward(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k"]:
         """A further forward of the network as it trains, in the graph; it moves batch norm's running statistics.

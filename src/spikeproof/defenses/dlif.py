@@ -20,8 +20,6 @@ from spikeproof.attacks import crafting, cross_entropy_of
 from spikeproof.defenses.defense import Defense, Needs, Step, watch
 from spikeproof.defenses.foreign import own_sites
 from spikeproof.errors import SpikeproofError
-from spikeproof.private_rng import private_rng
-from spikeproof.sending import sent
 from spikeproof.spiking import Record, sites
 from spikeproof.threat import Eps, parse_eps
 
@@ -139,10 +137,7 @@ class DLIF(Defense):
 
     def perturb(self, step: Step) -> Float[Tensor, "n c h w"]:
         """x': one step from a random start, in [0, 1], or the noisy images."""
-        with private_rng():
-            torch.manual_seed(step.seed)
-            # By the CPU's generator, so that all devices agree.
-            noise = sent(torch.randn(step.clean.shape).to(step.clean.dtype), step.clean.device)
+        noise = step.gaussian()
         if self.perturbation == "gaussian":
             return step.clean + parse_eps(self.std) * noise
         started = step.clean + parse_eps(self.start) * noise
