@@ -18,7 +18,16 @@ from spikeproof.audit import AuditConfig
 from spikeproof.coding import Poisson
 from spikeproof.defenses import MPDSGR
 from spikeproof.disk import alone
-from spikeproof.engine import Circumstances, InProcess, NamedStore, TablePlan, compare, make_pool, runner
+from spikeproof.engine import (
+    Circumstances,
+    InProcess,
+    NamedStore,
+    TablePlan,
+    compare,
+    make_pool,
+    runner,
+    training_costs,
+)
 from spikeproof.recipes import DIGITS, audit_run, one_more, overridden, train_recipe
 from spikeproof.recipes.recipe import DataConfig
 from spikeproof.report import read_page, write_comparison
@@ -192,7 +201,7 @@ def test_a_row_that_fails_does_not_stop_the_others(rows, tmp_path, capsys):
     assert re.search(r"^demo-digits-vanilla, seed 0: failed: .+$", capsys.readouterr().err, re.M)
     assert [len(found[row.name]) for row in rows] == [0, 1]
     page = tmp_path / "page.md"
-    write_comparison(found, page, tmp_path / "report.html")
+    write_comparison(found, training_costs(rows), page, tmp_path / "report.html")
     assert "Not audited yet: demo-digits-vanilla." in page.read_text()
 
 
@@ -200,7 +209,7 @@ def test_rows_are_compared_image_by_image(rows, tmp_path):
     """What the page says is what the files say, counted anew."""
     found, page = run(rows, tmp_path, seeds=(0, 1)), tmp_path / "page.md"
     assert one_more(rows) == [("demo-digits-at", "demo-digits-vanilla")]
-    write_comparison(found, page, tmp_path / "report.html", one_more(rows))
+    write_comparison(found, training_costs(rows), page, tmp_path / "report.html", one_more(rows))
     header, line = (
         [cell.strip() for cell in line.strip("|").split("|")]
         for line in page.read_text().splitlines()
@@ -227,18 +236,18 @@ def test_rows_are_compared_image_by_image(rows, tmp_path):
 
 def test_the_page_keeps_what_stands_around_the_table(rows, tmp_path):
     found, page = run(rows, tmp_path), tmp_path / "page.md"
-    write_comparison(found, page, tmp_path / "report.html")
+    write_comparison(found, training_costs(rows), page, tmp_path / "report.html")
     page.write_text("# Mine\n\nBefore.\n\n" + page.read_text().removeprefix("# Comparison\n") + "\nAfter.\n")
     written = page.read_text()
-    write_comparison(found, page, tmp_path / "report.html")
+    write_comparison(found, training_costs(rows), page, tmp_path / "report.html")
     assert page.read_text() == written
     header, _, *body = [line for line in written.splitlines() if line.startswith("|")]
     columns = [cell.strip() for cell in header.strip("|").split("|")]
     assert columns[2:6] == ["Clean", "FGSM", "PGD-3", "Worst case"]
-    for line, name in zip(body, found, strict=True):
+    for line, name, cost in zip(body, found, training_costs(rows).values(), strict=True):
         cells = dict(zip(columns, (cell.strip() for cell in line.strip("|").split("|")), strict=True))
         audit = json.loads((found[name][0].audited / "audit.json").read_text())
-        assert cells["Row"] == name
+        assert (cells["Row"], cells["Training cost"]) == (name, f"{cost:.1f}x")
         assert cells["Worst case"].startswith(f"**{100 * audit['worst_case']['accuracy']:.1f}**")
         assert cells["Gap"] == f"{100 * audit['masking_gap']:.1f}"
     assert "n = 20," in written
@@ -249,14 +258,14 @@ def test_rows_audited_under_other_conditions_are_not_put_side_by_side(rows, tmp_
     rows[1] = dataclasses.replace(rows[1], audit=dataclasses.replace(AUDIT, eps=0.05))
     found = run(rows, tmp_path)
     with refuses("other conditions", "demo-digits-at-s0"):
-        write_comparison(found, tmp_path / "page.md", tmp_path / "report.html")
+        write_comparison(found, training_costs(rows), tmp_path / "page.md", tmp_path / "report.html")
 
 
 def test_one_mark_without_the_other(rows, tmp_path, refuses):
     page = tmp_path / "page.md"
     page.write_text("text <!-- comparison: begin --> text")
     with refuses("marks", page):
-        write_comparison(run(rows, tmp_path), page, tmp_path / "report.html")
+        write_comparison(run(rows, tmp_path), training_costs(rows), page, tmp_path / "report.html")
     assert page.read_text() == "text <!-- comparison: begin --> text"
 
 
@@ -285,5 +294,5 @@ def test_random_rows_tell_their_draws(rows, tmp_path):
         audit=dataclasses.replace(AUDIT, eot_iter=2, judge_draws=130),
     )
     page = tmp_path / "page.md"
-    write_comparison(run(rows, tmp_path), page, tmp_path / "report.html")
+    write_comparison(run(rows, tmp_path), training_costs(rows), page, tmp_path / "report.html")
     assert "averaged over draws (a gradient's/a verdict's): demo-digits-at 2/130." in page.read_text()

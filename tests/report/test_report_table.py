@@ -82,7 +82,7 @@ def test_other_images_are_other_conditions(tmp_path: Path) -> None:
     assert "different conditions (images). So this page does not rank them." in finding(runs)
     assert "Of 2 audited runs" in finding([read_one(tmp_path / "same" / name) for name in ("one", "two")])
     with pytest.raises(SpikeproofError, match=r"other conditions \(images\)"):
-        comparison_table({"one": runs[:1], "two": runs[1:]})
+        comparison_table({"one": runs[:1], "two": runs[1:]}, {"one": 1.0, "two": 1.0})
 
 
 def test_a_different_set_of_attacks_is_said_too(tmp_path: Path) -> None:
@@ -296,7 +296,7 @@ def test_without_a_number_every_place_says_none(tmp_path: Path) -> None:
     assert "No number says how robust this is" in finding(runs[1:])
     said = {"threads": 1, "recipe": {"train": {"seed": 0}}}
     rows = {run.name: [dataclasses.replace(run, config={**run.config, **said})] for run in runs}
-    assert "**none**" in comparison_table(rows)
+    assert "**none**" in comparison_table(rows, dict.fromkeys(rows, 1.0))
     first, second = comparison_json(rows)
     assert first["worst_case"] == 0.2 and first["no_number"] is None
     assert second["worst_case"] is None and second["no_number"] == why

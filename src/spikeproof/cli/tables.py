@@ -30,6 +30,7 @@ from spikeproof.engine import (
     dry_run,
     make_pool,
     reproduce,
+    training_costs,
 )
 from spikeproof.errors import SpikeproofError
 from spikeproof.hub import push
@@ -88,11 +89,12 @@ def compare_command(words: list[str], command: str) -> int:
         make_pool(None, arguments.jobs, out, {}),
         Circumstances(NamedStore(out), arguments.data_dir, command, show=not arguments.quiet),
     )
-    write_comparison(rows, page, report, [*one_more(chosen), *CLAIMED])
+    costs = training_costs([recipe for recipe in chosen if recipe.name in rows])
+    write_comparison(rows, costs, page, report, [*one_more(chosen), *CLAIMED])
     if arguments.json:
         print(json.dumps(comparison_json(rows), indent=1))
     else:
-        print(comparison_table(rows))
+        print(comparison_table(rows, costs))
         print(f"Page: {page}\nReport: {report}")
     return 1 if failed else 0
 

@@ -1,6 +1,7 @@
 """The engine: a table's rows become runs, audits and rows again, on one machine or many; killed and started at will."""
 
 from spikeproof.engine.compare import compare
+from spikeproof.engine.estimate import training_costs
 from spikeproof.engine.execute import Circumstances
 from spikeproof.engine.plan import TablePlan
 from spikeproof.engine.pools import InProcess, TaskPool, make_pool
@@ -19,4 +20,5 @@ __all__ = [
     "dry_run",
     "make_pool",
     "reproduce",
+    "training_costs",
 ]

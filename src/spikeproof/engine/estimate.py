@@ -63,6 +63,23 @@ def correction(tasks: Iterable[Task], store: Store, device: str) -> float:
     return measured / estimated if estimated else 1.0
 
 
+def training_costs(recipes: Sequence[Recipe], device: str = "cpu") -> dict[str, float]:
+    """What training each recipe costs by estimate, by its name, in units of the first.
+
+    Args:
+        recipes: at least one.
+        device: "cpu" or "cuda".
+
+    Example:
+        >>> from spikeproof.recipes import find_recipe
+        >>> training_costs([find_recipe("mini-cifar10-vanilla"), find_recipe("mini-cifar10-at")])
+        {'mini-cifar10-vanilla': 1.0, 'mini-cifar10-at': 1.45}
+    """
+    seconds = {recipe.name: _training_seconds(recipe, device) for recipe in recipes}
+    first = seconds[recipes[0].name]
+    return {name: each / first for name, each in seconds.items()}
+
+
 def _training_seconds(recipe: Recipe, device: str) -> float:
     factor = math.prod(defense.step_cost for defense in recipe.defenses)
     factor *= _FP32 if resolved(recipe.train.precision, device) == "fp32" else 1.0

@@ -14,12 +14,17 @@ from spikeproof.report.records import Run
 
 
 def write_comparison(
-    rows: Mapping[str, Sequence[Run]], page: Path, report: Path, over: Sequence[tuple[str, str]] = ()
+    rows: Mapping[str, Sequence[Run]],
+    costs: Mapping[str, float],
+    page: Path,
+    report: Path,
+    over: Sequence[tuple[str, str]] = (),
 ) -> None:
     """Write the Markdown table between the page's marks, and of the same runs an HTML report and a picture beside it.
 
     Args:
         rows: label to audited runs, one a seed.
+        costs: see :func:`comparison_table`.
         page: the Markdown page, which keeps what stands around its marks.
         report: the HTML file.
         over: pairs of rows that are compared image by image below the table.
@@ -28,7 +33,7 @@ def write_comparison(
         SpikeproofError: nothing is audited yet, rows were audited under different conditions, or the page cannot be
             written.
     """
-    write_between_marks(page, "\n\n".join(filter(None, [comparison_table(rows), paired_table(rows, over)])))
+    write_between_marks(page, "\n\n".join(filter(None, [comparison_table(rows, costs), paired_table(rows, over)])))
     write_comparison_picture(rows, report.with_name("comparison.svg"))
     write_report([run for runs in rows.values() for run in runs], report)
 

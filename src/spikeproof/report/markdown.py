@@ -17,14 +17,16 @@ from spikeproof.report.wording import asked_trials, conditions
 BEGIN, END = "<!-- comparison: begin -->", "<!-- comparison: end -->"
 
 
-def comparison_table(rows: Mapping[str, Sequence[Run]]) -> str:
+def comparison_table(rows: Mapping[str, Sequence[Run]], costs: Mapping[str, float]) -> str:
     """The table of the audited runs, and the conditions that they share, as Markdown.
 
     A cell is the mean over the row's seeds, with the range where there are several; the worst case of a single seed has
-    its 95 % interval. Training time is relative to the first row's mean.
+    its 95 % interval.
 
     Args:
         rows: label to runs, one a seed. A run without an audit is left out; a row without any is named below the table.
+        costs: label to what its training costs by estimate, the first row's = 1. The time that a run took tells less:
+            most machines do other things meanwhile.
 
     Raises:
         SpikeproofError: no row has an audited run, or two rows were audited under different conditions.
@@ -34,9 +36,8 @@ def comparison_table(rows: Mapping[str, Sequence[Run]]) -> str:
     if not shown:
         raise SpikeproofError("No run of this comparison is audited yet, so there is no table; let it go on.")
     protocol = protocol_columns([run for runs in shown.values() for run in runs])
-    header = ["Row", "Seeds", "Clean", *protocol, "Worst case", "Gap", "Firing rate", "Training time", "Red flags"]
-    base = _seconds(next(iter(shown.values())))
-    rows_of_seeds = [_cells(label, runs, protocol, base) for label, runs in shown.items()]
+    header = ["Row", "Seeds", "Clean", *protocol, "Worst case", "Gap", "Firing rate", "Training cost", "Red flags"]
+    rows_of_seeds = [_cells(label, runs, protocol, costs[label]) for label, runs in shown.items()]
     pairs = [(run, run.audit) for runs in shown.values() for run in runs if run.audit is not None]
     _refuse_unlike(pairs)
     first = pairs[0][1]
@@ -91,7 +92,7 @@ def write_between_marks(page: Path, text: str) -> None:
     write_atomically(page, lambda path: path.write_text(whole, encoding="utf-8", errors="replace"))
 
 
-def _cells(label: str, runs: Sequence[Run], protocol: Sequence[str], base: float) -> list[str]:
+def _cells(label: str, runs: Sequence[Run], protocol: Sequence[str], cost: float) -> list[str]:
     audits = [run.audit for run in runs if run.audit is not None]
     flags = [len(audit.raised) for audit in audits]
     return [
@@ -101,7 +102,7 @@ def _cells(label: str, runs: Sequence[Run], protocol: Sequence[str], base: float
         _worst(audits),
         over_seeds([audit.masking_gap for audit in audits], percent),
         share(fmean(_firing_rate(run) for run in runs)),
-        f"{_seconds(runs) / base:.1f}x",
+        f"{cost:.1f}x",
         "/".join(map(str, flags)),
     ]
 
@@ -127,10 +128,6 @@ def _firing_rate(run: Run) -> float:
     """Mean over the sites, on the validation images after the last epoch."""
     rates = run.epochs[-1].firing_rates.values() if run.epochs else ()
     return fmean(rates) if rates else float("nan")
-
-
-def _seconds(runs: Sequence[Run]) -> float:
-    return fmean(sum(epoch.seconds for epoch in run.epochs) for run in runs)
 
 
 def _draws(runs: Sequence[Run]) -> list[str]:
