@@ -28,7 +28,7 @@ _SAMPLES = 200
 _MOST_MINUTES = 1e6
 _LEARNING_RATE = 1e-3
 # What the new weights are held against the old ones by, on validation images.
-_LOOK = ("PGD-7", "SA-PGD-20@ASSG")
+_LOOK = ("PGD-7", "SA-PGD-20@ASSG", "LOCAL-200")
 _LOOKED_AT = 200
 
 
@@ -152,7 +152,7 @@ def harden(
     AT with 3 replays; AdamW from a small learning rate by a cosine to 0, and an average of the weights (EMA). How many
     steps fit is told by timing a few, so another load on the machine makes them take longer. Training begins from the
     weights as they are. Where anything fails or is stopped, the network has its weights again; so too where the new
-    ones are right on fewer validation images under PGD-7 and SA-PGD-20@ASSG than the old ones.
+    ones are right on fewer validation images under PGD-7, SA-PGD-20@ASSG and LOCAL-200 than the old ones.
 
     Args:
         model: of ``create_model``, ``load_model`` or ``adapt``, trained.
