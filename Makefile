@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # CI and a fresh clone find the real data beside the project; elsewhere set SPIKEPROOF_DATA_DIR yourself.
 export SPIKEPROOF_DATA_DIR ?= $(wildcard $(abspath ../shared/data))
 
-.PHONY: demo test test-all test-machines lint bench peers docs dist clean
+.PHONY: demo test test-all test-machines lint style bench peers docs dist clean
 
 demo: $(STAMP)
 	$(BIN)/spikeproof demo
@@ -14,8 +14,10 @@ demo: $(STAMP)
 # Two processes of one thread each: small networks gain nothing from two threads.
 PYTEST := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE GOMP_SPINCOUNT=1000 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
-test: $(STAMP) lint
-	$(PYTEST) -m "not thorough"
+# mypy runs beside the tests, and tells at the end: by itself it would leave a core idle for half a minute.
+test: $(STAMP) style
+	$(BIN)/mypy > $(VENV)/mypy.txt 2>&1 & types=$$!; $(PYTEST) -m "not thorough"; tests=$$?; \
+		wait $$types; types=$$?; cat $(VENV)/mypy.txt; exit $$((tests + types))
 
 # And what is slow and seldom tells more than its quicker kin.
 test-all: test
@@ -26,10 +28,12 @@ test-all: test
 test-machines: $(STAMP)
 	$(BIN)/python tests/machines.py $(TESTS) $(if $(MACHINES),--machines $(MACHINES))
 
-lint: $(STAMP)
+lint: style
+	$(BIN)/mypy
+
+style: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
