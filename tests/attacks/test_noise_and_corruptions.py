@@ -16,6 +16,14 @@ from spikeproof.attacks.noise import gaussian_noise, uniform_noise
 from spikeproof.gradients import ASSG
 from spikeproof.threat import L2, Linf
 
+# Whose change does not grow with every severity: colours fade and then glow, of 8 pixels two severities keep as many,
+# water becomes mud, moves get shorter while the field gets rougher, glass blurs more and then twice, two severities of
+# motion differ by less than 1e-9, and 8 x 8 flakes are few.
+UNEVEN = {"saturate", "pixelate", "spatter", "elastic_transform", "glass_blur", "motion_blur", "snow"}
+RANDOM = {
+    *("gaussian_noise", "shot_noise", "impulse_noise", "speckle_noise"),
+    *("glass_blur", "motion_blur", "snow", "fog", "spatter", "elastic_transform"),
+}
 NOISES = pytest.mark.parametrize("noise", [gaussian_noise, uniform_noise])
 
 
@@ -183,11 +191,10 @@ def test_corruptions_grow_stay_in_the_box_and_are_pure(kind):
     found = [corrupt(images, kind, severity) for severity in range(1, 6)]
     assert torch.equal(images, copy) and torch.equal(torch.get_rng_state(), before)
     sizes = [(changed - images).norm().item() for changed in found]
-    # Colours fade and then glow; of 8 pixels two severities keep as many.
-    assert sizes[0] > 0 and (kind in ("saturate", "pixelate") or (sizes == sorted(sizes) and len(set(sizes)) == 5))
+    assert sizes[0] > 0 and (kind in UNEVEN or (sizes == sorted(sizes) and len(set(sizes)) == 5))
     assert all(changed.min() >= 0 and changed.max() <= 1 for changed in found)
     assert torch.equal(found[2], corrupt(images, kind, 3))
-    assert torch.equal(found[2], corrupt(images, kind, 3, seed=1)) == (not kind.endswith("_noise"))
+    assert torch.equal(found[2], corrupt(images, kind, 3, seed=1)) == (kind not in RANDOM)
 
 
 @pytest.mark.parametrize("kind", SIZES)
@@ -212,7 +219,7 @@ def test_a_strong_corruption_costs_accuracy(model, batch):
 
 
 def test_impossible_settings(model, batch, refuses):
-    for kind, severity, piece in (("fog", 3, "fog"), ("contrast", 0, "0"), ("contrast", 6, "6")):
+    for kind, severity, piece in (("frost", 3, "frost"), ("contrast", 0, "0"), ("contrast", 6, "6")):
         with refuses(piece):
             corruption(model, *batch, kind=kind, severity=severity)
     with refuses("trials", "0"):

@@ -1,4 +1,4 @@
-"""What each corruption does to images, and CIFAR-10-C's numbers by severity (see :func:`corrupt`).
+"""CIFAR-10-C's corruptions with its numbers by severity (see :func:`corrupt`), and what the noises and colours do.
 
 Random ones draw from torch's generator, which the caller has seeded.
 """
@@ -13,7 +13,11 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.nn.functional import conv2d, pad
+
+from spikeproof.attacks.corruption_blurs import defocus_blur, gaussian_blur, glass_blur, motion_blur, zoom_blur
+from spikeproof.attacks.corruption_elastic import elastic_transform
+from spikeproof.attacks.corruption_spatter import spatter
+from spikeproof.attacks.corruption_weather import fog, snow
 
 # By severity, 1 to 5.
 SIZES: dict[str, tuple[Any, ...]] = {
@@ -23,6 +27,31 @@ SIZES: dict[str, tuple[Any, ...]] = {
     "speckle_noise": (0.06, 0.1, 0.12, 0.16, 0.2),  # standard deviation, of the value
     "gaussian_blur": (0.4, 0.6, 0.7, 0.8, 1.0),  # sigma, in pixels
     "defocus_blur": ((0.3, 0.4), (0.4, 0.5), (0.5, 0.6), (1.0, 0.2), (1.5, 0.1)),  # radius, sigma of the disk's border
+    "glass_blur": ((0.05, 1), (0.25, 1), (0.4, 1), (0.25, 2), (0.4, 2)),  # sigma, how often
+    "motion_blur": ((6, 1), (6, 1.5), (6, 2), (8, 2), (9, 2.5)),  # radius, sigma; the third and fourth hardly differ
+    "zoom_blur": (1.06, 1.11, 1.16, 1.21, 1.26),  # where the factors stop
+    "snow": (  # see there
+        (0.1, 0.2, 1, 0.6, 8, 3, 0.95),
+        (0.1, 0.2, 1, 0.5, 10, 4, 0.9),
+        (0.15, 0.3, 1.75, 0.55, 10, 4, 0.9),
+        (0.25, 0.3, 2.25, 0.6, 12, 6, 0.85),
+        (0.3, 0.3, 1.25, 0.65, 14, 12, 0.8),
+    ),
+    "fog": ((0.2, 3), (0.5, 3), (0.75, 2.5), (1, 2), (1.5, 1.75)),  # amount, decay of the roughness
+    "spatter": (  # see there
+        (0.62, 0.1, 0.7, 0.7, 0.5, False),
+        (0.65, 0.1, 0.8, 0.7, 0.5, False),
+        (0.65, 0.3, 1, 0.69, 0.5, False),
+        (0.65, 0.1, 0.7, 0.69, 0.6, True),
+        (0.65, 0.1, 0.5, 0.68, 0.6, True),
+    ),
+    "elastic_transform": (  # shares of the shorter side: see there
+        (0, 0, 0.08),
+        (0.05, 0.2, 0.07),
+        (0.08, 0.06, 0.06),
+        (0.1, 0.04, 0.05),
+        (0.1, 0.03, 0.03),
+    ),
     "contrast": (0.75, 0.5, 0.4, 0.3, 0.15),  # what is left of it
     "brightness": (0.05, 0.1, 0.15, 0.2, 0.3),  # added to the HSV value
     "saturate": ((0.3, 0.0), (0.1, 0.0), (1.5, 0.0), (2.0, 0.1), (2.5, 0.2)),  # factor and summand
@@ -48,15 +77,6 @@ def _speckle_noise(images: Tensor, std: float) -> Tensor:
     return images + images * std * torch.randn_like(images)
 
 
-def _gaussian_blur(images: Tensor, sigma: float) -> Tensor:
-    reach = int(4 * sigma + 0.5)
-    offsets = torch.arange(-reach, reach + 1, dtype=images.dtype, device=images.device)
-    weights = torch.exp(-0.5 * (offsets / sigma).square())
-    kernel = (weights / weights.sum()).reshape(1, 1, 1, -1)
-    grey = pad(images.flatten(0, 1)[:, None], (reach,) * 4, mode="replicate")  # each channel for itself
-    return conv2d(conv2d(grey, kernel), kernel.mT).reshape(images.shape)
-
-
 def _brightness(images: Tensor, added: float) -> Tensor:
     value = images.amax(1, keepdim=True)
     brighter = (value + added).clamp_max(1)
@@ -67,20 +87,6 @@ def _brightness(images: Tensor, added: float) -> Tensor:
 def _contrast(images: Tensor, left: float) -> Tensor:
     mean = images.mean((2, 3), keepdim=True)
     return mean + left * (images - mean)
-
-
-def _defocus_blur(images: Tensor, size: tuple[float, float]) -> Tensor:
-    """A disk whose border is softened by a Gaussian of 3 x 3 taps."""
-    radius, sigma = size
-    reach = int(radius) + 1
-    offsets = torch.arange(-reach, reach + 1, dtype=images.dtype, device=images.device)
-    disk = (offsets[:, None].square() + offsets.square() <= radius**2).to(images.dtype)
-    taps = torch.exp(-0.5 * (torch.arange(-1, 2, dtype=images.dtype, device=images.device) / sigma).square())
-    soft = torch.outer(taps, taps) / taps.sum().square()
-    kernel = conv2d((disk / disk.sum())[None, None], soft[None, None], padding=1)
-    mode = "reflect" if min(images.shape[2:]) > reach else "replicate"
-    grey = pad(images.flatten(0, 1)[:, None], (reach,) * 4, mode=mode)
-    return conv2d(grey, kernel).reshape(images.shape)
 
 
 def _saturate(images: Tensor, size: tuple[float, float]) -> Tensor:
@@ -132,8 +138,15 @@ RULES: dict[str, Callable[[Tensor, Any], Tensor]] = {
     "shot_noise": _shot_noise,
     "impulse_noise": _impulse_noise,
     "speckle_noise": _speckle_noise,
-    "gaussian_blur": _gaussian_blur,
-    "defocus_blur": _defocus_blur,
+    "gaussian_blur": gaussian_blur,
+    "defocus_blur": defocus_blur,
+    "glass_blur": glass_blur,
+    "motion_blur": motion_blur,
+    "zoom_blur": zoom_blur,
+    "snow": snow,
+    "fog": fog,
+    "spatter": spatter,
+    "elastic_transform": elastic_transform,
     "contrast": _contrast,
     "brightness": _brightness,
     "saturate": _saturate,
