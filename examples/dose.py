@@ -24,7 +24,7 @@ import spikeproof as sp
 from spikeproof.engine import Circumstances, InProcess, NamedStore, TablePlan, compare
 from spikeproof.errors import SpikeproofError
 from spikeproof.recipes import Recipe, find_recipe, load_run
-from spikeproof.report import Run
+from spikeproof.report import SavedRun
 from spikeproof.tables import comparison
 
 ATTACKS = ("FGSM", "PGD-7")
@@ -78,7 +78,7 @@ def _with(part: Any, path: list[str], value: float, field: str) -> Any:
     return dataclasses.replace(part, **{path[0]: type(held)(value)})
 
 
-def _response(run: Run) -> dict[str, float]:
+def _response(run: SavedRun) -> dict[str, float]:
     audit = run.audit
     assert audit is not None
     own = {trial.name: trial.own.accuracy for trial in audit.trials if trial.own is not None}

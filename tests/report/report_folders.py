@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from spikeproof.report import Run, read_runs
+from spikeproof.report import SavedRun, read_runs
 
 FLAGS = ("black box beats white box", "any image allowed leaves survivors", "zero gradients")
 
@@ -230,7 +230,7 @@ def write_run(
     return folder
 
 
-def read_one(folder: Path) -> Run:
+def read_one(folder: Path) -> SavedRun:
     """The run with its only audit, or without any."""
     (run,) = read_runs(folder)
     return run

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from spikeproof.audit import AuditConfig
 from spikeproof.errors import SpikeproofError
-from spikeproof.report import Run, read_run, text_table, write_report
+from spikeproof.report import SavedRun, read_run, text_table, write_report
 from spikeproof.threat import NORMS
 
 
@@ -37,7 +37,7 @@ def show_audit(run: Path, place: Path, *, json: bool) -> None:
         print(f"\nAudit: {place}\nReport: {report}")
 
 
-def show_runs(runs: Sequence[Run], out: Path) -> None:
+def show_runs(runs: Sequence[SavedRun], out: Path) -> None:
     """Write the report of these runs to ``out``, and print their table."""
     report = write_report(runs, out)  # first: whoever reads what is printed may stop reading
     print(text_table(runs))

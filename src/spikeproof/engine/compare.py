@@ -9,12 +9,12 @@ from spikeproof.engine.plan import TablePlan
 from spikeproof.engine.pools import TaskPool
 from spikeproof.engine.runner import run
 from spikeproof.engine.task import Task
-from spikeproof.report import Run, read_run
+from spikeproof.report import SavedRun, read_run
 
 
 def compare(
     plan: TablePlan, pool: TaskPool, circumstances: Circumstances
-) -> tuple[dict[str, list[Run]], dict[Task, str]]:
+) -> tuple[dict[str, list[SavedRun]], dict[Task, str]]:
     """Train and audit the plan's rows with every seed; what the store has already is left as it is.
 
     Args:
@@ -33,7 +33,7 @@ def compare(
     whole = dataclasses.replace(plan, share=(0, 1)).tasks(store)
     store.refuse_others(whole)
     failed = run(plan, pool, circumstances)
-    rows: dict[str, list[Run]] = {row.name: [] for row in plan.rows}
+    rows: dict[str, list[SavedRun]] = {row.name: [] for row in plan.rows}
     for task in whole:
         place = store.audit(task.recipe, *task.audits)
         if (place / "audit.json").exists():

@@ -10,7 +10,7 @@ from spikeproof.data.public_sets import PUBLIC_SETS
 from spikeproof.models import SpikingModel, load_model
 from spikeproof.records.reading import read_record
 from spikeproof.records.run_json import Note
-from spikeproof.report import Run
+from spikeproof.report import SavedRun
 from spikeproof.report.numbers import percent, threat_text
 from spikeproof.report.picks import clean_of
 from spikeproof.report.press import Markdown, code, markdown, plain, short
@@ -30,7 +30,7 @@ _PARTS_OF_DATA = {
 }
 
 
-def model_card(run: Run, *, source: str = "hub:FOLDER", license: str | None = None) -> str:
+def model_card(run: SavedRun, *, source: str = "hub:FOLDER", license: str | None = None) -> str:
     """README.md of a pushed model: front matter that the hub reads, then Markdown for people.
 
     The network is described by its weights, the training by config.json, and the results by audit.json. The front
@@ -80,7 +80,7 @@ def model_card(run: Run, *, source: str = "hub:FOLDER", license: str | None = No
 class _Data:
     """What a run's config says about its images; for a run that was started from Python that is nothing."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: SavedRun) -> None:
         settings = part_of(_recipe(run), "data")
         name = settings.get("name")
         self.title = Path(name).name if isinstance(name, str) else "data that the run does not name"
@@ -101,7 +101,7 @@ class _Data:
         return f"{name} ({', '.join(self.limits)})" if self.limits else name
 
 
-def _recipe(run: Run) -> Mapping[str, Any]:
+def _recipe(run: SavedRun) -> Mapping[str, Any]:
     recipe = run.config["recipe"]
     assert isinstance(recipe, dict)  # `read_run` has checked it
     return recipe
@@ -154,7 +154,7 @@ def _network(model: SpikingModel) -> list[tuple[str, str]]:
     ]
 
 
-def _training(run: Run, data: _Data) -> list[tuple[str, str]]:
+def _training(run: SavedRun, data: _Data) -> list[tuple[str, str]]:
     """What is known about the training: names and the words for each, which may be ""."""
     settings = {**part_of(_recipe(run), "train"), "precision": run.precision}
     given = {name.replace("_", " "): settings[name] for name in _TRAINING if settings.get(name) is not None}

@@ -15,7 +15,7 @@ from spikeproof.hub.card import model_card
 from spikeproof.hub.private_words import shared_json, without_paths
 from spikeproof.models import load_model
 from spikeproof.models.hub import HUB_PREFIX, WEIGHTS_FILE, parse_repository
-from spikeproof.report import Run, audits_in, read_outcomes, read_run
+from spikeproof.report import SavedRun, audits_in, read_outcomes, read_run
 from spikeproof.runs import RunFolder
 
 _CARD_FILE = "README.md"
@@ -88,7 +88,7 @@ def push(
     return f"{HUB_PREFIX}{_to_folder(Path(target), stage)}"
 
 
-def _read(folder: Path, audited: Path | None) -> tuple[Run, Path | None]:
+def _read(folder: Path, audited: Path | None) -> tuple[SavedRun, Path | None]:
     """The run with its audit, and the folder of the audit, or None."""
     run_folder = RunFolder(folder)
     config = run_folder.config()

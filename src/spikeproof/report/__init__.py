@@ -8,7 +8,7 @@ from spikeproof.report.html import write_report
 from spikeproof.report.markdown import comparison_table, read_page, write_between_marks
 from spikeproof.report.outcomes_file import read_outcomes
 from spikeproof.report.paired import compared, paired_table
-from spikeproof.report.records import Audit, Counted, Run
+from spikeproof.report.records import Audit, Counted, SavedRun
 from spikeproof.report.run_files import audits_in, read_run, read_runs
 from spikeproof.report.table import text_table
 from spikeproof.report.wording import method_name
@@ -16,7 +16,7 @@ from spikeproof.report.wording import method_name
 __all__ = [
     "Audit",
     "Counted",
-    "Run",
+    "SavedRun",
     "audits_in",
     "check_agreement",
     "compared",

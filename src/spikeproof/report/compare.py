@@ -11,13 +11,13 @@ from spikeproof.report.figures import FULL, THIRD, epoch_axis, epoch_line, figur
 from spikeproof.report.numbers import listed, percent, share
 from spikeproof.report.picks import clean_of
 from spikeproof.report.press import html
-from spikeproof.report.records import Epoch, Run, Site
+from spikeproof.report.records import Epoch, SavedRun, Site
 from spikeproof.report.svg import Axis, Bar, ChartLine, amount_axis, bars, legend, line_chart
 from spikeproof.report.sweeps import sweep_of_trials, sweeps_of_runs
 from spikeproof.report.wording import labels, masking_gap, unlike_sentence, worst_case
 
 
-def finding(runs: Sequence[Run]) -> Markup:
+def finding(runs: Sequence[SavedRun]) -> Markup:
     """The result in one or two sentences: the best worst case, its protocol accuracy, and how sure the order is."""
     audited = [(name, run.audit) for name, run in zip(labels(runs), runs, strict=True) if run.audit is not None]
     ranked = [(name, audit) for name, audit in audited if not audit.no_number]
@@ -33,14 +33,14 @@ def finding(runs: Sequence[Run]) -> Markup:
     )
 
 
-def compare_figures(runs: Sequence[Run]) -> list[Markup | str]:
+def compare_figures(runs: Sequence[SavedRun]) -> list[Markup | str]:
     """The figures in which every run is one line; for a single run its own curve. Figures without data are ""."""
     audit = runs[0].audit
     alone = ["" if audit is None else sweep_of_trials(audit)]
     return [_headline_bars(runs), *(sweeps_of_runs(runs) if len(runs) > 1 else alone), _sites(runs), _training(runs)]
 
 
-def _headline_bars(runs: Sequence[Run]) -> Markup | str:
+def _headline_bars(runs: Sequence[SavedRun]) -> Markup | str:
     groups = []
     for look, (name, run) in enumerate(zip(labels(runs), runs, strict=True)):
         if run.audit is None:
@@ -66,7 +66,7 @@ def _headline_bars(runs: Sequence[Run]) -> Markup | str:
     return figure("Protocol and worst case", bars(title, groups), caption, style="tall")
 
 
-def _sites(runs: Sequence[Run]) -> Markup | str:
+def _sites(runs: Sequence[SavedRun]) -> Markup | str:
     """Where the margins lie, site by site: the proximal share and Ω."""
     named = list(enumerate(zip(labels(runs), runs, strict=True)))
     probed = [(look, name, run.audit.sites) for look, (name, run) in named if run.audit is not None and run.audit.sites]
@@ -118,7 +118,7 @@ def _with_sign(fraction: float) -> str:
     return f"{percent(fraction)} %"
 
 
-def _training(runs: Sequence[Run]) -> Markup | str:
+def _training(runs: Sequence[SavedRun]) -> Markup | str:
     """How training went: loss, training accuracy and, where it was measured, validation accuracy."""
     named = [(look, name, run) for look, (name, run) in enumerate(zip(labels(runs), runs, strict=True)) if run.epochs]
     if not named:

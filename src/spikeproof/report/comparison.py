@@ -10,11 +10,11 @@ from spikeproof.report.comparison_picture import write_comparison_picture
 from spikeproof.report.html import write_report
 from spikeproof.report.markdown import comparison_table, write_between_marks
 from spikeproof.report.paired import paired_table
-from spikeproof.report.records import Run
+from spikeproof.report.records import SavedRun
 
 
 def write_comparison(
-    rows: Mapping[str, Sequence[Run]],
+    rows: Mapping[str, Sequence[SavedRun]],
     costs: Mapping[str, float],
     page: Path,
     report: Path,
@@ -38,7 +38,7 @@ def write_comparison(
     write_report([run for runs in rows.values() for run in runs], report)
 
 
-def comparison_json(rows: Mapping[str, Sequence[Run]]) -> list[dict[str, Any]]:
+def comparison_json(rows: Mapping[str, Sequence[SavedRun]]) -> list[dict[str, Any]]:
     """A plain object for each audited run: accuracies in [0, 1], and where its files are.
 
     Args:

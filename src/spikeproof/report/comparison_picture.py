@@ -10,7 +10,7 @@ from typing import Any
 from spikeproof.disk import write_atomically
 from spikeproof.report.picks import clean_of
 from spikeproof.report.press import html
-from spikeproof.report.records import Audit, Run
+from spikeproof.report.records import Audit, SavedRun
 from spikeproof.report.svg import marker
 
 # By the look of a series, which is its marker too: clean, protocol and worst case.
@@ -18,7 +18,7 @@ COLOURS = {0: "#555c64", 1: "#0072b2", 3: "#d55e00"}
 _LETTER, _MARGIN = 6.4, 40.0  # room for the rows' labels
 
 
-def write_comparison_picture(rows: Mapping[str, Sequence[Run]], path: Path) -> None:
+def write_comparison_picture(rows: Mapping[str, Sequence[SavedRun]], path: Path) -> None:
     """Draw a comparison as an SVG file: a line a row, the best worst case on top.
 
     Each line has clean and protocol accuracy and the worst case with its 95 % interval, as means over the seeds. A

@@ -14,7 +14,7 @@ from spikeproof.kinds import check_kinds
 from spikeproof.report.compare import compare_figures, finding
 from spikeproof.report.html_table import html_table
 from spikeproof.report.press import asset, html
-from spikeproof.report.records import Run
+from spikeproof.report.records import SavedRun
 from spikeproof.report.run_files import read_runs
 from spikeproof.report.single_run import run_section
 from spikeproof.report.wording import labels
@@ -23,7 +23,7 @@ POLICY = Markup("default-src 'none'; style-src 'unsafe-inline'; img-src data:")
 
 
 @check_kinds
-def write_report(runs: Sequence[str | os.PathLike[str] | Run], out: str | os.PathLike[str]) -> Path:
+def write_report(runs: Sequence[str | os.PathLike[str] | SavedRun], out: str | os.PathLike[str]) -> Path:
     """Write one self-contained HTML file about one or more run folders.
 
     The page loads nothing and runs no script. It is written beside ``out`` and then moved there, so an older report
@@ -55,14 +55,14 @@ def write_report(runs: Sequence[str | os.PathLike[str] | Run], out: str | os.Pat
     out = user_path(out)  # refuses an impossible path before anything is read
     if not runs:
         raise SpikeproofError("A report needs at least one run, got none; give one or more run folders.")
-    page = _page([each for run in runs for each in ([run] if isinstance(run, Run) else read_runs(run))])
+    page = _page([each for run in runs for each in ([run] if isinstance(run, SavedRun) else read_runs(run))])
     if out.is_dir():
         raise SpikeproofError(f"The report should be a file, but {out} is a folder; give a name such as report.html.")
     write_atomically(out, lambda path: path.write_text(page, encoding="utf-8", errors="replace"))
     return out
 
 
-def _page(runs: Sequence[Run]) -> str:
+def _page(runs: Sequence[SavedRun]) -> str:
     names, alone = labels(runs), len(runs) == 1
     anns = any(run.audit and run.audit.network and run.audit.network.ann for run in runs)
     several = f"{len(runs)} {'networks' if anns else 'spiking networks'}"

@@ -8,11 +8,11 @@ from markupsafe import Markup
 
 from spikeproof.report.picks import STRONGEST, protocol_columns
 from spikeproof.report.press import html
-from spikeproof.report.records import Run
+from spikeproof.report.records import SavedRun
 from spikeproof.report.wording import differing, doubts, kind_of, labels, quiet, unlike_sentence
 
 
-def html_table(runs: Sequence[Run]) -> Markup:
+def html_table(runs: Sequence[SavedRun]) -> Markup:
     """The result table, with the conditions of the audits above it and their warnings below."""
     names = labels(runs)
     audited = [(name, run.audit) for name, run in zip(names, runs, strict=True) if run.audit is not None]

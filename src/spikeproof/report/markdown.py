@@ -11,13 +11,13 @@ from spikeproof.errors import SpikeproofError
 from spikeproof.report.numbers import bracketed, listed, over_seeds, percent, share
 from spikeproof.report.picks import clean_of, protocol_columns, trial_named
 from spikeproof.report.press import Markdown, markdown, markdown_table
-from spikeproof.report.records import Audit, Run
+from spikeproof.report.records import Audit, SavedRun
 from spikeproof.report.wording import asked_trials, conditions
 
 BEGIN, END = "<!-- comparison: begin -->", "<!-- comparison: end -->"
 
 
-def comparison_table(rows: Mapping[str, Sequence[Run]], costs: Mapping[str, float]) -> str:
+def comparison_table(rows: Mapping[str, Sequence[SavedRun]], costs: Mapping[str, float]) -> str:
     """The table of the audited runs, and the conditions that they share, as Markdown.
 
     A cell is the mean over the row's seeds, with the range where there are several; the worst case of a single seed has
@@ -92,7 +92,7 @@ def write_between_marks(page: Path, text: str) -> None:
     write_atomically(page, lambda path: path.write_text(whole, encoding="utf-8", errors="replace"))
 
 
-def _cells(label: str, runs: Sequence[Run], protocol: Sequence[str], cost: float) -> list[str]:
+def _cells(label: str, runs: Sequence[SavedRun], protocol: Sequence[str], cost: float) -> list[str]:
     audits = [run.audit for run in runs if run.audit is not None]
     flags = [len(audit.raised) for audit in audits]
     return [
@@ -124,19 +124,19 @@ def _own(audit: Audit, name: str | None) -> float:
     return trial.own.accuracy if trial is not None and trial.own is not None else float("nan")
 
 
-def _firing_rate(run: Run) -> float:
+def _firing_rate(run: SavedRun) -> float:
     """Mean over the sites, on the validation images after the last epoch."""
     rates = run.epochs[-1].firing_rates.values() if run.epochs else ()
     return fmean(rates) if rates else float("nan")
 
 
-def _draws(runs: Sequence[Run]) -> list[str]:
+def _draws(runs: Sequence[SavedRun]) -> list[str]:
     """For random networks, the draws of a gradient and of a verdict, as "10/100"."""
     audits = [run.audit for run in runs if run.audit is not None and run.audit.noise != "off"]
     return sorted({f"{audit.eot_iter}/{audit.judge_draws}" for audit in audits})
 
 
-def _refuse_unlike(pairs: Sequence[tuple[Run, Audit]]) -> None:
+def _refuse_unlike(pairs: Sequence[tuple[SavedRun, Audit]]) -> None:
     """Refuse rows that were audited under different conditions; the number of draws may differ."""
     base, first = pairs[0]
     for run, audit in pairs:

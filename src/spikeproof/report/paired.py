@@ -15,7 +15,7 @@ from spikeproof.report.numbers import chance, signed
 from spikeproof.report.outcomes_file import read_outcomes
 from spikeproof.report.picks import protocol_columns
 from spikeproof.report.press import markdown, markdown_table
-from spikeproof.report.records import Audit, Run
+from spikeproof.report.records import Audit, SavedRun
 
 CLEAN, WORST = "clean", "worst case"
 
@@ -35,7 +35,7 @@ class Paired:
     p: float
 
 
-def paired(first: Sequence[Run], second: Sequence[Run]) -> list[Paired]:
+def paired(first: Sequence[SavedRun], second: Sequence[SavedRun]) -> list[Paired]:
     """Compare two rows seed by seed on the images that both were audited on.
 
     Args:
@@ -57,7 +57,7 @@ def paired(first: Sequence[Run], second: Sequence[Run]) -> list[Paired]:
     return differences
 
 
-def paired_table(rows: Mapping[str, Sequence[Run]], over: Sequence[tuple[str, str]]) -> str:
+def paired_table(rows: Mapping[str, Sequence[SavedRun]], over: Sequence[tuple[str, str]]) -> str:
     """A table in Markdown of differences between rows, in points, each with its p corrected for all tests (Holm).
 
     Args:
@@ -94,7 +94,7 @@ def paired_table(rows: Mapping[str, Sequence[Run]], over: Sequence[tuple[str, st
     return markdown("paired.md", table=table, tests=len(every))
 
 
-def _seed(run: Run) -> object:
+def _seed(run: SavedRun) -> object:
     recipe = run.config["recipe"]
     assert isinstance(recipe, Mapping)
     return recipe["train"]["seed"]
@@ -149,7 +149,7 @@ def _alike(above: Audit | None, below: Audit | None) -> bool:
     return bool(above.images) and (above.images, above.norm, above.eps) == (below.images, below.norm, below.eps)
 
 
-def _right(run: Run, columns: Sequence[str]) -> dict[str, dict[int, bool]]:
+def _right(run: SavedRun, columns: Sequence[str]) -> dict[str, dict[int, bool]]:
     """By column, for every audited image whether it is right under that trial, or under all for the worst case."""
     assert run.audited is not None and run.audit is not None
     outcomes: pa.Table = read_outcomes(Path(run.audited) / "outcomes.parquet")

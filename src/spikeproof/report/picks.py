@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from spikeproof.report.records import Audit, Counted, Run, Trial
+from spikeproof.report.records import Audit, Counted, SavedRun, Trial
 
 MOST_COLUMNS = 4
 STRONGEST = "Strongest other"
@@ -25,7 +25,7 @@ def is_headline(audit: Audit, trial: Trial) -> bool:
     return trial.kind == "protocol" and trial.name == audit.protocol_trial
 
 
-def protocol_columns(runs: Sequence[Run], most: int = MOST_COLUMNS) -> list[str]:
+def protocol_columns(runs: Sequence[SavedRun], most: int = MOST_COLUMNS) -> list[str]:
     """Names of the protocol trials that get a column, in the order in which they were run.
 
     Args:
@@ -55,7 +55,7 @@ def strongest_other(audit: Audit) -> Trial | None:
     return max(others, key=lambda trial: trial.newly_broken)
 
 
-def heading(name: str, runs: Sequence[Run]) -> str:
+def heading(name: str, runs: Sequence[SavedRun]) -> str:
     """A trial's name, marked where it is judged at any L2 distance, or in another ball than the audit's."""
     trials = [trial for run in runs if run.audit is not None and (trial := trial_named(run.audit, name)) is not None]
     beyond = [trial for trial in trials if not trial.counts]

@@ -1,4 +1,4 @@
-"""A run folder as reports read it: a Run has epochs, and may have an Audit and Pictures.
+"""A run folder as reports read it: a SavedRun has epochs, and may have an Audit and Pictures.
 
 The records of ``spikeproof.records`` have shorter names here.
 """
@@ -61,7 +61,7 @@ class Pictures:
 
 
 @dataclasses.dataclass(frozen=True)
-class Run:
+class SavedRun:
     """One run folder, read and checked, with one of its audits or with none.
 
     Attributes:

@@ -15,7 +15,7 @@ from spikeproof.records.audit_json import read_audit
 from spikeproof.records.reading import as_record, read_text, sealed_value
 from spikeproof.records.run_json import ConfigRecord, read_epochs
 from spikeproof.report.certified import certificates_beside
-from spikeproof.report.records import Pictures, Run
+from spikeproof.report.records import Pictures, SavedRun
 
 
 def audits_in(folder: Path) -> list[Path]:
@@ -24,7 +24,7 @@ def audits_in(folder: Path) -> list[Path]:
     return own + sorted(file.parent for file in (folder / "audits").glob("*/audit.json"))
 
 
-def read_runs(folder: str | os.PathLike[str]) -> list[Run]:
+def read_runs(folder: str | os.PathLike[str]) -> list[SavedRun]:
     """Read and check a run folder with all its audits.
 
     Args:
@@ -40,7 +40,7 @@ def read_runs(folder: str | os.PathLike[str]) -> list[Run]:
     return [read_run(folder, audited) for audited in audits] if audits else [read_run(folder)]
 
 
-def read_run(folder: str | os.PathLike[str], audited: Path | None = None) -> Run:
+def read_run(folder: str | os.PathLike[str], audited: Path | None = None) -> SavedRun:
     """Read and check a run folder with one of its audits.
 
     Args:
@@ -57,7 +57,7 @@ def read_run(folder: str | os.PathLike[str], audited: Path | None = None) -> Run
     fields = sealed_value(read_text(path, mend), str(path), mend)
     config = as_record(ConfigRecord, fields, str(path), mend)
     audit = None if audited is None else read_audit(audited / "audit.json")
-    return Run(
+    return SavedRun(
         folder=folder,
         audited=audited,
         name=config.name,

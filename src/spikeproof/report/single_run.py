@@ -15,7 +15,7 @@ from spikeproof.report.network import network_sentences
 from spikeproof.report.pictures import html_pictures
 from spikeproof.report.press import html
 from spikeproof.report.queries import against_queries
-from spikeproof.report.records import Audit, Epoch, Run, Site
+from spikeproof.report.records import Audit, Epoch, SavedRun, Site
 from spikeproof.report.svg import ChartLine, amount_axis, line_chart
 from spikeproof.report.sweeps import steps_of_trials, sweep_of_trials
 from spikeproof.report.trained import trained_sentences
@@ -23,7 +23,7 @@ from spikeproof.report.trained import trained_sentences
 ACROSS = 400  # the units of a bar in the waterfall; the page stretches it to its column
 
 
-def run_section(index: int, name: str, run: Run, *, alone: bool) -> Markup:
+def run_section(index: int, name: str, run: SavedRun, *, alone: bool) -> Markup:
     """All that is known about one run. The line that stays visible while it is folded has protocol and worst case.
 
     Args:

@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from spikeproof.report.figures import FULL, figure
 from spikeproof.report.numbers import NORMS, eps_text, interval, listed, percent
-from spikeproof.report.records import Audit, Run, StepPoint, SweepPoint
+from spikeproof.report.records import Audit, SavedRun, StepPoint, SweepPoint
 from spikeproof.report.svg import HEIGHT, WIDTH, Axis, ChartLine, legend, line_chart, round_steps
 from spikeproof.report.wording import labels, unlike_sentence
 
@@ -45,7 +45,7 @@ def _sweep_line(name: str, look: int, points: Sequence[SweepPoint], norm: str, *
     )
 
 
-def sweeps_of_runs(runs: Sequence[Run]) -> list[Markup]:
+def sweeps_of_runs(runs: Sequence[SavedRun]) -> list[Markup]:
     """Accuracy against radius, one line a run and kind of trial: a figure for each norm, as radii differ between norms.
 
     Args:

@@ -18,7 +18,7 @@ from spikeproof.report.picks import (
     strongest_other,
     trial_named,
 )
-from spikeproof.report.records import Audit, Measured, Run
+from spikeproof.report.records import Audit, Measured, SavedRun
 from spikeproof.report.wording import (
     OF_ADAPTIVE,
     checks_text,
@@ -36,7 +36,7 @@ from spikeproof.report.wording import (
 WIDEST = 120  # letters in a line of a common terminal
 
 
-def text_table(runs: Sequence[Run]) -> str:
+def text_table(runs: Sequence[SavedRun]) -> str:
     """The result table as aligned Markdown for the terminal, in ASCII, with conditions and warnings below.
 
     Conditions that all runs share stand once below the table. Those that differ become columns. Where the table would
@@ -62,7 +62,7 @@ def text_table(runs: Sequence[Run]) -> str:
     return "\n".join([*lines, "", *_notes(runs, names, differ, shown)])
 
 
-def _lines(runs: Sequence[Run], names: Sequence[str], differ: Sequence[str], shown: Sequence[str]) -> list[str]:
+def _lines(runs: Sequence[SavedRun], names: Sequence[str], differ: Sequence[str], shown: Sequence[str]) -> list[str]:
     """The aligned table itself."""
     trials = [_plain(heading(name, runs)) for name in shown]
     header = ["Run", *differ, "Clean", *trials, STRONGEST, "Worst case", "Masking gap", "Red flags"]
@@ -108,7 +108,7 @@ def _strongest(audit: Audit) -> str:
     return f"{_plain(trial.name)} -{percent(trial.newly_broken / audit.samples)}"
 
 
-def _notes(runs: Sequence[Run], names: Sequence[str], differ: Sequence[str], shown: Sequence[str]) -> list[str]:
+def _notes(runs: Sequence[SavedRun], names: Sequence[str], differ: Sequence[str], shown: Sequence[str]) -> list[str]:
     audits = [run.audit for run in runs if run.audit is not None]
     notes = []
     if audits:
@@ -142,7 +142,7 @@ def _notes(runs: Sequence[Run], names: Sequence[str], differ: Sequence[str], sho
     return notes
 
 
-def _of_networks(runs: Sequence[Run], names: Sequence[str]) -> list[str]:
+def _of_networks(runs: Sequence[SavedRun], names: Sequence[str]) -> list[str]:
     """A line for each network whose layers are not of this library."""
     return [
         f"{name}: {_plain(' '.join(network_sentences(run.audit)))}"

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from spikeproof.report.numbers import listed, percent
-from spikeproof.report.records import Run
+from spikeproof.report.records import SavedRun
 from spikeproof.report.wording import method_name
 
 # Every other field of a recipe is a defense.
@@ -14,7 +14,7 @@ NO_DEFENSE = ("name", "data", "model", "train", "audit", "defenses", "network")
 _LONGEST = 200
 
 
-def trained_sentences(run: Run) -> list[str]:
+def trained_sentences(run: SavedRun) -> list[str]:
     """One to four sentences about the training.
 
     Args:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from spikeproof.doubt import Doubt
 from spikeproof.report.numbers import interval, listed, percent, threat_text
-from spikeproof.report.records import Audit, Run, Search, Trial
+from spikeproof.report.records import Audit, SavedRun, Search, Trial
 
 # Codes of doubts about adaptive attacks: there was none, or it broke less than the protocol attack.
 OF_ADAPTIVE = (NO_ADAPTIVE := "no adaptive attack", "weak adaptive attack")
@@ -186,13 +186,13 @@ def kind_of(trial: Trial) -> str:
     return trial.kind if trial.counts else f"{trial.kind}, {_ELSEWHERE.get(trial.norm, trial.norm)}"
 
 
-def differing(runs: Sequence[Run]) -> list[str]:
+def differing(runs: Sequence[SavedRun]) -> list[str]:
     """The names of the conditions (``conditions``) that differ between the audited runs, in their order."""
     stated = [conditions(run.audit) for run in runs if run.audit is not None]
     return [name for name in stated[0] if len({each[name] for each in stated}) > 1] if stated else []
 
 
-def unlike(runs: Sequence[Run]) -> list[str]:
+def unlike(runs: Sequence[SavedRun]) -> list[str]:
     """Why worst cases must not be ranked: the conditions that differ, and "Attacks" where the trials differ.
 
     The battery's name does not count, only its trials. The split's name does not count where it is known which images
@@ -209,13 +209,13 @@ def asked_trials(audit: Audit) -> frozenset[str]:
     return frozenset(name for trial in audit.trials if not trial.added for name in trial.asked)
 
 
-def unlike_sentence(runs: Sequence[Run]) -> str:
+def unlike_sentence(runs: Sequence[SavedRun]) -> str:
     """A sentence that says in which conditions the audits differ; "" where they do not."""
     names = unlike(runs)
     return f"These runs were audited under different conditions ({listed(names).lower()})." if names else ""
 
 
-def labels(runs: Sequence[Run]) -> list[str]:
+def labels(runs: Sequence[SavedRun]) -> list[str]:
     """One name for each run. Runs of one name get their folder or audit behind it, or else a number."""
     names = [run.name for run in runs]
     for name, often in Counter(names).items():
