@@ -133,9 +133,16 @@ def test_a_training_step_needs_no_values_and_mixes_no_devices(digits_without_dat
     assert all(parameter.device.type == "meta" for parameter in trainer.model.parameters())
 
 
-@pytest.mark.parametrize("coding", CODINGS)
+@pytest.mark.parametrize("coding", [name for name in CODINGS if name != "Frames"])
 def test_no_coding_waits(digits, coding):
     assert not watched_step(digits, [AdversarialTraining()], coding=coding)
+
+
+def test_frames_wait_for_nothing():
+    events = load_data("digits-events", validation=8, train_limit=32)
+    shape = {"num_classes": 10, "image_size": 12, "in_channels": 2, "num_steps": 6, "width": 0.25}
+    model = create_model("conv", coding=parse_coding("frames"), kernels="reference", **shape)
+    assert not watched_step(events, [AdversarialTraining()], model=model)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from spikeproof.audit import Audit, AuditConfig, audit
 from spikeproof.certify import CertifyConfig, Smoothed, certify
 from spikeproof.coding import *  # noqa: F403
 from spikeproof.coding import CODINGS
-from spikeproof.data import Augmentation, Data, ImageSet, load_data
+from spikeproof.data import Augmentation, Data, ImageSet, load_data, load_frames, load_tonic
 from spikeproof.defenses import *  # noqa: F403
 from spikeproof.defenses import DEFENSES, Defense
 from spikeproof.errors import SpikeproofError
@@ -67,7 +67,9 @@ __all__ = [
     "harden",
     "judge",
     "load_data",
+    "load_frames",
     "load_model",
+    "load_tonic",
     "local_search",
     "pgd",
     "probe",

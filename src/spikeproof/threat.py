@@ -7,7 +7,7 @@ import math
 from typing import ClassVar, Literal
 
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Bool, Float, Int64, Shaped
 from torch import Tensor
 
 from spikeproof.checked import told, whole
@@ -16,8 +16,15 @@ from spikeproof.errors import SpikeproofError
 Norm = Literal["linf", "l2"]
 NORMS: dict[Norm, str] = {"linf": "Linf", "l2": "L2"}  # how sentences write them
 # No audit is of such a threat: attacks in them have rows of their own beside an Linf or L2 ball.
-OtherNorm = Literal["l1", "l0", "patch"]
-EVERY_NORM: dict[Norm | OtherNorm, str] = {"linf": "Linf", "l2": "L2", "l1": "L1", "l0": "L0", "patch": "a patch"}
+OtherNorm = Literal["l1", "l0", "patch", "events"]
+EVERY_NORM: dict[Norm | OtherNorm, str] = {
+    "linf": "Linf",
+    "l2": "L2",
+    "l1": "L1",
+    "l0": "L0",
+    "patch": "a patch",
+    "events": "events",
+}
 
 
 def parse_eps(value: float | str, what: str = "eps", *, most: float = 1.0) -> float:
@@ -88,8 +95,8 @@ class Linf:
         return parse_eps(value, what)
 
     def project(
-        self, candidate: Float[Tensor, "n c h w"], original: Float[Tensor, "n c h w"]
-    ) -> Float[Tensor, "n c h w"]:
+        self, candidate: Float[Tensor, " n *chw"], original: Float[Tensor, " n *chw"]
+    ) -> Float[Tensor, " n *chw"]:
         """The nearest allowed image to each candidate.
 
         Args:
@@ -98,7 +105,7 @@ class Linf:
         """
         return (original + (candidate - original).clamp(-self.eps, self.eps)).clamp(0, 1)
 
-    def steepest(self, gradient: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
+    def steepest(self, gradient: Float[Tensor, " n *chw"]) -> Float[Tensor, " n *chw"]:
         """For each image the direction of norm 1 in which the loss climbs most: the gradient's sign.
 
         Args:
@@ -106,16 +113,16 @@ class Linf:
         """
         return gradient.sign()
 
-    def random_direction(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
+    def random_direction(self, images: Float[Tensor, " n *chw"]) -> Float[Tensor, " n *chw"]:
         """For each image a random direction of norm 1: uniform noise, over its largest value. APGD and SA-PGD take it.
 
         Args:
             images: only shape, dtype and device count.
         """
         noise = 2 * torch.rand_like(images) - 1
-        return noise / noise.abs().amax((1, 2, 3), keepdim=True)
+        return noise / _of_each(noise.abs().flatten(1).amax(1), noise)
 
-    def random_start(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
+    def random_start(self, images: Float[Tensor, " n *chw"]) -> Float[Tensor, " n *chw"]:
         """For each image a uniform draw from the ball around it, clipped to [0, 1].
 
         Args:
@@ -123,7 +130,7 @@ class Linf:
         """
         return self.project(images + (2 * torch.rand_like(images) - 1) * self.eps, images)
 
-    def distance(self, images: Float[Tensor, "n c h w"], others: Float[Tensor, "n c h w"]) -> Float[Tensor, " n"]:
+    def distance(self, images: Float[Tensor, " n *chw"], others: Float[Tensor, " n *chw"]) -> Float[Tensor, " n"]:
         """The norm of the difference of each pair of images.
 
         Args:
@@ -159,8 +166,8 @@ class L2:
         return parse_eps(value, what, most=math.inf)
 
     def project(
-        self, candidate: Float[Tensor, "n c h w"], original: Float[Tensor, "n c h w"]
-    ) -> Float[Tensor, "n c h w"]:
+        self, candidate: Float[Tensor, " n *chw"], original: Float[Tensor, " n *chw"]
+    ) -> Float[Tensor, " n *chw"]:
         """Scale the change of each image down to norm eps, then clip to [0, 1], which makes no change larger.
 
         Args:
@@ -168,20 +175,20 @@ class L2:
             original: the images that the ball is around, in [0, 1].
         """
         offset = candidate - original
-        length = offset.flatten(1).norm(dim=1)[:, None, None, None]
+        length = _of_each(offset.flatten(1).norm(dim=1), offset)
         return (original + offset * (self.eps / length.clamp_min(1e-12)).clamp_max(1)).clamp(0, 1)
 
-    def steepest(self, gradient: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
+    def steepest(self, gradient: Float[Tensor, " n *chw"]) -> Float[Tensor, " n *chw"]:
         """For each image the direction of norm 1 in which the loss climbs most: the gradient over its norm; 0 stays 0.
 
         Args:
             gradient: of the loss by the images.
         """
         # Scaled by the largest value first: squares of tiny gradients would underflow.
-        unit = gradient / gradient.abs().flatten(1).amax(1)[:, None, None, None].clamp_min(torch.finfo().tiny)
-        return unit / unit.flatten(1).norm(dim=1)[:, None, None, None].clamp_min(1e-12)
+        unit = gradient / _of_each(gradient.abs().flatten(1).amax(1), gradient).clamp_min(torch.finfo().tiny)
+        return unit / _of_each(unit.flatten(1).norm(dim=1), unit).clamp_min(1e-12)
 
-    def random_direction(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
+    def random_direction(self, images: Float[Tensor, " n *chw"]) -> Float[Tensor, " n *chw"]:
         """For each image a random direction of norm 1: normal noise, divided by its norm.
 
         Args:
@@ -189,17 +196,17 @@ class L2:
         """
         return self.steepest(torch.randn_like(images))
 
-    def random_start(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
+    def random_start(self, images: Float[Tensor, " n *chw"]) -> Float[Tensor, " n *chw"]:
         """For each image a uniform draw from the ball around it, clipped to [0, 1].
 
         Args:
             images: in [0, 1].
         """
-        share = torch.rand(len(images), 1, 1, 1, dtype=images.dtype, device=images.device)
+        share = _of_each(torch.rand(len(images), dtype=images.dtype, device=images.device), images)
         length = self.eps * share ** (1 / images.shape[1:].numel())
         return self.project(images + length * self.random_direction(images), images)
 
-    def distance(self, images: Float[Tensor, "n c h w"], others: Float[Tensor, "n c h w"]) -> Float[Tensor, " n"]:
+    def distance(self, images: Float[Tensor, " n *chw"], others: Float[Tensor, " n *chw"]) -> Float[Tensor, " n"]:
         """The norm of the difference of each pair of images.
 
         Args:
@@ -229,8 +236,8 @@ class L1:
         object.__setattr__(self, "eps", parse_eps(eps, most=math.inf))
 
     def project(
-        self, candidate: Float[Tensor, "n c h w"], original: Float[Tensor, "n c h w"]
-    ) -> Float[Tensor, "n c h w"]:
+        self, candidate: Float[Tensor, " n *chw"], original: Float[Tensor, " n *chw"]
+    ) -> Float[Tensor, " n *chw"]:
         """The nearest allowed image, of ball and box together (Croce and Hein 2021)::
 
             x + sign(d) min(max(|d| - mu, 0), room),   mu >= 0 the least with a sum of at most eps
@@ -244,17 +251,20 @@ class L1:
         def shrunk(by: Tensor) -> Tensor:
             return torch.minimum((size - by).clamp_min(0), room)
 
-        low = torch.zeros_like(size[:, :1, :1, :1])
-        high = size.flatten(1).amax(1)[:, None, None, None]
-        inside = shrunk(low).sum((1, 2, 3), keepdim=True) <= self.eps
+        def allows(by: Tensor) -> Tensor:
+            return _of_each(shrunk(by).flatten(1).sum(1) <= self.eps, size)
+
+        high = _of_each(size.flatten(1).amax(1), size)
+        low = torch.zeros_like(high)
+        inside = allows(low)
         for _ in range(_HALVINGS):
             middle = (low + high) / 2
-            allowed = shrunk(middle).sum((1, 2, 3), keepdim=True) <= self.eps
+            allowed = allows(middle)
             low, high = torch.where(allowed, low, middle), torch.where(allowed, middle, high)
         moved = offset.sign() * shrunk(torch.where(inside, torch.zeros_like(high), high))
         return (base + moved).to(candidate.dtype).clamp(0, 1)
 
-    def distance(self, images: Float[Tensor, "n c h w"], others: Float[Tensor, "n c h w"]) -> Float[Tensor, " n"]:
+    def distance(self, images: Float[Tensor, " n *chw"], others: Float[Tensor, " n *chw"]) -> Float[Tensor, " n"]:
         """The norm of each difference."""
         return (images - others).abs().flatten(1).sum(1)
 
@@ -277,9 +287,35 @@ class L0:
     def __init__(self, eps: int) -> None:
         object.__setattr__(self, "eps", float(whole(eps, "An L0 threat", "eps", 0)))
 
-    def distance(self, images: Float[Tensor, "n c h w"], others: Float[Tensor, "n c h w"]) -> Float[Tensor, " n"]:
+    def distance(self, images: Float[Tensor, " n *chw"], others: Float[Tensor, " n *chw"]) -> Float[Tensor, " n"]:
         """How many pixels differ."""
-        return (images != others).any(1).flatten(1).sum(1).to(images.dtype)
+        return _places(images != others).flatten(1).sum(1).to(images.dtype)
+
+
+@dataclasses.dataclass(frozen=True)
+class Events:
+    """All binary frames in which at most so many values differ from the original: events that were added or removed.
+
+    Args:
+        eps: how many events, a whole number >= 0.
+
+    Example:
+        >>> frames = torch.zeros(1, 4, 2, 3, 3)  # 4 steps, 2 polarities
+        >>> more = frames.clone()
+        >>> more[0, 1, :, 0, 0] = 1
+        >>> Events(2).distance(more, frames)
+        tensor([2.])
+    """
+
+    eps: float
+    norm: ClassVar[OtherNorm] = "events"
+
+    def __init__(self, eps: int) -> None:
+        object.__setattr__(self, "eps", float(whole(eps, "A threat of events", "eps", 0)))
+
+    def distance(self, images: Float[Tensor, " n *chw"], others: Float[Tensor, " n *chw"]) -> Float[Tensor, " n"]:
+        """How many values differ: the L0 norm of the difference."""
+        return (images != others).flatten(1).sum(1).to(images.dtype)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -302,10 +338,20 @@ class Patch:
     def __init__(self, eps: int) -> None:
         object.__setattr__(self, "eps", float(whole(eps, "A patch", "a side", 0)))
 
-    def distance(self, images: Float[Tensor, "n c h w"], others: Float[Tensor, "n c h w"]) -> Float[Tensor, " n"]:
+    def distance(self, images: Float[Tensor, " n *chw"], others: Float[Tensor, " n *chw"]) -> Float[Tensor, " n"]:
         """The side of the least square that holds all that differs."""
-        changed = (images != others).any(1)
+        changed = _places(images != others)
         return torch.maximum(_extent(changed.any(2)), _extent(changed.any(1))).to(images.dtype)
+
+
+def _of_each(values: Shaped[Tensor, " n"], like: Float[Tensor, " n *chw"]) -> Shaped[Tensor, " n *ones"]:
+    """A value of each image, so that it multiplies images of this shape."""
+    return values.view(-1, *(1,) * (like.ndim - 1))
+
+
+def _places(changed: Bool[Tensor, " n *chw"]) -> Bool[Tensor, "n h w"]:
+    """The pixels in which anything changed: of frames a pixel is a place of the sensor, in all steps."""
+    return changed.flatten(1, -3).any(1)
 
 
 def _extent(there: Bool[Tensor, "n s"]) -> Int64[Tensor, " n"]:
@@ -317,6 +363,6 @@ def _extent(there: Bool[Tensor, "n s"]) -> Int64[Tensor, " n"]:
 
 
 Threat = Linf | L2
-OtherThreat = L1 | L0 | Patch
+OtherThreat = L1 | L0 | Patch | Events
 _HALVINGS = 50
 BALLS: dict[Norm, type[Linf] | type[L2]] = {"linf": Linf, "l2": L2}

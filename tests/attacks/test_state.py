@@ -9,7 +9,7 @@ from foreign import Potential, Wrapped
 from spikeproof import attacks
 from spikeproof.attacks import fgsm, judge, pgd, refuse_state, transfer
 from spikeproof.insight import describe_sites, landscape
-from spikeproof.threat import L0, L1, L2, Linf, Patch
+from spikeproof.threat import L0, L1, L2, Events, Linf, Patch
 
 DOORS = {name: function for name, function in vars(attacks).items() if hasattr(function, "norms")}
 NEEDED = {"corruption": {"kind": "contrast", "severity": 3}}
@@ -45,7 +45,7 @@ class Outside(Wrapped):
         return self.inner(images) + len(self.kept) * torch.arange(10.0)
 
 
-BALLS = {"linf": Linf(0.1), "l2": L2(1.0), "l1": L1(3.0), "l0": L0(4), "patch": Patch(2)}
+BALLS = {"linf": Linf(0.1), "l2": L2(1.0), "l1": L1(3.0), "l0": L0(4), "patch": Patch(2), "events": Events(3)}
 
 
 def asked_for(name, model, images, labels, **options):

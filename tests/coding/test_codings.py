@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from spikeproof.attacks import Crafting, crafting, cross_entropy_of
-from spikeproof.coding import CODINGS, RSC, SQE, Coding, Direct, Frequency, Poisson, SignedRate
+from spikeproof.coding import CODINGS, RSC, SQE, Coding, Direct, Frames, Frequency, Poisson, SignedRate
 from spikeproof.models import create_model, draws_at_random, load_model, save_model
 from spikeproof.spiking import Neuron, sites
 
@@ -21,8 +21,8 @@ def images(*shape, dtype=torch.float32):
 
 
 def test_every_kind_is_here():
-    assert {type(coding) for coding in EVERY} == set(CODINGS.values())
-    assert all(isinstance(coding, Coding) for coding in EVERY)
+    assert {type(coding) for coding in EVERY} | {Frames} == set(CODINGS.values())  # images are no frames
+    assert all(isinstance(coding, Coding) for coding in (*EVERY, Frames()))
 
 
 @every_coding

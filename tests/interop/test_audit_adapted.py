@@ -10,7 +10,7 @@ from digit_networks import STEPS, network
 from spikeproof import attacks
 from spikeproof.data import load_data
 from spikeproof.insight import describe_sites
-from spikeproof.threat import L0, L1, Patch
+from spikeproof.threat import L0, L1, Events, Patch
 
 DOORS = {name: function for name, function in vars(attacks).items() if hasattr(function, "norms")}
 NEEDED = {"corruption": {"kind": "contrast", "severity": 3}}
@@ -35,7 +35,8 @@ def adapted(net):
 
 
 def ball(function):
-    balls = {"linf": sp.Linf(0.1), "l2": sp.L2(1.0), "l1": L1(3.0), "l0": L0(4), "patch": Patch(2)}
+    own = {"l1": L1(3.0), "l0": L0(4), "patch": Patch(2), "events": Events(4)}
+    balls = {"linf": sp.Linf(0.1), "l2": sp.L2(1.0), **own}
     return balls[(function.norms or ("linf",))[0]]
 
 
@@ -54,6 +55,7 @@ def test_an_audit_is_that_of_the_twin(adapted, digits):
 @pytest.mark.parametrize("name", sorted(DOORS))
 def test_every_attack_runs(adapted, digits, name):
     images, labels = digits.test.images[:6].float() / 255, digits.test.labels[:6]
+    images = images.round() if name == "sda" else images  # it takes binary ones
     options = {"substitutes": [adapted]} if name == "transfer" else {}
     few = {"steps": 3, "queries": 20, "max_queries": 20, "restarts": 1, "search_steps": 1}
     options |= {key: few[key] for key in few if key in inspect.signature(DOORS[name]).parameters}

@@ -35,6 +35,8 @@ from spikeproof.attacks.patch import patch_pgd
 from spikeproof.attacks.projected_gradient import FORMS as _PROJECTED_GRADIENT
 from spikeproof.attacks.projected_gradient import SteepestStep, bim, iterated_rfgsm, mi_fgsm, pgd
 from spikeproof.attacks.pursuit import Pursuit, chase, climb
+from spikeproof.attacks.sparse_dynamic import FORMS as _SPARSE_DYNAMIC
+from spikeproof.attacks.sparse_dynamic import sda
 from spikeproof.attacks.sparse_rs import FORMS as _SPARSE_RS
 from spikeproof.attacks.sparse_rs import sparse_rs
 from spikeproof.attacks.spsa import FORMS as _SPSA
@@ -67,6 +69,7 @@ ATTACKS: dict[str, Form] = {
         _DDN,
         _AUTO_PGD_L1,
         _SPARSE_RS,
+        _SPARSE_DYNAMIC,
         _PATCH,
         _NOISE,
         _CORRUPTIONS,
@@ -96,6 +99,7 @@ __all__ = [
     "apgd_l1",
     "apgd",
     "patch_pgd",
+    "sda",
     "sparse_rs",
     "attack",
     "Attacked",

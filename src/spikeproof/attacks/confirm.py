@@ -34,7 +34,7 @@ class Confirmation:
 @torch.no_grad()
 def confirm(
     forward: Callable[[Tensor], Tensor],
-    images: Float[Tensor, "n c h w"],
+    images: Float[Tensor, " n *chw"],
     labels: Int64[Tensor, " n"],
     targets: Int64[Tensor, " n"] | None = None,
     *,

@@ -43,10 +43,10 @@ class Attacked:
         tensor(0.5000)
     """
 
-    images: Float[Tensor, "n c h w"]
+    images: Float[Tensor, " n *chw"]
     correct: Bool[Tensor, " n"]
     reached: Bool[Tensor, " n"] | None = None
-    nearest: Float[Tensor, "n c h w"] | None = None
+    nearest: Float[Tensor, " n *chw"] | None = None
     queries: Int64[Tensor, " n"] | None = None
     undecided: Bool[Tensor, " n"] | None = None
 
@@ -140,8 +140,8 @@ class Craft:
         return isinstance(self._how, OfRandom)
 
     def gradient(
-        self, images: Float[Tensor, "n c h w"], objective: Objective, *, finite: bool = True
-    ) -> tuple[Float[Tensor, "n c h w"], Float[Tensor, "n k"]]:
+        self, images: Float[Tensor, " n *chw"], objective: Objective, *, finite: bool = True
+    ) -> tuple[Float[Tensor, " n *chw"], Float[Tensor, "n k"]]:
         """The gradient of each sample's objective by its image, and the logits, both averaged over the draws.
 
         Args:
@@ -168,7 +168,7 @@ class Craft:
         return gradient.detach(), mean_logits
 
     @torch.no_grad()
-    def logits(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k"]:
+    def logits(self, images: Float[Tensor, " n *chw"]) -> Float[Tensor, "n k"]:
         """A forward without a gradient at crafting precision, averaged over the E draws: for attacks by queries.
 
         Args:
@@ -187,7 +187,7 @@ class Craft:
                 logits = torch.func.functional_call(self._model, self._cast_weights, (images,))
         return logits
 
-    def judge(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k"]:
+    def judge(self, images: Float[Tensor, " n *chw"]) -> Float[Tensor, "n k"]:
         """The judge's logits, averaged over the R draws; the gradient source has no part in them.
 
         Args:
@@ -198,7 +198,7 @@ class Craft:
         """
         return checked(self.unchecked(images))
 
-    def unchecked(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k"]:
+    def unchecked(self, images: Float[Tensor, " n *chw"]) -> Float[Tensor, "n k"]:
         """The same logits, finite or not. The check would wait for a GPU; without it no verdict may follow.
 
         Args:
@@ -208,7 +208,7 @@ class Craft:
             return outputs(self._model, images, draws=self._how.look_draws)
 
     def breaks(
-        self, images: Float[Tensor, "n c h w"], labels: Int64[Tensor, " n"], targets: Int64[Tensor, " n"] | None = None
+        self, images: Float[Tensor, " n *chw"], labels: Int64[Tensor, " n"], targets: Int64[Tensor, " n"] | None = None
     ) -> Bool[Tensor, " n"]:
         """Which images are broken: the network errs on them or, with targets, says the target.
 
@@ -239,7 +239,7 @@ class Craft:
     def confirmed(
         self,
         broken: Bool[Tensor, " n"],
-        images: Float[Tensor, "n c h w"],
+        images: Float[Tensor, " n *chw"],
         labels: Int64[Tensor, " n"],
         targets: Int64[Tensor, " n"] | None = None,
     ) -> Bool[Tensor, " n"]:
@@ -259,7 +259,7 @@ class Craft:
         return broken.index_copy(0, suspected, self.breaks(images[suspected], labels[suspected], aims))
 
     def verdict(
-        self, images: Float[Tensor, "n c h w"], labels: Int64[Tensor, " n"], targets: Int64[Tensor, " n"] | None = None
+        self, images: Float[Tensor, " n *chw"], labels: Int64[Tensor, " n"], targets: Int64[Tensor, " n"] | None = None
     ) -> Attacked:
         """These images as they are, judged; of a random network all are claimed broken, as :func:`last_word` follows.
 

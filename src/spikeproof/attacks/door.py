@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from spikeproof.attacks.craft import Attacked, Crafting, OfRandom, fitted
+from spikeproof.attacks.folded import Folded, unfolded
 from spikeproof.attacks.last_word import last_word
 from spikeproof.attacks.look import refuse_state
 from spikeproof.checked import told
@@ -20,7 +21,7 @@ from spikeproof.errors import SpikeproofError
 from spikeproof.gradients import BPTT, GradientSource
 from spikeproof.kinds import bound
 from spikeproof.models import check_fits
-from spikeproof.threat import EVERY_NORM, L0, L1, L2, Linf, Norm, OtherNorm, Patch
+from spikeproof.threat import EVERY_NORM, L0, L1, L2, Events, Linf, Norm, OtherNorm, Patch
 
 Given = ParamSpec("Given")
 
@@ -29,7 +30,11 @@ _ROUNDING = 1e-5  # how far a pixel may lie outside the ball: float32 arithmetic
 
 
 def attack(
-    name: str, *, norms: tuple[Norm | OtherNorm, ...] = ("linf", "l2"), source: GradientSource = _OWN
+    name: str,
+    *,
+    norms: tuple[Norm | OtherNorm, ...] = ("linf", "l2"),
+    source: GradientSource = _OWN,
+    folds: bool = True,
 ) -> Callable[[Callable[Given, Attacked]], Callable[Given, Attacked]]:
     """Make a function an attack: its network, images, labels, targets and threat are checked and converted first.
 
@@ -40,6 +45,7 @@ def attack(
         name: how messages call the attack.
         norms: of the balls that it searches; it refuses others. Without any it takes any threat.
         source: of its gradients, where ``how`` is None.
+        folds: whether the function gets frames [N,T,C,H,W] as images [N,T*C,H,W] of a network that takes these.
 
     Returns:
         A decorator. What it makes raises SpikeproofError for arguments that cannot be converted.
@@ -68,13 +74,25 @@ def attack(
                 how = fitted(how or Crafting(source=source), random=refuse_state(model, images))
                 if "how" in signature.parameters:
                     arguments["how"] = how
-                attacked = function(*call.args, **call.kwargs)
+                attacked = _folded(function, call, images) if folds else function(*call.args, **call.kwargs)
                 return last_word(model, attacked, labels, targets, how) if isinstance(how, OfRandom) else attacked
 
         guarded.norms = norms  # type: ignore[attr-defined]
         return guarded
 
     return guard
+
+
+def _folded(function: Callable[..., Attacked], call: inspect.BoundArguments, images: Tensor) -> Attacked:
+    """The attack on frames as on images; on images as it is."""
+    if images.ndim == 4:
+        return function(*call.args, **call.kwargs)
+    steps, arguments = images.shape[1], call.arguments
+    arguments |= {"model": Folded(arguments["model"], steps), "images": images.flatten(1, 2)}
+    if arguments.get("start") is not None:
+        start = _tensor(arguments["start"], "The start")
+        arguments["start"] = start.flatten(1, 2) if start.ndim == 5 else start
+    return unfolded(function(*call.args, **call.kwargs), steps)
 
 
 def norms_of(function: Callable[..., Attacked]) -> tuple[Norm | OtherNorm, ...]:
@@ -95,7 +113,7 @@ def check_threat(threat: Any, norms: tuple[Norm | OtherNorm, ...], name: str) ->
     Raises:
         SpikeproofError: as said.
     """
-    if not isinstance(threat, Linf | L2 | L1 | L0 | Patch):
+    if not isinstance(threat, Linf | L2 | L1 | L0 | Patch | Events):
         raise SpikeproofError(
             f"A threat is a ball such as spikeproof.Linf('8/255') or spikeproof.L2(0.5), got {told(threat)}; "
             "a number alone does not say its norm."
@@ -111,10 +129,10 @@ def check_threat(threat: Any, norms: tuple[Norm | OtherNorm, ...], name: str) ->
 def check_batch(
     images: Any, labels: Any, targets: Any = None, *, model: nn.Module | None = None
 ) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Images [N,C,H,W] in [0,1], labels and targets as an attack needs them, on the model's device.
+    """Images [N,C,H,W] or frames [N,T,C,H,W], labels and targets as an attack needs them, on the model's device.
 
     Args:
-        images: a float tensor or array [N,C,H,W] in [0, 1].
+        images: a float tensor or array [N,C,H,W] in [0, 1], or frames of event data [N,T,C,H,W].
         labels: whole numbers [N].
         targets: whole numbers [N] that differ from the labels, or None.
         model: gives device and type, and the shape that images must have; None leaves both as they are.
@@ -127,10 +145,12 @@ def check_batch(
         SpikeproofError: another type or shape, pixels outside [0, 1], or a target that is the label.
     """
     images = _tensor(images, "Images")
-    if images.ndim != 4 or not images.is_floating_point():
+    if images.ndim not in (4, 5) or not images.is_floating_point():
         got = f"{images.dtype} of shape {tuple(images.shape)}"
-        mend = "; give images.float() / 255" if images.dtype == torch.uint8 and images.ndim == 4 else ""
-        raise SpikeproofError(f"Images must be a float tensor [N,C,H,W] in [0,1], got {got}{mend}.")
+        mend = "; give images.float() / 255" if images.dtype == torch.uint8 and images.ndim in (4, 5) else ""
+        raise SpikeproofError(
+            f"Images must be a float tensor [N,C,H,W] in [0,1], or frames [N,T,C,H,W], got {got}{mend}."
+        )
     parameter = None if model is None else next(model.parameters(), None)
     wide = images.dtype == torch.float64 and parameter is not None and parameter.dtype == torch.float64
     device = images.device if parameter is None else parameter.device
@@ -145,14 +165,15 @@ def check_batch(
     bad = ~((images >= 0) & (images <= 1)).flatten(1).all(1)  # also true for NaN
     if bad.any():
         raise SpikeproofError(
-            f"Image {int(bad.nonzero()[0])} of the batch holds NaN or a value outside [0, 1]; scale images to [0, 1]."
+            f"Image {int(bad.nonzero()[0])} of the batch holds NaN or a value outside [0, 1]; scale images to [0, 1]"
+            f"{', counts of events by the largest' if images.ndim == 5 else ''}."
         )
     if model is not None:
         check_fits(model, shape=images.shape[1:])
     return images, labels, targets
 
 
-def check_start(start: Any, images: Float[Tensor, "n c h w"], threat: Linf | L2) -> Float[Tensor, "n c h w"]:
+def check_start(start: Any, images: Float[Tensor, " n *chw"], threat: Linf | L2) -> Float[Tensor, " n *chw"]:
     """The images at which an attack begins, converted: one for each original, in its ball.
 
     Args:

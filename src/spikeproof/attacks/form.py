@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, Literal
 
 from spikeproof.attacks.craft import Attacked
-from spikeproof.threat import L0, L1, Patch
+from spikeproof.threat import L0, L1, Events, Patch
 
 Kind = Literal["protocol", "fixed", "adaptive", "black-box", "noise"]
 Attack = Callable[..., Attacked]  # of (model, images, labels, threat, how), and perhaps a start
@@ -31,8 +31,8 @@ class Form:
         passes: forwards and backwards of a sample, roughly, by the number (0 where there is none).
         rank: whose accuracy stands for a protocol battery: that of the highest rank.
         norm: where its images lie: in the threat's "ball"; as near as can be in "l2", beside an Linf ball at any
-            distance; in a ball of its own ("l1", "l0", "patch"), see ``ball``; or anywhere ("none"), for noise and
-            corruptions of other kinds. What a form with "none" promises is the box alone.
+            distance; in a ball of its own ("l1", "l0", "patch", "events"), see ``ball``; or anywhere ("none"), for
+            noise and corruptions of other kinds. What a form with "none" promises is the box alone.
         ball: its own threat, which the number is the radius of; None for one that searches the audit's.
         continues: whether it goes on from the best image of the trials before; it then takes a ``start``.
         counts_queries: whether its number is of queries, and it says of each sample how many that took.
@@ -54,8 +54,8 @@ class Form:
     instead: Mapping[int, Attack] = dataclasses.field(default_factory=dict)
     passes: Callable[[int], float] = float
     rank: int | None = None
-    norm: Literal["ball", "l2", "l1", "l0", "patch", "none"] = "ball"
-    ball: type[L1] | type[L0] | type[Patch] | None = None
+    norm: Literal["ball", "l2", "l1", "l0", "patch", "events", "none"] = "ball"
+    ball: type[L1] | type[L0] | type[Patch] | type[Events] | None = None
     continues: bool = False
     counts_queries: bool = False
     apart: str = ""

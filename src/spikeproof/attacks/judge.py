@@ -13,7 +13,7 @@ from spikeproof.errors import SpikeproofError
 
 
 def judge(
-    model: nn.Module, images: Float[Tensor, "n c h w"], *, draws: int = 1, batch_size: int = 250
+    model: nn.Module, images: Float[Tensor, " n *chw"], *, draws: int = 1, batch_size: int = 250
 ) -> Float[Tensor, "n k"]:
     """The logits that count: eval mode, float32 throughout, averaged over ``draws`` forwards with fresh noise.
 
@@ -45,7 +45,7 @@ def judge(
 
 
 def judged(
-    model: nn.Module, images: Float[Tensor, "n c h w"], *, draws: int = 1, batch_size: int = 250
+    model: nn.Module, images: Float[Tensor, " n *chw"], *, draws: int = 1, batch_size: int = 250
 ) -> Float[Tensor, "n k"]:
     """:func:`judge` without its checks of the arguments: for a network that is known to keep no state.
 
@@ -60,7 +60,7 @@ def judged(
 
 @torch.no_grad()
 def outputs(
-    model: nn.Module, images: Float[Tensor, "n c h w"], *, draws: int = 1, batch_size: int = 250
+    model: nn.Module, images: Float[Tensor, " n *chw"], *, draws: int = 1, batch_size: int = 250
 ) -> Float[Tensor, "n k"]:
     """The logits that :func:`judge` looks at, finite or not.
 

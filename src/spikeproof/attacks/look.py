@@ -37,7 +37,7 @@ class Randomness:
 
 
 @torch.no_grad()
-def look_at(model: nn.Module, images: Float[Tensor, "n c h w"], called: str = "this network") -> Randomness:
+def look_at(model: nn.Module, images: Float[Tensor, " n *chw"], called: str = "this network") -> Randomness:
     """Whether the logits of the same images change with random numbers, and with which.
 
     Args:
@@ -62,7 +62,7 @@ def look_at(model: nn.Module, images: Float[Tensor, "n c h w"], called: str = "t
 
 
 @torch.no_grad()
-def refuse_state(model: nn.Module, images: Float[Tensor, "n c h w"], called: str = "this network") -> bool:
+def refuse_state(model: nn.Module, images: Float[Tensor, " n *chw"], called: str = "this network") -> bool:
     """Refuse a network whose logits depend on earlier forwards, and find whether it draws random numbers.
 
     Two images are asked in four forwards, so that it costs little before an attack. More are asked where their logits

@@ -73,7 +73,7 @@ class MomentumStep:
 @attack("PGD")
 def pgd(
     model: nn.Module,
-    images: Float[Tensor, "n c h w"],
+    images: Float[Tensor, " n *chw"],
     labels: Int64[Tensor, " n"],
     threat: Threat,
     how: Crafting | None = None,
@@ -161,7 +161,7 @@ __test__ = {"bim": bim.__doc__}  # doctest finds functions and classes only
 @attack("MI-FGSM")
 def mi_fgsm(
     model: nn.Module,
-    images: Float[Tensor, "n c h w"],
+    images: Float[Tensor, " n *chw"],
     labels: Int64[Tensor, " n"],
     threat: Threat,
     how: Crafting | None = None,
@@ -203,7 +203,7 @@ def mi_fgsm(
 @attack("RFGSM", norms=("linf",))
 def iterated_rfgsm(
     model: nn.Module,
-    images: Float[Tensor, "n c h w"],
+    images: Float[Tensor, " n *chw"],
     labels: Int64[Tensor, " n"],
     threat: Linf,
     how: Crafting | None = None,
@@ -240,7 +240,7 @@ def iterated_rfgsm(
 
 def iterate(
     model: nn.Module,
-    images: Float[Tensor, "n c h w"],
+    images: Float[Tensor, " n *chw"],
     labels: Int64[Tensor, " n"],
     threat: Threat,
     how: Crafting | None,

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from spikeproof.attacks.craft import Attacked, Craft, errs
@@ -60,7 +60,7 @@ class Pursuit:
             self._objectives[maker] = maker(self.labels, self.targets)
         return self._objectives[maker]
 
-    def offer(self, candidates: Float[Tensor, "n c h w"], logits: Float[Tensor, "n k"]) -> Int64[Tensor, " m"] | None:
+    def offer(self, candidates: Float[Tensor, " n *chw"], logits: Float[Tensor, "n k"]) -> Int64[Tensor, " m"] | None:
         """Note a candidate of each sample still chased, and let go the samples that are broken.
 
         Args:
@@ -79,11 +79,11 @@ class Pursuit:
             broken[suspected] = self.craft.breaks(candidates[suspected], self.labels[suspected], targets)
         best, best_loss = self._best[self.index], self._best_loss[self.index]
         better = broken | (loss > best_loss)
-        self._best[self.index] = torch.where(better[:, None, None, None], candidates, best)
+        self._best[self.index] = either(better, candidates, best)
         self._best_loss[self.index] = torch.where(better, loss, best_loss)
         margin, nearest, least = self.objective(margin_of)(logits), self._nearest[self.index], self._least[self.index]
         nearer = broken | (margin > least)
-        self._nearest[self.index] = torch.where(nearer[:, None, None, None], candidates, nearest)
+        self._nearest[self.index] = either(nearer, candidates, nearest)
         self._least[self.index] = torch.where(nearer, margin, least)
         if not len(suspected):
             return None
@@ -104,7 +104,7 @@ class Pursuit:
         self._chase(self.index[left])
         self.craft.keep(left)
 
-    def finish(self, candidates: Float[Tensor, "n c h w"] | None = None) -> Attacked:
+    def finish(self, candidates: Float[Tensor, " n *chw"] | None = None) -> Attacked:
         """The best image of every sample, and the judge's verdict on it.
 
         Args:
@@ -132,17 +132,29 @@ class Pursuit:
         self._objectives: dict[Callable[..., Objective], Objective] = {}
 
 
+def either(
+    which: Bool[Tensor, " n"], one: Float[Tensor, " n *chw"], other: Float[Tensor, " n *chw"]
+) -> Float[Tensor, " n *chw"]:
+    """Of each sample the one image or the other.
+
+    Args:
+        which: where it is the one.
+        one, other: an image of each sample.
+    """
+    return torch.where(which.view(-1, *(1,) * (one.ndim - 1)), one, other)
+
+
 @runtime_checkable
 class Rule(Protocol):
     """How an iterated attack moves from one image to the next. A rule may remember something of each sample."""
 
     def move(
         self,
-        current: Float[Tensor, "n c h w"],
-        original: Float[Tensor, "n c h w"],
-        gradient: Float[Tensor, "n c h w"],
+        current: Float[Tensor, " n *chw"],
+        original: Float[Tensor, " n *chw"],
+        gradient: Float[Tensor, " n *chw"],
         step: int,
-    ) -> Float[Tensor, "n c h w"]:
+    ) -> Float[Tensor, " n *chw"]:
         """The next image of each sample, in the ball.
 
         Args:
@@ -162,12 +174,12 @@ class Rule(Protocol):
 
 def chase(
     pursuit: Pursuit,
-    start: Float[Tensor, "n c h w"],
+    start: Float[Tensor, " n *chw"],
     rule: Rule,
     *,
     steps: int,
     maker: Callable[..., Objective] = cross_entropy_of,
-) -> Float[Tensor, "m c h w"]:
+) -> Float[Tensor, " m *chw"]:
     """Move the chased samples for some steps; each image is offered before the next move, and broken samples leave.
 
     Args:
@@ -195,13 +207,13 @@ def chase(
 
 def climb(
     craft: Craft,
-    images: Float[Tensor, "n c h w"],
-    start: Float[Tensor, "n c h w"],
+    images: Float[Tensor, " n *chw"],
+    start: Float[Tensor, " n *chw"],
     rule: Rule,
     *,
     steps: int,
     objective: Objective,
-) -> Float[Tensor, "n c h w"]:
+) -> Float[Tensor, " n *chw"]:
     """Move every sample for some steps, broken or not: the papers' protocol.
 
     Args:

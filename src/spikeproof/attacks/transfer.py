@@ -20,10 +20,10 @@ from spikeproof.threat import Threat
 _PGD = partial(pgd, keep="last", steps=20)
 
 
-@attack("A transfer attack")
+@attack("A transfer attack", folds=False)
 def transfer(
     model: nn.Module,
-    images: Float[Tensor, "n c h w"],
+    images: Float[Tensor, " n *chw"],
     labels: Int64[Tensor, " n"],
     threat: Threat,
     how: Crafting | None = None,

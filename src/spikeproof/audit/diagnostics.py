@@ -107,7 +107,7 @@ class Curves:
 
 def flags_of(
     model: nn.Module,
-    images: Float[Tensor, "n c h w"],
+    images: Float[Tensor, " n *chw"],
     labels: Int64[Tensor, " n"],
     threat: Threat,
     how: Crafting,
@@ -163,7 +163,7 @@ class InputGradients:
 
 def input_gradients(
     model: nn.Module,
-    images: Float[Tensor, "n c h w"],
+    images: Float[Tensor, " n *chw"],
     labels: Int64[Tensor, " n"],
     how: Crafting,
     batch_size: int,

@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from spikeproof.attacks import judged, margin_of
+from spikeproof.attacks.pursuit import either
 from spikeproof.audit.config import AuditConfig
 from spikeproof.audit.parts import Arrays, Parts
 from spikeproof.audit.shards import Shard
@@ -41,7 +42,7 @@ class Attempt:
     correct: Bool[Tensor, " n"]
     seconds: float
     shown: Int64[Tensor, " k"]
-    adversarial: Float[Tensor, "k c h w"]
+    adversarial: Float[Tensor, " k *chw"]
     undecided: Bool[Tensor, " n"]
     queries: Int64[Tensor, " n"] | None = None
     begun: Float[Tensor, " n"] | None = None
@@ -63,7 +64,7 @@ class Engine:
     def __init__(
         self,
         model: nn.Module,
-        pixels: Float[Tensor, "n c h w"],
+        pixels: Float[Tensor, " n *chw"],
         labels: Int64[Tensor, " n"],
         config: AuditConfig,
         batch_size: int,
@@ -216,13 +217,13 @@ class Engine:
 class _Best:
     """For each sample of a batch, the image of least margin that any trial has found; at first the clean one."""
 
-    def __init__(self, pixels: Float[Tensor, "n c h w"], samples: Int64[Tensor, " m"]) -> None:
+    def __init__(self, pixels: Float[Tensor, " n *chw"], samples: Int64[Tensor, " m"]) -> None:
         self._first = int(samples[0]) if len(samples) else 0
         last = int(samples[-1]) if len(samples) else -1
         self._images = pixels[self._first : last + 1].clone()
         self._margins = torch.full((len(self._images),), torch.inf, device=pixels.device)
 
-    def images(self, samples: Int64[Tensor, " k"]) -> Float[Tensor, "k c h w"]:
+    def images(self, samples: Int64[Tensor, " k"]) -> Float[Tensor, " k *chw"]:
         """The best images of these samples."""
         return self._images[samples - self._first]
 
@@ -234,7 +235,7 @@ class _Best:
         at, margins = (torch.from_numpy(arrays[name]).to(device) for name in ("near", "margins"))
         at, nearest = at - self._first, torch.from_numpy(arrays["nearest"]).to(self._images)
         lower = margins < self._margins[at]
-        self._images[at] = torch.where(lower[:, None, None, None], nearest, self._images[at])
+        self._images[at] = either(lower, nearest, self._images[at])
         self._margins[at] = torch.where(lower, margins.to(self._margins), self._margins[at])
 
 

@@ -25,7 +25,7 @@ _FEW = 16  # images whose gradients are looked at
 
 def fingerprint(
     models: Sequence[nn.Module],
-    images: Float[Tensor, "n c h w"],
+    images: Float[Tensor, " n *chw"],
     labels: Int64[Tensor, " n"],
     *settings: Any,
 ) -> str:
@@ -82,7 +82,7 @@ def images_fingerprint(images: ImageSet) -> str:
     return digest.hexdigest()[:16]
 
 
-def _answers(model: nn.Module, images: Float[Tensor, "n c h w"]) -> Iterator[Tensor]:
+def _answers(model: nn.Module, images: Float[Tensor, " n *chw"]) -> Iterator[Tensor]:
     """The logits of all images, and of some images and of noise the logits and their gradients."""
     network = unwrapped(model)
     generators = generators_of(network)

@@ -33,7 +33,7 @@ class AuditedImages:
         doubts: what these images cannot say about the split.
     """
 
-    pixels: Float[Tensor, "n c h w"]
+    pixels: Float[Tensor, " n *chw"]
     labels: Int64[Tensor, " n"]
     rows: Int64[Tensor, " n"]
     split_size: int

@@ -70,7 +70,7 @@ class Look:
 
 def look_at_gradients(
     model: nn.Module,
-    images: Float[Tensor, "n c h w"],
+    images: Float[Tensor, " n *chw"],
     labels: Int64[Tensor, " n"],
     threat: Threat,
     how: Crafting,
@@ -162,7 +162,7 @@ class Masks:
     def __init__(
         self,
         model: nn.Module,
-        images: Float[Tensor, "n c h w"],
+        images: Float[Tensor, " n *chw"],
         labels: Int64[Tensor, " n"],
         config: AuditConfig,
         tuned: Tuned,

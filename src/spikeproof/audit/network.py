@@ -73,7 +73,7 @@ class Network:
         )
 
 
-def network_of(model: nn.Module, images: Float[Tensor, "n c h w"]) -> Network:
+def network_of(model: nn.Module, images: Float[Tensor, " n *chw"]) -> Network:
     """Describe a network. One without known layers is run on a few images to look for spikes.
 
     Args:
@@ -117,7 +117,7 @@ def _of_adapted(adapted: Adapted) -> Network:
     )
 
 
-def _seen(network: nn.Module, images: Float[Tensor, "n c h w"]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _seen(network: nn.Module, images: Float[Tensor, " n *chw"]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Of one forward: the ``autograd.Function`` classes that are not PyTorch's own, and the layers that make bits."""
     binary: dict[str, Tensor] = {}
 

@@ -72,7 +72,7 @@ def _attaches(source: GradientSource, model: nn.Module) -> bool:
 def check_sources(
     model: nn.Module,
     trials: Sequence[Trial],
-    images: Float[Tensor, "n c h w"],
+    images: Float[Tensor, " n *chw"],
     labels: Int64[Tensor, " n"],
     how: Crafting,
     called: str = "this network",

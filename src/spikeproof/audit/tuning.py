@@ -42,7 +42,7 @@ class Tuning:
 
 def tune(
     model: nn.Module,
-    images: Float[Tensor, "n c h w"],
+    images: Float[Tensor, " n *chw"],
     labels: Int64[Tensor, " n"],
     threat: Threat,
     trials: Sequence[Trial],

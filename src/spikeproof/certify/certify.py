@@ -149,13 +149,13 @@ def _undisturbed(model: nn.Module) -> Iterator[None]:
 class _Prover:
     """A method, ready for a network."""
 
-    def __init__(self, model: nn.Module, config: CertifyConfig, pixels: Float[Tensor, "n c h w"]) -> None:
+    def __init__(self, model: nn.Module, config: CertifyConfig, pixels: Float[Tensor, " n *chw"]) -> None:
         self._model, self._config = model, config
         self._draws = refuse_state(model, pixels)
         self._steps = _bernoulli_steps(model) if config.method == "rate" else 0
 
     def proved(
-        self, images: Float[Tensor, "n c h w"], advance: Callable[[int], object]
+        self, images: Float[Tensor, " n *chw"], advance: Callable[[int], object]
     ) -> list[tuple[int | None, float]]:
         """Of each image the class and the radius; None and 0 for a vote that abstains."""
         if self._config.how.of_votes:
@@ -168,7 +168,7 @@ class _Prover:
         return list(zip(classes.tolist(), radii, strict=True))
 
     def _votes(
-        self, images: Float[Tensor, "n c h w"], advance: Callable[[int], object]
+        self, images: Float[Tensor, " n *chw"], advance: Callable[[int], object]
     ) -> list[tuple[int | None, float]]:
         config = self._config
         sigma = config.sigma if config.method == "smoothing" else 0.0

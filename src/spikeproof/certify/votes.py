@@ -44,14 +44,14 @@ class Smoothed(nn.Module):
     def extra_repr(self) -> str:
         return f"sigma={self.sigma:g}"
 
-    def forward(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k"]:
+    def forward(self, images: Float[Tensor, " n *chw"]) -> Float[Tensor, "n k"]:
         logits = self.net(noisy(images, self.sigma))
         soft = logits.softmax(1)
         votes = torch.zeros_like(soft).scatter_(1, logits.argmax(1, keepdim=True), 1.0)
         return votes + (soft - soft.detach())  # adds zero, and its gradient
 
 
-def noisy(images: Float[Tensor, "n c h w"], sigma: float) -> Float[Tensor, "n c h w"]:
+def noisy(images: Float[Tensor, " n *chw"], sigma: float) -> Float[Tensor, " n *chw"]:
     """The images under Gaussian noise, not clipped; drawn by the CPU's generator, as all noise here."""
     if sigma == 0:
         return images
@@ -62,7 +62,7 @@ def noisy(images: Float[Tensor, "n c h w"], sigma: float) -> Float[Tensor, "n c 
 @torch.no_grad()
 def count_votes(
     model: nn.Module,
-    images: Float[Tensor, "n c h w"],
+    images: Float[Tensor, " n *chw"],
     sigma: float,
     draws: int,
     copies: int = 1,
@@ -84,7 +84,7 @@ def count_votes(
     done = 0
     while done < draws:
         now = min(copies, draws - done)
-        logits = checked(model(noisy(images.repeat(now, 1, 1, 1), sigma)))
+        logits = checked(model(noisy(images.repeat(now, *(1,) * (images.ndim - 1)), sigma)))
         votes = torch.zeros_like(logits).scatter_(1, logits.argmax(1, keepdim=True), 1.0)
         counted = votes.unflatten(0, (now, -1)).sum(0)
         total = counted if total is None else total + counted

@@ -30,11 +30,11 @@ class Coding(Protocol):
         """Whether the network normalises the frames by mean and deviation (spikes are fed as they are)."""
         ...
 
-    def encode(self, images: Float[Tensor, "n c h w"], num_steps: int) -> Float[Tensor, "k n c h w"]:
+    def encode(self, images: Float[Tensor, " n *chw"], num_steps: int) -> Float[Tensor, "k n c h w"]:
         """The frames of images.
 
         Args:
-            images: in [0, 1].
+            images: in [0, 1]; for :class:`Frames` [N,T,C,H,W].
             num_steps: T, 1 or more.
 
         Returns:

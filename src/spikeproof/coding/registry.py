@@ -8,6 +8,7 @@ from typing import Any
 from spikeproof.calls import read_call
 from spikeproof.coding.coding import Coding
 from spikeproof.coding.direct import Direct
+from spikeproof.coding.frames import Frames
 from spikeproof.coding.frequency import Frequency
 from spikeproof.coding.poisson import Poisson
 from spikeproof.coding.randomized_smoothing import RSC
@@ -15,7 +16,9 @@ from spikeproof.coding.signed_rate import SignedRate
 from spikeproof.coding.stochastic_quantisation import SQE
 
 # A new one needs an import above and a place here: the command line, weights, recipes' texts and the tests read this.
-CODINGS: dict[str, type[Any]] = {kind.__name__: kind for kind in (Direct, Frequency, Poisson, RSC, SQE, SignedRate)}
+CODINGS: dict[str, type[Any]] = {
+    kind.__name__: kind for kind in (Direct, Frames, Frequency, Poisson, RSC, SQE, SignedRate)
+}
 
 
 def parse_coding(text: str) -> Coding:

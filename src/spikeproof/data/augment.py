@@ -48,8 +48,8 @@ class Augmentation:
         for option, pixels in (("crop_padding", self.crop_padding), ("cutout", self.cutout)):
             whole(pixels, "An augmentation", option, 0, MOST)
 
-    def __call__(self, images: UInt8[Tensor, "n c h w"], generator: torch.Generator) -> UInt8[Tensor, "n c h w"]:
-        """Augment uint8 ``[N, C, H, W]`` images, each with draws of its own.
+    def __call__(self, images: UInt8[Tensor, " n *chw"], generator: torch.Generator) -> UInt8[Tensor, " n *chw"]:
+        """Augment uint8 ``[N, C, H, W]`` images or ``[N, T, C, H, W]`` frames, each sample with draws of its own.
 
         Args:
             images: on any device; not changed.
@@ -57,8 +57,10 @@ class Augmentation:
                 same augmentation on every device.
 
         Returns:
-            uint8 ``[N, C, H, W]`` on the images' device; ``images`` itself when everything is off.
+            uint8 of the same shape on the images' device; ``images`` itself when everything is off.
         """
+        if images.ndim == 5:  # all frames of a sample alike
+            return self(images.flatten(1, 2), generator).view(images.shape)
         if self.crop_padding or self.flip:
             images = self._crop_and_flip(images, generator)
         if self.cutout:

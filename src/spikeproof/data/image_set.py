@@ -21,7 +21,7 @@ class ImageSet:
     """Images, their labels and what the labels mean; uint8 so that a whole data set fits on a device.
 
     Args:
-        images: uint8 ``[N, C, H, W]``, 0 to 255.
+        images: uint8 ``[N, C, H, W]``, 0 to 255; of an event camera frames ``[N, T, C, H, W]``, one for each step.
         labels: int64 ``[N]``, each in ``0 .. K-1``.
         class_names: the K names, label 0 first.
 
@@ -41,10 +41,10 @@ class ImageSet:
     class_names: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        if self.images.dtype != torch.uint8 or self.images.ndim != 4:
+        if self.images.dtype != torch.uint8 or self.images.ndim not in (4, 5):
             raise SpikeproofError(
-                f"images are {_describe(self.images)}, but an ImageSet needs uint8 of shape [N, C, H, W]: "
-                "scale to 0..255, round and cast first."
+                f"images are {_describe(self.images)}, but an ImageSet needs uint8 of shape [N, C, H, W], "
+                "or [N, T, C, H, W] for frames: scale to 0..255, round and cast first."
             )
         if self.labels.dtype != torch.int64 or self.labels.ndim != 1:
             raise SpikeproofError(
@@ -139,7 +139,7 @@ class ImageSet:
         """
         return balanced_order(self.labels)[:count]
 
-    def batches(self, batch_size: int) -> Iterator[tuple[Float32[Tensor, "b c h w"], Int64[Tensor, " b"]]]:
+    def batches(self, batch_size: int) -> Iterator[tuple[Float32[Tensor, " b *chw"], Int64[Tensor, " b"]]]:
         """Yield (float32 images in [0, 1], labels) in order; the last batch may be smaller.
 
         Args:
@@ -202,7 +202,7 @@ class Data:
             if images.images.shape[1:] != self.train.images.shape[1:]:
                 raise SpikeproofError(
                     f"the {split} images of {self.name} are {list(images.images.shape[1:])} and its training images "
-                    f"{list(self.train.images.shape[1:])}, but one model needs one [C, H, W]: resize or convert them."
+                    f"{list(self.train.images.shape[1:])}, but one model needs one shape: resize or convert them."
                 )
             if images.class_names != self.train.class_names:
                 raise SpikeproofError(
@@ -223,13 +223,18 @@ class Data:
 
     @property
     def channels(self) -> int:
-        """C, the number of colour channels."""
-        return self.train.images.shape[1]
+        """C, the number of colour channels; of frames that of polarities."""
+        return self.train.images.shape[-3]
 
     @property
     def image_size(self) -> tuple[int, int]:
         """(H, W) in pixels."""
-        return self.train.images.shape[2], self.train.images.shape[3]
+        return self.train.images.shape[-2], self.train.images.shape[-1]
+
+    @property
+    def frames(self) -> int | None:
+        """T, the number of frames of a sample; None for images, which have no steps."""
+        return self.train.images.shape[1] if self.train.images.ndim == 5 else None
 
     def fingerprints(self) -> dict[str, Any]:
         """What a run records of its data: the class names, and each split's fingerprint."""

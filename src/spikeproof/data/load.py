@@ -10,6 +10,7 @@ from torch import Tensor
 
 from spikeproof.checked import MOST, check_seed, whole
 from spikeproof.data.digits import open_digits
+from spikeproof.data.digits_events import open_digits_events
 from spikeproof.data.folder import open_folder
 from spikeproof.data.image_set import Data
 from spikeproof.data.locate import locate
@@ -17,7 +18,7 @@ from spikeproof.data.npz import open_npz
 from spikeproof.data.parquet import open_parquet
 from spikeproof.data.part import balanced_order
 from spikeproof.data.pool import ImagePool
-from spikeproof.data.public_sets import PUBLIC_SETS
+from spikeproof.data.public_sets import PUBLIC_SETS, PublicSet
 from spikeproof.disk import user_path
 from spikeproof.errors import SpikeproofError
 from spikeproof.kinds import check_kinds
@@ -25,7 +26,7 @@ from spikeproof.kinds import check_kinds
 # Not load_data's seed: all runs with the same test_limit must be measured on the same images.
 _TEST_SEED = 0
 
-_NAMES = ("digits", *PUBLIC_SETS)
+_NAMES = ("digits", "digits-events", *PUBLIC_SETS)
 
 
 @check_kinds
@@ -46,8 +47,9 @@ def load_data(
     (without a limit all others) are the training split.
 
     Args:
-        name: "digits" (embedded), "cifar10", "cifar100", "tiny_imagenet" (parquet files), or the path of an image
-            folder ``path/{train,test}/<class>/<image>`` or of an ``.npz`` with ``x_train, y_train, x_test, y_test``.
+        name: "digits" (embedded), "digits-events" (synthetic frames, made of them), "cifar10", "cifar100",
+            "tiny_imagenet" (parquet files), or the path of an image folder ``path/{train,test}/<class>/<image>`` or of
+            an ``.npz`` with ``x_train, y_train, x_test, y_test``.
         data_dir: folder with ``<name>/train.parquet`` and ``<name>/test.parquet`` (``valid.parquet`` for
             tiny_imagenet). None takes the folder that SPIKEPROOF_DATA_DIR names, else the Hugging Face hub. Other kinds
             of data do not need it.
@@ -59,9 +61,9 @@ def load_data(
         seed: of the shuffle of the training images.
 
     Returns:
-        uint8 images ``[N, C, H, W]`` on the CPU. ``mean`` and ``std`` are the literature's for the parquet sets, else
-        those of all training pixels of the kept classes, validation included. ``note`` says how the files differ from
-        the published set, and what was left out.
+        uint8 images ``[N, C, H, W]``, or frames ``[N, T, C, H, W]`` of event data, on the CPU. ``mean`` and ``std`` are
+        the literature's for the parquet sets, else those of all training pixels of the kept classes, validation
+        included. ``note`` says how the files differ from the published set, and what was left out.
 
     Raises:
         SpikeproofError: for an unknown name, a missing or damaged file, or counts and classes that it cannot give.
@@ -78,7 +80,39 @@ def load_data(
     train_pool, test_pool = _open(name, data_dir)
     if classes is not None:
         train_pool, test_pool = train_pool.only(classes), test_pool.only(classes)
+    return split_pools(
+        train_pool,
+        test_pool,
+        title=name if name in _NAMES else user_path(name).resolve().name,
+        public=PUBLIC_SETS.get(name),
+        validation=validation,
+        train_limit=train_limit,
+        test_limit=test_limit,
+        seed=seed,
+    )
 
+
+def split_pools(
+    train_pool: ImagePool,
+    test_pool: ImagePool,
+    *,
+    title: str,
+    public: PublicSet | None = None,
+    validation: int | None = None,
+    train_limit: int | None = None,
+    test_limit: int | None = None,
+    seed: int = 0,
+) -> Data:
+    """The three splits of what a training and a test pool offer.
+
+    Args:
+        title: what reports call the data.
+        public: the published set that the pools are of; it gives mean and std.
+        validation, train_limit, test_limit, seed: as in :func:`load_data`.
+
+    Raises:
+        SpikeproofError: counts that the pools cannot give.
+    """
     if validation is None:
         validation = max(1, min(1000, len(train_pool) // 10))
     wanted = validation + (train_limit or 1)
@@ -97,15 +131,14 @@ def load_data(
     test_rows = torch.arange(len(test_pool))
     if test_limit is not None:
         test_rows = balanced_order(test_pool.labels, _TEST_SEED)[:test_limit]
-    if name in PUBLIC_SETS:
+    if public is not None:
         train, carved = train_pool.read(train_rows), train_pool.read(shuffled[:validation])
-        mean, std = PUBLIC_SETS[name].mean, PUBLIC_SETS[name].std
+        mean, std = public.mean, public.std
     else:
         # The statistics need every pixel anyway, so nothing is gained by decoding only the rows asked for.
         everything = train_pool.read(torch.arange(len(train_pool)))
         train, carved = everything.take(train_rows), everything.take(shuffled[:validation])
         mean, std = _channel_statistics(everything.images)
-    title = name if name in _NAMES else user_path(name).resolve().name
     notes = dict.fromkeys((*train_pool.notes, *test_pool.notes))
     return Data(
         name=title,
@@ -121,6 +154,8 @@ def load_data(
 def _open(name: str, data_dir: str | Path | None) -> tuple[ImagePool, ImagePool]:
     if name == "digits":
         return open_digits()
+    if name == "digits-events":
+        return open_digits_events()
     if name in PUBLIC_SETS:
         train_file, test_file = locate(PUBLIC_SETS[name], data_dir)
         known = PUBLIC_SETS[name]
@@ -136,11 +171,11 @@ def _open(name: str, data_dir: str | Path | None) -> tuple[ImagePool, ImagePool]
     )
 
 
-def _channel_statistics(images: UInt8[Tensor, "n c h w"]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def _channel_statistics(images: UInt8[Tensor, " n *chw"]) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation of each channel on the scale [0, 1], rounded to 4 decimals."""
     levels = torch.arange(256, dtype=torch.float64) / 255
     means, stds = [], []
-    for channel in images.unbind(1):
+    for channel in images.unbind(-3):
         # A histogram, since a float copy of all pixels would take 8 times their memory.
         share = torch.bincount(channel.flatten(), minlength=256).double() / channel.numel()
         mean = (share * levels).sum()

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from spikeproof.data.frames import check_frames, frames_as_levels
 from spikeproof.data.pool import ImagePool, pool_of_pixels
 from spikeproof.errors import SpikeproofError
 
@@ -21,7 +22,8 @@ def open_npz(path: Path) -> tuple[ImagePool, ImagePool]:
     """Read an archive whose x are images and whose y are labels 0 .. K-1, all of which ``y_train`` has.
 
     x may be ``[N, H, W]``, ``[N, H, W, C]`` or ``[N, C, H, W]`` with 1 to 4 channels; uint8, or floats in [0, 1],
-    which are rounded to the nearest of 256 levels.
+    which are rounded to the nearest of 256 levels. Five axes are frames of event cameras, ``[N, T, C, H, W]``: counts
+    of events, or floats in [0, 1] (:func:`spikeproof.data.frames.frames_as_levels`).
 
     Other arrays are left out, and named in the pools' notes and in a warning in the log.
 
@@ -29,7 +31,7 @@ def open_npz(path: Path) -> tuple[ImagePool, ImagePool]:
         path: of the archive.
 
     Returns:
-        (train, test), images uint8 ``[N, C, H, W]``.
+        (train, test), images uint8 ``[N, C, H, W]``, or frames ``[N, T, C, H, W]``.
 
     Raises:
         SpikeproofError: naming the file, when it is damaged, lacks an array, or has one of another type, shape or
@@ -40,13 +42,19 @@ def open_npz(path: Path) -> tuple[ImagePool, ImagePool]:
     for split in ("train", "test"):
         x, y = arrays[f"x_{split}"], arrays[f"y_{split}"]
         where = f"x_{split} of {path}"
-        pixels[split] = _to_uint8(where, _channels_first(where, x))
+        pixels[split] = x if _has_frames(arrays) else _to_uint8(where, _channels_first(where, x))
         if y.ndim != 1 or not np.issubdtype(y.dtype, np.integer) or len(x) != len(y):
             raise SpikeproofError(
                 f"y_{split} of {path} is {y.dtype} of shape {list(y.shape)}, but x_{split} of shape {list(x.shape)} "
                 "needs whole numbers, one for each image: correct the labels."
             )
         labels[split] = y.astype(np.int64)
+    if _has_frames(arrays):
+        where_both = (f"x_train of {path}", f"x_test of {path}")
+        for where, x in zip(where_both, pixels.values(), strict=True):
+            check_frames(where, x)
+        pixels["train"], pixels["test"], said = frames_as_levels(pixels["train"], pixels["test"], where_both)
+        notes += said
     present = np.unique(labels["train"])
     if not np.array_equal(present, np.arange(len(present))):
         raise SpikeproofError(
@@ -61,6 +69,10 @@ def open_npz(path: Path) -> tuple[ImagePool, ImagePool]:
         for split in ("train", "test")
     )
     return train, test
+
+
+def _has_frames(arrays: dict[str, np.ndarray]) -> bool:
+    return any(arrays[name].ndim == 5 for name in ("x_train", "x_test"))
 
 
 def _load(path: Path) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
@@ -105,7 +117,8 @@ def _channels_first(where: str, x: np.ndarray) -> np.ndarray:
             return x.transpose(0, 3, 1, 2)
     raise SpikeproofError(
         f"{where} has the shape {list(x.shape)}, which does not show where the channels are: "
-        "give [N, H, W], or [N, H, W, C] or [N, C, H, W] with 1 to 4 channels and larger images."
+        "give [N, H, W], or [N, H, W, C] or [N, C, H, W] with 1 to 4 channels and larger images, or frames "
+        "[N, T, C, H, W]."
     )
 
 

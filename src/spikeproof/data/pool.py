@@ -101,7 +101,7 @@ class ImagePool:
 
 def pool_of_pixels(
     source: str,
-    images: UInt8[Tensor, "n c h w"],
+    images: UInt8[Tensor, " n *chw"],
     labels: Int64[Tensor, " n"],
     class_names: tuple[str, ...],
     notes: tuple[str, ...] = (),

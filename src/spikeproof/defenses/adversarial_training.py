@@ -73,7 +73,7 @@ class AdversarialTraining(Defense):
     def perturbs(self) -> bool:
         return True
 
-    def perturb(self, step: Step) -> Float[Tensor, "n c h w"]:
+    def perturb(self, step: Step) -> Float[Tensor, " n *chw"]:
         """The batch's adversarial images, in the ball and in [0, 1]."""
         threat = Linf(self.eps)
         default = {"fgsm": threat.eps, "fgsm-rs": 1.25 * threat.eps, "pgd": threat.eps / 2}[self.attack]

@@ -85,7 +85,7 @@ class AttackWidth:
 
 
 def margin_changes(
-    model: nn.Module, images: Float[Tensor, "n c h w"], labels: Int64[Tensor, " n"], eps: float, *, seed: int = 0
+    model: nn.Module, images: Float[Tensor, " n *chw"], labels: Int64[Tensor, " n"], eps: float, *, seed: int = 0
 ) -> dict[str, Float[Tensor, " channels"]]:
     """By site, per channel, the root mean square of v(x + delta) - v(x) over samples, positions and steps.
 

@@ -57,9 +57,9 @@ class Step:
     """
 
     model: nn.Module
-    clean: Float[Tensor, "n c h w"]
+    clean: Float[Tensor, " n *chw"]
     labels: Int64[Tensor, " n"]
-    images: Float[Tensor, "n c h w"] = dataclasses.field(default_factory=lambda: torch.empty(0, 0, 0, 0))
+    images: Float[Tensor, " n *chw"] = dataclasses.field(default_factory=lambda: torch.empty(0, 0, 0, 0))
     logits: Float[Tensor, "n k"] = dataclasses.field(default_factory=lambda: torch.empty(0, 0))
     record: Record = dataclasses.field(default_factory=Record)
     progress: float = 0.0
@@ -84,13 +84,13 @@ class Step:
         self.memory[name] = before + 1
         return int(before)
 
-    def gaussian(self) -> Float[Tensor, "n c h w"]:
+    def gaussian(self) -> Float[Tensor, " n *chw"]:
         """Independent normal numbers, one for each pixel, by the step's seed; all devices have the same."""
         with private_rng():
             torch.manual_seed(self.seed)
             return sent(torch.randn(self.clean.shape).to(self.clean.dtype), self.clean.device)
 
-    def forward(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k"]:
+    def forward(self, images: Float[Tensor, " n *chw"]) -> Float[Tensor, "n k"]:
         """A further forward of the network as it trains, in the graph; it moves batch norm's running statistics.
 
         Args:
@@ -100,7 +100,7 @@ class Step:
             logits: Tensor = self.model(images)
         return logits
 
-    def forward_steps(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "t n k"]:
+    def forward_steps(self, images: Float[Tensor, " n *chw"]) -> Float[Tensor, "t n k"]:
         """The same of a spikeproof model, as the logits of every step, in float32 at least.
 
         Args:
@@ -244,7 +244,7 @@ class Defense:
             step: images, logits and record are not there yet.
         """
 
-    def perturb(self, step: Step) -> Float[Tensor, "n c h w"]:
+    def perturb(self, step: Step) -> Float[Tensor, " n *chw"]:
         """The batch to train on, made of ``step.clean``; called only if it ``perturbs``.
 
         Args:

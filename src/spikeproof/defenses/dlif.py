@@ -135,7 +135,7 @@ class DLIF(Defense):
                     "the two."
                 )
 
-    def perturb(self, step: Step) -> Float[Tensor, "n c h w"]:
+    def perturb(self, step: Step) -> Float[Tensor, " n *chw"]:
         """x': one step from a random start, in [0, 1], or the noisy images."""
         noise = step.gaussian()
         if self.perturbation == "gaussian":

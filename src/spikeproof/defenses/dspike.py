@@ -110,7 +110,7 @@ class Dspike(Defense):
 
 def alignments(
     model: nn.Module,
-    images: Float[Tensor, "n c h w"],
+    images: Float[Tensor, " n *chw"],
     labels: Int64[Tensor, " n"],
     candidates: list[float],
     epsilon: float,

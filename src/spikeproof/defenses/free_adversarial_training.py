@@ -67,7 +67,7 @@ class FreeAdversarialTraining(Defense):
     def wants_image_gradient(self) -> bool:
         return True
 
-    def perturb(self, step: Step) -> Float[Tensor, "n c h w"]:
+    def perturb(self, step: Step) -> Float[Tensor, " n *chw"]:
         """clip(x + delta, 0, 1)."""
         return Linf(self.eps).project(step.clean + _perturbation(step), step.clean)
 

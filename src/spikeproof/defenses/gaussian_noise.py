@@ -48,6 +48,6 @@ class GaussianNoise(Defense):
     def perturbs(self) -> bool:
         return True
 
-    def perturb(self, step: Step) -> Float[Tensor, "n c h w"]:
+    def perturb(self, step: Step) -> Float[Tensor, " n *chw"]:
         """x + sigma times a draw."""
         return step.clean + self.sigma * step.gaussian()

@@ -119,7 +119,7 @@ class HIRE(Defense):
         learned = [part for site in own_sites(model).values() for part in (site.decay, site.gain)]
         return [{"params": learned, "weight_decay": 0.0}]
 
-    def perturb(self, step: Step) -> Float[Tensor, "n c h w"]:
+    def perturb(self, step: Step) -> Float[Tensor, " n *chw"]:
         """x in the first period, then the image that the period before has moved."""
         return step.clean if step.replay == 0 else step.memory.pop(_name(step))
 

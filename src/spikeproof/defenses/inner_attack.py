@@ -61,7 +61,7 @@ class InnerAttack(Defense):
     def replaces_loss(self) -> bool:
         return True
 
-    def perturb(self, step: Step) -> Float[Tensor, "n c h w"]:
+    def perturb(self, step: Step) -> Float[Tensor, " n *chw"]:
         """x', the last image of the ascent."""
         threat = Linf(self.eps)
         size = threat.eps / 2 if self.step_size is None else parse_eps(self.step_size)

@@ -92,7 +92,7 @@ class _AttachedAround(Attached):
         self._inner.hold(held)
 
     def forward(
-        self, call: Callable[[Tensor], Tensor], images: Float[Tensor, "n c h w"]
+        self, call: Callable[[Tensor], Tensor], images: Float[Tensor, " n *chw"]
     ) -> tuple[Float[Tensor, "n k"], Float[Tensor, "n k"]]:
         with _straight_to_the_weights(self._model, images), _LastSoftmax() as softmax:
             logits, differentiated = self._inner.forward(call, images)
@@ -102,7 +102,7 @@ class _AttachedAround(Attached):
 
 
 @contextlib.contextmanager
-def _straight_to_the_weights(model: nn.Module, images: Float[Tensor, "n c h w"]) -> Iterator[None]:
+def _straight_to_the_weights(model: nn.Module, images: Float[Tensor, " n *chw"]) -> Iterator[None]:
     """For one forward: the first module with weights of its own passes its gradient straight to the images."""
     reached: nn.Module | None = None
 
@@ -129,7 +129,7 @@ def _straight_to_the_weights(model: nn.Module, images: Float[Tensor, "n c h w"])
             hook.remove()
 
 
-def _layout(given: Tensor, images: Float[Tensor, "n c h w"]) -> Layout | None:
+def _layout(given: Tensor, images: Float[Tensor, " n *chw"]) -> Layout | None:
     """How this holds an image for each sample, in whatever shape, or one for each step and sample, time first."""
     steps = given.numel() // max(images.numel(), 1)
     if given.shape[0] == steps * len(images):

@@ -81,9 +81,9 @@ class _AttachedMixed(Attached):
     def gradient(
         self,
         call: Callable[[Tensor], Tensor],
-        images: Float[Tensor, "n c h w"],
+        images: Float[Tensor, " n *chw"],
         objective: Callable[[Tensor], Tensor],
-    ) -> tuple[Float[Tensor, "n c h w"], Float[Tensor, "n k"]]:
+    ) -> tuple[Float[Tensor, " n *chw"], Float[Tensor, "n k"]]:
         """The mean of the sources' gradients, each of the loss at its own logits, and the first source's logits."""
         results = []
         for attached, overrides in self._parts:

@@ -282,7 +282,7 @@ class _AttachedRate(Attached):
         self._watched = watched
 
     def forward(
-        self, call: Callable[[Tensor], Tensor], images: Float[Tensor, "n c h w"]
+        self, call: Callable[[Tensor], Tensor], images: Float[Tensor, " n *chw"]
     ) -> tuple[Float[Tensor, "n k"], Float[Tensor, "n k"]]:
         """The spiking logits, and the same numbers with the gradient of the single copy."""
         if any(site.steps_differ or (site.norm is not None and site.norm.training) for site in self._watched):

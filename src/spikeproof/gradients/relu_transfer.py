@@ -75,7 +75,7 @@ class _AttachedRelu(Attached):
         self._watched = watched
 
     def forward(
-        self, call: Callable[[Tensor], Tensor], images: Float[Tensor, "n c h w"]
+        self, call: Callable[[Tensor], Tensor], images: Float[Tensor, " n *chw"]
     ) -> tuple[Float[Tensor, "n k"], Float[Tensor, "n k"]]:
         """The spiking logits, and those of the ReLU network."""
         with torch.no_grad():

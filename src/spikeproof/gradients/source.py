@@ -25,7 +25,7 @@ class Attached:
         """
 
     def forward(
-        self, call: Callable[[Tensor], Tensor], images: Float[Tensor, "n c h w"]
+        self, call: Callable[[Tensor], Tensor], images: Float[Tensor, " n *chw"]
     ) -> tuple[Float[Tensor, "n k"], Float[Tensor, "n k"]]:
         """The model's logits, and the logits that the loss is taken of.
 
@@ -42,9 +42,9 @@ class Attached:
     def gradient(
         self,
         call: Callable[[Tensor], Tensor],
-        images: Float[Tensor, "n c h w"],
+        images: Float[Tensor, " n *chw"],
         objective: Callable[[Tensor], Tensor],
-    ) -> tuple[Float[Tensor, "n c h w"], Float[Tensor, "n k"]]:
+    ) -> tuple[Float[Tensor, " n *chw"], Float[Tensor, "n k"]]:
         """The gradient of each sample's objective by its image, and the model's logits.
 
         Where no path leads from the image to the loss (a hard threshold, a forward without a graph) it is zero.

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from spikeproof.data.public_sets import PUBLIC_SETS
-from spikeproof.models import SpikingModel, load_model
+from spikeproof.models import ModelDescription, SpikingModel, load_model
 from spikeproof.records.reading import read_record
 from spikeproof.records.run_json import Note
 from spikeproof.report import SavedRun
@@ -72,7 +72,7 @@ def model_card(run: SavedRun, *, source: str = "hub:FOLDER", license: str | None
         network_rows=_network(model),
         training_rows=_training(run, data),
         source=Markdown(source),
-        shape=Markdown(f"[N, {network.in_channels}, {network.image_size}, {network.image_size}]"),
+        shape=Markdown(_shape(network)),
     )
     return f"{text}\n"
 
@@ -138,12 +138,16 @@ def _evaluations(audit: Audit, data: _Data) -> list[Any]:
     ]
 
 
+def _shape(network: ModelDescription) -> str:
+    return f"[N, {', '.join(map(str, network.sample_shape))}]"
+
+
 def _network(model: SpikingModel) -> list[tuple[str, str]]:
     network = model.description
-    neuron, size = network.neuron, network.image_size
+    neuron = network.neuron
     weights = sum(parameter.numel() for parameter in model.parameters())
     fires = f"decay {neuron.decay:g}, threshold {neuron.threshold:g}, {neuron.reset} reset"
-    images = f"[N, {network.in_channels}, {size}, {size}] in [0, 1] to [N, {network.num_classes}]"
+    images = f"{_shape(network)} in [0, 1] to [N, {network.num_classes}]"
     return [
         ("Architecture", Markdown(f"{code(network.name)}, width {network.width:g}, {weights:,} weights")),
         ("Images to logits", Markdown(images)),

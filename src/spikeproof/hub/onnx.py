@@ -23,7 +23,7 @@ from spikeproof.version import __version__
 _NEEDS = ("onnx", "onnxscript")
 
 
-def export_onnx(model: nn.Module, images: Float[Tensor, "n c h w"], path: str | Path) -> Path:
+def export_onnx(model: nn.Module, images: Float[Tensor, " n *chw"], path: str | Path) -> Path:
     """Write a network as an ONNX graph: images in, logits out, with the time steps unrolled inside.
 
     The graph takes batches of any size of at least one image. It is what audits judge: eval mode, float32 (or the

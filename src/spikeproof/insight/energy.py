@@ -37,7 +37,7 @@ class SynapticOperations:
 
 
 @torch.no_grad()
-def synaptic_operations(model: SpikingModel, images: Float[Tensor, "n c h w"]) -> SynapticOperations:
+def synaptic_operations(model: SpikingModel, images: Float[Tensor, " n *chw"]) -> SynapticOperations:
     """Count the operations of the layers of ``model`` for these images, in eval mode.
 
     The fan-out of an input is exact: at borders and under strides an input reaches fewer outputs, and taps that meet

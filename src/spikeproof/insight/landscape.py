@@ -37,7 +37,7 @@ class Landscape:
 
 def landscape(
     model: nn.Module,
-    images: Float[Tensor, "n c h w"],
+    images: Float[Tensor, " n *chw"],
     labels: Int64[Tensor, " n"],
     eps: Eps,
     points: int = 11,

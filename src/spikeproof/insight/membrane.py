@@ -68,7 +68,7 @@ def _margins(record: SiteRecord) -> Float[Tensor, " n"]:
 
 @torch.no_grad()
 @check_kinds
-def describe_sites(model: nn.Module, images: Float[Tensor, "n c h w"]) -> list[SiteMargins]:
+def describe_sites(model: nn.Module, images: Float[Tensor, " n *chw"]) -> list[SiteMargins]:
     """Statistics of every site's margins v = u - threshold on these images, in eval mode.
 
     Omega is MPD-SGR's share of the potentials in the surrogate's window, if they were normal; the window's share and

@@ -38,6 +38,8 @@ def adapt(
 ) -> Adapted:
     """A network of another library as one of ours: images [N,C,H,W] in [0,1] to logits [N,K], stateless.
 
+    With event data it takes frames [N,T,C,H,W], one for each step, and T must be ``num_steps``.
+
     Every battery, attack, gradient source, probe and picture then works on it. Each of its spiking layers is a site
     (``spikeproof.sites``); the forward stays the library's own, to the bit on the CPU. How it is called and what it
     returns are found out at the first forward, in eval mode; where that leaves a doubt, a sentence names the argument.
@@ -47,7 +49,7 @@ def adapt(
         num_steps: T, how many steps it runs for an image.
         runs: "images" (it unrolls itself), "sequence" (it takes [T,N,C,H,W]), "steps" (it is called T times),
             "states" (so, too, with the state that it returned before), "merged" (it takes [N*T,C,H,W]), a function of
-            the network and images [N,C,H,W], or "auto".
+            the network and images [N,C,H,W], or "auto". "images" with frames: it takes [N,T,C,H,W].
         reads: the logits of an output with steps, [T,N,K] or [N,T,K]: their "mean", "sum", "last" or "max".
         output: the place of the logits, where the network returns a tuple.
         mean, std: of the normalisation that its training used, a number or one for each channel. Leave them out where

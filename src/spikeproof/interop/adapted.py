@@ -1,4 +1,7 @@
-"""A network of another library as every network here is: images [N,C,H,W] in [0,1] to logits [N,K], stateless."""
+"""A network of another library as every network here is: images [N,C,H,W] in [0,1] to logits [N,K], stateless.
+
+Of event data it takes frames [N,T,C,H,W].
+"""
 
 from __future__ import annotations
 
@@ -101,20 +104,16 @@ class Adapted(nn.Module):
         return _again, (self.net, self._libraries, self.handed, self.settled, noise, self.training)
 
     def forward(self, images: Float[Tensor, "*nchw"]) -> Float[Tensor, "n k"]:
-        if images.ndim != 4:
-            raise SpikeproofError(
-                f"An adapted network takes images [N,C,H,W] and unrolls them over its {self.num_steps} steps itself, "
-                f"got {tuple(images.shape)}; give one image for each sample, without steps."
-            )
+        self._check_steps(images)
         if torch.is_autocast_enabled(images.device.type):
             raise SpikeproofError(
                 "A network of another library runs in float32: in bfloat16 its potentials round across the threshold. "
                 "Leave the precision at auto, or give fp32."
             )
-        if self._mean.numel() not in (0, 1, images.shape[1]):
+        if self._mean.numel() not in (0, 1, images.shape[-3]):
             raise SpikeproofError(
-                f"adapt was given a mean of {self._mean.numel()} channels, and the images have {images.shape[1]}; give "
-                "one for each channel, or a number."
+                f"adapt was given a mean of {self._mean.numel()} channels, and the images have {images.shape[-3]}; "
+                "give one for each channel, or a number."
             )
         # A copy, since the user's network may work in place, and a leaf or a batch is not its own.
         frames = (images - self._mean) / self._std if self._mean.numel() else images.clone()
@@ -123,12 +122,27 @@ class Adapted(nn.Module):
             returned = self._run(frames, settled)
         return read(picked(returned, self.handed.output), settled.output, self.num_steps, self.handed.reads)
 
+    def _check_steps(self, images: Tensor) -> None:
+        """Refuse what is neither images nor as many frames as there are steps, and the one after the other."""
+        frames = images.ndim == 5
+        if images.ndim != 4 and not (frames and images.shape[1] == self.num_steps):
+            raise SpikeproofError(
+                f"An adapted network takes images [N,C,H,W] and unrolls them over its {self.num_steps} steps itself, "
+                f"or frames [N,{self.num_steps},C,H,W] of event data, one for each step; got {tuple(images.shape)}."
+            )
+        if self.settled is not None and self.settled.frames != frames:
+            first, now = ("frames", "images") if self.settled.frames else ("images", "frames")
+            raise SpikeproofError(
+                f"This network was called with {first} at first, which showed how it runs, and now gets {now}; adapt "
+                f"it again for {now}."
+            )
+
     def _run(self, frames: Tensor, settled: Settled) -> list[Any]:
         """What the user's network returns, once for each call."""
         sites = [site for site in self._sites() if isinstance(site, ForeignSite)]
         with contextlib.ExitStack() as stack:
             self._opened(sites, stack)
-            returned = run(self.net, frames, settled.runs, self.num_steps)
+            returned = run(self.net, frames, settled.runs, self.num_steps, settled.frames)
             for site in sites:
                 site.finish()
         return returned

@@ -38,7 +38,7 @@ class Native(Adapted):
         only: the layers to convert, the others stay the library's; None converts all.
 
     Attributes:
-        image_shape: [C,H,W] of the images it was first called with; None before.
+        image_shape: [C,H,W] of the images, or [T,C,H,W] of the frames, it was first called with; None before.
 
     Raises:
         SpikeproofError: at the first forward, a layer that has no counterpart, a forward that cannot be followed, or
@@ -120,6 +120,7 @@ class Native(Adapted):
                 gains,
                 settled.runs,
                 self.num_steps,
+                settled.frames,
                 f"_program{len(self._programs)}",
             )
             for name, constant in constants.items():
@@ -129,7 +130,7 @@ class Native(Adapted):
 
     @torch.inference_mode(False)
     @torch.enable_grad()
-    def _check_equal(self, frames: Float[Tensor, "n c h w"]) -> None:
+    def _check_equal(self, frames: Float[Tensor, " n *chw"]) -> None:
         """Logits and gradients against the library's own neurons, in float64, in eval mode."""
         self.reset()
         net = copy.deepcopy(self.net).double().eval()

@@ -29,24 +29,33 @@ class Runs(enum.Enum):
 Caller = Callable[[nn.Module, Any], Any]
 
 
-def run(net: nn.Module, images: Float[Tensor, "n c h w"] | fx.Proxy, how: Runs | Caller, steps: int) -> list[Any]:
+def run(
+    net: nn.Module, images: Float[Tensor, " n *chw"] | fx.Proxy, how: Runs | Caller, steps: int, frames: bool
+) -> list[Any]:
     """What the network returns, once for each call.
 
-    ``images`` may be a stand-in without values, where the code is only followed (``interop/unrolled.py``).
+    Args:
+        net: the user's.
+        images: [N,C,H,W], or with ``frames`` [N,T,C,H,W]. May be a stand-in without values, where the code is only
+            followed (``interop/unrolled.py``).
+        how: the way it is called.
+        steps: T.
+        frames: whether each step has a frame of its own.
     """
     if not isinstance(how, Runs):
         return [how(net, images)]
     if how is Runs.IMAGES:
         return [net(images)]
     if how is Runs.SEQUENCE:
-        return [net(images.unsqueeze(0).expand(steps, -1, -1, -1, -1))]
+        return [net(images.transpose(0, 1) if frames else images.unsqueeze(0).expand(steps, -1, -1, -1, -1))]
     if how is Runs.MERGED:
-        return [net(images.repeat_interleave(steps, 0))]
+        return [net(images.flatten(0, 1) if frames else images.repeat_interleave(steps, 0))]
+    by_step = (images[:, step] if frames else images for step in range(steps))
     if how is Runs.STEPS:
-        return [net(images) for _ in range(steps)]
+        return [net(each) for each in by_step]
     state, returned = None, []
-    for _ in range(steps):
-        output, state = net(images, state)
+    for each in by_step:
+        output, state = net(each, state)
         returned.append(output)
     return returned
 

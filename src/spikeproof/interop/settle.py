@@ -48,6 +48,7 @@ class Settled:
         layers: those whose spikes reach the logits, in order of firing.
         entry: how the images reach the first layer with weights; None where they differ by step.
         readouts: the layers that fire and whose spikes do not reach the logits.
+        frames: whether it was shown frames [N,T,C,H,W] and not images.
     """
 
     runs: Runs | Caller
@@ -55,6 +56,7 @@ class Settled:
     layers: dict[str, Layer]
     entry: Layout | None
     readouts: tuple[str, ...]
+    frames: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,9 +68,10 @@ class _Way:
     steps: int
     how: Runs | Caller
     fresh: Callable[[], contextlib.AbstractContextManager[None]]
+    frames: bool
 
     def run(self, images: Tensor) -> list[Any]:
-        return run(self.net, images, self.how, self.steps)
+        return run(self.net, images, self.how, self.steps, self.frames)
 
 
 @dataclasses.dataclass
@@ -99,33 +102,46 @@ def settle(
     """Try the ways to call a network until every layer fires once in each step.
 
     Args:
-        images: a few, of any number.
+        images: a few, of any number; or as many frames [N,T,C,H,W].
         runs: the way, where the user said it; None tries all.
         fresh: a context round a forward, in which no state is kept.
 
     Raises:
         SpikeproofError: no way fits; the sentence says what was seen and which argument to give.
     """
-    images = _as_many(images, 2 if steps != 2 else 3)
+    images, frames = _as_many(images, 2 if steps != 2 else 3), images.ndim == 5
     candidates = [Runs.IMAGES, Runs.SEQUENCE, Runs.MERGED] if runs is None else [runs]
+    if frames:
+        # The same in each step: then margins that differ are those of a network that keeps its state.
+        images = images.amax(1, keepdim=True).expand_as(images).clone()
+        candidates += [Runs.STEPS, Runs.STATES] if runs is None else []
     seen: list[str] = []
     with _quiet(net), torch.enable_grad():
         while candidates:
             how = candidates.pop(0)
-            way = _Way(net, seams, steps, how, fresh)
+            way = _Way(net, seams, steps, how, fresh, frames)
             try:
                 leaf = images.clone().requires_grad_()
                 fired, returned, entered = _tried(way, leaf)
             except SpikeproofError:
                 raise
             except FAILURES as error:
-                seen.append(f"called with {_called(how)} it fails ({first_line(error)})")
+                seen.append(f"called with {_called(how, frames)} it fails ({first_line(error)})")
                 continue
             counts = {label: len(each.steps) for label, each in fired.items() if each.steps}
-            if runs is None and how is Runs.IMAGES and counts and set(counts.values()) == {1} and steps > 1:
+            if (
+                runs is None
+                and not frames
+                and how is Runs.IMAGES
+                and counts
+                and set(counts.values()) == {1}
+                and steps > 1
+            ):
                 candidates = [Runs.STEPS, Runs.STATES]
             if how in (Runs.STEPS, Runs.STATES) and fired and not next(iter(fired.values())).moves:
-                seen.append(f"called with {_called(how)} it begins anew each time, with no state of the step before")
+                seen.append(
+                    f"called with {_called(how, frames)} it begins anew each time, with no state of the step before"
+                )
                 continue
             if counts and set(counts.values()) == {steps}:
                 logits = picked(returned, output)
@@ -134,8 +150,9 @@ def settle(
                 layout = output_layout(logits, len(images), steps, how)
                 layers = _reaching(fired, logits)
                 readouts = tuple(label for label in counts if label not in layers)
-                return Settled(how, layout, layers, _entry(entered, len(images), steps), readouts)
-            seen.append(f"called with {_called(how)} {_said(counts)}")
+                entry = None if frames else _entry(entered, len(images), steps)
+                return Settled(how, layout, layers, entry, readouts, frames)
+            seen.append(f"called with {_called(how, frames)} {_said(counts)}")
     raise SpikeproofError(
         f"The network was asked to run {steps} steps, and no way of calling it does: {'; '.join(seen)}. Give the "
         "number of steps that it runs itself (adapt(net, num_steps=...)), or say how to call it: runs='images', "
@@ -204,7 +221,8 @@ def _check_alive(way: _Way, images: Tensor) -> None:
         spikes.append(spikes_of(margin).to(margin.dtype))
         return spikes[-1]
 
-    bright = torch.linspace(0, 1, 4, device=images.device, dtype=images.dtype).view(-1, 1, 1, 1)
+    bright = torch.linspace(0, 1, 4, device=images.device, dtype=images.dtype)
+    bright = bright.view(-1, *(1,) * (images.ndim - 1))
     with torch.no_grad(), way.fresh(), contextlib.ExitStack() as stack:
         for seam in way.seams:
             stack.enter_context(seam.opened(cross))
@@ -316,12 +334,18 @@ def _reaching(fired: dict[str, _Fired], logits: Tensor) -> dict[str, Layer]:
 
 def _as_many(images: Tensor, count: int) -> Tensor:
     pool = torch.cat([images.detach(), 1 - images.detach()])
-    return pool.repeat(-(-count // len(pool)), 1, 1, 1)[:count]
+    return pool.repeat(-(-count // len(pool)), *(1,) * (pool.ndim - 1))[:count]
 
 
-def _called(how: Runs | Caller) -> str:
+def _called(how: Runs | Caller, frames: bool) -> str:
     if not isinstance(how, Runs):
         return "the function given"
+    if frames and how not in (Runs.SEQUENCE, Runs.MERGED):
+        return {
+            Runs.IMAGES: "frames [N,T,C,H,W]",
+            Runs.STEPS: "a frame in every step",
+            Runs.STATES: "a frame and its state in every step",
+        }[how]
     return {
         Runs.IMAGES: "images",
         Runs.SEQUENCE: "a sequence [T,N,C,H,W]",

@@ -26,12 +26,12 @@ _CONSTANT = "_tensor_constant"  # how torch.fx names tensors that a forward make
 class _Whole(nn.Module):
     """All that one forward calls; the user's network keeps its place under ``net``."""
 
-    def __init__(self, net: nn.Module, how: Runs | Caller, steps: int) -> None:
+    def __init__(self, net: nn.Module, how: Runs | Caller, steps: int, by_frame: bool) -> None:
         super().__init__()
-        self.net, self._how, self._steps = net, how, steps
+        self.net, self._how, self._steps, self._by_frame = net, how, steps, by_frame
 
     def forward(self, frames: Tensor | fx.Proxy) -> list[Any]:
-        return run(self.net, frames, self._how, self._steps)
+        return run(self.net, frames, self._how, self._steps, self._by_frame)
 
 
 class _Following(fx.Tracer):
@@ -56,6 +56,7 @@ def unrolled(
     gains: Mapping[str, float],
     how: Runs | Caller,
     steps: int,
+    by_frame: bool,
     tag: str,
 ) -> tuple[Callable[..., list[Any]], dict[str, Tensor]]:
     """What a network does, with ``sites.N`` in the place of the N-th of ``layers``.
@@ -64,6 +65,8 @@ def unrolled(
         layers: those that become sites, by their names, in order of firing.
         gains: what multiplies the current before each.
         how: the way it is called.
+        steps: T.
+        by_frame: whether each step has a frame of its own.
         tag: what the names of constants begin with.
 
     Returns:
@@ -76,7 +79,7 @@ def unrolled(
     """
     modules = dict(net.named_modules())
     spiking = [modules[label] for label in layers]
-    root = _Whole(net, how, steps)
+    root = _Whole(net, how, steps, by_frame)
     before = torch.get_rng_state()
     try:
         graph = _Following(followed(net, spiking)).trace(root)
@@ -103,7 +106,7 @@ def unrolled(
         if node.op == "get_attr" and str(node.target).startswith(_CONSTANT):
             constants[f"{tag}{node.target}"] = getattr(root, str(node.target))
             node.target = f"{tag}{node.target}"
-    holder = _Whole(net, how, steps)
+    holder = _Whole(net, how, steps, by_frame)
     holder.sites = nn.ModuleList(nn.Identity() for _ in layers)
     for name, constant in constants.items():
         setattr(holder, name, constant)

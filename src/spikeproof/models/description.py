@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from typing_extensions import Doc
 
-from spikeproof.coding import CODINGS, Coding, Direct
+from spikeproof.coding import CODINGS, Coding, Direct, Frames
 from spikeproof.spiking import Neuron, Surrogate
 
 BatchNormKind = Literal["merged", "td", "per-step"]
@@ -54,6 +54,12 @@ class ModelDescription(NetworkSettings):
     in_channels: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
+
+    @property
+    def sample_shape(self) -> tuple[int, ...]:
+        """What one sample is: [C,H,W], and [T,C,H,W] where the coding is of frames."""
+        image = (self.in_channels, self.image_size, self.image_size)
+        return (self.num_steps, *image) if isinstance(self.coding, Frames) else image
 
     def to_json(self) -> dict[str, Any]:
         """The description as plain values; surrogate and coding are dictionaries that begin with their "name"."""

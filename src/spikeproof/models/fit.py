@@ -24,7 +24,7 @@ def check_fits(
 
     Args:
         model: any network, also wrapped.
-        shape: of an image, [C,H,W]; None leaves it unchecked.
+        shape: of an image, [C,H,W], or of frames, [T,C,H,W]; None leaves it unchecked.
         classes: how many there are; None leaves them unchecked.
         called, data, mend: how the message names the network, the images and what to do.
 
@@ -39,10 +39,18 @@ def check_fits(
     if not isinstance(inner, SpikingModel):
         return
     described, network = inner.description, called[0].upper() + called[1:]
-    takes = (described.in_channels, described.image_size, described.image_size)
+    takes = described.sample_shape
     if shape is not None and tuple(shape) != takes:
+        steps = "steps, " * (len(takes) == 4)
+        kind = "frames" if steps else "images"
+        also = (
+            f"; frames need a network with the coding Frames and {shape[0]} steps"
+            if len(shape) == 4 and not steps
+            else ""
+        )
         raise SpikeproofError(
-            f"{network} takes images of {_by(takes)} (channels, height, width), and {data} are {_by(shape)}; {mend}."
+            f"{network} takes {kind} of {_by(takes)} ({steps}channels, height, width), and {data} are {_by(shape)}"
+            f"{also}; {mend}."
         )
     if classes is not None and classes != described.num_classes:
         raise SpikeproofError(

@@ -24,13 +24,13 @@ def site_shapes(model: SpikingModel) -> dict[str, torch.Size]:
         >>> site_shapes(create_model("conv", num_classes=10, image_size=8, in_channels=1))["body.0"]
         torch.Size([8, 8, 16])
     """
-    described = model.description
-    return shapes_seen(model, (described.in_channels, described.image_size, described.image_size))
+    return shapes_seen(model, model.description.sample_shape)
 
 
 @torch.no_grad()
 def shapes_seen(model: nn.Module, image: Sequence[int]) -> dict[str, torch.Size]:
-    """The same of any network with sites; found by a forward of one black image [C,H,W] in eval mode."""
+    """The same of any network with sites; found by a forward in eval mode of one black image
+    [C,H,W], or of black frames [T,C,H,W]."""
     shapes: dict[str, torch.Size] = {}
     modes = {module: module.training for module in model.modules()}
 

@@ -1,4 +1,4 @@
-"""The contract every network here keeps: images [N,C,H,W] in [0,1] to logits [N,K], stateless."""
+"""The contract every network here keeps: images [N,C,H,W] or frames [N,T,C,H,W] in [0,1] to logits [N,K], stateless."""
 
 from __future__ import annotations
 
@@ -94,11 +94,11 @@ class SpikingModel(nn.Module):
         """What network this is now."""
         return dataclasses.replace(self._description, coding=self._coding)
 
-    def forward_steps(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "t n k"]:
+    def forward_steps(self, images: Float[Tensor, " n *chw"]) -> Float[Tensor, "t n k"]:
         """Logits of every step.
 
         Args:
-            images: in [0, 1].
+            images: in [0, 1]; frames [N,T,C,H,W] where the coding is :class:`spikeproof.coding.Frames`.
 
         Returns:
             [T, N, K]; [1, N, K] where one copy stands for all steps (``Site.collapsed``).
@@ -114,7 +114,7 @@ class SpikingModel(nn.Module):
         logits: Tensor = self.body(self.stem(merged.contiguous(memory_format=torch.channels_last)))
         return logits.unflatten(0, (1 if collapsed else self.num_steps, -1))
 
-    def forward(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k"]:
+    def forward(self, images: Float[Tensor, " n *chw"]) -> Float[Tensor, "n k"]:
         """Mean logits over the steps, in float32 at least (float64 stays).
 
         Args:

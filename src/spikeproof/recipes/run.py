@@ -229,7 +229,7 @@ def _substitute(folder: Path, audited: SpikingModel, kernels: Kernels) -> Spikin
     wanted = audited.description
     check_fits(
         model,
-        shape=(wanted.in_channels, wanted.image_size, wanted.image_size),
+        shape=wanted.sample_shape,
         classes=wanted.num_classes,
         called=f"the substitute in {folder}",
         data="the audited network's",

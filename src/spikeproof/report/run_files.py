@@ -15,6 +15,7 @@ from spikeproof.records.audit_json import read_audit
 from spikeproof.records.reading import as_record, read_text, sealed_value
 from spikeproof.records.run_json import ConfigRecord, read_epochs
 from spikeproof.report.certified import certificates_beside
+from spikeproof.report.pictures import seen_at_once
 from spikeproof.report.records import Pictures, SavedRun
 
 
@@ -78,8 +79,8 @@ def _read_pictures(path: Path) -> Pictures | None:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
         pictures = Pictures(
-            clean=arrays["clean"],
-            adversarial=arrays["adversarial"],
+            clean=seen_at_once(arrays["clean"]),
+            adversarial=seen_at_once(arrays["adversarial"]),
             labels=arrays["labels"],
             clean_predictions=arrays["clean_predictions"],
             adversarial_predictions=arrays["adversarial_predictions"],

@@ -177,6 +177,7 @@ _ELSEWHERE = {
     "l1": "an L1 ball of its own",
     "l0": "so many pixels",
     "patch": "a square of so many pixels a side",
+    "events": "so many events added or removed",
     "none": "in no ball",
 }
 

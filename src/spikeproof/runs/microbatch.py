@@ -21,7 +21,7 @@ _SHARE_OF_FREE = 0.8
 
 def fitting_microbatch(
     model: nn.Module,
-    image: Float[Tensor, "c h w"],
+    image: Float[Tensor, "*chw"],
     batch_size: int,
     *,
     bf16: bool,
@@ -58,7 +58,7 @@ def fitting_microbatch(
     return -(-batch_size // parts)
 
 
-def saved_bytes(model: nn.Module, images: Float[Tensor, "n c h w"], *, bf16: bool, training: bool = True) -> int:
+def saved_bytes(model: nn.Module, images: Float[Tensor, " n *chw"], *, bf16: bool, training: bool = True) -> int:
     """Count the bytes that a forward of these images keeps for its backward, without parameters and buffers.
 
     The model stays as it was: running statistics, mode, and random numbers.

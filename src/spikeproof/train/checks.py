@@ -78,11 +78,12 @@ def check_fit(model: SpikingModel | Adapted, data: Data, config: TrainConfig, wo
 
 
 def _check_described(model: SpikingModel, data: Data) -> None:
-    size = (data.channels, *data.image_size)
-    made = f"num_classes={data.num_classes}, in_channels={size[0]}, image_size={size[1]}"
+    made = f"num_classes={data.num_classes}, in_channels={data.channels}, image_size={data.image_size[0]}"
+    if data.frames is not None:
+        made += f", num_steps={data.frames}, coding=Frames()"
     check_fits(
         model,
-        shape=size,
+        shape=data.train.images.shape[1:],
         classes=data.num_classes,
         data=f"those of {data.name}",
         mend=f"create the network with {made}",

@@ -56,7 +56,7 @@ class BatchGradients:
 
     def begin(
         self,
-        images: UInt8[Tensor, "n c h w"],
+        images: UInt8[Tensor, " n *chw"],
         labels: Int64[Tensor, " n"],
         *,
         size: int,

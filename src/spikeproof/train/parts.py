@@ -28,7 +28,7 @@ from spikeproof.train.optimizer import learns
 
 def part_size(
     model: nn.Module,
-    image: UInt8[Tensor, "c h w"],
+    image: UInt8[Tensor, "*chw"],
     defenses: Sequence[Defense],
     config: TrainConfig,
     processes: Processes,
@@ -60,7 +60,7 @@ def part_size(
     return size
 
 
-def check_parts(model: nn.Module, image: Shaped[Tensor, "c h w"], batch_size: int, size: int) -> None:
+def check_parts(model: nn.Module, image: Shaped[Tensor, "*chw"], batch_size: int, size: int) -> None:
     """Refuse a size of parts that leaves a batch norm with one value a channel.
 
     Args:
@@ -85,7 +85,7 @@ def check_parts(model: nn.Module, image: Shaped[Tensor, "c h w"], batch_size: in
         )
 
 
-def values_an_image(model: nn.Module, image: Shaped[Tensor, "c h w"]) -> dict[str, int]:
+def values_an_image(model: nn.Module, image: Shaped[Tensor, "*chw"]) -> dict[str, int]:
     """Count the values of a channel that one image gives to each batch norm that learns.
 
     Args:

@@ -14,7 +14,7 @@ _BATCH = 50
 
 @check_kinds
 def jacobian_norms(
-    model: nn.Module, images: Float[Tensor, "n c h w"], how: Crafting | None = None
+    model: nn.Module, images: Float[Tensor, " n *chw"], how: Crafting | None = None
 ) -> Float[Tensor, " n"]:
     """The spectral norm of each image's Jacobian J = dz/dx, logits by pixels, under the surrogate::
 

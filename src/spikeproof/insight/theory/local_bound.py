@@ -35,7 +35,7 @@ class LocalBound:
 @check_kinds
 def local_bound(
     model: nn.Module,
-    images: Float[Tensor, "n c h w"],
+    images: Float[Tensor, " n *chw"],
     moved: Float[Tensor, "*like_images"],
     labels: Int64[Tensor, " n"],
     how: Crafting | None = None,

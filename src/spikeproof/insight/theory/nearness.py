@@ -18,7 +18,7 @@ _BATCH = 50  # the margins of all sites are in memory at once
 @torch.no_grad()
 @check_kinds
 def near_shares(
-    model: nn.Module, images: Float[Tensor, "n c h w"], width: float, *, in_spreads: bool = False
+    model: nn.Module, images: Float[Tensor, " n *chw"], width: float, *, in_spreads: bool = False
 ) -> Float[Tensor, " n"]:
     """The share of each image's potentials with |v| < ``width``, over all sites, neurons and steps.
 
@@ -59,7 +59,7 @@ def near_shares(
 @torch.no_grad()
 @check_kinds
 def flipped_shares(
-    model: nn.Module, images: Float[Tensor, "n c h w"], moved: Float[Tensor, "*like_images"]
+    model: nn.Module, images: Float[Tensor, " n *chw"], moved: Float[Tensor, "*like_images"]
 ) -> Float[Tensor, " n"]:
     """The share of each image's spikes, present or absent, that differ between the image and the moved one.
 

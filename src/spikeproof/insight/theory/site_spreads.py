@@ -35,7 +35,7 @@ class SiteSpread:
 
 @torch.no_grad()
 @check_kinds
-def site_spreads(model: nn.Module, images: Float[Tensor, "n c h w"]) -> list[SiteSpread]:
+def site_spreads(model: nn.Module, images: Float[Tensor, " n *chw"]) -> list[SiteSpread]:
     """The standard deviation of potentials by step, expected by Theorem 1 and measured, at every site, in eval mode.
 
     A current's mean and deviation are taken by channel over samples, positions and steps, as tdBN does.
