@@ -103,7 +103,7 @@ def load_tonic(name: str, *, frames: int, folder: str | Path, validation: int | 
             "load_tonic needs tonic, which is not installed: pip install 'spikeproof[events]', or save frames "
             "[N,T,C,H,W] with numpy.savez and give load_data the file."
         ) from None
-    kind = getattr(tonic.datasets, name, None)
+    kind: Any = getattr(tonic.datasets, name, None)
     if not isinstance(kind, type):
         raise SpikeproofError(f"tonic.datasets has no {name!r}; give the name of one of its classes, such as 'NMNIST'.")
     try:

@@ -50,7 +50,7 @@ def run(
         return [net(images.transpose(0, 1) if frames else images.unsqueeze(0).expand(steps, -1, -1, -1, -1))]
     if how is Runs.MERGED:
         return [net(images.flatten(0, 1) if frames else images.repeat_interleave(steps, 0))]
-    by_step = (images[:, step] if frames else images for step in range(steps))
+    by_step = (images.select(1, step) if frames else images for step in range(steps))
     if how is Runs.STEPS:
         return [net(each) for each in by_step]
     state, returned = None, []
