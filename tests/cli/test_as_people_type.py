@@ -11,7 +11,19 @@ from spikeproof.cli import main as entry
 from spikeproof.cli import runs
 from spikeproof.recipes import RECIPES
 
-COMMANDS = ("demo", "recipes", "train", "audit", "compare", "report", "reproduce", "leaderboard", "push")
+COMMANDS = (
+    "demo",
+    "recipes",
+    "train",
+    "audit",
+    "compare",
+    "report",
+    "reproduce",
+    "leaderboard",
+    "submit",
+    "check",
+    "push",
+)
 SPIKEPROOF = Path(sys.executable).with_name("spikeproof")
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from spikeproof.audit import AuditConfig
-from spikeproof.cli import arguments, certify, harden, listing, own_network, runs, tables, watch
+from spikeproof.cli import arguments, certify, harden, listing, own_network, runs, submissions, tables, watch
 from spikeproof.cli.main import main
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -44,7 +44,7 @@ def only_parses(monkeypatch):
     def parse(*given, **settings):
         raise _ParsedError(arguments.read_arguments(*given, **settings))
 
-    for file in (certify, harden, listing, own_network, runs, tables, watch):
+    for file in (certify, harden, listing, own_network, runs, submissions, tables, watch):
         monkeypatch.setattr(file, "read_arguments", parse)
     for file in (harden, runs):
         monkeypatch.setattr(file, "recorded_audit_config", lambda folder: AuditConfig())

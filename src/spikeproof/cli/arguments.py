@@ -117,10 +117,10 @@ class ReproduceArguments:
 
 @dataclasses.dataclass(kw_only=True)
 class LeaderboardArguments:
-    """Check result files and make the page of them."""
+    """Check result files and submissions and make the page of them."""
 
     results: tyro.conf.Positional[Path]
-    """The folder of the result files."""
+    """The folder of the result files; submissions are the folders in its `submissions`."""
     page: Path | None = None
     """The Markdown page; results.md in that folder by default. An HTML page of the same name joins it."""
     check: bool = False

@@ -36,6 +36,8 @@ USAGE = """spikeproof: train, attack, audit and report robust spiking neural net
   spikeproof report RUN...        one HTML file that compares runs
   spikeproof reproduce TABLE      rebuild a published table beside the paper's numbers, resumably
   spikeproof leaderboard RESULTS  one page of all result files, one's own and others'
+  spikeproof submit RUN FOLDER    pack a run for the leaderboard: its weights and what its audit found
+  spikeproof check FOLDER         audit a submission's weights again, and compare with what it claims
   spikeproof push RUN TARGET      share a run's weights with a model card
 
 `spikeproof COMMAND --help` tells a command's options and choices.
@@ -128,6 +130,8 @@ _COMMANDS = {
     "report": ("runs", "report"),
     "reproduce": ("tables", "reproduce_command"),
     "leaderboard": ("tables", "leaderboard_command"),
+    "submit": ("submissions", "submit_command"),
+    "check": ("submissions", "check_command"),
     "push": ("tables", "push_command"),
 }
 

@@ -15,6 +15,7 @@ from spikeproof.recipes.recipe import (
     with_defense,
 )
 from spikeproof.recipes.run import audit_folder, audit_run, load_run, recorded_audit_config, train_recipe
+from spikeproof.recipes.submission import check_submission, submit
 
 COMPARISONS: dict[str, list[Recipe]] = {"demo-digits": DIGITS, "mini-cifar10": MINI_CIFAR10}
 
@@ -51,6 +52,7 @@ __all__ = [
     "audit_run",
     "certificate_folder",
     "certify_run",
+    "check_submission",
     "one_more",
     "find_recipe",
     "fitted_to_own_data",
@@ -59,6 +61,7 @@ __all__ = [
     "overridden",
     "own_network",
     "recorded_audit_config",
+    "submit",
     "train_recipe",
     "with_defense",
 ]

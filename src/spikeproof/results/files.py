@@ -13,6 +13,7 @@ from spikeproof.errors import SpikeproofError
 from spikeproof.records.reading import as_record, parsed, read_text
 from spikeproof.records.result_json import ResultRow, TableHeader, row_schema
 from spikeproof.results.agreement import MEND, check_table
+from spikeproof.results.submissions import read_submissions
 
 _HEADER = "table.json"
 _Record = TypeVar("_Record", ResultRow, TableHeader)
@@ -78,12 +79,13 @@ def check_results(paths: Sequence[Path]) -> str:
         paths: folders of tables, folders of one table, or single rows' files, which are checked without their table.
 
     Returns:
-        Such as "12 rows in 2 tables are valid."
+        Such as "12 rows in 2 tables are valid.", with the submissions that a folder of tables has.
 
     Raises:
         SpikeproofError: the first thing that is not as it should be, by file and field; or there is no row.
     """
     rows: dict[Path, ResultRow] = {}
+    submissions = 0
     for path in paths:
         if path.is_file() and path.name != _HEADER:
             rows[path.resolve()] = _read(path, ResultRow)
@@ -91,11 +93,16 @@ def check_results(paths: Sequence[Path]) -> str:
         folder = path.parent if path.is_file() else path
         for table in [folder] if _is_table(folder) else _tables(folder):
             rows |= {file.resolve(): row for file, row in _read_table(table)[1].items()}
-    if not rows:
+        submissions += len(read_submissions(folder))
+    if not rows and not submissions:
         raise SpikeproofError(f"There is no result in {', '.join(map(str, paths))}; give folders of result files.")
     tables = {(row.table, row.scale) for row in rows.values()}
-    said = [f"{len(held)} {word}{'s' * (len(held) > 1)}" for held, word in ((rows, "row"), (tables, "table"))]
-    return f"{said[0]} in {said[1]} {'are' if len(rows) > 1 else 'is'} valid."
+    said = [
+        f"{number} {word}{'s' * (number > 1)}"
+        for number, word in ((len(rows), "row"), (len(tables), "table"), (submissions, "submission"))
+    ]
+    parts = [*([f"{said[0]} in {said[1]}"] if rows else []), *([said[2]] if submissions else [])]
+    return f"{' and '.join(parts)} {'are' if len(rows) + submissions > 1 else 'is'} valid."
 
 
 def _tables(folder: Path) -> list[Path]:

@@ -12,14 +12,16 @@ from markupsafe import Markup
 from spikeproof.report.numbers import points, value_range
 from spikeproof.report.press import asset, html
 from spikeproof.results.leaderboard import Board, millions
+from spikeproof.results.submitted import SubmittedBoard, checked_with
 from spikeproof.results.wording import full_label, network, paper_link
 
 
-def leaderboard_html(found: Sequence[Board]) -> str:
+def leaderboard_html(found: Sequence[Board], submitted: Sequence[SubmittedBoard] = ()) -> str:
     """The page with a table for each board, the best worst case first.
 
     Args:
         found: the boards, in the order in which they are to stand.
+        submitted: those of submissions, which stand below.
     """
     script = asset("board.js")
     only_this = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
@@ -32,9 +34,10 @@ def leaderboard_html(found: Sequence[Board]) -> str:
         styles=[Markup(asset(name)) for name in ("report.css", "board.css")],
         script=Markup(script),
         boards=found,
+        submitted=submitted,
         mean=fmean,
         range_of=_range,
-        **{of.__name__: of for of in (full_label, millions, network, paper_link)},
+        **{of.__name__: of for of in (checked_with, full_label, millions, network, paper_link)},
     )
 
 

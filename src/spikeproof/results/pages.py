@@ -15,6 +15,8 @@ from spikeproof.results.files import read_results, write_schema
 from spikeproof.results.leaderboard import board_table, boards, unranked
 from spikeproof.results.leaderboard_html import leaderboard_html
 from spikeproof.results.lines import SeededRow
+from spikeproof.results.submissions import Submission, read_submissions
+from spikeproof.results.submitted import submitted_boards, submitted_table, without_place
 from spikeproof.results.table_page import render_table
 from spikeproof.results.wording import each_once, full_label
 
@@ -31,9 +33,13 @@ def write_pages(folder: Path, page: Path, html: Path) -> None:
     Raises:
         SpikeproofError: a result is not as it should be, or a page cannot be written; see :func:`read_results`.
     """
-    tables = read_results(folder)
+    tables, handed_in = read_results(folder), read_submissions(folder)
     found = boards(tables)
-    texts = {page: _markdown(tables, folder, page, html), html: leaderboard_html(found)}
+    submitted = submitted_boards(handed_in)
+    texts = {
+        page: _markdown(tables, handed_in, folder, page, html),
+        html: leaderboard_html(found, submitted),
+    }
     for path in texts:
         if path.is_dir() or any(part.is_file() for part in path.parents):
             raise SpikeproofError(f"{path} cannot be a page: a folder or a file is in its way; name another file.")
@@ -42,7 +48,13 @@ def write_pages(folder: Path, page: Path, html: Path) -> None:
         write_atomically(path, lambda target, text=text: target.write_text(text, encoding="utf-8"))  # type: ignore[misc]
 
 
-def _markdown(tables: Sequence[tuple[TableHeader, list[ResultRow]]], folder: Path, page: Path, html: Path) -> str:
+def _markdown(
+    tables: Sequence[tuple[TableHeader, list[ResultRow]]],
+    handed_in: Sequence[Submission],
+    folder: Path,
+    page: Path,
+    html: Path,
+) -> str:
     linked = {"folder": folder, "schema": folder / "schema.json", "html": html}
     left = unranked(tables)
     text = markdown(
@@ -51,6 +63,8 @@ def _markdown(tables: Sequence[tuple[TableHeader, list[ResultRow]]], folder: Pat
         links={name: _link(path, page) for name, path in linked.items()},
         tables=[(render_table(header, rows), _made(rows), rows[0].command if rows else "") for header, rows in tables],
         boards=[(board.setting, board_table(board)) for board in boards(tables)],
+        submitted=[(board.setting, submitted_table(board)) for board in submitted_boards(handed_in)],
+        without_place=without_place(handed_in),
         unranked=[
             ("no battery was run", _names([line for line in left if not line.no_number])),
             ("something hides the gradient", _names([line for line in left if line.no_number])),
