@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -103,8 +104,8 @@ def load_tonic(name: str, *, frames: int, folder: str | Path, validation: int | 
             "load_tonic needs tonic, which is not installed: pip install 'spikeproof[events]', or save frames "
             "[N,T,C,H,W] with numpy.savez and give load_data the file."
         ) from None
-    kind: Any = getattr(tonic.datasets, name, None)
-    if not isinstance(kind, type):
+    kind = getattr(tonic.datasets, name, None)
+    if not inspect.isclass(kind):
         raise SpikeproofError(f"tonic.datasets has no {name!r}; give the name of one of its classes, such as 'NMNIST'.")
     try:
         to_frames = tonic.transforms.ToFrame(sensor_size=kind.sensor_size, n_time_bins=frames)
