@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -104,13 +103,13 @@ def load_tonic(name: str, *, frames: int, folder: str | Path, validation: int | 
             "load_tonic needs tonic, which is not installed: pip install 'spikeproof[events]', or save frames "
             "[N,T,C,H,W] with numpy.savez and give load_data the file."
         ) from None
-    kind = getattr(tonic.datasets, name, None)
-    if not inspect.isclass(kind):
+    known: dict[str, Any] = {each: kind for each, kind in vars(tonic.datasets).items() if isinstance(kind, type)}
+    if name not in known:
         raise SpikeproofError(f"tonic.datasets has no {name!r}; give the name of one of its classes, such as 'NMNIST'.")
     try:
-        to_frames = tonic.transforms.ToFrame(sensor_size=kind.sensor_size, n_time_bins=frames)
+        to_frames = tonic.transforms.ToFrame(sensor_size=known[name].sensor_size, n_time_bins=frames)
         train, test = (
-            kind(save_to=str(user_path(folder)), train=split, transform=to_frames) for split in (True, False)
+            known[name](save_to=str(user_path(folder)), train=split, transform=to_frames) for split in (True, False)
         )
     except FAILURES as error:
         raise SpikeproofError(
