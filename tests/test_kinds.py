@@ -83,7 +83,14 @@ def conv():
 DOORS = {
     "all the data for a split": (lambda d: sp.audit(conv(), d), "an ImageSet, not a Data; give its .train or"),
     "a tensor for a split": (lambda d: sp.audit(conv(), d.test.images), "an ImageSet, not a Tensor"),
-    "a radius for a config": (lambda d: sp.audit(conv(), d.test, 0.1), "an AuditConfig or None, not 0.1 (a float)"),
+    "batches for a split": (
+        lambda d: sp.audit(conv(), torch.utils.data.DataLoader([])),
+        "an ImageSet, not a DataLoader; ImageSet(images, labels, class_names) makes one.",
+    ),
+    "a radius for a config": (
+        lambda d: sp.audit(conv(), d.test, 0.1),
+        "an AuditConfig or None, not 0.1 (a float); AuditConfig(...) makes one.",
+    ),
     "a model's class": (lambda d: sp.audit(type(conv()), d.test), "a Module, not the class SpikingModel"),
     "a model that is no list": (lambda d: sp.audit(conv(), d.test, substitutes=conv()), "put it into a list"),
     "no images": (lambda d: sp.audit(conv(), d.test.take(slice(0, 0))), "no images"),
@@ -108,9 +115,15 @@ DOORS = {
     [
         (lambda: sp.adapt(torch.nn.Linear(1, 1)), r"adapt\(\): missing a required argument: 'num_steps'"),
         (lambda: sp.pgd(None, None, None), r"pgd\(\): missing a required argument: 'threat'"),
-        (lambda: sp.fgsm(None, None, None, None, eps=1), r"fgsm\(\): got an unexpected keyword argument 'eps'"),
+        (
+            lambda: sp.fgsm(None, None, None, None, eps=1),
+            r"fgsm\(\): got an unexpected keyword argument 'eps'; it is a",
+        ),
+        (lambda: sp.audit(None, None, samples=9), r"'samples'; it is a field of AuditConfig: config=AuditConfig\("),
+        (lambda: sp.train(None, None, epochs=9), r"'epochs'; it is a field of TrainConfig: config=TrainConfig\(epo"),
+        (lambda: sp.audit(None, None, epsilon=9), r"unexpected keyword argument 'epsilon'$"),
     ],
-    ids=["adapt", "pgd", "fgsm"],
+    ids=["adapt", "pgd", "fgsm", "audit", "train", "nowhere"],
 )
 def test_a_call_that_does_not_fit_names_the_function(call, says):
     with pytest.raises(TypeError, match=says):

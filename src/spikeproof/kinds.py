@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import inspect
 import numbers
@@ -63,12 +64,30 @@ def bound(
         args, kwargs: of the call.
 
     Raises:
-        TypeError: an argument is missing or there is none of that name, as in any call of Python's.
+        TypeError: an argument is missing or there is none of that name, as in any call of Python's. Where a config that
+            the function takes has a field of that name, the message says so.
     """
     try:
         return signature.bind(*args, **kwargs)
     except TypeError as error:
-        raise TypeError(f"{function.__name__}(): {error}") from None
+        unknown = [name for name in kwargs if name not in signature.parameters]
+        meant = "".join(_field_of(function, name) for name in unknown[:1])
+        raise TypeError(f"{function.__name__}(): {error}{meant}") from None
+
+
+def _field_of(function: Callable[..., Any], name: str) -> str:
+    """Which argument's class has a field of this name, as the end of a message; "" where none has."""
+    for argument, hint in _hints(function).items():
+        for kind in _classes(hint):
+            if dataclasses.is_dataclass(kind) and name in {field.name for field in dataclasses.fields(kind)}:
+                return f"; it is a field of {kind.__name__}: {argument}={kind.__name__}({name}=...)"
+    return ""
+
+
+def _classes(hint: Any) -> list[type]:
+    """The classes that an annotation allows by itself, those inside a list left out."""
+    union = get_origin(hint) in (Union, types.UnionType)
+    return [kind for kind in (get_args(hint) if union else (hint,)) if isinstance(kind, type)]
 
 
 @functools.cache
@@ -149,7 +168,20 @@ def _meant(value: Any, hint: Any) -> str:
     kinds = [kind for kind in (hint, *inside) if isinstance(kind, type)]
     if any(issubclass(one, tuple(kinds)) for one in classes if kinds):
         return f"{classes[0].__name__} is a class, and {classes[0].__name__}() one of its kind"
-    return ""
+    # A config or a split is made by a call of its class; what the call needs is what has no default.
+    makes = [kind for kind in _classes(hint) if dataclasses.is_dataclass(kind)]
+    return f"{_call_of(makes[0])} makes one" if makes else ""
+
+
+def _call_of(kind: Any) -> str:
+    """How a dataclass is made, with the fields that it needs: "ImageSet(images, labels, class_names)"."""
+    given = (dataclasses.MISSING, dataclasses.MISSING)
+    needed = [
+        field.name
+        for field in dataclasses.fields(kind)
+        if field.init and (field.default, field.default_factory) == given
+    ]
+    return f"{kind.__name__}({', '.join(needed) or '...'})"
 
 
 def _shown(value: Any) -> str:

@@ -338,7 +338,9 @@ def test_a_dry_run_does_nothing_and_says_what_it_would(tmp_path):
     assert list(tmp_path.iterdir()) == []
     # The reference and vanilla, which are one network; two candidates; the substitute; REG; and what is not known yet.
     assert [line.split("  ")[0].strip() == "after calibration" for line in text.splitlines()[:-1]].count(True) == 1
-    assert text.count("to do") == 7
+    lines = text.splitlines()
+    assert str(tmp_path) in lines[0] and "leave out --dry-run" in lines[0]
+    assert sum("to do" in line for line in lines[2:]) == 7
     assert "after calibration  to do" in text
     assert text.splitlines()[-1].startswith("About 0.")
     # What --rows takes stands behind the label that the table has.

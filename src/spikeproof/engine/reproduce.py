@@ -81,7 +81,7 @@ def _present(plan: TablePlan, results: Path) -> tuple[TableHeader | None, list[R
 
 
 def dry_run(plan: TablePlan, store: Store, slots: int) -> str:
-    """What ``reproduce`` would do: a line for each task with its hours and, where it is of a row, that row's name.
+    """What ``reproduce`` would do: where to, and a line for each task with its hours and, if it is of a row, its name.
 
     Args:
         slots: how many tasks are done at once.
@@ -91,7 +91,10 @@ def dry_run(plan: TablePlan, store: Store, slots: int) -> str:
     factor = correction(known, store, device)
     estimated = hours([*known, *waiting], store, device, factor)
     names = {label_of(row, seed): f" ({row.name})" for row in plan.rows for seed in plan.seeds}
-    lines = []
+    lines = [
+        f"{plan.table.title}, scale {plan.scale}, into {store.root}. This is a look: leave out --dry-run to begin.",
+        f"{'network':17}  {'state':8}{'to do':>9}    row, seed (its name for --rows)",
+    ]
     for task, left in zip([*known, *waiting], estimated, strict=True):
         state = "done" if store.done(task) else "trained" if store.trained(task.recipe) else "to do"
         # What a calibrated row will be is not known yet; it costs about what its first candidate costs.
