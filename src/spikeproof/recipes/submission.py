@@ -30,7 +30,7 @@ from spikeproof.records.submission_json import (
     SUBMISSION,
     VERSION,
     CheckedRecord,
-    Claim,
+    ClaimRecord,
     SubmissionRecord,
     SubmittedAudit,
     SubmittedData,
@@ -94,7 +94,7 @@ def submit(
                 seed=found.seed,
             ),
             images=found.images,
-            claim=Claim(
+            claim=ClaimRecord(
                 clean=found.trials[0].left.correct,
                 protocol=found.protocol.correct,
                 worst_case=found.worst_case.correct,

@@ -68,7 +68,7 @@ class SubmittedAudit(_Closed):
     seed: Seed = 0
 
 
-class Claim(_Closed):
+class ClaimRecord(_Closed):
     """How many of the audit's images the network is right about.
 
     Attributes:
@@ -109,7 +109,7 @@ class SubmissionRecord(_Closed):
     data: SubmittedData
     audit: SubmittedAudit
     images: Fingerprint = ""
-    claim: Claim
+    claim: ClaimRecord
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:
