@@ -23,4 +23,11 @@ def test_the_examples_are_found():
 
 
 def test_the_room_exports_what_it_promises():
-    assert sorted(spikeproof.data.__all__) == ["Augmentation", "Data", "ImageSet", "load_data"]
+    assert sorted(spikeproof.data.__all__) == [
+        "Augmentation",
+        "Data",
+        "ImageSet",
+        "load_data",
+        "load_frames",
+        "load_tonic",
+    ]
