@@ -123,5 +123,5 @@ def test_refuses_more_images_than_there_are(refuses):
 def test_an_unknown_name_lists_the_known_ones(name, tmp_path, monkeypatch, refuses):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "cifar").write_text("a file, but no .npz")
-    with refuses(name, "digits, cifar10, cifar100, tiny_imagenet", "folder", ".npz"):
+    with refuses(name, "digits, digits-events, cifar10, cifar100, tiny_imagenet", "folder", ".npz"):
         load_data(name)
