@@ -26,8 +26,8 @@ class DataConfig:
     """Which images: the arguments of :func:`spikeproof.data.load_data`."""
 
     name: str = "cifar10"
-    """digits, digits-events, cifar10, cifar100, tiny_imagenet; or the path of an image folder (train/CLASS/IMAGE, test/CLASS/IMAGE) or
-    of an .npz with x_train, y_train, x_test, y_test."""
+    """digits, digits-events, cifar10, cifar100, tiny_imagenet; or the path of an image folder (train/CLASS/IMAGE,
+    test/CLASS/IMAGE) or of an .npz with x_train, y_train, x_test, y_test."""
     classes: tuple[int, ...] | None = None
     """Keep only these, by number; all by default."""
     validation: int | None = 1000
