@@ -11,7 +11,7 @@ from spikeproof.defenses import DEFENSES, Defense
 from spikeproof.errors import SpikeproofError
 from spikeproof.gradients import ASSG, BPTR, BPTT, HART, PDSG, RGA, Around, Mixed, ReluTransfer
 from spikeproof.harden import Hardened, harden
-from spikeproof.hub import export_onnx
+from spikeproof.hub import export_nir, export_onnx
 from spikeproof.insight import describe_sites
 from spikeproof.interop import adapt
 from spikeproof.models import create_model, load_model, save_model
@@ -62,6 +62,7 @@ __all__ = [
     "bim",
     "create_model",
     "describe_sites",
+    "export_nir",
     "export_onnx",
     "fgsm",
     "harden",

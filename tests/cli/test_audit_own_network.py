@@ -153,6 +153,8 @@ def test_a_network_of_another_library(call, here):
         "num_steps": 4,
         "runs": "steps",
         "reads": "mean",
+        "native": False,
+        "frames": False,
         "readouts": [],
         "functions": [],
         "binary": [],

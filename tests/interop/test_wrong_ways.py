@@ -97,6 +97,17 @@ def test_wrong_steps(refuses):
         sp.adapt(jelly(), num_steps=T)(images().repeat(T, 1, 1, 1, 1))
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
+def test_torchscript(refuses):
+    """Alone and as a part: what forms its spikes cannot be reached."""
+    scripted = torch.jit.trace(nn.Linear(64, 10), torch.rand(1, 64))
+    for net in (scripted, nn.Sequential(nn.Flatten(), scripted)):
+        with refuses("TorchScript network cannot be adapted", "scripted or traced from"):
+            sp.adapt(net, num_steps=T)
+        with refuses("network of TorchScript cannot be audited", "scripted or traced from"):
+            sp.audit(net, sp.load_data("digits", validation=50).test, show=False)
+
+
 def test_an_encoder_inside(refuses):
     with refuses("No gradient of the image reaches", "encoder"):
         sp.adapt(nn.Sequential(encoding.PoissonEncoder(), *jelly()), num_steps=T)(images())

@@ -40,6 +40,8 @@ def told(folder: Path, network: dict[str, Any], **changes: Any) -> str:
             "Net of SpikingJelly, adapted: T = 4, called with the images in every step, logits the mean of its steps",
         ),
         (NETWORK | {"runs": "images", "reads": None}, "adapted: T = 4, called once with the images; 3 sites."),
+        (NETWORK | {"native": True}, "Net of SpikingJelly, converted to neurons of spikeproof: T = 4, called with the"),
+        (NETWORK | {"frames": True}, "adapted: T = 4, called with the frames in every step"),
         (NETWORK | {"runs": "function"}, "called by a function of its owner"),
         (NETWORK | {"readouts": ["lif3"]}, "The layer lif3 is a readout and no site."),
         (NETWORK | {"readouts": ["a", "b"]}, "The layers a and b are readouts and no site."),
@@ -48,7 +50,19 @@ def told(folder: Path, network: dict[str, Any], **changes: Any) -> str:
         (ANN | {"binary": ["act"]}, "Net has layers that give zeros and ones alone (act) and was not adapted"),
         (ANN, "Net: no spiking layer: an ANN."),
     ],
-    ids=["steps", "images", "function", "a readout", "readouts", "not adapted", "own functions", "bits", "ann"],
+    ids=[
+        "steps",
+        "images",
+        "native",
+        "frames",
+        "function",
+        "a readout",
+        "readouts",
+        "not adapted",
+        "own functions",
+        "bits",
+        "ann",
+    ],
 )
 def test_sentences(tmp_path: Path, network: dict[str, Any], sentence: str) -> None:
     page = told(tmp_path, network)

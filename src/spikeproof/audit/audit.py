@@ -31,7 +31,7 @@ from spikeproof.audit.fingerprint import fingerprint
 from spikeproof.audit.forecast import Forecast, falling, forecast
 from spikeproof.audit.images import AuditedImages, take_images
 from spikeproof.audit.masks import Masks
-from spikeproof.audit.network import Network, network_of
+from spikeproof.audit.network import Network, network_of, refuse_scripted
 from spikeproof.audit.outcomes import Outcomes, worst_case
 from spikeproof.audit.parts import Parts
 from spikeproof.audit.shards import Shard
@@ -122,6 +122,9 @@ def audit(
         check_threat(threat, tuple(NORMS), "An audit")
         config = dataclasses.replace(config, norm=threat.norm, eps=threat.eps)
     began = working_time()
+    refuse_scripted(model)
+    for number, other in enumerate(substitutes, 1):
+        refuse_scripted(other, _called(number, substitutes).capitalize())
     audited = take_images(model, images, config.samples, config.split)
     pixels, labels = audited.pixels, audited.labels
     if config.noise and not any(site.noise_std > 0 for site in sites(model).values()):

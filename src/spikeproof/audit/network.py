@@ -13,8 +13,8 @@ from torch.autograd.function import BackwardCFunction
 from spikeproof.attacks import evaluating, working_dtype
 from spikeproof.attacks.generators import generators_of, put_back
 from spikeproof.errors import SpikeproofError
-from spikeproof.interop import Adapted, Layout, Runs, libraries_in
-from spikeproof.models import SpikingModel, unwrapped
+from spikeproof.interop import Adapted, Layout, Native, Runs, libraries_in
+from spikeproof.models import SpikingModel, is_scripted, unwrapped
 from spikeproof.private_rng import private_rng
 from spikeproof.spiking import sites
 
@@ -33,6 +33,8 @@ class Network:
         num_steps: T; None where its layers are no sites, or there are none.
         runs: how an adapted network is called ("images", "sequence", ...; "function" for the user's own).
         reads: how the steps' outputs become logits ("mean", ...); None where the network gives one output for all.
+        native: whether its spiking layers were replaced by neurons of spikeproof (``adapt(net, native=True)``).
+        frames: whether it was called with frames [N,T,C,H,W], as event data are.
         readouts: its layers that fire but do not reach the logits.
         functions: in a network without sites, the autograd functions that are not PyTorch's own: one may form spikes.
         binary: in a network without sites, the layers that turn other numbers into zeros and ones alone.
@@ -43,6 +45,8 @@ class Network:
     num_steps: int | None = None
     runs: str | None = None
     reads: str | None = None
+    native: bool = False
+    frames: bool = False
     readouts: tuple[str, ...] = ()
     functions: tuple[str, ...] = ()
     binary: tuple[str, ...] = ()
@@ -70,6 +74,23 @@ class Network:
         return (
             f"The backward of this {self.name} has functions of its own ({', '.join(self.functions)}); if one forms "
             f"spikes, pass it through spikeproof.adapt(net, num_steps=T, spikes={self.functions[0]})"
+        )
+
+
+def refuse_scripted(model: nn.Module, called: str = "A network") -> None:
+    """Refuse a network of TorchScript, in which no spikes can be seen.
+
+    Args:
+        model: any.
+        called: how the message calls it.
+
+    Raises:
+        SpikeproofError: it is, or holds, a ``torch.jit.ScriptModule``.
+    """
+    if is_scripted(model):
+        raise SpikeproofError(
+            f"{called} of TorchScript cannot be audited: its code is compiled, so nobody sees its spiking layers, or "
+            "whether its gradient is a surrogate's; give the module that it was scripted or traced from."
         )
 
 
@@ -113,6 +134,8 @@ def _of_adapted(adapted: Adapted) -> Network:
         num_steps=adapted.num_steps,
         runs=settled.runs.value if isinstance(settled.runs, Runs) else "function",
         reads=None if settled.output is Layout.STEP else adapted.handed.reads,
+        native=isinstance(adapted, Native),
+        frames=settled.frames,
         readouts=settled.readouts,
     )
 

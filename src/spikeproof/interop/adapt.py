@@ -18,7 +18,7 @@ from spikeproof.interop.own_code import OwnCode
 from spikeproof.interop.running import Caller, Reads, Runs
 from spikeproof.interop.seam import Library
 from spikeproof.kinds import check_kinds
-from spikeproof.models import is_compiled
+from spikeproof.models import is_compiled, is_scripted
 from spikeproof.models.spiking_model import MOST_STEPS
 from spikeproof.spiking import sites
 
@@ -106,6 +106,11 @@ def _check_network(net: nn.Module) -> None:
         raise SpikeproofError(
             "A compiled network cannot be adapted: what forms its spikes is no longer called. Adapt the network that "
             "you compiled (net._orig_mod)."
+        )
+    if is_scripted(net):
+        raise SpikeproofError(
+            "A TorchScript network cannot be adapted: its code is compiled, so what forms its spikes is out of reach. "
+            "Adapt the module that it was scripted or traced from."
         )
     if isinstance(net, nn.DataParallel | DistributedDataParallel):
         raise SpikeproofError(

@@ -10,7 +10,7 @@ from spikeproof.models.site_shapes import shapes_seen, site_shapes
 from spikeproof.models.spiking_model import SpikingModel, draws_at_random
 from spikeproof.models.weights import load_model, save_model
 from spikeproof.models.workload import multiply_accumulates
-from spikeproof.models.wrapped import is_compiled, unwrapped
+from spikeproof.models.wrapped import is_compiled, is_scripted, unwrapped
 from spikeproof.models.writable import check_writable
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "differences",
     "draws_at_random",
     "is_compiled",
+    "is_scripted",
     "load_model",
     "make_room",
     "multiply_accumulates",

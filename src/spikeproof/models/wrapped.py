@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -12,6 +13,16 @@ def is_compiled(model: nn.Module) -> bool:
     """Whether ``torch.compile`` made this module."""
     dynamo = sys.modules.get("torch._dynamo.eval_frame")  # not imported: nothing was compiled; importing takes seconds
     return dynamo is not None and isinstance(model, dynamo.OptimizedModule)
+
+
+def is_scripted(model: nn.Module) -> bool:
+    """Whether any part of this module is TorchScript, scripted or traced.
+
+    Example:
+        >>> is_scripted(nn.Linear(2, 2))
+        False
+    """
+    return any(isinstance(module, torch.jit.ScriptModule) for module in model.modules())
 
 
 def unwrapped(model: nn.Module) -> nn.Module:

@@ -183,6 +183,8 @@ class NetworkRecord(RunRecord):
         library: whose spiking layers it has: "spikeproof", another library's name; None for none.
         num_steps: T; None where its layers were not adapted, or there are none.
         runs, reads: how an adapted network is called, and how its steps' outputs become logits.
+        native, frames: whether its neurons were replaced by those of spikeproof, and whether it was called with frames
+            of event data; False in older audits.
         readouts: its layers that fire but do not reach the logits.
         functions, binary: in a network without sites, the autograd functions that are not PyTorch's own, and the layers
             that give zeros and ones alone.
@@ -193,6 +195,8 @@ class NetworkRecord(RunRecord):
     num_steps: Whole | None = None
     runs: Text | None = None
     reads: Text | None = None
+    native: Truth = False
+    frames: Truth = False
     readouts: tuple[Text, ...]
     functions: tuple[Text, ...]
     binary: tuple[Text, ...]

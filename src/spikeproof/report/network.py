@@ -7,11 +7,11 @@ from spikeproof.report.records import Audit
 
 OURS = "spikeproof"
 _RUNS = {
-    "images": "called once with the images",
+    "images": "called once with the {images}",
     "sequence": "called once with a sequence [T,N,C,H,W]",
     "merged": "called once with merged frames [N*T,C,H,W]",
-    "steps": "called with the images in every step",
-    "states": "called with the images and its state in every step",
+    "steps": "called with the {images} in every step",
+    "states": "called with the {images} and its state in every step",
     "function": "called by a function of its owner",
 }
 
@@ -39,10 +39,9 @@ def network_sentences(audit: Audit) -> list[str]:
     if network.library == OURS:
         return [f"{network.name}: T = {network.num_steps}, {counted}."]
     reads = f", logits the {network.reads} of its steps" if network.reads else ""
-    sentences = [
-        f"{network.name} of {network.library}, adapted: T = {network.num_steps}, "
-        f"{_RUNS.get(network.runs or '', network.runs)}{reads}; {counted}."
-    ]
+    how = "converted to neurons of spikeproof" if network.native else "adapted"
+    called = _RUNS.get(network.runs or "", f"{network.runs}").format(images="frames" if network.frames else "images")
+    sentences = [f"{network.name} of {network.library}, {how}: T = {network.num_steps}, {called}{reads}; {counted}."]
     if network.readouts:
         several = len(network.readouts) > 1
         sentences.append(
