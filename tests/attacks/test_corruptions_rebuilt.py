@@ -245,6 +245,13 @@ def test_any_size_and_number_of_channels_will_do(kind, shape):
         assert found.shape == shape and found.dtype == images.dtype and found.isfinite().all()
 
 
+@pytest.mark.parametrize("kind", SIZES)
+def test_images_in_bfloat16_are_corrupted_as_in_float32(kind):
+    torch.manual_seed(0)
+    images = torch.rand(2, 3, 8, 8).bfloat16()
+    assert torch.equal(corrupt(images, kind, 3), corrupt(images.float(), kind, 3).bfloat16())
+
+
 @pytest.mark.parametrize("kind", [kind for kind in SIZES if kind != "shot_noise"])  # what Poisson draws take varies
 @pytest.mark.parametrize("severity", [1, 4])
 def test_an_image_is_corrupted_whatever_its_neighbours_are(kind, severity):

@@ -48,7 +48,7 @@ def corrupt(images: Float[Tensor, "n c h w"], kind: str, severity: int, *, seed:
     images, and no drawn texture would have that name by right.
 
     Args:
-        images: x, in [0, 1].
+        images: x, in [0, 1]; computed in float32, or in float64 where they are that.
         kind: one of these.
         severity: 1 to 5.
         seed: of every random number; the caller's generator is not touched.
@@ -64,9 +64,10 @@ def corrupt(images: Float[Tensor, "n c h w"], kind: str, severity: int, *, seed:
         raise SpikeproofError(f"A corruption is one of {', '.join(SIZES)}, not {told(kind)}.")
     whole(severity, "A corruption", "a severity", 1, 5)
     check_seed(seed, "A corruption")
+    exact = images if images.dtype == torch.float64 else images.float()
     with private_rng():
         torch.manual_seed(seed)
-        return RULES[kind](images, SIZES[kind][severity - 1]).clamp(0, 1)
+        return RULES[kind](exact, SIZES[kind][severity - 1]).clamp(0, 1).to(images.dtype)
 
 
 @attack("A corruption", norms=())
