@@ -136,7 +136,7 @@ def _nodes(network: SpikingModel, shapes: dict[str, tuple[int, ...]], dt: float)
                 yield name, nir.Conv2d(input_shape=shape[1:], weight=weight, bias=bias, groups=layer.groups, **how)
         elif isinstance(layer, nn.Flatten) and layer.start_dim == 1:
             yield name, nir.Flatten({"input": np.array(shape)}, start_dim=0, end_dim=-1)
-        elif isinstance(layer, nn.AvgPool2d) and not any(side % int(layer.kernel_size) for side in shape[1:]):
+        elif isinstance(layer, nn.AvgPool2d) and _tiles(layer, shape):
             yield name, _pool(nir, layer.kernel_size)
         elif isinstance(layer, Site):
             before = layers[place - 1][1] if place else None
@@ -149,6 +149,12 @@ def _nodes(network: SpikingModel, shapes: dict[str, tuple[int, ...]], dt: float)
                 f"{name} of this network is a {type(layer).__name__}, for which export_nir has no node; it writes "
                 "chains of convolutions, linear layers, average pooling and neurons, such as conv and the vggs."
             )
+
+
+def _tiles(layer: nn.AvgPool2d, shape: tuple[int, ...]) -> bool:
+    """Whether its windows lie side by side and cover the image, which is what NIR's node does everywhere."""
+    size, stride, padding = (np.broadcast_to(each, 2) for each in (layer.kernel_size, layer.stride, layer.padding))
+    return bool((size == stride).all() and not padding.any() and not (np.array(shape[1:]) % size).any())
 
 
 def _pool(nir: Any, size: Any) -> Any:
