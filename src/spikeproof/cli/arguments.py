@@ -174,7 +174,7 @@ class OwnNetworkArguments:
 
     config: Annotated[AuditConfig, tyro.conf.arg(name="")]
     data: str | None = None
-    """digits, digits-events, cifar10, cifar100, tiny_imagenet, or the path of an image folder or an .npz; to be given."""
+    """digits, digits-events, cifar10, cifar100, tiny_imagenet, or the path of a folder or an .npz; it must be given."""
     weights: Path | None = None
     """The network's weights: safetensors, or a state_dict that torch.save wrote."""
     adapting: Annotated[Adapting, tyro.conf.arg(name="")] = dataclasses.field(default_factory=Adapting)
@@ -235,7 +235,7 @@ class HardenOwnArguments(HardenArguments):
     eps: Eps = 8 / 255
     """Of the Linf threat, in training and audits."""
     data: str | None = None
-    """digits, digits-events, cifar10, cifar100, tiny_imagenet, or the path of an image folder or an .npz; to be given."""
+    """digits, digits-events, cifar10, cifar100, tiny_imagenet, or the path of a folder or an .npz; it must be given."""
     weights: Path | None = None
     """The network's weights: safetensors, or a state_dict that torch.save wrote."""
     adapting: Annotated[Adapting, tyro.conf.arg(name="")] = dataclasses.field(default_factory=Adapting)
