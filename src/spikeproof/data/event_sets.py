@@ -104,7 +104,7 @@ def load_tonic(name: str, *, frames: int, folder: str | Path, validation: int | 
             "[N,T,C,H,W] with numpy.savez and give load_data the file."
         ) from None
     kind: Any = getattr(tonic.datasets, name, None)
-    if not isinstance(kind, type):
+    if kind is None:
         raise SpikeproofError(f"tonic.datasets has no {name!r}; give the name of one of its classes, such as 'NMNIST'.")
     try:
         to_frames = tonic.transforms.ToFrame(sensor_size=kind.sensor_size, n_time_bins=frames)

@@ -136,7 +136,7 @@ def _nodes(network: SpikingModel, shapes: dict[str, tuple[int, ...]], dt: float)
                 yield name, nir.Conv2d(input_shape=shape[1:], weight=weight, bias=bias, groups=layer.groups, **how)
         elif isinstance(layer, nn.Flatten) and layer.start_dim == 1:
             yield name, nir.Flatten({"input": np.array(shape)}, start_dim=0, end_dim=-1)
-        elif isinstance(layer, nn.AvgPool2d) and not any(side % int(layer.kernel_size) for side in shape[1:]):
+        elif isinstance(layer, nn.AvgPool2d) and not (np.array(shape[1:]) % np.array(layer.kernel_size)).any():
             yield name, _pool(nir, layer.kernel_size)
         elif isinstance(layer, Site):
             before = layers[place - 1][1] if place else None
