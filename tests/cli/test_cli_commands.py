@@ -81,10 +81,11 @@ def test_train_audit_report(call, train_words, tmp_path, audit_in):
     assert "http" not in page.lower().replace("http-equiv", "")
 
 
-def test_two_runs_in_one_report(call, audited, tmp_path):
+def test_a_run_twice_in_one_report_is_one_network(call, audited, tmp_path):
     code, out, _ = call("report", audited, audited, "--out", tmp_path / "page.html")
     assert code == 0
-    assert "2 spiking networks" in (tmp_path / "page.html").read_text()
+    page = (tmp_path / "page.html").read_text()
+    assert "Robustness of demo-digits-vanilla in 2 audits" in page and "2 spiking networks" not in page
     assert not (audited / ".page.html").exists()
 
 

@@ -10,11 +10,14 @@ import pytest
 import torch
 
 from spikeproof.audit import Audit, AuditConfig
+from spikeproof.data import load_data
 from spikeproof.errors import SpikeproofError
+from spikeproof.models import create_model
 from spikeproof.recipes import audit_run, find_recipe, train_recipe
 from spikeproof.recipes.run import load_run
 from spikeproof.report import read_runs
 from spikeproof.runs import RunFolder
+from spikeproof.train import TrainConfig, train
 
 CONFIG = AuditConfig(
     eps=0.1, samples=20, battery=None, trials=("FGSM", "PGD-2"), tune_samples=0, diagnostics=False, batch_size=10
@@ -214,3 +217,11 @@ def test_an_unfinished_run_is_not_loaded(recipe, tmp_path, refuses):
         load_run(tmp_path / "begun", None)
     with refuses(tmp_path / "nowhere", "config.json"):
         load_run(tmp_path / "nowhere", None)
+
+
+def test_a_run_from_python_says_how_to_go_on(tmp_path, refuses):
+    model = create_model("conv", num_classes=10, image_size=8, in_channels=1, width=0.25)
+    data = load_data("digits", validation=50, train_limit=64)
+    train(model, data, config=TrainConfig(epochs=1, augmentation=None), out=tmp_path / "run", show=False)
+    with refuses("from Python", "load_model"):
+        load_run(tmp_path / "run", None)

@@ -85,6 +85,7 @@ def test_every_link_and_picture_is_complete(folders: list[Path], tmp_path: Path)
 def test_page_says_numbers_and_conditions(folders: list[Path], tmp_path: Path) -> None:
     text = write_report(folders, tmp_path / "report.html").read_text(encoding="utf-8")
     words = " ".join(Balanced(text).text.split())
+    assert f"Robustness of {len(folders)} spiking networks" in words
     assert "mpd-sgr keeps 35.2 % in the worst case at L∞ 2/255" in words
     assert "where its protocol accuracy says 43.8 %" in words
     assert "No other run's interval reaches its own." in words

@@ -56,6 +56,13 @@ def test_not_a_folder(tmp_path: Path) -> None:
         read_one(tmp_path / "nowhere")
 
 
+def test_a_folder_of_runs_names_them(tmp_path: Path) -> None:
+    for name in "cabd":
+        write_run(tmp_path / name)
+    with pytest.raises(SpikeproofError, match=r"holds some \(a, b, c and others\); give these, such as .*a\.$"):
+        write_report([tmp_path], tmp_path / "report.html")
+
+
 @pytest.mark.parametrize("name", ["config.json", "metrics.jsonl", "audit.json", "pictures.npz"])
 def test_cut_file(tmp_path: Path, name: str) -> None:
     folder = write_run(tmp_path / "x", audit=make_audit(), pictures=make_pictures())

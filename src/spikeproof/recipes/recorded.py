@@ -31,7 +31,7 @@ def recorded_part(kind: type[_Part], folder: Path, part: str) -> _Part:
     if part not in recipe:
         raise SpikeproofError(
             f"The run in {folder} has no recipe, so its {part} settings are unknown: it was trained or audited from "
-            "Python; audit it there with spikeproof.audit."
+            "Python; go on there, with spikeproof.load_model(RUN/model.safetensors) where the network was made here."
         )
     try:
         values = {name: tuple(value) if isinstance(value, list) else value for name, value in recipe[part].items()}

@@ -86,6 +86,7 @@ def load_run(folder: Path, data_dir: Path | None) -> tuple[SpikingModel, Data]:
     asked = recorded["recipe"].get("model")
     if not isinstance(asked, dict):
         load_model(run.weights)  # of a network of another library it says how to go on
+        recorded_part(DataConfig, folder, "data")  # and so does this of a run from Python
         raise SpikeproofError(f"{folder}/config.json does not describe its model; use the version that wrote it.")
     data = recorded_part(DataConfig, folder, "data").load(data_dir)
     model = load_model(run.weights, kernels=_kernels(run))

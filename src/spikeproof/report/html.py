@@ -65,7 +65,9 @@ def write_report(runs: Sequence[str | os.PathLike[str] | SavedRun], out: str | o
 def _page(runs: Sequence[SavedRun]) -> str:
     names, alone = labels(runs), len(runs) == 1
     anns = any(run.audit and run.audit.network and run.audit.network.ann for run in runs)
-    several = f"{len(runs)} {'networks' if anns else 'spiking networks'}"
+    networks = len({run.folder.resolve() for run in runs})
+    kind = "networks" if anns else "spiking networks"
+    several = f"{networks} {kind}" if networks > 1 else f"{runs[0].name} in {len(runs)} audits"
     return html(
         "report.html",
         kind="spikeproof report",

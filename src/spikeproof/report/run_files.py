@@ -55,6 +55,12 @@ def read_run(folder: str | os.PathLike[str], audited: Path | None = None) -> Sav
     if not folder.is_dir():
         raise SpikeproofError(f"{folder} is not a run folder; give a folder that `spikeproof train` wrote.")
     path, mend = folder / "config.json", "train the run again, or give another folder"
+    below = [] if path.exists() else sorted(file.parent.name for file in folder.glob("*/config.json"))
+    if below:
+        few = f"{', '.join(below[:3])}{' and others' if len(below) > 3 else ''}"
+        raise SpikeproofError(
+            f"{folder} is no run folder but holds some ({few}); give these, such as {folder / below[0]}."
+        )
     fields = sealed_value(read_text(path, mend), str(path), mend)
     config = as_record(ConfigRecord, fields, str(path), mend)
     audit = None if audited is None else read_audit(audited / "audit.json")

@@ -245,7 +245,8 @@ class RunFolder:
         if "network" in config["recipe"]:
             raise SpikeproofError(
                 f"{self.path} holds audits of a network that your own file makes ({config.get('name')}), and neither "
-                "its weights nor its training; name that file, as the command in its config.json does."
+                "its weights nor its training; give that file to audit or harden, as the command in its config.json "
+                "does, or its network to spikeproof's functions in Python."
             )
 
     def abandon(self) -> None:
