@@ -109,7 +109,7 @@ def test_the_loop_is_the_same_network_adapted(gallery, digits):
 @pytest.mark.thorough
 def test_the_script_makes_every_page(gallery, tmp_path):
     config = sp.AuditConfig(eps=EPS, samples=10, battery=None, trials=("PGD-2",), diagnostics=False)
-    made = gallery.make(tmp_path, gallery.Effort(epochs=1, minutes=0.02, audit=config))
+    made = gallery.make(tmp_path, gallery.Effort(epochs=1, minutes=0.1, audit=config))
     assert sorted(made) == [tmp_path / page.name for page in PAGES]
     for page in made:
         text = page.read_text()
