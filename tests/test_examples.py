@@ -102,13 +102,16 @@ def test_notebooks_hold_no_outputs():
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("library", ["spikingjelly", "snntorch", "norse", "sinabs"])
-def test_tutorial_is_the_same_network_wrapped_and_adapted(library):
+@pytest.mark.parametrize("name", ["spikingjelly", "snntorch", "norse", "sinabs", "spikingjelly_vgg"])
+def test_tutorial_is_the_same_network_wrapped_and_adapted(name):
+    library, make = example("other_tools").TUTORIALS[name]
     pytest.importorskip(library)
     data = load_data("digits", validation=200)
     torch.manual_seed(0)
     images = data.train.images.float() / 255
-    tutorial = example("other_tools").TUTORIALS[library](images, data.train.labels, epochs=1)
+    if name == "spikingjelly_vgg":  # for 32 x 32 pixels in colour
+        images = images.expand(-1, 3, -1, -1).repeat_interleave(4, 2).repeat_interleave(4, 3)
+    tutorial = make(images, data.train.labels, epochs=1)
     tutorial.wrapped.eval()
     tutorial.adapted.eval()
     with torch.no_grad():
