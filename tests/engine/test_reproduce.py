@@ -24,6 +24,7 @@ from spikeproof.machine import precision
 from spikeproof.recipes import Recipe
 from spikeproof.results import read_results
 from spikeproof.runs import RunFolder
+from spikeproof.tables import TABLES
 
 
 def around(store):
@@ -331,6 +332,23 @@ def test_the_same_network_is_never_done_by_two_at_once(done):
     finally:
         holder.communicate("")
     assert not is_busy(store, VANILLA)
+
+
+def test_a_dry_run_says_whether_the_data_is_at_hand(tmp_path, monkeypatch):
+    of_cifar = TablePlan.of(TABLES["tgo-main"], "mini", seeds=(0,), only=["bptt"])
+    folder = tmp_path / "data"
+
+    def said():
+        return dry_run(of_cifar, Store(tmp_path / "store"), 1, folder).splitlines()[-2]
+
+    assert said() == f"Data: cifar10 is missing: there is no file {folder / 'cifar10' / 'train.parquet'}."
+    (folder / "cifar10").mkdir(parents=True)
+    for split in ("train", "test"):
+        (folder / "cifar10" / f"{split}.parquet").touch()
+    assert said() == "Data: cifar10 is at hand."
+    monkeypatch.delenv("SPIKEPROOF_DATA_DIR", raising=False)
+    folder = None
+    assert said().startswith("Data: cifar10 comes from the Hugging Face hub")
 
 
 def test_a_dry_run_does_nothing_and_says_what_it_would(tmp_path):

@@ -126,7 +126,7 @@ def _reproduce_table(name: str, words: list[str], command: str) -> int:
     store = Store(arguments.out)
     plan = TablePlan.of(table, arguments.scale, seeds=arguments.seeds, only=arguments.rows)
     if arguments.dry_run:
-        print(dry_run(plan, store, arguments.jobs))
+        print(dry_run(plan, store, arguments.jobs, arguments.data_dir))
         return 0
     results = arguments.results or arguments.out / "results"
     check_folders(store.root, results)

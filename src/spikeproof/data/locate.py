@@ -26,20 +26,37 @@ def locate(public_set: PublicSet, data_dir: str | Path | None) -> tuple[Path, Pa
     Raises:
         SpikeproofError: naming the path at which no file was found, or when the hub cannot be reached.
     """
-    splits = ("train", public_set.test_split)
+    files = _local_files(public_set, data_dir)
+    if files is None:
+        return _download(public_set, "train"), _download(public_set, public_set.test_split)
+    for path in files:
+        if not path.is_file():
+            raise SpikeproofError(
+                f"there is no file {path}, which {public_set.name} needs: put it there, "
+                f"or give another folder as --data-dir or {DATA_DIR_VARIABLE}."
+            )
+    return files
+
+
+def whereabouts(public_set: PublicSet, data_dir: str | Path | None) -> str:
+    """In a sentence, where ``locate`` would look, and whether it would find the files there; nothing is downloaded."""
+    files = _local_files(public_set, data_dir)
+    if files is None:
+        return f"{public_set.name} comes from the Hugging Face hub, if it is not in the hub's cache already."
+    missing = [path for path in files if not path.is_file()]
+    return (
+        f"{public_set.name} is missing: there is no file {missing[0]}." if missing else f"{public_set.name} is at hand."
+    )
+
+
+def _local_files(public_set: PublicSet, data_dir: str | Path | None) -> tuple[Path, Path] | None:
+    """The train and test file in the folder that was given or that the environment names; None without one."""
     # An empty variable is what `make` exports when it finds no folder, so it counts as unset.
     folder = data_dir if data_dir is not None else os.environ.get(DATA_DIR_VARIABLE)
-    if folder:
-        train, test = (user_path(folder) / public_set.name / f"{split}.parquet" for split in splits)
-        for path in (train, test):
-            if not path.is_file():
-                raise SpikeproofError(
-                    f"there is no file {path}, which {public_set.name} needs: put it there, "
-                    f"or give another folder as --data-dir or {DATA_DIR_VARIABLE}."
-                )
-        return train, test
-    train, test = (_download(public_set, split) for split in splits)
-    return train, test
+    if not folder:
+        return None
+    of = user_path(folder) / public_set.name
+    return of / "train.parquet", of / f"{public_set.test_split}.parquet"
 
 
 def _download(public_set: PublicSet, split: str) -> Path:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from spikeproof.data.locate import whereabouts
+from spikeproof.data.public_sets import PUBLIC_SETS
 from spikeproof.engine.estimate import correction, hours
 from spikeproof.engine.execute import Circumstances
 from spikeproof.engine.gather import gather
@@ -80,11 +82,13 @@ def _present(plan: TablePlan, results: Path) -> tuple[TableHeader | None, list[R
     return None, []
 
 
-def dry_run(plan: TablePlan, store: Store, slots: int) -> str:
-    """What ``reproduce`` would do: where to, and a line for each task with its hours and, if it is of a row, its name.
+def dry_run(plan: TablePlan, store: Store, slots: int, data_dir: str | Path | None = None) -> str:
+    """What ``reproduce`` would do: where to, a line for each task with its hours and, if it is of a row, its name, and
+    whether the data is at hand.
 
     Args:
         slots: how many tasks are done at once.
+        data_dir: as for ``load_data``.
     """
     device = pick_device("auto").type
     known, waiting = plan.tasks(store), plan.waiting(store)
@@ -102,4 +106,6 @@ def dry_run(plan: TablePlan, store: Store, slots: int) -> str:
         lines.append(f"{key:17}  {state:8}{left:9.2f} h  {task.label}{names.get(task.label, '')}")
     total = sum(estimated)
     where = f"{slots} at once on {device}" if slots > 1 else f"one at a time on {device}"
+    sets = dict.fromkeys(task.recipe.data.name for task in (*known, *waiting))
+    lines += [f"Data: {whereabouts(PUBLIC_SETS[name], data_dir)}" for name in sets if name in PUBLIC_SETS]
     return "\n".join([*lines, f"About {total / slots:.2f} hours, {where}: an estimate, corrected by what is done."])
