@@ -77,6 +77,7 @@ def test_the_fields_are_those_that_are_known():
     assert len(fields) >= 18
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize(("place", "field"), dict.fromkeys((place, field) for place, field, _ in CASES))
 def test_an_extreme_number_is_taken_or_refused_in_one_sentence(place, field):
     taken = []

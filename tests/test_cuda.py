@@ -185,6 +185,7 @@ def test_a_chase_waits_once_a_step(device):
     assert few > 0 or device == "cpu"
 
 
+@pytest.mark.thorough
 def test_an_audit_of_eight_digits_runs(device):
     model, _, _ = on_digits(device)
     trials = ("FGSM", "PGD-3", "SA-PGD-3@ASSG", "APGD-DLR-3", "SQUARE-3")
@@ -194,6 +195,7 @@ def test_an_audit_of_eight_digits_runs(device):
     assert found.to_json("command")
 
 
+@pytest.mark.thorough
 def test_a_run_trains_stops_nowhere_and_is_read_again(device, tmp_path):
     data = digits()
     model = create_model("conv", num_classes=10, image_size=8, in_channels=1, num_steps=2, kernels="fused")

@@ -50,6 +50,7 @@ def test_it_has_every_file_of_the_package_and_the_licence(wheel):
     assert f"spikeproof-{__version__}.dist-info/licenses/LICENSE" in names
 
 
+@pytest.mark.thorough
 def test_it_runs_from_elsewhere(wheel, tmp_path):
     """Its kernels too: where their source is missing, a warning says so, and here a warning is an error."""
     with zipfile.ZipFile(wheel) as archive:

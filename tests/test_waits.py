@@ -88,6 +88,7 @@ def watched_step(digits, defenses, **changes):
     return waits.found
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("name", DEFENSES)
 def test_a_training_step_waits_for_nothing(digits, name):
     found = watched_step(digits, DEFENSES[name])

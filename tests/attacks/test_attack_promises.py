@@ -107,6 +107,7 @@ def test_more_steps_break_whatever_fewer_broke(exact_model, batch):
     assert standing[-1].sum() < standing[0].sum()
 
 
+@pytest.mark.sweep
 @chasing
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("eps", [0.03, 0.05])
@@ -196,6 +197,7 @@ def test_also_when_the_model_fails_midway(odd_model, batch, attack, fails_at):
     assert snapshot(odd_model) == before
 
 
+@pytest.mark.sweep
 @each_attack
 def test_images_are_not_written_to(model, batch, attack):
     images, labels = batch
@@ -205,6 +207,7 @@ def test_images_are_not_written_to(model, batch, attack):
     assert torch.equal(images, copies[0]) and torch.equal(labels, copies[1])
 
 
+@pytest.mark.sweep
 @each_attack
 def test_result_carries_no_graph_even_if_the_images_want_gradients(model, batch, attack):
     images, labels = batch
@@ -232,6 +235,7 @@ def test_same_seed_same_images(model, batch, attack):
         assert torch.equal(first, other) == (attack.form.name in DRAWS_NOTHING)
 
 
+@pytest.mark.sweep
 @each_attack
 def test_without_any_gradient_images_are_finite_and_allowed(model, batch, attack):
     blind = create_model(
@@ -269,6 +273,7 @@ def test_bfloat16_crafts_and_float32_judges(model, batch, attack):
     assert abs(int(found.correct.sum()) - int(exact.correct.sum())) <= 6
 
 
+@pytest.mark.sweep
 @each_attack
 def test_float64_models_and_images_work(model, batch, attack):
     model.double()
@@ -278,6 +283,7 @@ def test_float64_models_and_images_work(model, batch, attack):
     assert torch.equal(found.correct, judge(model, found.images).argmax(1) == labels)
 
 
+@pytest.mark.sweep
 @each_attack
 def test_a_network_without_sites_is_attacked_by_bptt(batch, attack):
     torch.manual_seed(0)

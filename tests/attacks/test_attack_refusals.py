@@ -105,6 +105,7 @@ for name, call in wrong.items():
 """
 
 
+@pytest.mark.thorough
 def test_wrong_words_and_shapes_are_refused_also_where_types_are_not_checked():
     """Users run without the type checks of these tests."""
     ran = subprocess.run([sys.executable, "-c", FOR_USERS], capture_output=True, text=True, check=True)

@@ -32,6 +32,7 @@ def batch(model):
     return frames, model(frames).argmax(1)
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("name", [name for name in EVERY if name != "TRANSFER"])
 def test_every_attack_takes_frames(name, model, batch):
     frames, labels = batch

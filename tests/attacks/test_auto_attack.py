@@ -233,6 +233,7 @@ def known(model, batch, classes):
     return few, images[surest.indices], labels[surest.indices]
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("classes", [2, 3, 10])
 @pytest.mark.parametrize("attack", [mtpgd, apgd_targeted, fab_targeted])
 def test_all_wrong_classes_are_tried_and_no_more(exact_model, batch, attack, classes):
@@ -307,6 +308,7 @@ def test_a_sample_ends_alike_among_few_and_among_many(exact_model, batch, object
     torch.testing.assert_close(few.images, together.images[:7], rtol=0, atol=1e-6)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("attack", "eps"),
     [

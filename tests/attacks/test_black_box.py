@@ -72,6 +72,7 @@ def test_spsa_breaks_what_gradients_cannot(blind, batch):
     assert (known & ~found.correct).sum() > max(5, 2 * fooled.sum())
 
 
+@pytest.mark.thorough
 def test_more_samples_and_steps_break_more(model, batch):
     images, labels = batch[0][:30], batch[1][:30]
     few = spsa(model, images, labels, Linf(0.1), steps=1, samples=2, delta=0.03, learning_rate=0.01)
@@ -235,6 +236,7 @@ def test_tpgd_on_spikes_is_the_published_loop(exact_model, batch):
     assert same[flipped].float().mean() > 0.8  # even there a pixel may have no gradient but rounding
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("threat", [Linf(0.1), L2(0.4)], ids=["linf", "l2"])
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_tpgd_keeps_ball_box_and_the_best(model, batch, threat, precision):

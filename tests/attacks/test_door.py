@@ -57,6 +57,7 @@ def test_every_attack_passes_it():
     assert norms_of(attacks.bim) == ("linf", "l2") and norms_of(attacks.cw_l2) == ("l2",)
 
 
+@pytest.mark.sweep
 @each
 def test_a_norm_that_it_cannot_search_is_refused(name, model, batch, refuses):
     attack = getattr(attacks, name)
@@ -162,6 +163,7 @@ class InPlace(nn.Module):
         return self.inner(images.mul_(0.9))
 
 
+@pytest.mark.sweep
 @each
 def test_a_network_that_works_in_place_changes_nobodys_images(name, model, batch):
     images, labels = batch[0][:10], batch[1][:10]

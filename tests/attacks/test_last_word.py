@@ -81,6 +81,7 @@ def test_what_counts_as_broken_is_broken(model, batch, kind):
     assert binom.sf(false - 1, claimed, 0.025) > 1e-3  # no more than an error of 2.5 % allows
 
 
+@pytest.mark.thorough
 def test_a_lucky_draw_is_no_break(model, batch):
     @attack("Boast")
     def boast(model, images, labels, threat, how):
@@ -103,6 +104,7 @@ def test_targets_are_confirmed_too(model, batch):
     assert binom.sf(int((truth != targets[at]).sum()) - 1, int(at.sum()), 0.025) > 1e-3
 
 
+@pytest.mark.thorough
 def test_same_seed_same_last_word(model, batch):
     first, again = (fgsm(Noisy(model), *batch, Linf(0.1), Crafting(seed=4)) for _ in range(2))
     assert torch.equal(first.correct, again.correct) and torch.equal(first.undecided, again.undecided)

@@ -78,6 +78,7 @@ def test_l2_stays_on_the_ball_and_moves_a_window():
     assert (cosine < 1 - 1e-4).float().mean() > 0.9 and cosine.mean() > 0.5
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("threat", [Linf(0.1), L2(0.8)], ids=repr)
 def test_the_margin_never_grows_and_nearest_is_the_least(model, batch, threat):
     images, labels = batch
@@ -91,6 +92,7 @@ def test_the_margin_never_grows_and_nearest_is_the_least(model, batch, threat):
     assert (threat.distance(many.nearest, images) <= threat.eps + 1e-5).all()
 
 
+@pytest.mark.thorough
 def test_it_breaks_what_gradients_leave(model):
     """And from there more than from the image itself, at equal queries."""
     test = load_data("digits", validation=100).test

@@ -183,6 +183,7 @@ def test_only_what_lies_within_the_radius_counts(model, batch, attack, eps):
         assert bound.correct.any() and (clean & ~bound.correct).any()
 
 
+@pytest.mark.thorough
 def test_cw_breaks_within_a_radius_what_pgd_would(model, known):
     """With 4 x 30 steps about 27 of 58, where PGD-20 breaks 19; with a third of the steps PGD is ahead."""
     images, labels = known
@@ -193,6 +194,7 @@ def test_cw_breaks_within_a_radius_what_pgd_would(model, known):
     assert (closest <= eps).sum() >= broken.sum() > 10
 
 
+@pytest.mark.thorough
 @each_attack
 def test_targets_are_reached(model, known, attack):
     images, labels = known
@@ -206,6 +208,7 @@ def test_targets_are_reached(model, known, attack):
     assert distances(found.images, images)[found.reached].median() > untargeted.median()
 
 
+@pytest.mark.thorough
 def test_confidence_asks_for_a_lead(model, known):
     images, labels = known
     attack = partial(ATTACKS["cw"], model, images, labels, ANYWHERE)
@@ -218,6 +221,7 @@ def test_confidence_asks_for_a_lead(model, known):
     assert distances(sure.images, images)[both].mean() > distances(plain.images, images)[both].mean()
 
 
+@pytest.mark.thorough
 def test_a_search_for_c_comes_closer_than_one_c(model, known):
     images, labels = known
     for c in (0.01, 5.0):  # too small to break all; too large to stay near
@@ -228,6 +232,7 @@ def test_a_search_for_c_comes_closer_than_one_c(model, known):
         assert ours.median() < alone.median()
 
 
+@pytest.mark.thorough
 @each_attack
 @pytest.mark.parametrize("source", [BPTT(), ASSG(), ReluTransfer()], ids=lambda source: source.name)
 def test_any_source_and_bfloat16(model, known, attack, source):

@@ -197,6 +197,7 @@ def test_corruptions_grow_stay_in_the_box_and_are_pure(kind):
     assert torch.equal(found[2], corrupt(images, kind, 3, seed=1)) == (kind not in RANDOM)
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("kind", SIZES)
 def test_corruption_judges_the_corrupted_images(model, batch, kind):
     images, labels = batch

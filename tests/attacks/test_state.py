@@ -101,6 +101,7 @@ def test_a_network_of_one_batch_size_is_none(model, batch):
     assert torch.equal(found.correct, pgd(model, *batch, Linf(0.1), steps=2, keep="last").correct)
 
 
+@pytest.mark.thorough
 def test_random_networks_and_compiled_ones_are_let_be(model, batch):
     class Drops(Wrapped):
         def forward(self, images):

@@ -78,6 +78,7 @@ def test_record_and_report_say_so(by_means, digits, quick, tmp_path):
     assert not any("adaptive" in str(sentence) for sentence in reservations(run.audit))
 
 
+@pytest.mark.thorough
 def test_it_stands_beside_a_spiking_network(by_means, tiny, digits, quick, tmp_path):
     config = quick(battery="quick", trials=(), samples=10)
     for name, net in (("ann", by_means), ("snn", tiny)):

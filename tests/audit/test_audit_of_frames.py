@@ -96,6 +96,39 @@ def test_an_ann_of_frames_is_audited(events):
     assert found.network.plain and found.worst_case.accuracy == 0
 
 
+class Rounded(nn.Module):
+    """No gradient reaches its frames, which it rounds before anything else."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, frames):
+        return self.inner((frames.detach() * 8).round() / 8)
+
+
+class Hidden(Rounded):
+    """No gradient reaches its frames, and nothing goes round what stops it."""
+
+    @torch.no_grad()
+    def forward(self, frames):
+        return self.inner(frames)
+
+
+def test_masks_before_frames(events):
+    """A mask before the first layer is gone round; one inside leaves no number, and not a high one."""
+    with torch.random.fork_rng([]):
+        torch.manual_seed(0)
+        net = PlainNet()
+    config = quick(battery="quick", trials=(), eps=0.5, samples=20)
+    bare, rounded, hidden = (
+        sp.audit(each, events.test, config, show=False) for each in (net, Rounded(net), Hidden(net))
+    )
+    assert bare.worst_case.accuracy == 0 < bare.clean.accuracy
+    assert rounded.no_number is None and rounded.worst_case.accuracy == 0
+    assert hidden.no_number is not None and hidden.no_number in hidden.warnings
+
+
 def test_a_network_of_images_is_told_about_frames(events, refuses):
     shape = {"num_classes": 10, "image_size": 12, "in_channels": 2}
     model = sp.create_model("conv", num_steps=STEPS, **shape)

@@ -37,6 +37,7 @@ def test_a_sweep_is_what_an_audit_at_that_radius_finds(tiny, digits, quick):
     assert swept == {r.trial.name: r.own for r in there.results if r.trial.name in ("PGD-3", "SA-PGD-6@ASSG")}
 
 
+@pytest.mark.thorough
 def test_the_sweep_changes_no_result(tiny, digits, quick):
     plain = audit(tiny, digits.test, quick(batch_size=16), show=False)
     swept = audit(

@@ -139,6 +139,7 @@ def test_an_audit_crafts_in_fp32_on_every_machine(tiny, digits, quick, tmp_path,
     assert audit_name(config) == audit_name(wide) != audit_name(dataclasses.replace(config, precision="bf16"))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("fits", "asked", "used"), [(9, None, 9), (250, None, 250), (9, 13, 13)])
 def test_the_batch_is_what_fits_into_memory(tiny, digits, quick, monkeypatch, attacked, fits, asked, used):
     seen = []

@@ -52,6 +52,7 @@ def test_a_trial_that_goes_on_begins_at_the_best_image(learned, digits, config, 
         assert (handed <= clean).all() and (handed < clean).float().mean() > 0.9
 
 
+@pytest.mark.thorough
 def test_no_later_trial_makes_a_start_worse(learned, digits, config, begun):
     asked = ("SA-PGD-20@ASSG", "APGD-ON-2@ASSG", "UNIFORM", "FGSM", "APGD-ON-3@ASSG")
     audit(learned, digits.test, dataclasses.replace(config, trials=asked), show=False)

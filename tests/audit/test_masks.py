@@ -81,6 +81,7 @@ class Inside(torch.nn.Module):
         return self.inner(images)
 
 
+@pytest.mark.thorough
 def test_where_nothing_goes_round_there_is_no_number(learned, digits, quick, tmp_path):
     found = audit(Inside(learned), digits.test, quick(trials=TRIALS, samples=20), show=False)
     assert found.no_number is not None and found.no_number in found.warnings

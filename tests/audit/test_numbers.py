@@ -168,6 +168,7 @@ def test_zero_gradient_share_of_a_spiking_model_is_autograds(digits, quick):
     assert 0 < found.zero_gradient_share < 0.5
 
 
+@pytest.mark.thorough
 def test_same_seed_same_audit(tiny, digits, quick, told):
     config = quick(sweep=(0.05,), trials=("R+FGSM", "PGD-3", "SA-PGD-3@ASSG", "SQUARE-20", "UNIFORM"))
     torch.manual_seed(1)

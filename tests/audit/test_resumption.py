@@ -80,6 +80,7 @@ def test_an_audit_leaves_no_parts_behind(tiny, digits, config, attacked, tmp_pat
     assert [path.name for path in (tmp_path / "parts").iterdir()] == ["notes.txt"]
 
 
+@pytest.mark.thorough
 def test_parts_stay_until_the_result_is_kept(tiny, digits, config, tmp_path):
     kept = []
 
@@ -92,6 +93,7 @@ def test_parts_stay_until_the_result_is_kept(tiny, digits, config, tmp_path):
     assert not (tmp_path / "parts").exists()
 
 
+@pytest.mark.thorough
 def test_the_first_process_alone_keeps_and_forgets(tiny, digits, config, monkeypatch, tmp_path):
     monkeypatch.setenv("RANK", "1")
     monkeypatch.setenv("WORLD_SIZE", "2")
@@ -103,6 +105,7 @@ def test_the_first_process_alone_keeps_and_forgets(tiny, digits, config, monkeyp
     assert files(tmp_path)
 
 
+@pytest.mark.thorough
 def test_two_interruptions(tiny, digits, config, attacked, tmp_path):
     audit(tiny, digits.test, config, show=False)
     everything = list(attacked)
@@ -136,6 +139,7 @@ def test_auto_goes_on_with_the_parts_of_fp32(tiny, digits, config, attacked, tmp
     assert config.precision == "auto" and asks_first(attacked, tiny, digits.test, wide, parts=tmp_path) == "UNIFORM"
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
 def test_another_config_has_parts_of_its_own(tiny, digits, config, attacked, tmp_path, change):
     interrupted(attacked, 4, tiny, digits.test, config, parts=tmp_path)
@@ -342,6 +346,7 @@ def test_a_damaged_part_is_redone(tiny, digits, config, told, attacked, tmp_path
     assert len(done) == 5
 
 
+@pytest.mark.thorough
 def test_no_damage_of_a_part_is_an_error(tmp_path):
     """Each byte of a small file turned over, and the file cut at each: its arrays as they were, or none."""
     arrays = {"samples": np.arange(3), "correct": np.array([True, False, True])}

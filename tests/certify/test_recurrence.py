@@ -25,6 +25,7 @@ def fired(given, neuron, share, **learned):
     return fire(drawn.expand(STEPS, *drawn.shape[1:]), neuron, surrogate=neuron.surrogate, **learned).spikes
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("constant", [False, True], ids=["by step", "constant"])
 @pytest.mark.parametrize("decay", [1.0, 0.5, 0.0])
 @pytest.mark.parametrize("reset", ["hard", "soft"])

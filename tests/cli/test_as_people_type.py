@@ -97,6 +97,7 @@ def test_quiet_says_nothing_on_the_way(call, train_words, tmp_path):
     assert call("audit", tmp_path / "run", "--device", "cpu", "--quiet")[::2] == (0, "")
 
 
+@pytest.mark.thorough
 def test_compare_prints_its_table_and_json(call, train_words, tmp_path):
     words = ["compare", "demo-digits", "--rows", "vanilla", *train_words(tmp_path / "runs")[2:], "--quiet"]
     code, out, err = call(*words)
@@ -114,6 +115,7 @@ def test_an_audit_in_l2(call, trained, audit_in, refused):
     assert json.loads((audit_in(trained) / "audit.json").read_text())["threat"] == {"norm": "l2", "eps": 0.5}
 
 
+@pytest.mark.thorough
 def test_audits_stand_side_by_side_and_nothing_is_replaced_unasked(call, refused, trained):
     """The README's own second line made n = 200 into n = 5 once."""
     assert call("audit", trained, "--device", "cpu")[0] == 0

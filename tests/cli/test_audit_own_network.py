@@ -122,6 +122,7 @@ def audited(folder):
     return json.loads((place / "audit.json").read_text())
 
 
+@pytest.mark.thorough
 def test_an_ann(call, here):
     code, out, err = call("audit", "net.py:ann", "--weights", "net.safetensors", *DIGITS, "--battery", "quick")
     assert code == 0, err
@@ -212,6 +213,7 @@ def test_another_network_or_other_data_in_the_same_folder(call, refused, here, b
         )
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize(
     ("words", "says"),
     [

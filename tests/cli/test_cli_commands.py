@@ -95,6 +95,7 @@ def test_an_unaudited_run_can_be_reported(call, trained):
     assert names_in(trained) == RUN_FILES | {"report.html"}
 
 
+@pytest.mark.thorough
 def test_demo_goes_on_where_it_was(call, two_quick_demos, tmp_path):
     code, out, _ = call("demo", "--out", tmp_path / "demo")
     assert code == 0
@@ -228,6 +229,7 @@ def test_audit_overrides_leave_the_run_alone(call, trained, audit_in):
     assert (trained / "config.json").read_text() == before
 
 
+@pytest.mark.thorough
 def test_a_battery_from_the_command_line(call, trained, audit_in):
     """The recipe's own trials come on top unless others are named; tuning and flags are a part of it."""
     words = ["--battery", "quick", "--trials", "SQUARE-20", "--tune-samples", "10", "--samples", "12"]
@@ -298,6 +300,7 @@ def test_resume_of_a_finished_run_changes_nothing(call, trained, train_words):
     assert {path.name: path.stat().st_mtime_ns for path in trained.iterdir()} == before
 
 
+@pytest.mark.thorough
 def test_the_installed_command(tmp_path):
     """What a shell in a narrow UTF-8 terminal sees; the tests in process see what others do."""
     done = subprocess.run(
@@ -337,6 +340,7 @@ def test_a_coding_is_set_and_audited(call, train_words, tmp_path, coding, record
     assert (said["noise"], said["eot_iter"]) == (("on", 2) if recorded["name"] == "RSC" else ("off", 2))
 
 
+@pytest.mark.thorough
 def test_compare_a_family(call, train_words, tmp_path):
     options = train_words(tmp_path / "runs")[2:]
     words = ["compare", "demo-digits", "--rows", "vanilla", "tgo", "--seeds", "0", "3", *options]

@@ -149,6 +149,7 @@ def test_a_file_where_the_folder_should_be(refused, train_words, tmp_path):
     refused(*train_words(tmp_path / "taken"), says=[tmp_path / "taken"])
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize(
     ("options", "says"),
     [

@@ -5,6 +5,7 @@ import pytest
 HUGE = "99999999999999999999"
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize(
     ("option", "value"),
     [

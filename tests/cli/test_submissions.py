@@ -70,6 +70,7 @@ def packed(_packed, tmp_path):
     return shutil.copytree(_packed / "run", tmp_path / "run")
 
 
+@pytest.mark.thorough
 def test_a_run_is_packed_and_checked(call, packed, tmp_path):
     out = tmp_path / "results" / "submissions" / "mine"
     code, said, _ = call(
@@ -93,6 +94,7 @@ def test_a_run_is_packed_and_checked(call, packed, tmp_path):
     assert read_submission(out).checked is None
 
 
+@pytest.mark.thorough
 def test_a_claim_beyond_the_interval_does_not_hold(call, handmade):
     rewrite(handmade, claim={"clean": 10, "protocol": 10, "worst_case": 10, "trials": {"FGSM": 10, "clean": 0}})
     code, said, err = call("check", handmade, "--device", "cpu", "--quiet")

@@ -226,6 +226,7 @@ def quickly(defenses, tmp_path=None, **config):
     return train(model, data, defenses, TrainConfig(**(given | config)), show=False, out=tmp_path)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("defense", [DLIF(eps=0.05), DLIF(norm="l1", alpha=2.5, perturbation="gaussian")], ids=str)
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_gains_and_weights_learn(defense, precision):
@@ -235,6 +236,7 @@ def test_gains_and_weights_learn(defense, precision):
         assert site.gain.shape == (2, 1) and not torch.equal(site.gain, torch.ones(2, 1))
 
 
+@pytest.mark.thorough
 def test_the_leftover_is_smaller_than_without_its_term():
     seen = {}
     for alpha in (0.0, 10.0):

@@ -209,6 +209,7 @@ def test_the_cost_follows_the_settings(less, more):
     assert less.step_cost < more.step_cost
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("name", DEFENSES)
 def test_it_knows_whether_training_accuracy_is_of_its_images(digits, name):
     watcher = Watcher()

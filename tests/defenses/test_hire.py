@@ -128,6 +128,7 @@ def test_saved_and_loaded_it_is_the_same_network(new_model, data, tmp_path):
     assert learned == [site.decay.item() for site in sites(model).values()]
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("microbatch", [None, 20], ids=["whole", "uneven parts"])
 @pytest.mark.parametrize(("periods", "step_size"), [(1, None), (2, None), (4, 0.04)])
 def test_each_period_moves_by_the_sign_of_the_last_ones_gradient(new_model, data, microbatch, periods, step_size):
@@ -157,6 +158,7 @@ def test_each_period_moves_by_the_sign_of_the_last_ones_gradient(new_model, data
     assert watcher.seen[-1].memory == {}  # nothing is handed to the next batch
 
 
+@pytest.mark.thorough
 def test_resumed_in_the_middle_of_an_epoch_bit_by_bit(new_model, data, tmp_path):
     whole, resumed, state = whole_and_resumed(
         new_model, data, [HIRE(eps=EPS, periods=3)], config(microbatch=20), tmp_path, share=0.65

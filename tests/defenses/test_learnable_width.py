@@ -150,6 +150,7 @@ def test_dspike_takes_the_best_aligned_of_three_and_keeps_its_place(images):
     assert part.memory == {}
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("defense", KINDS, ids=lambda kind: kind.label)
 def test_they_train_save_load_and_resume(defense, tmp_path):
     data = load_data("digits", validation=50, train_limit=96)

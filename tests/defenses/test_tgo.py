@@ -203,6 +203,7 @@ def noise_of(steps, samples, seed):
     return (record[""].margins + 50).flatten(0, 1)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kernels", ["reference", "fused"])
 @pytest.mark.parametrize("reset", ["hard", "soft"])
 def test_noise_in_the_potential_is_noise_in_the_current(kernels, reset):

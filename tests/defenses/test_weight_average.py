@@ -63,6 +63,7 @@ def accuracy(model, state, images):
     return (judge(model, pixels).argmax(1) == labels).double().mean().item()
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("tau", [0.0, 0.3, 0.9])
 @pytest.mark.parametrize(
     ("others", "changes"),
@@ -112,6 +113,7 @@ def test_what_is_frozen_stays_to_the_bit(digits):
     assert all(torch.equal(value, after[name]) for name, value in before.items())
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.8])
 def test_a_stopped_run_goes_on_bit_for_bit(digits, tmp_path, share):
     listed = [EMA(tau=0.8), FreeAdversarialTraining(replays=2)]

@@ -83,6 +83,7 @@ def written_out(model, digits, others, *, gamma, steps, learning_rate=0.1, decay
     return after
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("steps", [1, 3])
 @pytest.mark.parametrize(
     "others",

@@ -109,6 +109,7 @@ def test_what_is_a_rows_own_cannot_be_overridden(rows, change, refuses):
         overridden(rows, rows[0], dataclasses.replace(rows[0], **change))
 
 
+@pytest.mark.thorough
 def test_shares_do_every_row_once_and_a_second_call_nothing(rows, tmp_path):
     first = run(rows, tmp_path, seeds=(0, 1), share=(0, 2))
     done = {path.parents[2].name for path in tmp_path.glob("*/audits/*/audit.json")}

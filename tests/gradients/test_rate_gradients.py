@@ -119,6 +119,7 @@ def test_an_exception_in_the_single_copy_leaves_no_trace():
     assert not any(site.collapsed or site.override for site in sites(model).values())
 
 
+@pytest.mark.thorough
 def test_fused_sites_give_the_same():
     slow, images, labels = awake("wrn16")
     fast = awake("wrn16", kernels="fused")[0]

@@ -75,6 +75,7 @@ TWINS = {
 }
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("source", TWINS, ids=lambda source: source.name)
 @pytest.mark.parametrize("name", ["conv", "vgg11", "wrn16"])
 def test_gradient_is_the_literal_one(name, source):

@@ -115,6 +115,7 @@ def test_codings_point_where_no_other_does():
     assert max(alike(a, b) for at, a in enumerate(found) for b in found[:at]) < 0.999
 
 
+@pytest.mark.sweep
 @every_source
 @pytest.mark.parametrize("name", ["resnet17", "resnet18", "resnet19", "sew-resnet19"])
 def test_on_residual_networks_too(name, source):

@@ -20,6 +20,7 @@ def content(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
+@pytest.mark.thorough
 def test_the_folder_holds_the_same_network(audited, tmp_path):
     target = tmp_path / "new" / "shared"
     assert push(audited, target) == f"hub:{target}"

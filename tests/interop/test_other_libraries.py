@@ -95,6 +95,7 @@ def test_logits_and_margins_are_the_twin_s(name):
     assert torch.equal(adapted(images[:2]), adapted(images)[:2])
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("source", EVERY, ids=lambda source: source.name)
 @pytest.mark.parametrize("name", CASES)
 def test_every_source_has_the_twin_s_gradient(source, name, refuses):

@@ -171,6 +171,7 @@ def test_samples_do_not_meet_in_eval_mode_and_an_empty_batch_passes(name, batch_
     assert model(images[:0]).shape == (0, 4)
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("batch_norm", ["td", "per-step"])
 @pytest.mark.parametrize("name", NETWORKS)
 def test_trained_norms_come_back_from_disk(name, batch_norm, tmp_path):

@@ -82,6 +82,7 @@ def test_one_tap_equals_the_library_s(inner, outer, size, stride):
         torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(sys.platform != "linux", reason="the memory allocator that looks for damage is glibc's")
 def test_few_channels_and_a_stride_damage_no_memory():
     """The library's own weight gradient writes beyond its buffer here (oneDNN issue 6035): abort or wrong numbers."""

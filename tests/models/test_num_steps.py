@@ -26,6 +26,7 @@ def logits(model, images):
         return model(images)
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("coding", [Direct(), Poisson()], ids=["direct", "Poisson"])
 @pytest.mark.parametrize("name", ["conv", "resnet17", "sew-resnet19"])
 @pytest.mark.parametrize("steps", [1, 2, 8])

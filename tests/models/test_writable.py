@@ -134,6 +134,7 @@ def test_what_is_written_gives_the_same_answers(tmp_path, change):
     assert torch.equal(*answers)
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("name", DEFENSES)
 @pytest.mark.parametrize("batch_norm", ["merged", "per-step"])
 def test_what_every_defense_leaves_can_be_written(tmp_path, name, batch_norm):

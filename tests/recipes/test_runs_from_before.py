@@ -70,6 +70,7 @@ def old(recipe, tmp_path):
     return tmp_path
 
 
+@pytest.mark.thorough
 def test_it_is_gone_on_with_audited_and_reported(old, recipe, tmp_path_factory):
     assert not RunFolder(old).finished
     train_recipe(recipe, data_dir=None, out=old, resume=True, show=False)

@@ -129,6 +129,7 @@ def test_resuming_a_stopped_run_with_another_model(stopped, new_model, refuses):
         resume(model=new_model(width=0.5))
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize(
     "damage",
     [
@@ -159,6 +160,7 @@ def test_a_state_that_is_none_of_ours(stopped, refuses, foreign):
         resume()
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize(
     "text", ["", "{", '{"name": "x"', "\x00\x01", "{}", "[]", "null", '{"recipe": null}', '"text"'], ids=repr
 )

@@ -55,6 +55,7 @@ def test_what_ran_is_recorded(go, machine, native, tmp_path):
     assert all(torch.equal(value, weights[name]) for name, value in exact.model.state_dict().items())
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("native", [True, False])
 @pytest.mark.filterwarnings("ignore:bf16 is emulated")
 def test_a_resumed_run_goes_on_as_it_began(go, begun, machine, same_weights, native, tmp_path):
@@ -85,6 +86,7 @@ def test_going_on_in_fp32_is_not_said(go, begun, machine):
         go(settings={"mine": 1})
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("settings", [{"mine": 1}, {"train": {"precision": "auto"}}], ids=str)
 @pytest.mark.parametrize("native", [True, False])
 @pytest.mark.filterwarnings("ignore:bf16 is emulated")
@@ -125,6 +127,7 @@ def test_an_old_run_goes_on_in_its_precision(go, begun, machine):
         assert go(settings=OLD.settings()).metrics[-1]["precision"] == "bf16"
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("old", "now", "says"),
     [
@@ -157,6 +160,7 @@ def test_a_run_that_does_not_say_it_goes_on_as_asked(go, begun):
     assert go(settings={"mine": 1}, precision="fp32").metrics[-1]["precision"] == "fp32"
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("held", ["fp16", "auto", 32, ["bf16"], {"a": 1}], ids=str)
 def test_a_damaged_precision(go, begun, refuses, held):
     folder = begun(native=False)
@@ -166,6 +170,7 @@ def test_a_damaged_precision(go, begun, refuses, held):
         go(settings={"mine": 1})
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("defense", [AdversarialTraining(), TRADES(), MART(), DLIF()], ids=lambda d: d.label)
 @pytest.mark.parametrize("ran", ["fp32", "bf16"])
 @pytest.mark.filterwarnings("ignore:bf16 is emulated")

@@ -28,6 +28,7 @@ def test_site_with_norm(shape, pool, constant, training):
     assert seen["norm.num_batches_tracked"] == training
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
 @pytest.mark.parametrize(
     ("shape", "options"),
@@ -48,6 +49,7 @@ ONES = {
 }
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
 @pytest.mark.parametrize("constant", [False, True], ids=["steps", "constant"])
 @pytest.mark.parametrize(("shape", "pool"), ONES.values(), ids=ONES)
@@ -114,6 +116,7 @@ def every_ask(site):
         setattr(site, name, torch.nn.Parameter(drawn * 0.5 + 0.5))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
 def test_noise_decay_gain_and_moments_at_one_pooled_site(training):
     """The backward draws the noise of the forward once more, or its gradients would be of other spikes."""

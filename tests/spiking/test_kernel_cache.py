@@ -81,6 +81,7 @@ def damages(whole):
     yield whole[: len(whole) // 3] + bytes(64) + whole[len(whole) // 3 + 64 :]
 
 
+@pytest.mark.thorough
 def test_a_damaged_file_is_made_again(folder, new_process, compilations):
     run_it()
     (file,) = folder.glob("*.bin")

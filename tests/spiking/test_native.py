@@ -149,6 +149,7 @@ def test_every_number_of_steps(steps):
     Case(dataclasses.replace(SETTING, num_steps=steps, pooled=steps == 17), torch.float32).check()
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("reset", ["hard", "soft"])
 @pytest.mark.parametrize("detach_reset", [False, True])
 def test_every_reset(reset, detach_reset):
@@ -156,6 +157,7 @@ def test_every_reset(reset, detach_reset):
     Case(dataclasses.replace(SETTING, neuron=neuron), torch.float64).check()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("detach_reset", [False, True])
 def test_a_soft_reset_by_another_number(detach_reset):
     neuron = LateReset(decay=0.8, threshold=0.6, reset="soft", detach_reset=detach_reset)

@@ -41,6 +41,7 @@ def _mass(surrogate):
     return float((surrogate(angle.tan()) / angle.cos() ** 2).sum() * math.pi / cells)
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("surrogate", EACH, ids=str)
 def test_integrates_to_its_stated_mass(surrogate):
     stated = 2 / surrogate.beta if isinstance(surrogate, SuperSpike) else 1.0

@@ -306,6 +306,7 @@ def test_digits_have_no_mini_scale(refuses):
         at_scale(digits, "mini")
 
 
+@pytest.mark.thorough
 def test_mini_networks_can_be_made_and_take_their_defenses():
     sizes = {"cifar10": 32, "cifar100": 32, "tiny_imagenet": 64}
     seen = set()

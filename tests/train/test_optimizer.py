@@ -30,6 +30,7 @@ def test_it_is_pytorchs_own_with_the_groups_of_defenses(new_model, name):
     assert make_optimizer(model, [REG()], TrainConfig(optimizer=name)).param_groups[0]["weight_decay"] == 0.0
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["adam", "adamw"])
 def test_stopped_and_resumed_bit_by_bit(
     new_model, few_digits, quick, all_defenses, weights_of, metrics_of, same_weights, tmp_path, name

@@ -205,6 +205,7 @@ def test_bf16_is_near_fp32_but_not_it(new_model, few_digits, quick):
     assert losses[0] == pytest.approx(losses[1], rel=0.05)
 
 
+@pytest.mark.thorough
 def test_fused_kernels_train_like_the_reference(new_model, few_digits, quick):
     runs = [
         train(new_model(kernels=kernels), few_digits, config=quick(learning_rate=0.05), show=False).metrics
