@@ -147,7 +147,7 @@ def on_digits(device):
     return model, (test.images[:8].float() / 255).to(device), test.labels[:8].to(device)
 
 
-@pytest.mark.sweep
+@pytest.mark.thorough
 @PRECISIONS
 @pytest.mark.parametrize("name", ["PGD-20", "SA-PGD@ASSG"])
 def test_an_attack_step_waits_for_nothing(device, name, precision):

@@ -73,6 +73,7 @@ def test_no_defense_has_a_field_that_a_former_name_would_change():
     assert changed == {("feel", "leak")}  # whose name is the paper's, and which is left alone
 
 
+@pytest.mark.thorough
 def test_an_audit_by_former_names_is_read(few_digits, tmp_path):  # noqa: F811
     config = AuditConfig(eps=0.1, samples=10, battery=None, trials=("PGD-2", "SA-PGD-2@ASSG"), sweep=(0.05,))
     place = audit(network("tiny"), few_digits.test, config, show=False).save(tmp_path)

@@ -44,6 +44,7 @@ def literal(model, image, label, steps=10, c=0.5, learning_rate=0.01):
     return best, distance
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("settings", [{}, {"steps": 25, "c": 20.0}, {"steps": 12, "learning_rate": 0.2}], ids=str)
 def test_it_is_the_published_code_image_by_image(model, known, settings):
     images, labels = known

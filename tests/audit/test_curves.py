@@ -49,6 +49,7 @@ def test_the_sweep_changes_no_result(tiny, digits, quick):
     assert len(set(curve(swept.sweep))) == len(swept.sweep)  # no point twice
 
 
+@pytest.mark.thorough
 def test_steps_are_swept_at_the_audits_radius(tiny, digits, quick):
     config = quick(step_sweep=(9, 1, 3), sweep_samples=12, samples=12, per_member=True)
     found = audit(tiny, digits.test, config, show=False)

@@ -61,6 +61,7 @@ def test_per_member_every_trial_gets_everyone(model, digits, quick):
     assert sum(result.newly for result in found.results) == found.clean.correct - found.worst_case.correct
 
 
+@pytest.mark.thorough
 def test_dropping_changes_no_number_that_both_tell(model, digits, quick):
     """In float64 and without random starts: a smaller batch may round otherwise, and draws others."""
     exact = InDouble(model).eval()

@@ -215,7 +215,7 @@ class Without(Wrapped):
         return self.inner(images)
 
 
-@pytest.mark.sweep
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", [Hard, Without])
 def test_no_path_to_the_image_is_told_and_queries_decide(learned, digits, quick, kind):
     config = quick(trials=("FGSM", "PGD-5", "APGD-CE-5", "SQUARE-100"), eps=0.2, diagnostics=True, sweep_samples=20)

@@ -17,6 +17,7 @@ def noisy(tiny):
     return tiny
 
 
+@pytest.mark.thorough
 def test_noise_is_as_the_network_was_made_or_as_asked_and_recorded(noisy, digits, quick):
     for site in sites(noisy).values():
         site.noise_std = 50.0  # enough to drown every margin

@@ -199,6 +199,7 @@ def test_another_hook_has_parts_of_its_own(tiny, digits, config, attacked, tmp_p
     assert asks_first(attacked, tiny, digits.test, config, parts=tmp_path) == "UNIFORM"
 
 
+@pytest.mark.thorough
 def test_numbers_are_those_of_the_network_at_hand(tiny, digits, config, attacked, tmp_path):
     fresh = audit(Scaled(tiny, gain=0.2), digits.test, config, show=False)
     interrupted(attacked, 6, Scaled(tiny), digits.test, config, parts=tmp_path)
@@ -326,7 +327,7 @@ def test_another_fitting_batch_mixes_up_nobody(tiny, digits, config, attacked, t
     assert found.outcomes.equals(fresh.outcomes)
 
 
-@pytest.mark.sweep
+@pytest.mark.thorough
 @pytest.mark.parametrize("damage", ["empty", "cut", "text", "flipped", "other arrays"])
 def test_a_damaged_part_is_redone(tiny, digits, config, told, attacked, tmp_path, damage):
     undisturbed = audit(tiny, digits.test, config, show=False)

@@ -128,7 +128,7 @@ def test_damaged_json_of_a_run(audited, ends, tmp_path, seed):
     assert refused > 0
 
 
-@pytest.mark.sweep
+@pytest.mark.thorough
 @pytest.mark.parametrize("seed", range(6))
 def test_damaged_files_of_a_run(audited, ends, tmp_path, seed):
     draw = random.Random(100 + seed)

@@ -205,6 +205,7 @@ def test_no_submission_at_all(refused, tmp_path):
     refused("check", tmp_path, says=["not valid JSON"])
 
 
+@pytest.mark.thorough
 def test_what_cannot_be_packed(refused, packed, audited, trained, tmp_path):
     out = tmp_path / "out"
     refused("submit", packed, out, says=["--by"])

@@ -200,6 +200,7 @@ def test_defenses_that_climb_the_whole_loss_are_refused(refuses):
     compose([AdversarialTraining(), SR(), MPDSGR()])
 
 
+@pytest.mark.thorough
 def test_training_on_digits_makes_the_difference_quotient_small():
     data = load_data("digits", validation=50, train_limit=320)
     seen = {}

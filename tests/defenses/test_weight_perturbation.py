@@ -184,6 +184,7 @@ def test_the_ascent_draws_the_same_noise_and_leaves_no_trace(digits):
     assert run.metrics[-1]["train_accuracy"] == alone.metrics[-1]["train_accuracy"]
 
 
+@pytest.mark.thorough
 def test_a_stopped_run_goes_on_bit_for_bit(digits, tmp_path):
     listed = [FreeAdversarialTraining(replays=2), NDL(), AWP(steps=2, warmup=0.3)]
     config = config_of(epochs=3, batch_size=6, microbatch=4)

@@ -140,6 +140,7 @@ class Watched(InProcess):
         self.meanwhile()
 
 
+@pytest.mark.thorough
 def test_two_processes_share_the_rows(rows, tmp_path, monkeypatch):
     """While one is at the first row, another does the second, and waits for the first to end."""
     monkeypatch.setattr(runner, "_PATIENCE", 0.01)

@@ -22,7 +22,7 @@ class Told:
         raise SpikeproofError(json.dumps([torch.get_num_threads(), most_threads(), waiting]))
 
 
-@pytest.mark.sweep
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("held", "available", "slots", "named", "expected"),
     [

@@ -40,6 +40,7 @@ def test_a_pushed_folder_is_a_run_that_others_can_audit(audited, tmp_path):
     assert again.worst_case.correct == run.audit.worst_case.correct
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("as_whole", [True, False])
 def test_nothing_of_the_machine_is_shared(audited, tmp_path, as_whole):
     config = json.loads((audited / "config.json").read_text())

@@ -128,6 +128,7 @@ def test_roughness_by_hand():
     assert _roughness(torch.rand(1, 5, 2).expand(5, 5, 2)) == 0
 
 
+@pytest.mark.thorough
 def test_noise_is_no_roughness_and_its_draws_are_averaged(labels):
     images = torch.rand(12, 1, 8, 8, generator=torch.Generator().manual_seed(2))
     noisy = spiking()

@@ -41,5 +41,6 @@ def test_what_the_user_named_stays(named):
     assert python(f"{KEEP}\nprint(0, os.environ.get('MALLOC_MMAP_MAX_'))", **named)[1] == "None"
 
 
+@pytest.mark.thorough
 def test_a_process_that_has_torch_already_is_left_alone():
     assert python(f"import torch\n{KEEP}\nprint(0, os.environ.get('MALLOC_MMAP_MAX_'))")[1] == "None"

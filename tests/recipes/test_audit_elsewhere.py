@@ -73,6 +73,7 @@ def test_a_report_of_it_shows_the_training_as_well(run, tmp_path):
     assert len(told.epochs) == 2
 
 
+@pytest.mark.thorough
 def test_several_audits_of_one_run_side_by_side_and_one_of_them_anew(run, tmp_path, refuses):
     wide = dataclasses.replace(CONFIG, eps=0.3)
     narrow_found, wide_found = audit_into(run, tmp_path / "narrow"), audit_into(run, tmp_path / "wide", wide)
@@ -157,6 +158,7 @@ def test_a_run_without_metrics(run, tmp_path):
     assert not (bare / "metrics.jsonl").exists()
 
 
+@pytest.mark.thorough
 def test_transfer_trials_from_another_run(run, recipe, tmp_path):
     other = dataclasses.replace(recipe, train=dataclasses.replace(recipe.train, seed=1))
     train_recipe(other, data_dir=None, out=tmp_path / "other", show=False)

@@ -76,6 +76,7 @@ def test_a_few_of_the_images_have_every_class_in_its_share(run, recipe):
     assert (said["samples"], said["classes"]) == (12, found.classes) and said["split_size"] > 90
 
 
+@pytest.mark.thorough
 def test_the_same_images_are_audited_whatever_the_network(run, recipe, tmp_path):
     other = dataclasses.replace(recipe, train=dataclasses.replace(recipe.train, seed=5))
     train_recipe(other, data_dir=None, out=tmp_path / "other", show=False)
@@ -96,6 +97,7 @@ def test_classes_of_other_names_are_refused(run, folder, refuses):
     assert not (run / "audits").exists()
 
 
+@pytest.mark.thorough
 def test_test_images_that_were_changed_are_told_of(run, folder):
     def told(found):
         return any("are not those that the run had" in warning for warning in found.warnings)

@@ -61,6 +61,7 @@ def test_a_frozen_fused_network_gives_the_same_image_gradient(network):
     assert_same(found, {name: expected[name] for name in found}, tolerance=1e-9)
 
 
+@pytest.mark.thorough
 def test_bptt_with_another_surrogate_on_a_fused_site_equals_a_reference_site():
     gradients = {}
     for kernels in ("reference", "fused"):

@@ -127,6 +127,7 @@ def test_noise_decay_gain_and_moments_at_one_pooled_site(training):
     assert all(noisy[f"gradient of {name}"].abs().max() > 0 for name in ("decay", "gain"))
 
 
+@pytest.mark.thorough
 def test_noise_follows_torchs_generator_and_is_drawn_anew_each_time():
     site = new_site("fused", 5, with_norm=True, pool=2)
     every_ask(site)

@@ -96,6 +96,7 @@ def test_a_damaged_file_is_made_again(folder, new_process, compilations):
     assert len(compilations) >= 2
 
 
+@pytest.mark.thorough
 def test_without_the_compilers_own_files_a_kernel_still_loads(folder, new_process):
     run_it()
     compiling._remove(compiling._workshop(folder, os.getpid()), os.getpid())

@@ -176,7 +176,7 @@ COSTS = (
 )
 
 
-@pytest.mark.sweep
+@pytest.mark.thorough
 @pytest.mark.parametrize("cost", COSTS, ids=str)
 @pytest.mark.parametrize(
     ("reset", "after", "moments"), [("hard", False, True), pytest.param("soft", True, False, marks=THOROUGH)]

@@ -85,6 +85,7 @@ def damages(whole):
     yield bytes(byte ^ 0x55 for byte in whole)
 
 
+@pytest.mark.thorough
 def test_a_damaged_file_is_made_again(folder, new_process, compilations):
     run_it()
     (file,) = folder.glob("*.so")

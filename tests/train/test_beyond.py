@@ -59,6 +59,7 @@ def test_a_site_that_is_out_at_both_ends_tells_the_farther(new_model):
     assert beyond(model)["body.0.decay"] == -3.0
 
 
+@pytest.mark.thorough
 def test_what_a_run_tells_is_what_its_sites_hold(new_model, few_digits, quick, tmp_path):
     run = train(new_model(), few_digits, [HIRE(eps=0.05)], quick(epochs=6, learning_rate=0.3), out=tmp_path, show=False)
     decays = {f"{name}.decay": site.decay.item() for name, site in sites(run.model).items()}

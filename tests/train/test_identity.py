@@ -202,6 +202,7 @@ def test_an_identity_that_is_none(stopped, refuses, tmp_path, spoilt):
         resume()
 
 
+@pytest.mark.thorough
 def test_the_command_line_says_the_same(new_model, few_digits, quick, refuses, tmp_path):
     """Its settings say more than a network has; what the run is, is kept in the same words."""
 

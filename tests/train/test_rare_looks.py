@@ -63,6 +63,7 @@ def test_metrics_are_the_same_however_rarely_it_looks(new_model, few_digits, qui
     assert lines[0] == lines[1]
 
 
+@pytest.mark.thorough
 def test_a_resumed_run_has_the_same_metrics(
     new_model, few_digits, quick, rarely, metrics_of, weights_of, same_weights, tmp_path
 ):

@@ -26,7 +26,7 @@ def config(quick, **changes):
     return quick(**({"batch_size": 8, "epochs": 3, "learning_rate": 0.02} | changes))
 
 
-@pytest.mark.parametrize("microbatch", [None, 1])
+@pytest.mark.parametrize("microbatch", [None, pytest.param(1, marks=pytest.mark.thorough)])
 def test_a_network_that_falls_silent_stops_within_an_epoch(new_model, few_digits, quick, refuses, tmp_path, microbatch):
     steps = len(few_digits.train) // 8
     assert steps >= 4

@@ -54,6 +54,7 @@ def test_a_step_of_training_descends_it(new_model, few_digits, quick, defenses):
         torch.testing.assert_close(moved, parameter - 0.5 * parameter.grad, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.thorough
 def test_a_defense_that_replaces_the_loss_replaces_this_one(new_model, few_digits, quick, same_weights):
     runs = [
         train(new_model(), few_digits, [TRADES(eps=0.05)], quick(epochs=1, loss=loss), show=False)
