@@ -189,6 +189,37 @@ def test_a_data_set_of_tonic_is_loaded_by_its_name(tonic, tmp_path):
     assert (data.name, data.frames, len(data.train), len(data.test)) == ("NMNIST", STEPS, 6, 4)
 
 
+@pytest.mark.thorough
+def test_tonic_itself_reads_files_of_n_mnists_format(tmp_path, monkeypatch):
+    """Events written as N-MNIST has them: five bytes each, of x, y, and a bit of polarity before 23 of microseconds."""
+    tonic = pytest.importorskip("tonic")
+    # It asks for ten thousand files, and for the archive that they came from.
+    monkeypatch.setattr(tonic.datasets.NMNIST, "_check_exists", lambda self: True)
+    draws = np.random.default_rng(0)
+    written = {}
+    for folder, count in (("Train", 6), ("Test", 4)):
+        for index in range(count):
+            x, y, on = draws.integers(0, 34, 200), draws.integers(0, 34, 200), draws.integers(0, 2, 200)
+            time = np.sort(draws.integers(0, 300_000, 200))
+            time[0], time[-1] = 0, 300_000  # the last one ends the last bin of tonic, and is in none
+            bits = (on << 23) | time
+            record = np.stack([x, y, bits >> 16, (bits >> 8) & 255, bits & 255], 1).astype(np.uint8)
+            path = tmp_path / "NMNIST" / folder / str(index % 2) / f"{index:05d}.bin"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(record.tobytes())
+            written[folder, index] = np.stack([x, y, on], 1)[:-1]
+    data = load_tonic("NMNIST", frames=STEPS, folder=tmp_path, validation=2)
+    assert (data.name, len(data.train), len(data.validation), len(data.test)) == ("NMNIST", 4, 2, 4)
+    assert data.test.images.shape == (4, STEPS, 2, 34, 34) and data.test.class_names[1] == "1 - one"
+    assert sorted(data.test.labels.tolist()) == [0, 0, 1, 1]
+    # Wherever there was an event, of either polarity, and nowhere else, some frame has light.
+    for index, of_file in enumerate([0, 2, 1, 3]):  # by class, then by name
+        lit = torch.zeros(2, 34, 34, dtype=torch.bool)
+        x, y, on = written["Test", of_file].T
+        lit[on, y, x] = True
+        assert any(torch.equal(frames.bool().any(0), lit) for frames in data.test.images), index
+
+
 def test_what_tonic_has_not_or_has_not_split_is_refused(tonic, refuses, tmp_path):
     with refuses("no 'MNIST'"):
         load_tonic("MNIST", frames=STEPS, folder=tmp_path)
