@@ -1,10 +1,12 @@
 """A network that answers every image alike learns nothing more, and training says so."""
 
+import dataclasses
+
 import pytest
 import torch
 
 from spikeproof.defenses import MPDSGR, TGO, Defense
-from spikeproof.spiking import sites
+from spikeproof.spiking import Triangle, sites
 from spikeproof.train import train
 
 
@@ -56,6 +58,20 @@ def test_one_that_starts_silent_and_wakes_up_goes_on(new_model, few_digits, quic
         site.norm.weight.zero_()
         site.norm.bias.fill_(-1.0)
     assert len(train(model, few_digits, [Waking(after=0)], config(quick), show=False).metrics) == 3
+
+
+@pytest.mark.parametrize(("bias", "epoch"), [(-0.5, "epoch 1"), (-50.0, "epoch 0")])
+def test_one_that_never_spoke_has_a_quarter_of_training_to_wake_up(new_model, few_digits, quick, refuses, bias, epoch):
+    """Where its surrogate lets no gradient pass, the first epoch ends it."""
+    model = new_model()
+    with torch.no_grad():
+        *_, last_site = sites(model).values()
+        last_site.neuron = dataclasses.replace(last_site.neuron, surrogate=Triangle(gamma=2.0))
+        *_, weight, its_bias, _, _ = model.parameters()  # of that site, and of the layer that reads it
+        weight.mul_(1e-3)
+        its_bias.fill_(bias)
+    with refuses("silent", epoch, "time steps"):
+        train(model, few_digits, [], config(quick, epochs=7, learning_rate=1e-6), show=False)
 
 
 @pytest.mark.parametrize("defense", [MPDSGR(eta=300.0, warmup=0.0, sites="all"), TGO(lambda_max=1e4, sites="all")])

@@ -339,7 +339,7 @@ class _Trainer:
                 f"The loss rose to {loss:.2g} in epoch {epoch}, too high to go on; lower the learning rate or the "
                 "weight of a defense."
             )
-        check_speaks(sums, epoch)
+        check_speaks(sums, epoch, self.config.epochs, self.model.parameters())
         look = (epoch + 1) % self.config.validate_every == 0 or epoch + 1 == self.config.epochs
         images_seen = self.steps_an_epoch * self.config.batch_size
         with as_it_comes_out(self.model, self.defenses, self.memory):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from jaxtyping import Float
 from torch import Tensor
@@ -10,13 +10,16 @@ from torch import Tensor
 from spikeproof.errors import SpikeproofError
 from spikeproof.train.tally import Tally
 
-# Only the last quarter of an epoch counts: some networks start silent and wake up.
+# Only the last quarter of an epoch decides: some networks start silent and wake up.
 _LATE = 0.75
-_NAME = "spread of the logits"
+# One that has not spoken yet may take so much of training to wake up: deep ones with few time steps do, by the gradient
+# that their surrogates let pass (VGG11 at T = 2 in the third of twelve epochs).
+_PATIENCE = 0.25
+_BEFORE, _NAME = "spread of the logits before", "spread of the logits"
 
 
 def listen(sums: Tally, logits: Float[Tensor, "n classes"], over: float) -> None:
-    """Add to ``sums`` how far apart the logits of a part of a batch lie, in the last quarter of an epoch.
+    """Add to ``sums`` how far apart the logits of a part of a batch lie, the last quarter of an epoch by itself.
 
     What is added is the largest difference between two images' logits of one class.
 
@@ -32,25 +35,35 @@ def listen(sums: Tally, logits: Float[Tensor, "n classes"], over: float) -> None
         >>> sums.read()
         {'spread of the logits': 2.0}
     """
-    if over >= _LATE and len(logits) > 1:
-        sums.add(_NAME, (logits.amax(0) - logits.amin(0)).amax())
+    if len(logits) > 1:
+        sums.add(_NAME if over >= _LATE else _BEFORE, (logits.amax(0) - logits.amin(0)).amax())
 
 
-def check_speaks(sums: Mapping[str, float], epoch: int) -> None:
+def check_speaks(sums: Mapping[str, float], epoch: int, epochs: int, weights: Iterable[Tensor]) -> None:
     """Refuse to go on with a network that gave all images of every batch the same logits.
+
+    One that was silent from the first batch on may still wake up: for a quarter of training, while a gradient reaches
+    a weight.
 
     Args:
         sums: of the epoch, from ``Tally.read``.
-        epoch: which one, for the error message.
+        epoch: which one, from 0.
+        epochs: of the whole training.
+        weights: the parameters with the gradients of the last step. Biases and the like, of one dimension, do not
+            count: the last layer's learn without any spike.
 
     Raises:
         SpikeproofError: it did.
 
     Example:
-        >>> check_speaks({"spread of the logits": 0.1}, epoch=0)
+        >>> check_speaks({"spread of the logits": 0.1}, epoch=0, epochs=1, weights=[])
     """
-    if sums.get(_NAME) == 0:
+    if sums.get(_NAME) != 0:
+        return
+    may_wake_up = not sums.get(_BEFORE) and epoch + 1 <= _PATIENCE * epochs
+    if not (may_wake_up and any(each.ndim > 1 and each.grad is not None and each.grad.any() for each in weights)):
         raise SpikeproofError(
             f"The network is silent at the end of epoch {epoch}: it gives all images the same logits, so it can learn "
-            "nothing from them. Lower the weight of a defense or give it a warm-up; or lower the learning rate."
+            "nothing from them. Lower the weight of a defense or give it a warm-up; lower the learning rate; or give "
+            "the network more time steps."
         )
