@@ -39,7 +39,19 @@ def locate(public_set: PublicSet, data_dir: str | Path | None) -> tuple[Path, Pa
 
 
 def whereabouts(public_set: PublicSet, data_dir: str | Path | None) -> str:
-    """In a sentence, where ``locate`` would look, and whether it would find the files there; nothing is downloaded."""
+    """Whether :func:`locate` would find the files of ``public_set``, without a download.
+
+    Args:
+        public_set, data_dir: as for :func:`locate`.
+
+    Returns:
+        A sentence: at hand, missing (with the path), or from the hub.
+
+    Example:
+        >>> from spikeproof.data.public_sets import PUBLIC_SETS
+        >>> whereabouts(PUBLIC_SETS["cifar10"], "no/such/folder")
+        'cifar10 is missing: there is no file no/such/folder/cifar10/train.parquet.'
+    """
     files = _local_files(public_set, data_dir)
     if files is None:
         return f"{public_set.name} comes from the Hugging Face hub, if it is not in the hub's cache already."
