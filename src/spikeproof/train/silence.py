@@ -13,7 +13,7 @@ from spikeproof.train.tally import Tally
 # Only the last quarter of an epoch decides: some networks start silent and wake up.
 _LATE = 0.75
 # One that has not spoken yet may take so much of training to wake up: deep ones with few time steps do, by the gradient
-# that their surrogates let pass (VGG11 at T = 2 in the third of twelve epochs).
+# that their surrogates let pass (VGG11 at T = 2 or decay 0.5, in the first three of twelve epochs).
 _PATIENCE = 0.25
 _BEFORE, _NAME = "spread of the logits before", "spread of the logits"
 
