@@ -11,7 +11,7 @@ import pytest
 from report_folders import FLAGS, make_audit, make_trial, read_one, wilson, write_run
 
 from spikeproof.errors import SpikeproofError
-from spikeproof.report import comparison_json, comparison_table, read_runs, text_table, write_report
+from spikeproof.report import comparison_json, comparison_table, read_run, read_runs, text_table, write_report
 from spikeproof.report.compare import finding
 from spikeproof.report.html_table import html_table
 from spikeproof.report.numbers import eps_text, percent
@@ -262,6 +262,24 @@ def test_runs_of_one_name_are_told_apart(tmp_path: Path) -> None:
         (folders[0] / "audits" / audit).mkdir(parents=True)
         (folders[0] / "audits" / audit / "audit.json").write_text(json.dumps(make_audit()))
     assert labels(read_runs(folders[0])) == ["same (far)", "same (near)"]
+
+
+def test_two_audits_of_a_run_are_told_apart_by_how_they_differ(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "x", name="same")
+    for eps, battery in ((8 / 255, "quick"), (2 / 255, "quick"), (8 / 255, "thorough")):
+        folder = run / "audits" / f"{battery}-{eps:.3f}"
+        folder.mkdir(parents=True)
+        (folder / "audit.json").write_text(json.dumps(make_audit(eps=eps) | {"battery": battery}))
+    assert labels(read_runs(run)) == [
+        "same (L∞ 2/255, battery quick)",
+        "same (L∞ 8/255, battery quick)",
+        "same (L∞ 8/255, battery thorough)",
+    ]
+    assert labels([*read_runs(run)[:2], read_run(run)]) == [
+        "same (L∞ 2/255)",
+        "same (L∞ 8/255)",
+        "same (not audited)",
+    ]
 
 
 def test_radii_and_percentages_are_written_as_the_field_writes_them() -> None:

@@ -217,7 +217,11 @@ def unlike_sentence(runs: Sequence[SavedRun]) -> str:
 
 
 def labels(runs: Sequence[SavedRun]) -> list[str]:
-    """One name for each run. Runs of one name get their folder or audit behind it, or else a number."""
+    """One name for each run.
+
+    Runs of one name get behind it what tells them apart: their folder, the conditions in which their audits differ,
+    the audit's folder, or else a number.
+    """
     names = [run.name for run in runs]
     for name, often in Counter(names).items():
         if often == 1:
@@ -227,7 +231,16 @@ def labels(runs: Sequence[SavedRun]) -> list[str]:
         audits = [audited.name if (audited := runs[at].audited) else "not audited" for at in alike]
         both = [f"{folder}, {audit}" for folder, audit in zip(folders, audits, strict=True)]
         numbers = [f"{folder}, {number}" for number, folder in enumerate(folders, 1)]
-        endings = next(each for each in (folders, audits, both, numbers) if len(set(each)) == often)
+        ways = (folders, _unlike_conditions([runs[at] for at in alike]), audits, both, numbers)
+        endings = next(each for each in ways if len(set(each)) == often)
         for at, words in zip(alike, endings, strict=True):
             names[at] = f"{name} ({words})"
     return names
+
+
+def _unlike_conditions(runs: Sequence[SavedRun]) -> list[str]:
+    """For each run the conditions in which the audits differ, in words."""
+    names = differing(runs)
+    return [
+        "not audited" if run.audit is None else ", ".join(map(conditions(run.audit).__getitem__, names)) for run in runs
+    ]
