@@ -113,7 +113,7 @@ DOORS = {
 @pytest.mark.parametrize(
     ("call", "says"),
     [
-        (lambda: sp.adapt(torch.nn.Linear(1, 1)), r"adapt\(\): missing a required( keyword-only)? argument: 'num_steps'"),
+        (lambda: sp.adapt(torch.nn.Linear(1, 1)), r"adapt\(\): missing a required .*argument: 'num_steps'"),
         (lambda: sp.pgd(None, None, None), r"pgd\(\): missing a required argument: 'threat'"),
         (
             lambda: sp.fgsm(None, None, None, None, eps=1),

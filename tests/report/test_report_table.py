@@ -318,3 +318,13 @@ def test_without_a_number_every_place_says_none(tmp_path: Path) -> None:
     first, second = comparison_json(rows)
     assert first["worst_case"] == 0.2 and first["no_number"] is None
     assert second["worst_case"] is None and second["no_number"] == why
+
+
+def test_a_run_with_two_audits_was_trained_once(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "x", name="same")
+    for eps in (8 / 255, 2 / 255):
+        (folder := run / "audits" / f"{eps:.3f}").mkdir(parents=True)
+        (folder / "audit.json").write_text(json.dumps(make_audit(eps=eps)))
+    html = write_report([run], tmp_path / "page.html").read_text(encoding="utf-8")
+    training = html[html.index("Training loss by epoch") : html.index("Training accuracy by epoch")]
+    assert "<title>same, epoch 0" in training and "<title>same (" not in training

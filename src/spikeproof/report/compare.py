@@ -119,10 +119,16 @@ def _with_sign(fraction: float) -> str:
 
 
 def _training(runs: Sequence[SavedRun]) -> Markup | str:
-    """How training went: loss, training accuracy and, where it was measured, validation accuracy."""
-    named = [(look, name, run) for look, (name, run) in enumerate(zip(labels(runs), runs, strict=True)) if run.epochs]
-    if not named:
+    """How training went: loss, training accuracy and, where it was measured, validation accuracy.
+
+    A run with several audits was trained once: it is drawn once, with its first audit's colour.
+    """
+    first = {run.folder: look for look, run in reversed(list(enumerate(runs))) if run.epochs}
+    if not first:
         return ""
+    looks = sorted(first.values())
+    trained = [runs[look] for look in looks]
+    named = list(zip(looks, labels(trained), trained, strict=True))
 
     def lines(value: Callable[[Epoch], float | None]) -> list[ChartLine]:
         series = (
