@@ -4,13 +4,15 @@ import copy
 
 import pytest
 import torch
+from every_attack import EVERY
 from scipy.stats import binom
 from torch.nn.functional import dropout
 
 from foreign import Wrapped
-from spikeproof.attacks import Crafting, attack, fgsm, judged, pgd, square
+from spikeproof.attacks import ATTACKS, Crafting, attack, bim, door, fgsm, judged, pgd, square
 from spikeproof.attacks.confirm import confirm
 from spikeproof.attacks.craft import Attacked
+from spikeproof.attacks.last_word import last_word
 from spikeproof.coding import Poisson
 from spikeproof.defenses import NDL, TGO, RandHet, StoG
 from spikeproof.threat import Linf
@@ -108,6 +110,29 @@ def test_targets_are_confirmed_too(model, batch):
 def test_same_seed_same_last_word(model, batch):
     first, again = (fgsm(Noisy(model), *batch, Linf(0.1), Crafting(seed=4)) for _ in range(2))
     assert torch.equal(first.correct, again.correct) and torch.equal(first.undecided, again.undecided)
+
+
+FOR_A_NUMBER = {f"{name}-{number}": form for name, form in ATTACKS.items() for number in form.instead}
+
+
+@pytest.mark.parametrize("name", [*EVERY, *FOR_A_NUMBER])
+def test_fresh_draws_are_asked_once(model, batch, monkeypatch, name):
+    """A second time they would ask only for the breaks of the first, and forget what was undecided."""
+    asked = []
+    monkeypatch.setattr(door, "last_word", lambda *given: asked.append(last_word(*given)) or asked[-1])
+    case = EVERY[name.rpartition("-")[0] if name in FOR_A_NUMBER else name]
+    run = case.form.made(int(name.rpartition("-")[2])) if name in FOR_A_NUMBER else case
+    found = run(Noisy(model), batch[0][:6], batch[1][:6], case.threat(0.1), Crafting(eot_iter=1))
+    assert len(asked) == 1 and torch.equal(found.undecided, asked[0].undecided)
+
+
+def test_seven_steps_are_seven_steps(model, batch):
+    for name, search in (("PGD", pgd), ("BIM", bim)):
+        given = (Noisy(model), batch[0][:24], batch[1][:24], Linf(0.1), Crafting(eot_iter=2))
+        trial = ATTACKS[name].made(7)(*given)
+        plain = search(*given, steps=7, step_size=0.1 * 2.55 / 8, keep="last")
+        for field in ("images", "correct", "undecided"):
+            torch.testing.assert_close(getattr(trial, field), getattr(plain, field), rtol=0, atol=0)
 
 
 def test_a_network_without_randomness_pays_nothing(model, batch):

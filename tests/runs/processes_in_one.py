@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from spikeproof.data import Augmentation, load_data
-from spikeproof.defenses import AWP, DEFENSES, EMA, HIRE, MPDSGR, REG, SR, TGO, HoSNN, RecDis
+from spikeproof.defenses import AWP, DEFENSES, EMA, HIRE, MPDSGR, REG, SR, TGO, HoSNN, RecDis, RMPLoss
 from spikeproof.defenses import AdversarialTraining as AT
 from spikeproof.defenses import FreeAdversarialTraining as FreeAT
 from spikeproof.errors import SpikeproofError
@@ -36,6 +36,7 @@ COMPARED = {
     "AWP": ([AT(eps=0.05), AWP(gamma=0.1), EMA(tau=0.1)], {}, {"microbatch": 3}),
     "TET": ([], {}, {"loss": "tet"}),
     "parts": ([MPDSGR(eta=0.3)], {}, {"microbatch": 3}),
+    "one alone": ([], {}, {"batch_size": 3}),  # in the second process every batch is a single image
     "per-step": ([MPDSGR(eta=0.3)], {"batch_norm": "per-step"}, {}),
     "resnet": ([], {"name": "sew-resnet19", "width": 1 / 16}, {}),
     "merged resnet": ([], {"name": "resnet19", "width": 1 / 16}, {}),
@@ -71,9 +72,13 @@ def every_defense():
     """The weights after two steps with noise, or why it is refused."""
     data, found = load_data("digits", validation=8, train_limit=18), {}
     listed = {name: [kind()] for name, kind in DEFENSES.items()}
-    listed |= {"hosnn": [HoSNN(warmup=0.0)], "mpd-sgr by attack": [MPDSGR(width="attack")]}
+    listed |= {
+        "hosnn": [HoSNN(warmup=0.0)],
+        "rmp-loss": [RMPLoss(threshold=0.5)],
+        "mpd-sgr by attack": [MPDSGR(width="attack")],
+    }
     for name, defenses in (listed | {"tgo by attack": [TGO(width="attack")]}).items():
-        model = model_of(data, width=0.25)
+        model = model_of(data, width=0.25, neuron=Neuron(threshold=0.5))
         try:
             found[name] = train(model, data, defenses, config_of(), show=False).model.state_dict()
         except SpikeproofError as error:

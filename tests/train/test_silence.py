@@ -60,18 +60,45 @@ def test_one_that_starts_silent_and_wakes_up_goes_on(new_model, few_digits, quic
     assert len(train(model, few_digits, [Waking(after=0)], config(quick), show=False).metrics) == 3
 
 
-@pytest.mark.parametrize(("bias", "epoch"), [(-0.5, "epoch 1"), (-50.0, "epoch 0")])
-def test_one_that_never_spoke_has_a_quarter_of_training_to_wake_up(new_model, few_digits, quick, refuses, bias, epoch):
-    """Where its surrogate lets no gradient pass, the first epoch ends it."""
-    model = new_model()
+def quieten(model, bias):
+    """The last site gets hardly any current. Where ``bias`` is near the threshold, a gradient still passes."""
     with torch.no_grad():
         *_, last_site = sites(model).values()
         last_site.neuron = dataclasses.replace(last_site.neuron, surrogate=Triangle(gamma=2.0))
         *_, weight, its_bias, _, _ = model.parameters()  # of that site, and of the layer that reads it
         weight.mul_(1e-3)
         its_bias.fill_(bias)
+    return model
+
+
+@pytest.mark.parametrize(("bias", "epoch"), [(-0.5, "epoch 1"), (-50.0, "epoch 0")])
+def test_one_that_never_spoke_has_a_quarter_of_training_to_wake_up(new_model, few_digits, quick, refuses, bias, epoch):
+    """Where its surrogate lets no gradient pass, the first epoch ends it."""
     with refuses("silent", epoch, "time steps"):
-        train(model, few_digits, [], config(quick, epochs=7, learning_rate=1e-6), show=False)
+        train(quieten(new_model(), bias), few_digits, [], config(quick, epochs=7, learning_rate=1e-6), show=False)
+
+
+@pytest.mark.parametrize(("spoken", "epoch"), [(0, "epoch 2"), (1, "epoch 1")])
+def test_one_that_has_spoken_once_gets_no_patience(new_model, few_digits, quick, refuses, spoken, epoch):
+    """Both are silent from the second epoch on, and a gradient still reaches their weights."""
+
+    class Quietening(Silencing):
+        def after_step(self, model, seed):
+            self.steps += 1
+            if self.steps == self.after:
+                quieten(model, -0.5)
+
+    model = new_model() if spoken else quieten(new_model(), -0.5)
+    defense = Quietening(after=len(few_digits.train) // 8)
+    with refuses("silent", epoch):
+        train(model, few_digits, [defense], config(quick, epochs=11, learning_rate=1e-6), show=False)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 4, 5])
+def test_however_short_an_epoch_is_its_last_step_decides(new_model, few_digits, quick, refuses, steps):
+    batch_size = len(few_digits.train) // steps
+    with refuses("silent", "epoch 0"):
+        train(quieten(new_model(), -50.0), few_digits, [], config(quick, batch_size=batch_size), show=False)
 
 
 @pytest.mark.parametrize("defense", [MPDSGR(eta=300.0, warmup=0.0, sites="all"), TGO(lambda_max=1e4, sites="all")])

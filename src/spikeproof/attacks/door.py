@@ -35,6 +35,7 @@ def attack(
     norms: tuple[Norm | OtherNorm, ...] = ("linf", "l2"),
     source: GradientSource = _OWN,
     folds: bool = True,
+    hands_over: bool = False,
 ) -> Callable[[Callable[Given, Attacked]], Callable[Given, Attacked]]:
     """Make a function an attack: its network, images, labels, targets and threat are checked and converted first.
 
@@ -46,6 +47,8 @@ def attack(
         norms: of the balls that it searches; it refuses others. Without any it takes any threat.
         source: of its gradients, where ``how`` is None.
         folds: whether the function gets frames [N,T,C,H,W] as images [N,T*C,H,W] of a network that takes these.
+        hands_over: whether the function returns what another attack returned. Fresh draws have decided there: a second
+            time they would ask again only for what they confirmed.
 
     Returns:
         A decorator. What it makes raises SpikeproofError for arguments that cannot be converted.
@@ -75,7 +78,9 @@ def attack(
                 if "how" in signature.parameters:
                     arguments["how"] = how
                 attacked = _folded(function, call, images) if folds else function(*call.args, **call.kwargs)
-                return last_word(model, attacked, labels, targets, how) if isinstance(how, OfRandom) else attacked
+                if hands_over or not isinstance(how, OfRandom):
+                    return attacked
+                return last_word(model, attacked, labels, targets, how)
 
         guarded.norms = norms  # type: ignore[attr-defined]
         return guarded

@@ -300,7 +300,7 @@ def _step_size(threat: Threat, steps: int, given: float | str | None, attack: st
 _PAPERS_SHARE_AT_SEVEN = 2.55 / 8
 
 
-@attack("PGD-7")
+@attack("PGD-7", hands_over=True)
 def _seven_steps(
     model: nn.Module,
     images: Tensor,

@@ -149,13 +149,13 @@ class Processes:
         """Add up the numbers of all processes. All must call this.
 
         Args:
-            sums: this process's numbers; all processes have the same names in the same order.
+            sums: this process's numbers. A name that a process lacks counts as 0 there.
         """
         if self.world == 1:
             return sums
-        added = torch.tensor(list(sums.values()), dtype=torch.float64)
-        dist.all_reduce(added)
-        return dict(zip(sums, added.tolist(), strict=True))
+        gathered = self.gather(sums)
+        names = dict.fromkeys(name for each in gathered for name in each)
+        return {name: sum(each.get(name, 0.0) for each in gathered) for name in names}
 
     def share(self, count: int) -> tuple[int, ...]:
         """How many of ``count`` images each process takes, by rank.

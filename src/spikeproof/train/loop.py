@@ -328,7 +328,7 @@ class _Trainer:
             self.sums.add(f"penalty {label}", penalty, part.share / self.replays)
         self.sums.add("loss", loss, part.share, self.replays)
         self.sums.add("correct", (step.logits.argmax(1) == step.labels).sum(), parts=self.replays)
-        listen(self.sums, step.logits, self.step % self.steps_an_epoch / self.steps_an_epoch)
+        listen(self.sums, step.logits, (self.step % self.steps_an_epoch + 1) / self.steps_an_epoch)
         return loss.detach().double() * part.share
 
     def _close_epoch(self, epoch: int) -> None:
@@ -339,7 +339,7 @@ class _Trainer:
                 f"The loss rose to {loss:.2g} in epoch {epoch}, too high to go on; lower the learning rate or the "
                 "weight of a defense."
             )
-        check_speaks(sums, epoch, self.config.epochs, self.model.parameters())
+        heard = check_speaks(sums, epoch, self.config.epochs, self.model.parameters())
         look = (epoch + 1) % self.config.validate_every == 0 or epoch + 1 == self.config.epochs
         images_seen = self.steps_an_epoch * self.config.batch_size
         with as_it_comes_out(self.model, self.defenses, self.memory):
@@ -364,7 +364,7 @@ class _Trainer:
                 **({"beyond": out} if out else {}),
             }
         )
-        self.sums, self.seconds = Tally(self.device), 0.0
+        self.sums, self.seconds = Tally(self.device, heard), 0.0
         if self.folder is not None and self.processes.first:
             self.folder.write_metrics(self.metrics)
 

@@ -15,7 +15,7 @@ _LATE = 0.75
 # One that has not spoken yet may take so much of training to wake up: deep ones with few time steps do, by the gradient
 # that their surrogates let pass (VGG11 at T = 2 or decay 0.5, in the first three of twelve epochs).
 _PATIENCE = 0.25
-_BEFORE, _NAME = "spread of the logits before", "spread of the logits"
+_BEFORE, _NAME = "spread of the logits before", "spread of the logits"  # before: of all training, also older epochs
 
 
 def listen(sums: Tally, logits: Float[Tensor, "n classes"], over: float) -> None:
@@ -26,7 +26,7 @@ def listen(sums: Tally, logits: Float[Tensor, "n classes"], over: float) -> None
     Args:
         sums: of the epoch.
         logits: of one part of a batch; a single image says nothing and is left out.
-        over: the share of the epoch that is over, in [0, 1).
+        over: the share of the epoch that is over with this step, in (0, 1]. So its last step always decides.
 
     Example:
         >>> import torch
@@ -36,14 +36,14 @@ def listen(sums: Tally, logits: Float[Tensor, "n classes"], over: float) -> None
         {'spread of the logits': 2.0}
     """
     if len(logits) > 1:
-        sums.add(_NAME if over >= _LATE else _BEFORE, (logits.amax(0) - logits.amin(0)).amax())
+        sums.add(_NAME if over > _LATE else _BEFORE, (logits.amax(0) - logits.amin(0)).amax())
 
 
-def check_speaks(sums: Mapping[str, float], epoch: int, epochs: int, weights: Iterable[Tensor]) -> None:
+def check_speaks(sums: Mapping[str, float], epoch: int, epochs: int, weights: Iterable[Tensor]) -> dict[str, float]:
     """Refuse to go on with a network that gave all images of every batch the same logits.
 
-    One that was silent from the first batch on may still wake up: for a quarter of training, while a gradient reaches
-    a weight.
+    One that was silent from the first batch of training on may still wake up: for a quarter of training, while a
+    gradient reaches a weight.
 
     Args:
         sums: of the epoch, from ``Tally.read``.
@@ -52,18 +52,25 @@ def check_speaks(sums: Mapping[str, float], epoch: int, epochs: int, weights: It
         weights: the parameters with the gradients of the last step. Biases and the like, of one dimension, do not
             count: the last layer's learn without any spike.
 
+    Returns:
+        What the next epoch's sums begin with: whether the network has ever spoken.
+
     Raises:
         SpikeproofError: it did.
 
     Example:
         >>> check_speaks({"spread of the logits": 0.1}, epoch=0, epochs=1, weights=[])
+        {'spread of the logits before': 1.0}
     """
+    has_spoken = bool(sums.get(_BEFORE) or sums.get(_NAME))
+    heard = {_BEFORE: float(has_spoken)}
     if sums.get(_NAME) != 0:
-        return
-    may_wake_up = not sums.get(_BEFORE) and epoch + 1 <= _PATIENCE * epochs
+        return heard
+    may_wake_up = not has_spoken and epoch + 1 <= _PATIENCE * epochs
     if not (may_wake_up and any(each.ndim > 1 and each.grad is not None and each.grad.any() for each in weights)):
         raise SpikeproofError(
             f"The network is silent at the end of epoch {epoch}: it gives all images the same logits, so it can learn "
             "nothing from them. Lower the weight of a defense or give it a warm-up; lower the learning rate; or give "
             "the network more time steps."
         )
+    return heard
