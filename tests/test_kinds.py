@@ -1,5 +1,7 @@
 """Slips at Python's doors end in a sentence that says what was expected and, where it can be told, what was meant."""
 
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
@@ -135,3 +137,12 @@ def test_a_slip_at_a_door(data, slip, says):
     with pytest.raises(sp.SpikeproofError) as refused:
         slip(data)
     assert says in str(refused.value)
+
+
+def test_a_setting_that_is_no_number_is_refused_in_a_sentence():
+    """In a process of its own, since the tests' own check of annotations would be faster."""
+    script = Path(__file__).with_name("settings_given.py")
+    found = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=300)
+    assert found.returncode == 0, found.stderr
+    tried, *wrong = found.stdout.splitlines()
+    assert wrong == [] and int(tried) > 300

@@ -14,6 +14,7 @@ from spikeproof.errors import SpikeproofError
 
 Given = ParamSpec("Given")
 Result = TypeVar("Result")
+Made = TypeVar("Made")
 
 _NUMBERS: dict[Any, tuple[type, str]] = {
     int: (numbers.Integral, "a whole number"),
@@ -51,6 +52,40 @@ def check_kinds(function: Callable[Given, Result]) -> Callable[Given, Result]:
         return function(*args, **kwargs)
 
     return guarded
+
+
+def check_fields(kind: type[Made]) -> type[Made]:
+    """A decorator: the dataclass refuses values of other kinds than its fields' annotations name, as ``check_kinds``.
+
+    So what its own ``__post_init__`` compares are numbers.
+
+    Args:
+        kind: a dataclass.
+
+    Raises:
+        SpikeproofError: from the decorated class, where a field is given a value of another kind.
+
+    Example:
+        >>> @check_fields
+        ... @dataclasses.dataclass
+        ... class Dose:
+        ...     eta: float = 0.5
+        >>> Dose("0.5")
+        Traceback (most recent call last):
+        spikeproof.errors.SpikeproofError: The eta of Dose must be a number, not '0.5' (a str).
+    """
+    anyone: Any = kind
+    made = anyone.__init__
+
+    @functools.wraps(made)
+    def guarded(self: Any, *args: Any, **kwargs: Any) -> None:
+        names = (field.name for field in dataclasses.fields(self) if field.init)
+        for name, value in (*zip(names, args, strict=False), *kwargs.items()):
+            _check(value, _hints(anyone).get(name, Any), f"The {name} of {kind.__name__}")
+        made(self, *args, **kwargs)
+
+    anyone.__init__ = guarded
+    return kind
 
 
 def bound(

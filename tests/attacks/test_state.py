@@ -1,5 +1,8 @@
 """A network that keeps a state is refused wherever a network is taken, in one sentence, and it costs little to see."""
 
+import copy
+import math
+
 import pytest
 import torch
 from torch import nn
@@ -9,6 +12,7 @@ from foreign import Potential, Wrapped
 from spikeproof import attacks
 from spikeproof.attacks import fgsm, judge, pgd, refuse_state, transfer
 from spikeproof.insight import describe_sites, landscape
+from spikeproof.models import check_finite
 from spikeproof.threat import L0, L1, L2, Events, Linf, Patch
 
 DOORS = {name: function for name, function in vars(attacks).items() if hasattr(function, "norms")}
@@ -135,3 +139,24 @@ def test_the_look_leaves_no_trace(model, batch):
     assert model.training and torch.equal(torch.get_rng_state(), state) and torch.equal(batch[0], images)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     refuse_state(Potential(model), batch[0][:0])  # of no images there is nothing to see
+
+
+@pytest.mark.parametrize("place", ["stem.weight", "body.0.norm.running_mean"])
+def test_nan_behind_a_spike_is_refused_before_anything_is_measured(model, batch, refuses, place):
+    """The logits stay finite: the neuron is silent."""
+    spoilt = copy.deepcopy(model)
+    spoilt.state_dict()[place].view(-1)[0] = math.nan
+    assert spoilt(batch[0]).isfinite().all()
+    for ask in (
+        lambda: fgsm(spoilt, *batch, Linf(0.1)),
+        lambda: judge(spoilt, batch[0]),
+        lambda: describe_sites(spoilt, batch[0]),
+    ):
+        with refuses("NaN", place, "other weights"):
+            ask()
+
+
+def test_a_mask_of_infinities_is_no_fault(model):
+    model.register_buffer("mask", torch.full((2, 2), -math.inf).triu(1))
+    model.lazy = nn.LazyLinear(3)
+    check_finite(model)

@@ -1,6 +1,7 @@
 """Accuracy against radius and against steps, on some of the samples."""
 
 import pytest
+import torch
 
 from spikeproof.audit import audit
 from spikeproof.records.trials import Counted
@@ -76,3 +77,14 @@ def test_a_swept_trial_keeps_its_source(tiny, digits, quick, source):
     found = audit(tiny, digits.test, config, show=False)
     by_name = {point.trial.name: point.trial for point in found.step_sweep}
     assert by_name[f"APGD-CE-2@{source}"].source == found.results[1].trial.source
+
+
+def test_no_more_images_at_a_time_than_the_batch_size(model, digits, quick):
+    """In the curves, the checks and the tuning, too: the batch size is what the memory holds."""
+    seen = []
+    hook = model.register_forward_pre_hook(lambda _, given: seen.append(torch.is_grad_enabled() and len(given[0])))
+    at_once = {"batch_size": 8, "sweep": (0.05,), "sweep_samples": 30, "tune_samples": 20, "diagnostics": True}
+    found = audit(model, digits.test, quick(**at_once), validation=digits.validation, show=False)
+    hook.remove()
+    assert max(seen) == 8 == found.batch_size
+    assert {point.measured.samples for point in found.sweep} == {30} and found.tuning.samples == 20

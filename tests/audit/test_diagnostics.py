@@ -70,7 +70,9 @@ def flags(digits):
         with torch.no_grad():
             labels = model.eval()(images).argmax(1)
         curves, how = Curves(**(HEALTHY | changed)), Crafting(eot_iter=draws)
-        found = flags_of(model, images, labels, Linf(0.1), how, curves, gradients or like(), noisy=noisy, exact=False)
+        found = flags_of(
+            model, images, labels, Linf(0.1), how, curves, gradients or like(), noisy=noisy, exact=False, batch_size=8
+        )
         assert len({flag.name for flag in found}) == len(found) == 11
         assert all(FlagRecord.model_validate(flag).raised == flag.raised for flag in found)
         return {flag.name for flag in found if flag.raised}
@@ -107,7 +109,7 @@ def test_sparse_gradients(flags, share, raised):
 def test_advice_speaks_of_surrogates_where_there_are_some(exact):
     """An ANN has none, and no source of ours would move what its own gradient does not."""
     gradients, curves = like(zero=1.0, sparsity=(1.0,)), Curves(**HEALTHY)
-    found = flags_of(Linear(), *PAIR, Linf(0.1), Crafting(), curves, gradients, noisy=False, exact=exact)
+    found = flags_of(Linear(), *PAIR, Linf(0.1), Crafting(), curves, gradients, noisy=False, exact=exact, batch_size=8)
     told = [flag.advice for flag in found if flag.raised]
     assert len(told) == 2
     assert all(("surrogate" in each) != exact and ("ASSG" in each) != exact for each in told)
@@ -180,7 +182,9 @@ def test_no_sentence_contradicts_itself(samples, broken):
     many, less = 97 / 100, 97 / 100 - broken / samples
     curves = HEALTHY | {"samples": samples, "by_eps": {0.1: many, 1.0: 0.0}, "by_steps": {20: less, 40: many}}
     curves |= {"black_box": less, "one_step": less, "anywhere": broken / samples}
-    flags = flags_of(Linear(), *PAIR, Linf(0.1), Crafting(), Curves(**curves), like(), noisy=False, exact=True)
+    flags = flags_of(
+        Linear(), *PAIR, Linf(0.1), Crafting(), Curves(**curves), like(), noisy=False, exact=True, batch_size=8
+    )
     compared = [flag for flag in flags if flag.name in COMPARED]
     assert len(compared) == len(COMPARED)
     for flag in compared:
@@ -195,7 +199,7 @@ def test_no_sentence_contradicts_itself(samples, broken):
 def test_exactly_three_per_cent_is_not_above():
     curves = Curves(**HEALTHY | {"by_eps": {0.1: 0.97}, "black_box": 0.94, "one_step": 0.9})
     assert curves.by_eps[0.1] - curves.black_box > 0.03  # in floats
-    flags = flags_of(Linear(), *PAIR, Linf(0.1), Crafting(), curves, like(), noisy=False, exact=True)
+    flags = flags_of(Linear(), *PAIR, Linf(0.1), Crafting(), curves, like(), noisy=False, exact=True, batch_size=8)
     (flag,) = (each for each in flags if each.name == "black box beats white box")
     assert not flag.raised and "break 3.0 %" in flag.value and flag.threshold == "above 3.0 %"
 
@@ -227,7 +231,7 @@ def test_loss_rises_while_success_stalls(flags, digits, start, slope, raised):
     curves = Curves(**HEALTHY)
     with torch.no_grad():
         labels = model(dim).argmax(1)
-    found = flags_of(model, dim, labels, Linf(0.1), Crafting(), curves, like(), noisy=False, exact=True)
+    found = flags_of(model, dim, labels, Linf(0.1), Crafting(), curves, like(), noisy=False, exact=True, batch_size=8)
     (flag,) = (flag for flag in found if flag.name == "loss rises while success stalls")
     assert flag.raised == raised
 

@@ -8,6 +8,7 @@ import torch
 from spikeproof.attacks import Attacked, Crafting, judge, sa_pgd
 from spikeproof.audit import Tuned, audit
 from spikeproof.gradients import ASSG, HART, TUNABLES, Mixed
+from spikeproof.threat import Linf
 
 HALF_MASSES, HART_WIDTHS = TUNABLES["half_mass"].values, TUNABLES["hart_width"].values
 TUNING = importlib.import_module("spikeproof.audit.tuning")
@@ -47,6 +48,17 @@ def test_only_validation_images_are_searched_on(tiny, digits, quick, searched):
     assert searched["values"] == wanted
 
 
+@pytest.mark.parametrize(
+    ("trial", "steps"),
+    [("SA-PGD-2@ASSG", 2), ("APGD-L1-12@ASSG", 100), ("PATCH-5@ASSG", 20), ("MTPGD-3@ASSG", 3), ("FGSM@ASSG", 1)],
+)
+def test_a_radius_is_no_number_of_steps(tiny, digits, quick, searched, trial, steps):
+    members = quick(trials=("PGD-1", trial)).members()
+    images, labels = next(digits.validation.batches(4))
+    TUNING.tune(tiny, images, labels, Linf(0.1), members, Crafting(), 4)
+    assert {asked for _, _, asked in searched["values"]} == {steps}
+
+
 @pytest.mark.parametrize(("assg", "hart"), [(0.39, 2.0), (0.45, 0.25)])
 def test_the_value_that_leaves_the_lowest_accuracy_is_taken(tiny, digits, quick, searched, assg, hart):
     searched["left"] = {assg: 0.3, 0.41: 0.5, hart: 0.4, 1.0: 0.5}
@@ -79,7 +91,7 @@ def test_the_search_is_of_real_attacks(tiny, digits, quick):
         how = Crafting(source=ASSG(half_mass=value), seed=2)
         by_hand = sa_pgd(tiny, images, labels, config.threat, how, steps=6)
         loss = torch.nn.functional.cross_entropy(judge(tiny, by_hand.images), labels)
-        left[value] = (by_hand.correct.float().mean().item(), -loss.item())
+        left[value] = (int(by_hand.correct.sum()) / len(labels), -loss.item())
     assert found.tuning.tried == {"half_mass": {value: accuracy for value, (accuracy, _) in left.items()}}
     assert found.tuning.tuned == Tuned(half_mass=min(left, key=left.get))
 

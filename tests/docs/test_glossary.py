@@ -36,6 +36,6 @@ def test_flags():
     images, labels, how = torch.rand(4, 1, 8, 8), torch.arange(4), Crafting()
     curves = Curves(by_eps={0.1: 1.0}, by_steps={1: 1.0}, one_step=1.0, black_box=1.0, anywhere=0.0, samples=4)
     gradients = input_gradients(model, images, labels, how, batch_size=4)
-    flags = flags_of(model, images, labels, Linf(0.1), how, curves, gradients, noisy=False, exact=False)
+    flags = flags_of(model, images, labels, Linf(0.1), how, curves, gradients, noisy=False, exact=False, batch_size=8)
     flags.append(falling(Forecast("LOCAL-2", 2, 4, ((0, 4), (2, 4)), 0, 0, 0.0, 1)))
     assert sorted(first_cells("Flags")) == sorted(flag.name for flag in flags)

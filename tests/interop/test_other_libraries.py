@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from loops import CallsFunction, Fire, HoldsFunction, Loop, Merged, StepsSecond, layers
+from loops import CallsByName, CallsFunction, Fire, HoldsFunction, Loop, Merged, StepsSecond, layers
 from networks import EVERY, STEPS, agree, awake, crafted
 from torch import nn
 
@@ -29,7 +29,7 @@ def snntorch_loop(decay, reset):
 def own_code(kind, **told):
     def make(model):
         parts = layers(model, lambda: kind(STEPS, 0.5))
-        return Merged(nn.Sequential(*parts), STEPS) if kind is CallsFunction else StepsSecond(parts, STEPS)
+        return Merged(nn.Sequential(*parts), STEPS) if issubclass(kind, CallsFunction) else StepsSecond(parts, STEPS)
 
     return Neuron(decay=0.5), None, make, told
 
@@ -66,6 +66,7 @@ CASES = {
     "snnTorch zero": lambda: snntorch_loop(0.75, "hard"),
     "snnTorch subtract": lambda: snntorch_loop(1.0, "soft"),
     "a function's class": lambda: own_code(CallsFunction, spikes=Fire),
+    "a function's apply by a global name": lambda: own_code(CallsByName, spikes=Fire),
     "a function held": lambda: own_code(HoldsFunction, spikes=Fire),
     "a function by name": lambda: own_code(HoldsFunction, spikes="act"),
     "Norse": norse_loop,
@@ -92,7 +93,7 @@ def test_logits_and_margins_are_the_twin_s(name):
         agree(adapted(images), expected, 1e-12)
     for one, other in zip(ours.values(), theirs.values(), strict=True):
         agree(other.margins, one.margins, 1e-12)
-    assert torch.equal(adapted(images[:2]), adapted(images)[:2])
+    agree(adapted(images[:2]), adapted(images)[:2], 1e-12)
 
 
 @pytest.mark.sweep
@@ -131,3 +132,15 @@ def test_nothing_is_left_behind(name):
     # What sinabs and snnTorch themselves set in a forward.
     assert set().union(*grown.values()) <= {"recordings", "firing_rate", "reset", "i_syn"}
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in adapted.net.modules())
+
+
+@pytest.mark.parametrize("spikes", [Fire, Fire.apply, "fire"])
+def test_a_function_may_be_given_by_its_apply_or_by_a_name_of_it(spikes):
+    import loops
+
+    held = loops.fire
+    net = own_code(CallsByName)[2](awake("conv", Neuron())[0]).float()
+    adapted = sp.adapt(net, num_steps=STEPS, spikes=spikes)
+    images = torch.rand(2, 1, 8, 8)
+    assert torch.equal(adapted(images), net(images)) and len(sp.sites(adapted)) == 3
+    assert loops.fire is held and "apply" not in vars(Fire)

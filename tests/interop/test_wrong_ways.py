@@ -229,7 +229,7 @@ def test_no_spikes(refuses):
     with refuses("has an attribute 'act'"):
         sp.adapt(nn.Sequential(nn.Flatten(), nn.Linear(64, 10)), num_steps=T, spikes="act")
     with refuses("spikes of adapt", "a text or a type"):
-        sp.adapt(jelly(), num_steps=T, spikes=Fire.apply)
+        sp.adapt(jelly(), num_steps=T, spikes=3)
 
 
 def test_weights_of_another_network(refuses):

@@ -328,3 +328,15 @@ def test_a_run_with_two_audits_was_trained_once(tmp_path: Path) -> None:
     html = write_report([run], tmp_path / "page.html").read_text(encoding="utf-8")
     training = html[html.index("Training loss by epoch") : html.index("Training accuracy by epoch")]
     assert "<title>same, epoch 0" in training and "<title>same (" not in training
+
+
+def test_runs_with_equal_worst_cases_are_all_named(tmp_path: Path) -> None:
+    counts = {"one": (431, 300, 219, 176), "two": (400, 290, 200, 176), "three": (431, 300, 219, 30)}
+    runs = [
+        read_one(write_run(tmp_path / name, name=name, audit=make_audit(correct=each))) for name, each in counts.items()
+    ]
+    said = " ".join(finding(runs).split())
+    assert "Of 3 audited runs, <b>one and two</b> keep 35.2 % in the worst case" in said
+    assert "not settled. Their protocol accuracies say 43.8 % (39.5–48.2), 40.0 % (" in said
+    assert "No other run's interval reaches theirs." in said
+    assert "<b>one</b> keeps 35.2 %" in " ".join(finding([runs[0], runs[2]]).split())

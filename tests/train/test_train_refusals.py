@@ -4,7 +4,7 @@ import pytest
 
 from spikeproof.coding import Frequency
 from spikeproof.data import load_data
-from spikeproof.defenses import LSG, MPDSGR, TGO, AdversarialTraining, RandHet
+from spikeproof.defenses import LSG, MPDSGR, TGO, AdversarialTraining, Defense, RandHet
 from spikeproof.train import TrainConfig, train
 
 
@@ -102,3 +102,16 @@ def test_a_coding_that_does_not_fit_leaves_no_folder(few_digits, new_model, quic
     with refuses("radii"):
         train(new_model(coding=Frequency((4, 2))), few_digits, [], quick(), out=tmp_path / "run", show=False)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("hook", ["loss", "penalty"])
+def test_a_defense_that_gives_a_number_for_each_image(new_model, few_digits, quick, refuses, hook):
+    class Mine(Defense):
+        replaces_loss = hook == "loss"
+
+        def given(self, step):
+            return step.logits.square().mean(1)
+
+    setattr(Mine, hook, Mine.given)
+    with refuses(f"Mine.{hook}", "shape [", "take the mean"):
+        train(new_model(), few_digits, [Mine()], quick(), show=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Literal
@@ -72,6 +73,22 @@ class Form:
         if number is None or self.ball is not None:
             return partial(self.attack, **self.settings)
         return self.instead.get(number) or partial(self.attack, **self.settings, **{self.counted: number})
+
+    def steps(self, number: int | None) -> int:
+        """How many steps of a gradient it makes towards a target or at a place; 1 for an attack that has none.
+
+        Args:
+            number: as for ``made``. Where it is a radius or a count of queries, it says nothing of steps.
+
+        Example:
+            >>> from spikeproof.attacks import ATTACKS
+            >>> ATTACKS["PGD"].steps(7), ATTACKS["APGD-L1"].steps(12), ATTACKS["FGSM"].steps(None)
+            (7, 100, 1)
+        """
+        if number is not None and self.ball is None and self.counted == "steps":
+            return number
+        own = inspect.signature(self.attack).parameters.get("steps")
+        return int(self.settings.get("steps") or (1 if own is None else own.default))
 
 
 def once(number: int) -> float:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from spikeproof.attacks.evaluating import evaluating, working_dtype
 from spikeproof.attacks.generators import Generator, generators_of, put_back
 from spikeproof.errors import FAILURES, SpikeproofError, first_line
-from spikeproof.models import unwrapped
+from spikeproof.models import check_finite, unwrapped
 from spikeproof.private_rng import private_rng
 
 _FEW = 8  # images in look_at
@@ -47,7 +47,7 @@ def look_at(model: nn.Module, images: Float[Tensor, " n *chw"], called: str = "t
 
     Raises:
         SpikeproofError: they change though every random number is the same, so an attack would change the network that
-            it attacks; or they are no logits [N,K].
+            it attacks; they are no logits [N,K]; or the network holds NaN.
     """
     few = images[:_FEW].to(working_dtype(model))
     if len(few) == 0:
@@ -77,7 +77,7 @@ def refuse_state(model: nn.Module, images: Float[Tensor, " n *chw"], called: str
         Whether it draws from torch's generators, or its logits change with another generator.
 
     Raises:
-        SpikeproofError: it keeps a state, or gives no logits [N,K].
+        SpikeproofError: it keeps a state, gives no logits [N,K], or holds NaN.
     """
     images = images.to(working_dtype(model))
     if len(images) == 0:
@@ -113,6 +113,7 @@ class _Asking:
     def __init__(self, model: nn.Module, called: str) -> None:
         # Of a compiled network what it was compiled from: another size of a batch would be compiled anew.
         self._network, self._called = unwrapped(model), called
+        check_finite(self._network, called)
         self.generators = generators_of(self._network)
 
     def logits(self, images: Tensor, seed: int = 0, seeded: Sequence[Generator | None] = ()) -> Float[Tensor, "n k"]:

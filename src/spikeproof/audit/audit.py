@@ -189,7 +189,18 @@ def _tuned(model: nn.Module, validation: ImageSet | None, config: AuditConfig, m
     if validation is None or count == 0:
         return Tuning(Tuned(), 0, {})
     chosen = take_images(model, validation, count, "validation")
-    return tune(model, chosen.pixels, chosen.labels, config.threat, members, config.crafting())
+    batch_size = config.batch_size or _fitting_batch(model, chosen.pixels[0], config)
+    return tune(model, chosen.pixels, chosen.labels, config.threat, members, config.crafting(), batch_size)
+
+
+def _fitting_batch(model: nn.Module, image: Tensor, config: AuditConfig) -> int:
+    """How many images the memory of every process holds at a time. All must call this."""
+    shard = Shard.of_this_process()
+    try:
+        fitting = fitting_microbatch(model, image, MOST_AT_ONCE, bf16=config.precision == "bf16", training=False)
+    except SpikeproofError:  # a machine that does not say how much memory it has
+        fitting = MOST_AT_ONCE
+    return min(shard.merge({str(shard.rank): fitting}).values())
 
 
 class _Auditor:
@@ -235,6 +246,7 @@ class _Auditor:
             engine = Engine(self.model, self.pixels, self.labels, config, batch_size, parts, progress)
             logits = engine.clean()
             right = logits.argmax(1) == self.labels
+            statistics = describe_sites(self.model, self.pixels[:_INSIGHT_IMAGES])  # first, since it may refuse
             attempts = engine.battery(self.trials, right, self.eps)
             clean, results = self._results(right, attempts)
             curve = engine.curve(plan.points, right, few)
@@ -243,10 +255,9 @@ class _Auditor:
             gradients = input_gradients(self.model, self.pixels, self.labels, how, batch_size)
             chosen = right[:few].nonzero().flatten()
             checked = config.diagnostics and len(chosen) > 0
-            flags = self._flags(chosen, plan.for_diagnostics(curve), gradients) if checked else []
+            flags = self._flags(chosen, plan.for_diagnostics(curve), gradients, batch_size) if checked else []
             flags += [falling(self.search)] if checked and self.search is not None else []
             sentences, no_number = masks.conclusion(engine, right)
-            statistics = describe_sites(self.model, self.pixels[:_INSIGHT_IMAGES])
             pictures = self._pictures(logits.argmax(1), results, attempts)
         protocol = next(result for result in results if result.trial is headline)
         assert protocol.own is not None
@@ -288,12 +299,7 @@ class _Auditor:
         stored = parts.get("batch-size")
         if stored is not None:
             return int(stored["size"])
-        shard, bf16 = Shard.of_this_process(), self.config.precision == "bf16"
-        try:
-            fitting = fitting_microbatch(self.model, self.pixels[0], MOST_AT_ONCE, bf16=bf16, training=False)
-        except SpikeproofError:  # a machine that does not say how much memory it has
-            fitting = MOST_AT_ONCE
-        smallest = min(shard.merge({str(shard.rank): fitting}).values())
+        smallest = _fitting_batch(self.model, self.pixels[0], self.config)
         parts.put("batch-size", {"size": np.array(smallest)})
         return smallest
 
@@ -378,12 +384,21 @@ class _Auditor:
             noise="on" if config.noise else "off",
         )
 
-    def _flags(self, chosen: Int64[Tensor, " m"], curves: Curves, gradients: InputGradients) -> list[Flag]:
-        config = self.config
-        images, labels = self.pixels[chosen], self.labels[chosen]
-        how, noisy = config.crafting(), bool(config.noise)
-        exact = self.network.plain
-        return flags_of(self.model, images, labels, config.threat, how, curves, gradients, noisy=noisy, exact=exact)
+    def _flags(
+        self, chosen: Int64[Tensor, " m"], curves: Curves, gradients: InputGradients, batch_size: int
+    ) -> list[Flag]:
+        return flags_of(
+            self.model,
+            self.pixels[chosen],
+            self.labels[chosen],
+            self.config.threat,
+            self.config.crafting(),
+            curves,
+            gradients,
+            noisy=bool(self.config.noise),
+            exact=self.network.plain,
+            batch_size=batch_size,
+        )
 
     def _pictures(
         self, predictions: Int64[Tensor, " n"], results: Sequence[Result], attempts: Sequence[Attempt]

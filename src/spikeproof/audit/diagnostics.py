@@ -116,6 +116,7 @@ def flags_of(
     *,
     noisy: bool,
     exact: bool,
+    batch_size: int,
 ) -> list[Flag]:
     """Every check, raised or not.
 
@@ -128,6 +129,7 @@ def flags_of(
         gradients: of all audited samples, those that are wrong when clean included.
         noisy: whether the model draws noise in this audit.
         exact: whether the network has no spikes, so that there is no surrogate to blame.
+        batch_size: images at a time.
     """
     return [
         _zero_gradients(gradients, exact),
@@ -135,7 +137,7 @@ def flags_of(
         _broken_gradients(gradients),
         *_against_expectation(curves, threat.eps),
         _survivors_of_everything(curves),
-        _stalled(model, images, labels, threat, how),
+        _stalled(model, images, labels, threat, how, batch_size),
         _expectation(how, noisy),
         _neighbours(model, images, noisy),
     ]
@@ -299,17 +301,20 @@ def _survivors_of_everything(curves: Curves) -> Flag:
     )
 
 
-def _stalled(model: nn.Module, images: Tensor, labels: Tensor, threat: Threat, how: Crafting) -> Flag:
+def _stalled(model: nn.Module, images: Tensor, labels: Tensor, threat: Threat, how: Crafting, batch_size: int) -> Flag:
     """Run PGD-20, and see whether losses still rise in its second half while hardly any more samples break."""
-    losses, right = [], []
+    losses = torch.zeros(20, len(labels), device=labels.device)
+    right = losses.bool()
     with crafting(model, how) as craft:
-        current, rule = threat.random_start(images), SteepestStep(threat, 2.5 * threat.eps / 20)
-        objective = cross_entropy_of(labels)
-        for step in range(20):
-            gradient, logits = craft.gradient(current, objective)
-            losses.append(cross_entropy(logits, labels, reduction="none"))
-            right.append(logits.argmax(1) == labels)
-            current = rule.move(current, images, gradient, step)
+        begun = threat.random_start(images)
+        for at in torch.arange(len(labels), device=labels.device).split(batch_size):
+            current, rule = begun[at], SteepestStep(threat, 2.5 * threat.eps / 20)
+            objective = cross_entropy_of(labels[at])
+            for step in range(20):
+                gradient, logits = craft.gradient(current, objective)
+                losses[step, at] = cross_entropy(logits, labels[at], reduction="none").to(losses.dtype)
+                right[step, at] = logits.argmax(1) == labels[at]
+                current = rule.move(current, images[at], gradient, step)
     left, count = right[-1], max(len(labels), 1)
     gained = (int(right[10].sum()) - int(left.sum())) / count
     rise = ((losses[-1] - losses[10]) / losses[10].clamp_min(1e-6))[left] if len(labels) else torch.zeros(0)

@@ -145,13 +145,16 @@ class Engine:
         """
         mine: dict[str, Arrays] = {}
         chosen = right[:count].nonzero().flatten()
+        starts = range(0, max(len(chosen), 1), self.batch_size)
         for number, (name, trial, eps) in enumerate(points):
             if self.shard.owns(number):
-                file = f"curve-{_file_name(name)}"
-                mine[file] = self._once(file, trial, eps, chosen, 0)
-                self.progress.advance(round(trial.cost * len(chosen)))
+                for start in starts:
+                    file = _curve_file(name, start)
+                    samples = chosen[start : start + self.batch_size]
+                    mine[file] = self._once(file, trial, eps, samples, start)
+                    self.progress.advance(round(trial.cost * len(samples)))
         merged = self.shard.merge(mine)
-        return {name: _joined([merged[f"curve-{_file_name(name)}"]]) for name, _, _ in points}
+        return {name: _joined([merged[_curve_file(name, start)] for start in starts]) for name, _, _ in points}
 
     def _once(
         self, name: str, trial: Trial, eps: float, samples: Tensor, start: int, best: _Best | None = None
@@ -244,6 +247,10 @@ def _joined(parts: Sequence[Arrays]) -> Attempt:
     names += ["queries", "begun"] if all("queries" in part for part in parts) else []
     together = {name: torch.from_numpy(np.concatenate([part[name] for part in parts])) for name in names}
     return Attempt(**together, seconds=float(sum(part["seconds"] for part in parts)))
+
+
+def _curve_file(name: str, start: int) -> str:
+    return f"curve-{_file_name(name)}-{start:05d}"
 
 
 def _file_name(trial: str) -> str:

@@ -47,6 +47,7 @@ def tune(
     threat: Threat,
     trials: Sequence[Trial],
     how: Crafting,
+    batch_size: int,
 ) -> Tuning:
     """Try a few values of each setting that these trials leave open, and take the one that leaves the lowest accuracy.
 
@@ -61,20 +62,25 @@ def tune(
         threat: of the audit.
         trials: those of the audit.
         how: as the trials are run, but for the source.
+        batch_size: images at a time.
     """
     chosen, tried = Tuned(), {}
     for name, tunable in TUNABLES.items():
         taking = [trial for trial in trials if tunable in trial.tunables]
         if not taking:
             continue  # no trial takes it, or their texts fix it
-        steps = max(trial.number or 1 for trial in taking)
+        steps = max(trial.form.steps(trial.number) for trial in taking)
         measured = {}
         attack: Callable[..., Attacked] = sa_pgd if tunable.search == "SA-PGD" and threat.norm == "linf" else pgd
         for value in tunable.values:
-            source = tunable.make(value)
-            attacked = attack(model, images, labels, threat, dataclasses.replace(how, source=source), steps=steps)
-            loss = cross_entropy(judged(model, attacked.images), labels).item()
-            measured[value] = (attacked.correct.float().mean().item(), loss)
+            source, right, loss = tunable.make(value), 0, 0.0
+            for start in range(0, len(labels), batch_size):
+                at = slice(start, start + batch_size)
+                crafted = dataclasses.replace(how, source=source, seed=(how.seed + start) % 2**63)
+                attacked = attack(model, images[at], labels[at], threat, crafted, steps=steps)
+                right += int(attacked.correct.sum())
+                loss += cross_entropy(judged(model, attacked.images), labels[at], reduction="sum").item()
+            measured[value] = (right / len(labels), loss / len(labels))
         best = min(measured, key=lambda value: (measured[value][0], -measured[value][1]))
         chosen = Tuned(**chosen | {name: best})
         tried[name] = {value: accuracy for value, (accuracy, _) in measured.items()}

@@ -16,9 +16,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from spikeproof.errors import SpikeproofError
+from spikeproof.kinds import check_fields
 from spikeproof.sending import sent
 
 
+@check_fields
 @dataclasses.dataclass(frozen=True)
 class RSC:
     """x[t] = x + n[t], n ~ N(0, sigma^2) for every step and pixel; normalised afterwards.

@@ -15,9 +15,11 @@ from torch import Tensor
 
 from spikeproof.coding.straight_through import straight_through, uniform_draws
 from spikeproof.errors import SpikeproofError
+from spikeproof.kinds import check_fields
 from spikeproof.sending import sent
 
 
+@check_fields
 @dataclasses.dataclass(frozen=True)
 class SignedRate:
     """s[t] = sign(x - m) 1[u[t] < |x - m|], u ~ U[0, 1) for every step and pixel; backward ds[t]/dx = 1.

@@ -15,9 +15,11 @@ from torch import Tensor
 from spikeproof.attacks import SteepestStep, climb, crafting, cross_entropy_of
 from spikeproof.defenses.defense import Defense, Step
 from spikeproof.errors import SpikeproofError
+from spikeproof.kinds import check_fields
 from spikeproof.threat import Eps, Linf, OptionalEps, parse_eps
 
 
+@check_fields
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class AdversarialTraining(Defense):
     """Train on x + delta with delta found by FGSM, FGSM-RS or PGD-k on the model itself, through BPTT; no clean term.

@@ -20,10 +20,12 @@ from spikeproof.attacks import crafting, cross_entropy_of
 from spikeproof.defenses.defense import Defense, Needs, Step, watch
 from spikeproof.defenses.foreign import own_sites
 from spikeproof.errors import SpikeproofError
+from spikeproof.kinds import check_fields
 from spikeproof.spiking import Record, sites
 from spikeproof.threat import Eps, parse_eps
 
 
+@check_fields
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DLIF(Defense):
     """Neurons of decay tau whose currents have a learned factor for each step; a loss of clean x and perturbed x'::

@@ -20,9 +20,11 @@ from spikeproof.attacks import evaluating
 from spikeproof.defenses.defense import Defense, Step
 from spikeproof.defenses.surrogate_width import give_sharpness, sharpness_of
 from spikeproof.errors import SpikeproofError
+from spikeproof.kinds import check_fields
 from spikeproof.private_rng import private_rng
 
 
+@check_fields
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Dspike(Defense):
     """Every ``every`` steps all sites take that sharpness among a / ratio, a and a * ratio for which, over weights w,

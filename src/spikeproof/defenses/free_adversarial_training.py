@@ -16,9 +16,11 @@ from torch import Tensor
 
 from spikeproof.defenses.defense import Defense, Step
 from spikeproof.errors import SpikeproofError
+from spikeproof.kinds import check_fields
 from spikeproof.threat import Eps, Linf, parse_eps
 
 
+@check_fields
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FreeAdversarialTraining(Defense):
     """Each batch is trained on m times; each time one forward and backward at x' = clip(x + delta, 0, 1), and then::

@@ -21,10 +21,12 @@ from torch import Tensor, nn
 from spikeproof.defenses.defense import Defense, Step
 from spikeproof.defenses.foreign import own_sites
 from spikeproof.errors import SpikeproofError
+from spikeproof.kinds import check_fields
 from spikeproof.spiking import sites
 from spikeproof.threat import Eps, Linf, OptionalEps, parse_eps
 
 
+@check_fields
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class HIRE(Defense):
     """Each batch is trained on N times, from x'[1] = x; P projects to the ball and to [0, 1]::

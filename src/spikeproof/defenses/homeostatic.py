@@ -19,6 +19,7 @@ from torch import nn
 from spikeproof.defenses.defense import Defense, Step
 from spikeproof.defenses.foreign import own_neurons
 from spikeproof.errors import SpikeproofError
+from spikeproof.kinds import check_fields
 from spikeproof.private_rng import private_rng
 from spikeproof.spiking import Site, probe, sites
 
@@ -29,6 +30,7 @@ _CHUNK = 32
 _SEEN, _MOVING, _STANDING = "HoSNN images seen", "HoSNN thresholds move", "HoSNN thresholds stand"
 
 
+@check_fields
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class HoSNN(Defense):
     """The threshold of each neuron moves with its potential, from that of the model at step 0::

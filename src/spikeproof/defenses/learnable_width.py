@@ -18,8 +18,10 @@ from torch import nn
 from spikeproof.defenses.defense import Defense
 from spikeproof.defenses.surrogate_width import give_sharpness, sharpness_of
 from spikeproof.errors import SpikeproofError
+from spikeproof.kinds import check_fields
 
 
+@check_fields
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LearnableWidth(Defense):
     """Each site's surrogate becomes a h(a v) with a learned sharpness a, window / a wide, and a has the gradient

@@ -16,9 +16,11 @@ from torch import nn
 from spikeproof.defenses.defense import Defense
 from spikeproof.defenses.surrogate_width import give_sharpness
 from spikeproof.errors import SpikeproofError
+from spikeproof.kinds import check_fields
 from spikeproof.spiking import Site, sites
 
 
+@check_fields
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LSG(Defense):
     """u[t] = beta m[t-1] + x[t] with a beta that each site learns, and a surrogate of half-width (window)::

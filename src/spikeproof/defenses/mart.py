@@ -21,8 +21,10 @@ from spikeproof.defenses.defense import Step
 from spikeproof.defenses.inner_attack import InnerAttack
 from spikeproof.defenses.trades import divergence
 from spikeproof.errors import SpikeproofError
+from spikeproof.kinds import check_fields
 
 
+@check_fields
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MART(InnerAttack):
     """With p = softmax f(x), p' = softmax f(x') and x' the ascent on CE(f(x'), y), the mean over the batch of::

@@ -25,6 +25,7 @@ from spikeproof.defenses.attack_width import AttackWidth, check_factor
 from spikeproof.defenses.defense import Defense, Needs, Step
 from spikeproof.defenses.which_sites import CHANNELS, Dose, Which, check_which, chosen
 from spikeproof.errors import SpikeproofError
+from spikeproof.kinds import check_fields
 from spikeproof.spiking import SiteRecord, joint_moments
 from spikeproof.threat import Eps, parse_eps
 
@@ -37,6 +38,7 @@ _CHOICES = {
 }
 
 
+@check_fields
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MPDSGR(Defense):
     """L = CE + eta * mean over sites, channels and steps of Omega, with, for margins ~ N(mu, sd^2) and window g::

@@ -15,9 +15,11 @@ from torch import nn
 
 from spikeproof.defenses.defense import Defense
 from spikeproof.errors import SpikeproofError
+from spikeproof.kinds import check_fields
 from spikeproof.spiking import Gaussian, sites
 
 
+@check_fields
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class NDL(Defense):
     """Noise in the potential of every neuron at every step, in training, at inference and under attack::

@@ -12,9 +12,11 @@ from torch import nn
 
 from spikeproof.defenses.defense import Defense
 from spikeproof.errors import SpikeproofError
+from spikeproof.kinds import check_fields
 from spikeproof.spiking import sites
 
 
+@check_fields
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RandHet(Defense):
     """u[t] = lambda m[t-1] + x[t],  lambda ~ U(low, high) for each neuron and forward, training, inference and attack.

@@ -17,9 +17,11 @@ from jaxtyping import Float
 
 from spikeproof.defenses.defense import Defense, Needs, Step
 from spikeproof.errors import SpikeproofError
+from spikeproof.kinds import check_fields
 from spikeproof.spiking import joint_moments
 
 
+@check_fields
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RecDis(Defense):
     """L = CE + weight * mean over sites of the mean over channels and steps of D + S + M::

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from spikeproof.defenses.defense import Defense
 from spikeproof.errors import SpikeproofError
+from spikeproof.kinds import check_fields
 from spikeproof.models.wide_resnet import PreActivationBlock
 from spikeproof.sending import sent
 
@@ -21,6 +22,7 @@ from spikeproof.sending import sent
 _MANY_ROWS = 200
 
 
+@check_fields
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class REG(Defense):
     """After every optimiser step, for the weight W [out, rest] of each convolution and linear layer::

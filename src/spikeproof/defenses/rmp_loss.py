@@ -20,11 +20,13 @@ from torch import Tensor, nn
 from spikeproof.defenses.defense import Defense, Needs, Step
 from spikeproof.errors import SpikeproofError
 from spikeproof.interop import ForeignSite
+from spikeproof.kinds import check_fields
 from spikeproof.spiking import QuantisationError, sites
 
 _log = logging.getLogger(__name__)
 
 
+@check_fields
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RMPLoss(Defense):
     """L = CE + weight * p * mean over sites of the mean over samples, neurons and steps of |u - level * s|^power,

@@ -15,10 +15,12 @@ from torch import Tensor
 
 from spikeproof.defenses.defense import Defense, Step
 from spikeproof.errors import SpikeproofError
+from spikeproof.kinds import check_fields
 from spikeproof.models.spiking_model import draws_at_random
 from spikeproof.private_rng import private_rng
 
 
+@check_fields
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SR(Defense):
     """L = CE + strength * mean over samples of ((q(x + h d) - q(x)) / h)^2, about the squared L1 norm of grad_x q::

@@ -19,9 +19,11 @@ from torch import nn
 from spikeproof.defenses.defense import Defense
 from spikeproof.defenses.foreign import own_neurons
 from spikeproof.errors import SpikeproofError
+from spikeproof.kinds import check_fields
 from spikeproof.spiking import BernoulliGate, sites
 
 
+@check_fields
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StoG(Defense):
     """Gates at every site, random in training, at inference and under attack::

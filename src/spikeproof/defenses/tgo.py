@@ -23,6 +23,7 @@ from spikeproof.defenses.defense import Defense, Needs, Step
 from spikeproof.defenses.normal_hinge import normal_hinge
 from spikeproof.defenses.which_sites import CHANNELS, Dose, Which, check_which, chosen
 from spikeproof.errors import SpikeproofError
+from spikeproof.kinds import check_fields
 from spikeproof.spiking import Hinge, joint_moments, sites
 from spikeproof.threat import Eps, parse_eps
 
@@ -38,6 +39,7 @@ _CHOICES = {
 _LEAST_SCALE = 1e-3
 
 
+@check_fields
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TGO(Defense):
     """L = CE + lambda(p) * sum over sites of C, at progress p in [0, 1) of training::

@@ -20,8 +20,10 @@ from spikeproof.attacks.objective import Objective
 from spikeproof.defenses.defense import Step
 from spikeproof.defenses.inner_attack import InnerAttack
 from spikeproof.errors import SpikeproofError
+from spikeproof.kinds import check_fields
 
 
+@check_fields
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TRADES(InnerAttack):
     """L = CE(f(x), y) + beta mean KL(softmax f(x) || softmax f(x')), x' the ascent on that divergence.

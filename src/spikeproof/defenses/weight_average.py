@@ -16,10 +16,12 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from spikeproof.defenses.defense import Defense, Step
 from spikeproof.errors import SpikeproofError
+from spikeproof.kinds import check_fields
 
 _STEPS, _AVERAGE = "EMA steps", "EMA of "
 
 
+@check_fields
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EMA(Defense):
     """The network that comes out of training is the average, from w_bar = w before the first step::

@@ -21,11 +21,13 @@ from torch import Tensor, nn
 from spikeproof.checked import real, whole
 from spikeproof.defenses.defense import Defense
 from spikeproof.errors import SpikeproofError
+from spikeproof.kinds import check_fields
 
 # As the authors' code has it: a gradient of zero moves nothing.
 _LEAST_NORM = 1e-20
 
 
+@check_fields
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class AWP(Defense):
     """The gradient that the optimiser sees is taken at w + v, where v climbs the same loss on the same images::

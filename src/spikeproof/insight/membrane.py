@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from spikeproof.attacks import evaluating, refuse_state
 from spikeproof.defenses import overlap
+from spikeproof.errors import SpikeproofError
 from spikeproof.kinds import check_kinds
 from spikeproof.records.audit_json import Histogram, SiteMargins
 from spikeproof.spiking import SiteRecord, probe, sites
@@ -83,7 +84,7 @@ def describe_sites(model: nn.Module, images: Float[Tensor, " n *chw"]) -> list[S
         model without sites.
 
     Raises:
-        SpikeproofError: a network that keeps a state.
+        SpikeproofError: a network that keeps a state, or potentials that are not finite.
 
     Example:
         >>> from spikeproof.models import create_model
@@ -103,6 +104,11 @@ def describe_sites(model: nn.Module, images: Float[Tensor, " n *chw"]) -> list[S
         for chunk in images.split(_BATCH):
             model(chunk.clone())  # a network may work in place
             for name, seen in record.items():
+                if not bool(_margins(seen).isfinite().all()):
+                    raise SpikeproofError(
+                        f"Potentials of the site {name} are not finite on these images, so no number can be given; "
+                        "look for a weight or a gain that is far too large."
+                    )
                 if name not in tallies:
                     tallies[name] = _Tally(seen, watched[name].neuron.threshold / 2)
                 tallies[name].add(seen)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import types
 from collections.abc import Sequence
 from typing import cast, get_args
 
@@ -33,7 +34,7 @@ def adapt(
     output: int | None = None,
     mean: float | Sequence[float] | None = None,
     std: float | Sequence[float] | None = None,
-    spikes: str | type[torch.autograd.Function] | None = None,
+    spikes: str | type[torch.autograd.Function] | types.MethodType | None = None,
     native: bool = False,
 ) -> Adapted:
     """A network of another library as one of ours: images [N,C,H,W] in [0,1] to logits [N,K], stateless.
@@ -55,7 +56,7 @@ def adapt(
         mean, std: of the normalisation that its training used, a number or one for each channel. Leave them out where
             it normalises inside.
         spikes: for code of one's own, what turns margins (potential - threshold) into spikes: an autograd.Function, or
-            the name of the attribute by which the layers hold it.
+            the name of the attribute by which the layers hold it, or of the global that its apply is bound to.
         native: replace each spiking layer by the neuron of ours that does the same, so that fused kernels run and every
             defense trains it. The first forward compares both in float64: logits, and gradients by the images and by
             all weights, to 1e-10 of the largest. Layers of SpikingJelly (IF, LIF) and snnTorch (Leaky) have such a
@@ -92,7 +93,8 @@ def adapt(
         raise SpikeproofError(
             f"No spiking layer was found in this {type(net).__name__}: its layers are none of {names}. For "
             "code of your own name what forms the spikes: adapt(net, spikes=...), an autograd.Function or the name of "
-            "the attribute that holds it. A network without spikes needs no adapting: audit it as it is."
+            "the attribute that holds it; put spikes that are formed by detach() into an autograd.Function first. A "
+            "network without spikes needs no adapting: audit it as it is."
         )
     return adapted
 

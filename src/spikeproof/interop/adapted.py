@@ -68,8 +68,9 @@ class Adapted(nn.Module):
         self.sites = nn.ModuleList(self._site_of(seam, name) for name, seam in found)
         self.training = net.training
         self.sites.train(net.training)
-        self.register_buffer("_mean", torch.tensor(handed.mean).view(1, -1, 1, 1), persistent=False)
-        self.register_buffer("_std", torch.tensor(handed.std).view(1, -1, 1, 1), persistent=False)
+        weight = next(net.parameters(), torch.empty(0))
+        for name, given in (("_mean", handed.mean), ("_std", handed.std)):
+            self.register_buffer(name, torch.tensor(given, device=weight.device).view(1, -1, 1, 1), persistent=False)
 
     def _site_of(self, seam: Seam, library: str) -> Site:
         """What stands for one spiking layer."""
@@ -101,7 +102,8 @@ class Adapted(nn.Module):
     def __reduce__(self) -> tuple[Any, ...]:
         """A copy finds the seams of its own network: they hold functions of this one's."""
         noise = {site.label: (site.noise_std, site.noise_at_inference) for site in self._sites()}
-        return _again, (self.net, self._libraries, self.handed, self.settled, noise, self.training)
+        normalisation = (self._mean, self._std)
+        return _again, (self.net, self._libraries, self.handed, self.settled, noise, normalisation, self.training)
 
     def forward(self, images: Float[Tensor, "*nchw"]) -> Float[Tensor, "n k"]:
         self._check_steps(images)
@@ -231,9 +233,11 @@ def _again(
     handed: Handed,
     settled: Settled | None,
     noise: dict[str, tuple[float, bool]],
+    normalisation: tuple[Tensor, Tensor],
     training: bool,
 ) -> Adapted:
     adapted = Adapted(net, libraries, handed)
+    adapted._mean, adapted._std = normalisation
     adapted.training = training
     adapted.sites.train(training)
     if settled is not None:

@@ -169,8 +169,8 @@ def _ordered(graph: fx.Graph, old: Mapping[str, Sequence[fx.Node]]) -> fx.Graph:
     for label, calls in old.items():
         if any(call in needed for call in calls):
             raise SpikeproofError(
-                f"The network reads more of {label} than its spikes, such as its potential, which native=True does not "
-                "give; leave native=True out."
+                f"The network reads or returns more of {label} than its spikes, such as its potential, which "
+                "native=True does not give; return the spikes alone, or leave native=True out."
             )
     waiting = {node: len(node.all_input_nodes) for node in nodes if node in needed}
     ready = [places[node] for node, count in waiting.items() if count == 0]

@@ -5,6 +5,7 @@ from spikeproof.models.create import MODELS, create_model
 from spikeproof.models.current_norm import CurrentNorm
 from spikeproof.models.described import make_room
 from spikeproof.models.description import BatchNormKind, ModelDescription, NetworkSettings, plain_values
+from spikeproof.models.finite import check_finite
 from spikeproof.models.fit import check_fits
 from spikeproof.models.site_shapes import shapes_seen, site_shapes
 from spikeproof.models.spiking_model import SpikingModel, draws_at_random
@@ -21,6 +22,7 @@ __all__ = [
     "NetworkSettings",
     "SpikingModel",
     "as_described",
+    "check_finite",
     "check_fits",
     "check_writable",
     "create_model",

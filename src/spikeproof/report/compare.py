@@ -18,17 +18,22 @@ from spikeproof.report.wording import labels, masking_gap, unlike_sentence, wors
 
 
 def finding(runs: Sequence[SavedRun]) -> Markup:
-    """The result in one or two sentences: the best worst case, its protocol accuracy, and how sure the order is."""
+    """The result in one or two sentences: the best worst case, its protocol accuracy, and how sure the order is.
+
+    Runs with equal worst cases are all named.
+    """
     audited = [(name, run.audit) for name, run in zip(labels(runs), runs, strict=True) if run.audit is not None]
     ranked = [(name, audit) for name, audit in audited if not audit.no_number]
     best = max(ranked, key=lambda pair: pair[1].worst_case.accuracy, default=None)
-    reached = [] if best is None else [name for name, each in ranked if each.worst_case.high >= best[1].worst_case.low]
+    most = None if best is None else best[1].worst_case
+    first = [(name, audit) for name, audit in ranked if audit.worst_case == most]
+    reached = [] if most is None else [name for name, each in ranked if each.worst_case.high >= most.low]
     return html(
         "finding.html",
         unlike=unlike_sentence(runs),
-        best=best,
+        first=first,
         ranked=len(ranked),
-        near=[name for name in reached if best is not None and name != best[0]],
+        near=[name for name in reached if name not in dict(first)],
         hidden=[name for name, audit in audited if audit.no_number],
     )
 

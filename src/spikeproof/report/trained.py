@@ -44,7 +44,7 @@ def trained_sentences(run: SavedRun) -> list[str]:
     perturbed = run.config.get("perturbed", _perturbed_once(run.config))
     attacked = " (on the images as a defense perturbs them)" if perturbed else ""
     sentences.append(
-        f"The last, epoch {last.epoch}: loss {last.loss:.4g}, training accuracy {percent(last.train_accuracy)} %"
+        f"The last, epoch {last.epoch + 1}: loss {last.loss:.4g}, training accuracy {percent(last.train_accuracy)} %"
         f"{attacked}{validation}."
     )
     if last.beyond:

@@ -8,9 +8,11 @@ from typing import Literal
 
 from spikeproof.checked import check_sizes
 from spikeproof.errors import SpikeproofError
+from spikeproof.kinds import check_fields
 from spikeproof.spiking.surrogate import SurrogateField, Triangle
 
 
+@check_fields
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Neuron:
     """The (leaky) integrate-and-fire neuron of SNN-RAT's lineage (Ding et al. 2022).

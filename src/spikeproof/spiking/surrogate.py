@@ -23,6 +23,7 @@ from typing_extensions import Doc
 from spikeproof.calls import read_call
 from spikeproof.checked import check_sizes
 from spikeproof.errors import SpikeproofError
+from spikeproof.kinds import check_fields
 
 
 @runtime_checkable
@@ -49,6 +50,7 @@ def _require_positive(owner: str, name: str, value: float) -> None:
         raise SpikeproofError(f"{owner} needs {name} > 0, got {value}; give a positive number.")
 
 
+@check_fields
 @dataclasses.dataclass(frozen=True)
 class Triangle:
     """h(v) = max(0, gamma - |v|) / gamma^2: support [-gamma, gamma], peak 1/gamma, mass 1.
@@ -80,6 +82,7 @@ class Triangle:
         return (self.gamma - margin.abs()).clamp_min(0) / self.gamma**2
 
 
+@check_fields
 @dataclasses.dataclass(frozen=True)
 class Rectangular:
     """h(v) = 1[|v| < gamma/2] / gamma: support [-gamma/2, gamma/2], mass 1.
@@ -111,6 +114,7 @@ class Rectangular:
         return (margin.abs() < self.gamma / 2).to(margin.dtype) / self.gamma
 
 
+@check_fields
 @dataclasses.dataclass(frozen=True)
 class Sigmoid:
     """h(v) = alpha s(alpha v) (1 - s(alpha v)) with s the logistic function: peak alpha/4, mass 1, unbounded support.
@@ -143,6 +147,7 @@ class Sigmoid:
         return self.alpha * half * (1 - half)
 
 
+@check_fields
 @dataclasses.dataclass(frozen=True)
 class SuperSpike:
     """h(v) = 1 / (1 + beta |v|)^2: peak 1, mass 2/beta, unbounded support.
@@ -174,6 +179,7 @@ class SuperSpike:
         return 1 / (1 + self.beta * margin.abs()) ** 2
 
 
+@check_fields
 @dataclasses.dataclass(frozen=True)
 class ArcTan:
     """h(v) = alpha/2 / (1 + (pi/2 alpha v)^2): peak alpha/2, mass 1, unbounded support.

@@ -10,6 +10,7 @@ from typing import Literal, get_args
 from spikeproof.checked import MOST, check_seed, check_sizes, told, whole
 from spikeproof.data import Augmentation
 from spikeproof.errors import SpikeproofError
+from spikeproof.kinds import check_fields
 from spikeproof.machine.precision import Precision, check_precision
 
 Optimizer = Literal["sgd", "adam", "adamw"]
@@ -17,6 +18,7 @@ MOST_EPOCHS = 1_000_000
 _MOMENTUM = 0.9
 
 
+@check_fields
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainConfig:
     """How a network is trained: optimiser, batches, loss, precision and seed. Defenses are not a part of it.

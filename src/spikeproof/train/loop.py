@@ -26,7 +26,7 @@ from spikeproof.kinds import check_kinds
 from spikeproof.machine.compiling import compiling_seconds, working_time
 from spikeproof.machine.device import pick_device
 from spikeproof.machine.precision import Precision, Resolved, resolved
-from spikeproof.models import SpikingModel
+from spikeproof.models import SpikingModel, check_finite
 from spikeproof.private_rng import private_rng
 from spikeproof.progress import Progress
 from spikeproof.runs import Processes, RunFolder, stop_on_signal
@@ -221,6 +221,7 @@ class _Trainer:
         for defense in defenses:
             defense.install(model)
         check_learns(model)
+        check_finite(model)
         if folder is not None:
             check_keepable(model)  # as the defenses have left it
             processes.lead(lambda: folder.settle(identity_of_network(model)))
@@ -339,6 +340,7 @@ class _Trainer:
                 f"The loss rose to {loss:.2g} in epoch {epoch}, too high to go on; lower the learning rate or the "
                 "weight of a defense."
             )
+        check_finite(self.model, mend=f"it was trained in epoch {epoch}: lower the learning rate")
         heard = check_speaks(sums, epoch, self.config.epochs, self.model.parameters())
         look = (epoch + 1) % self.config.validate_every == 0 or epoch + 1 == self.config.epochs
         images_seen = self.steps_an_epoch * self.config.batch_size

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from spikeproof.checked import told
 from spikeproof.defenses import Defense, Needs, Step, watch
+from spikeproof.errors import SpikeproofError
 from spikeproof.train.temporal_loss import temporal_loss
 
 
@@ -27,6 +29,9 @@ def step_loss(
 
     Returns:
         The loss with all penalties, and each penalty by the name of its defense.
+
+    Raises:
+        SpikeproofError: a defense's loss or penalty is not one number.
 
     Example:
         >>> import torch
@@ -48,13 +53,23 @@ def step_loss(
         else:
             step.logits = step.forward(step.images)
     if replacing:
-        loss = replacing[0].loss(step)
+        loss = _one_number(replacing[0].loss(step), replacing[0], "loss")
     else:
         loss = cross_entropy(step.logits, step.labels) if steps is None else temporal_loss(steps, step.labels)
     penalties = {}
     for defense in defenses:
         penalty = defense.penalty(step)
         if penalty is not None:
-            penalties[type(defense).__name__] = penalty
+            penalties[type(defense).__name__] = penalty = _one_number(penalty, defense, "penalty")
             loss = loss + penalty
     return loss, penalties
+
+
+def _one_number(value: Any, defense: Defense, hook: str) -> Float[Tensor, ""]:
+    if isinstance(value, Tensor) and value.numel() == 1:
+        return value.reshape(())
+    gave = f"a tensor of shape {list(value.shape)}" if isinstance(value, Tensor) else told(value)
+    raise SpikeproofError(
+        f"{type(defense).__name__}.{hook} must give one number, a tensor without dimensions, and gave {gave}; take the "
+        "mean over the images."
+    )
