@@ -55,7 +55,7 @@ def check_kinds(function: Callable[Given, Result]) -> Callable[Given, Result]:
 
 
 def check_fields(kind: type[Made]) -> type[Made]:
-    """A decorator: the dataclass refuses values of other kinds than its fields' annotations name, as ``check_kinds``.
+    """A decorator: where a field of the dataclass takes numbers alone, or None, it refuses what is none.
 
     So what its own ``__post_init__`` compares are numbers.
 
@@ -63,7 +63,7 @@ def check_fields(kind: type[Made]) -> type[Made]:
         kind: a dataclass.
 
     Raises:
-        SpikeproofError: from the decorated class, where a field is given a value of another kind.
+        SpikeproofError: from the decorated class, as ``check_kinds`` has it.
 
     Example:
         >>> @check_fields
@@ -81,7 +81,9 @@ def check_fields(kind: type[Made]) -> type[Made]:
     def guarded(self: Any, *args: Any, **kwargs: Any) -> None:
         names = (field.name for field in dataclasses.fields(self) if field.init)
         for name, value in (*zip(names, args, strict=False), *kwargs.items()):
-            _check(value, _hints(anyone).get(name, Any), f"The {name} of {kind.__name__}")
+            hint = _hints(anyone).get(name, Any)
+            if {*(get_args(hint) or (hint,))} <= {int, float, type(None)}:
+                _check(value, hint, f"The {name} of {kind.__name__}")
         made(self, *args, **kwargs)
 
     anyone.__init__ = guarded

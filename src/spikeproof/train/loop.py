@@ -329,7 +329,7 @@ class _Trainer:
             self.sums.add(f"penalty {label}", penalty, part.share / self.replays)
         self.sums.add("loss", loss, part.share, self.replays)
         self.sums.add("correct", (step.logits.argmax(1) == step.labels).sum(), parts=self.replays)
-        listen(self.sums, step.logits, (self.step % self.steps_an_epoch + 1) / self.steps_an_epoch)
+        listen(self.sums, step.logits, self.step, self.steps_an_epoch)
         return loss.detach().double() * part.share
 
     def _close_epoch(self, epoch: int) -> None:

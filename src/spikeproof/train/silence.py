@@ -12,31 +12,36 @@ from spikeproof.train.tally import Tally
 
 # Only the last quarter of an epoch decides: some networks start silent and wake up.
 _LATE = 0.75
+_FIRST_STEPS = 10  # of training, which decide nothing: a fresh network may need a few to wake up
 # One that has not spoken yet may take so much of training to wake up: deep ones with few time steps do, by the gradient
 # that their surrogates let pass (VGG11 at T = 2 or decay 0.5, in the first three of twelve epochs).
 _PATIENCE = 0.25
 _BEFORE, _NAME = "spread of the logits before", "spread of the logits"  # before: of all training, also older epochs
 
 
-def listen(sums: Tally, logits: Float[Tensor, "n classes"], over: float) -> None:
+def listen(sums: Tally, logits: Float[Tensor, "n classes"], step: int, steps_an_epoch: int) -> None:
     """Add to ``sums`` how far apart the logits of a part of a batch lie, the last quarter of an epoch by itself.
+
+    The last step always counts among that quarter.
 
     What is added is the largest difference between two images' logits of one class.
 
     Args:
         sums: of the epoch.
         logits: of one part of a batch; a single image says nothing and is left out.
-        over: the share of the epoch that is over with this step, in (0, 1]. So its last step always decides.
+        step: of training, from 0.
+        steps_an_epoch: how many steps an epoch has.
 
     Example:
         >>> import torch
         >>> sums = Tally(torch.device("cpu"))
-        >>> listen(sums, torch.tensor([[0.0, 1.0], [0.0, 3.0]]), 0.9)
+        >>> listen(sums, torch.tensor([[0.0, 1.0], [0.0, 3.0]]), step=19, steps_an_epoch=20)
         >>> sums.read()
         {'spread of the logits': 2.0}
     """
     if len(logits) > 1:
-        sums.add(_NAME if over > _LATE else _BEFORE, (logits.amax(0) - logits.amin(0)).amax())
+        decides = step >= _FIRST_STEPS and step % steps_an_epoch + 1 > _LATE * steps_an_epoch
+        sums.add(_NAME if decides else _BEFORE, (logits.amax(0) - logits.amin(0)).amax())
 
 
 def check_speaks(sums: Mapping[str, float], epoch: int, epochs: int, weights: Iterable[Tensor]) -> dict[str, float]:
