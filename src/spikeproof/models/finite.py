@@ -28,15 +28,15 @@ def check_finite(model: nn.Module, called: str = "this network", mend: str = "gi
         >>> check_finite(nn.Linear(2, 2))
     """
     network = unwrapped(model)
-    held = {name: value for name, value in network.named_parameters() if _counts(value)}
-    fine = {name: value.detach().isfinite().all() for name, value in held.items()}
-    fine |= {name: ~value.isnan().any() for name, value in network.named_buffers() if _counts(value)}
-    if not fine:
+    weights = {name: value.detach() for name, value in network.named_parameters() if _counts(value)}
+    buffers = {name: value for name, value in network.named_buffers() if _counts(value)}
+    # Sums, since these are quick; one wait for all.
+    sums = [value.sum(dtype=torch.float64) for value in (*weights.values(), *buffers.values())]
+    if not sums or bool(torch.stack([each.to(sums[0].device) for each in sums]).isfinite().all()):
         return
-    where = next(iter(fine.values())).device
-    together = torch.stack([each.to(where) for each in fine.values()]).tolist()  # one wait for all
-    if not all(together):
-        name = next(name for name, good in zip(fine, together, strict=True) if not good)
+    wrong = [name for name, value in weights.items() if not bool(value.isfinite().all())]
+    wrong += [name for name, value in buffers.items() if bool(value.isnan().any())]
+    for name in wrong[:1]:
         raise SpikeproofError(
             f"{called[0].upper()}{called[1:]} holds NaN or an infinity in {name}, so nothing that is measured on it "
             f"means anything; {mend}."
